@@ -1,7 +1,10 @@
-//! Images and datastores are checked before they are used: with a real daemon, the real transfer component, and real files of
-//! `qemu-img`.
+//! Images and datastores are checked before they are used: with a real daemon, the real transfer
+//! component, and real files of `qemu-img`.
 
-use ostler_api::{ActionBody, ActionReply, ClientError, CreateVm, DiskSnapshotBody, NewDatastore, NewImage, Problem, Sent};
+use ostler_api::{
+    ActionBody, ActionReply, ClientError, CreateVm, DiskSnapshotBody, NewDatastore, NewImage,
+    Problem, Sent,
+};
 use ostler_tests::daemon::{Daemon, datastores, datastores_as, is_built, poll, sim_host};
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +15,11 @@ const SECRET: &[u8] = b"OSTLER-MARK of the host";
 
 fn tool(program: &str, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).output().expect(program);
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn qemu_img(arguments: &[&str]) {
@@ -23,23 +30,45 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path that is text")
 }
 
-/// Makes images that name a file outside of their datastore: as backing file, through `json:`, through a chain, and as data file.
+/// Makes images that name a file outside of their datastore: as backing file, through `json:`,
+/// through a chain, and as data file.
 fn leading_out(dir: &Path) -> Vec<&'static str> {
     let (images, secret) = (dir.join("images"), dir.join("secret.raw"));
     std::fs::write(&secret, SECRET).expect("written");
-    std::fs::OpenOptions::new().write(true).open(&secret).and_then(|file| file.set_len(1 << 20)).expect("longer");
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(&secret)
+        .and_then(|file| file.set_len(1 << 20))
+        .expect("longer");
     let at = |name: &str| text(&images.join(name)).to_owned();
     qemu_img(&["create", "-q", "-f", "qcow2", "-b", text(&secret), "-F", "raw", &at("back.qcow2")]);
-    let json = format!(r#"json:{{"driver":"raw","file":{{"driver":"file","filename":{:?}}}}}"#, text(&secret));
+    let json = format!(
+        r#"json:{{"driver":"raw","file":{{"driver":"file","filename":{:?}}}}}"#,
+        text(&secret)
+    );
     qemu_img(&["create", "-q", "-f", "qcow2", "-b", &json, "-F", "raw", &at("json.qcow2")]);
-    qemu_img(&["create", "-q", "-f", "qcow2", "-b", &at("back.qcow2"), "-F", "qcow2", &at("chain.qcow2")]);
+    qemu_img(&[
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-b",
+        &at("back.qcow2"),
+        "-F",
+        "qcow2",
+        &at("chain.qcow2"),
+    ]);
     let option = format!("data_file={},data_file_raw=on", text(&dir.join("data.raw")));
     qemu_img(&["create", "-q", "-f", "qcow2", "-o", &option, &at("data.qcow2"), "1M"]);
     vec!["back.qcow2", "json.qcow2", "chain.qcow2", "data.qcow2"]
 }
 
 async fn refused(daemon: &Daemon, name: &str, path: &str, format: Option<&str>) -> Problem {
-    let new = NewImage { name: name.to_owned(), path: format!("images:{path}"), format: format.map(str::to_owned) };
+    let new = NewImage {
+        name: name.to_owned(),
+        path: format!("images:{path}"),
+        format: format.map(str::to_owned),
+    };
     match daemon.client().add_image(&new).await {
         Err(ClientError::Problem(problem)) => *problem,
         other => panic!("{path} was to be refused: {other:?}"),
@@ -57,7 +86,11 @@ async fn an_image_that_names_another_file_is_refused_and_nothing_of_it_is_read()
     sim_host(daemon.client(), "h1", &[]).await;
     for file in leading_out(dir.path()) {
         let problem = refused(&daemon, "leak", file, None).await;
-        assert_eq!((problem.status, problem.code.as_str()), (422, "names-other-file"), "{problem:?}");
+        assert_eq!(
+            (problem.status, problem.code.as_str()),
+            (422, "names-other-file"),
+            "{problem:?}"
+        );
         assert!(problem.detail.contains(file) && problem.hint.is_some(), "{problem:?}");
     }
     assert!(daemon.client().images().await.expect("a list").is_empty());
@@ -85,10 +118,17 @@ async fn a_file_that_is_changed_after_it_was_registered_is_refused_before_it_is_
             let vm = ostler_tests::daemon::create(daemon.client(), &spec, false).await;
             let why = poll("the VM to fail", Duration::from_secs(60), async || {
                 let seen = daemon.client().vm(&vm).await.map_err(|error| error.to_string())?;
-                if seen.state == "failed" { Ok(format!("{seen:?}")) } else { Err(seen.state.to_string()) }
+                if seen.state == "failed" {
+                    Ok(format!("{seen:?}"))
+                } else {
+                    Err(seen.state.to_string())
+                }
             })
             .await;
-            assert!(why.contains("names-other-file") || why.contains("stands on another file"), "{file} as {format}: {why}");
+            assert!(
+                why.contains("names-other-file") || why.contains("stands on another file"),
+                "{file} as {format}: {why}"
+            );
         }
     }
     let found = tool_output("grep", &["-rl", "OSTLER-MARK", text(&dir.path().join("system"))]);
@@ -116,7 +156,9 @@ async fn an_image_is_made_of_a_disk_on_its_base_and_of_none_that_names_another_f
     ostler_tests::daemon::image(client, "good", "images:good.qcow2").await;
     let sent = || Sent { wait: Some(Duration::from_secs(120)), ..Sent::default() };
     let outcome = |reply: ActionReply| format!("{:?}", reply.operation);
-    for (at, other) in std::iter::once(None).chain(leading_out(dir.path()).into_iter().map(Some)).enumerate() {
+    for (at, other) in
+        std::iter::once(None).chain(leading_out(dir.path()).into_iter().map(Some)).enumerate()
+    {
         let name = format!("vd{}", (b'a' + u8::try_from(at).expect("few")) as char);
         let spec = format!(
             "name = \"v{at}\"\nmemory = 64\n[[disks]]\nname = \"{name}\"\nimage = \"good\"\nformat = \"qcow2\"\n[patience]\ntransfer = \"20s\""
@@ -127,10 +169,16 @@ async fn an_image_is_made_of_a_disk_on_its_base_and_of_none_that_names_another_f
             let disk = found_below(&dir.path().join("system"), &name);
             std::fs::copy(dir.path().join("images").join(other), disk).expect("replaced");
         }
-        let body = |image: &str| DiskSnapshotBody { disk: name.clone(), image: format!("{image}{at}"), datastore: None };
-        let live = client.act(&vm, "disk-snapshot-live", &body("live"), &sent()).await.expect("asked");
+        let body = |image: &str| DiskSnapshotBody {
+            disk: name.clone(),
+            image: format!("{image}{at}"),
+            datastore: None,
+        };
+        let live =
+            client.act(&vm, "disk-snapshot-live", &body("live"), &sent()).await.expect("asked");
         client.act(&vm, "disk-snapshot", &body("later"), &sent()).await.expect("asked");
-        let later = client.act(&vm, "shutdown-hard", &ActionBody::default(), &sent()).await.expect("asked");
+        let later =
+            client.act(&vm, "shutdown-hard", &ActionBody::default(), &sent()).await.expect("asked");
         for (how, ended) in [("live", outcome(live)), ("later", outcome(later))] {
             match other {
                 None => assert!(ended.contains("succeeded"), "{how}: {ended}"),
@@ -170,8 +218,16 @@ async fn odd_files_are_told_apart_when_they_are_registered() {
     std::fs::create_dir(at("folder.img")).expect("made");
     tool("mkfifo", &[&at("pipe.img")]);
     std::os::unix::fs::symlink("/etc/passwd", at("link.img")).expect("linked");
-    let secret = ["--object", "secret,id=s,data=abc", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"];
-    qemu_img(&[&["create", "-q", "-f", "qcow2"][..], &secret[..], &[&at("locked.qcow2"), "4M"][..]].concat());
+    let secret = [
+        "--object",
+        "secret,id=s,data=abc",
+        "-o",
+        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
+    ];
+    qemu_img(
+        &[&["create", "-q", "-f", "qcow2"][..], &secret[..], &[&at("locked.qcow2"), "4M"][..]]
+            .concat(),
+    );
     let whole = std::fs::read(at("fine.qcow2")).expect("read");
     std::fs::write(at("cut.qcow2"), &whole[..30_000]).expect("written");
     qemu_img(&["create", "-q", "-f", "vmdk", &at("other.img"), "4M"]);
@@ -194,14 +250,25 @@ async fn odd_files_are_told_apart_when_they_are_registered() {
     }
     let mismatch = refused(&daemon, "odd", "is-qcow2.img", None).await;
     assert_eq!(mismatch.hint.as_deref(), Some("add --format qcow2"));
-    assert!(mismatch.detail.contains("images:is-qcow2.img") && mismatch.detail.contains("is qcow2, not raw"), "{mismatch:?}");
+    assert!(
+        mismatch.detail.contains("images:is-qcow2.img")
+            && mismatch.detail.contains("is qcow2, not raw"),
+        "{mismatch:?}"
+    );
 
     let add = async |name: &str, path: &str, format: &str| {
-        let new = NewImage { name: name.to_owned(), path: format!("images:{path}"), format: Some(format.to_owned()) };
+        let new = NewImage {
+            name: name.to_owned(),
+            path: format!("images:{path}"),
+            format: Some(format.to_owned()),
+        };
         daemon.client().add_image(&new).await.expect("an image is added")
     };
     let added = add("cloud", "is-qcow2.img", "qcow2").await;
-    assert_eq!((added.size.map(|size| size.to_string()).as_deref(), added.notes.len()), (Some("5MiB"), 0));
+    assert_eq!(
+        (added.size.map(|size| size.to_string()).as_deref(), added.notes.len()),
+        (Some("5MiB"), 0)
+    );
     for odd in ["com,ma.img", "co:lon%s.img", "spa ce ü \"q\" <x>&.img"] {
         std::fs::write(at(odd), vec![7; 4096]).expect("written");
         add(&format!("odd{}", odd.len()), odd, "raw").await;
@@ -227,8 +294,14 @@ async fn a_vm_is_not_made_from_files_that_are_not_there() {
         daemon.client().create_vm(&CreateVm { spec, hold: true }, None).await
     };
     let kernel = "name = \"a\"\nmemory = 64\n[boot]\nkernel = \"images:vmlinuz\"";
-    let Err(ClientError::Problem(problem)) = create(kernel).await else { panic!("a kernel that is not there") };
-    assert_eq!((problem.code.as_str(), problem.field.as_deref()), ("no-such-file", Some("spec.boot.kernel")), "{problem:?}");
+    let Err(ClientError::Problem(problem)) = create(kernel).await else {
+        panic!("a kernel that is not there")
+    };
+    assert_eq!(
+        (problem.code.as_str(), problem.field.as_deref()),
+        ("no-such-file", Some("spec.boot.kernel")),
+        "{problem:?}"
+    );
     std::fs::write(dir.path().join("images/vmlinuz"), "kernel").expect("written");
     create(kernel).await.expect("now it is there");
     let file = dir.path().join("images/base.qcow2");
@@ -236,8 +309,14 @@ async fn a_vm_is_not_made_from_files_that_are_not_there() {
     ostler_tests::daemon::image(daemon.client(), "base", "images:base.qcow2").await;
     std::fs::remove_file(&file).expect("removed");
     let disk = "name = \"b\"\nmemory = 64\n[[disks]]\nname = \"vda\"\nimage = \"base\"";
-    let Err(ClientError::Problem(problem)) = create(disk).await else { panic!("an image that is not there") };
-    assert_eq!((problem.code.as_str(), problem.field.as_deref()), ("no-such-file", Some("spec.disks[0].image")), "{problem:?}");
+    let Err(ClientError::Problem(problem)) = create(disk).await else {
+        panic!("an image that is not there")
+    };
+    assert_eq!(
+        (problem.code.as_str(), problem.field.as_deref()),
+        ("no-such-file", Some("spec.disks[0].image")),
+        "{problem:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,8 +327,18 @@ async fn a_datastore_has_a_directory_of_its_own() {
     let dir = tempfile::tempdir().expect("a folder");
     let daemon = Daemon::start(dir.path(), &[]);
     let add = async |name: &str, root: &str| {
-        let (name, kind, driver) = (name.to_owned(), "image".to_owned(), "transfer-qcow2".to_owned());
-        daemon.client().add_datastore(&NewDatastore { name, kind, driver, root: root.to_owned(), shared: false }).await
+        let (name, kind, driver) =
+            (name.to_owned(), "image".to_owned(), "transfer-qcow2".to_owned());
+        daemon
+            .client()
+            .add_datastore(&NewDatastore {
+                name,
+                kind,
+                driver,
+                root: root.to_owned(),
+                shared: false,
+            })
+            .await
     };
     std::fs::write(dir.path().join("file"), "").expect("written");
     for (root, code) in [
@@ -263,7 +352,9 @@ async fn a_datastore_has_a_directory_of_its_own() {
         (text(&dir.path().join("nothing")), "no-such-directory"),
         (text(&dir.path().join("file")), "no-such-directory"),
     ] {
-        let Err(ClientError::Problem(problem)) = add("d", root).await else { panic!("{root} was to be refused") };
+        let Err(ClientError::Problem(problem)) = add("d", root).await else {
+            panic!("{root} was to be refused")
+        };
         assert_eq!(
             (problem.status, problem.code.as_str(), problem.field.as_deref()),
             (422, code, Some("root")),

@@ -1,5 +1,5 @@
-//! Guests are changed while they run: plugged, resized, snapshotted, saved as images, adopted. With real libvirt and QEMU. The
-//! guest confirms each change on its serial console.
+//! Guests are changed while they run: plugged, resized, snapshotted, saved as images, adopted. With
+//! real libvirt and QEMU. The guest confirms each change on its serial console.
 
 use ostler_api::CreateVm;
 use ostler_tests::kvm::{BOOT, Kvm, SOON, Storage, ticks};
@@ -57,10 +57,14 @@ fn a_guest_grows_while_it_runs() {
         kvm.vm(&["resize", &vm, "--vcpus", "2"]);
         console.wait_for("CPUS 2", SOON);
     } else {
-        // Under emulation QEMU may end a guest that gets a CPU. So the driver refuses, and nothing is changed.
+        // Under emulation QEMU may end a guest that gets a CPU. So the driver refuses, and nothing
+        // is changed.
         let refused = kvm.refused(&["vm", "resize", &vm, "--vcpus", "2"]);
         assert!(refused.contains("emulated"), "{refused}");
-        assert_eq!((kvm.state(&vm).as_str(), kvm.show(&vm)["spec"]["vcpus"].as_u64()), ("running", Some(1)));
+        assert_eq!(
+            (kvm.state(&vm).as_str(), kvm.show(&vm)["spec"]["vcpus"].as_u64()),
+            ("running", Some(1))
+        );
     }
     kvm.vm(&["resize", &vm, "--memory", "140MiB"]);
     console.wait_for("MEMORY kb=1", SOON);
@@ -88,8 +92,12 @@ fn a_guest_goes_back_to_a_snapshot() {
     console.skip_to_end();
     // The guest soon counts numbers again that it has counted before.
     let again = console.wait_for("TICK ", SOON);
-    let number: u64 =
-        again.split("TICK ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|n| n.parse().ok()).expect("a number");
+    let number: u64 = again
+        .split("TICK ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next())
+        .and_then(|n| n.parse().ok())
+        .expect("a number");
     assert!(number < then + 12, "it went on from {number}, and the snapshot was of about {then}");
     assert_eq!(kvm.state(&vm), "running");
     // The snapshot came back with the right generation, so another snapshot can be made.
@@ -100,7 +108,11 @@ fn a_guest_goes_back_to_a_snapshot() {
     assert!(told.contains("snap"), "what becomes of the snapshot is told before: {told}");
     assert_eq!(kvm.show(&vm)["snapshots"].as_array().map(Vec::len), Some(1));
     kvm.vm(&["poweroff", &vm, "--hard"]);
-    assert_eq!(kvm.show(&vm)["snapshots"].as_array().map(Vec::len).unwrap_or_default(), 0, "as the rules say");
+    assert_eq!(
+        kvm.show(&vm)["snapshots"].as_array().map(Vec::len).unwrap_or_default(),
+        0,
+        "as the rules say"
+    );
     kvm.vm(&["resume", &vm]);
     kvm.console(&vm).wait_for("GUEST-READY", BOOT);
     // The rules are followed: a raw disk cannot hold a snapshot.
@@ -120,9 +132,13 @@ fn disks_become_images_that_can_be_deployed() {
     kvm.vm(&["disk-snapshot", &vm, "vda", "never"]);
     kvm.vm(&["disk-snapshot-cancel", &vm, "vda"]);
     kvm.vm(&["disk-snapshot", &vm, "vda", "made-later"]);
-    let early = "name = \"early\"\nmemory = \"96MiB\"\n[[disks]]\nname = \"vda\"\nimage = \"made-later\"\n";
+    let early =
+        "name = \"early\"\nmemory = \"96MiB\"\n[[disks]]\nname = \"vda\"\nimage = \"made-later\"\n";
     let early = CreateVm { spec: toml::from_str(early).expect("a specification"), hold: true };
-    let refused = kvm.run(kvm.daemon.client().create_vm(&early, None)).expect_err("the image is not made yet").to_string();
+    let refused = kvm
+        .run(kvm.daemon.client().create_vm(&early, None))
+        .expect_err("the image is not made yet")
+        .to_string();
     assert!(refused.contains("made-later") && refused.contains("not ready"), "{refused}");
     kvm.vm(&["shutdown", &vm]);
     assert_eq!(kvm.state(&vm), "done");
@@ -143,7 +159,10 @@ fn disks_become_images_that_can_be_deployed() {
 /// The XML of a domain that somebody has made by hand.
 fn domain(name: &str, kind: &str, images: &Path, disk: &Path, console: &Path) -> String {
     let command_line = Lab::guest().command_line(&["vt.tick=0.2"]);
-    let (kernel, initrd) = (images.join("vmlinux").display().to_string(), images.join("initrd.img").display().to_string());
+    let (kernel, initrd) = (
+        images.join("vmlinux").display().to_string(),
+        images.join("initrd.img").display().to_string(),
+    );
     let (disk, console) = (disk.display(), console.display());
     format!(
         "<domain type='{kind}'><name>{name}</name><memory unit='MiB'>96</memory><vcpu>1</vcpu>\
@@ -164,8 +183,11 @@ fn a_domain_that_somebody_else_made_becomes_a_vm_and_is_not_restarted() {
     let console = kvm.hosts.store().join("legacy.log");
     // The domain is defined with virsh, as its owner would.
     let file = kvm.dir().join("legacy.xml");
-    std::fs::write(&file, domain("legacy", &kvm.hosts[0].domain_type(), &kvm.dir().join("images"), &disk, &console))
-        .expect("a file");
+    std::fs::write(
+        &file,
+        domain("legacy", &kvm.hosts[0].domain_type(), &kvm.dir().join("images"), &disk, &console),
+    )
+    .expect("a file");
     kvm.hosts[0].virsh(&["define", &file.display().to_string()]).expect("defined");
     kvm.hosts[0].virsh(&["start", "legacy"]).expect("started");
     let mut log = ostler_tests::lab::SerialLog::new(&console);
@@ -219,8 +241,10 @@ fn a_domain_that_is_off_becomes_a_vm_too() {
 #[test]
 fn a_domain_that_would_become_another_machine_is_adopted_only_on_somebodys_word() {
     let Some(kvm) = Kvm::up(1, Storage::Shared, &[]) else { return };
-    let odd =
-        |xml: String| xml.replace("machine='q35'", "machine='pc'").replace("<features>", "<clock offset='localtime'/><features>");
+    let odd = |xml: String| {
+        xml.replace("machine='q35'", "machine='pc'")
+            .replace("<features>", "<clock offset='localtime'/><features>")
+    };
     defined(&kvm, "odd", odd);
     let before = kvm.hosts[0].virsh(&["dumpxml", "odd"]).expect("dumped");
     let refused = kvm.refused(&["host", "adopt", "kvm1", "odd"]);
@@ -228,7 +252,10 @@ fn a_domain_that_would_become_another_machine_is_adopted_only_on_somebodys_word(
         assert!(refused.contains(word), "{word}: {refused}");
     }
     let listed = kvm.ostler(&["host", "adopt", "kvm1", "odd", "--dry-run"]);
-    assert!(listed.contains("machine type pc-i440fx") && listed.contains("clock offset localtime"), "{listed}");
+    assert!(
+        listed.contains("machine type pc-i440fx") && listed.contains("clock offset localtime"),
+        "{listed}"
+    );
     assert!(!listed.contains("cache"), "only what would change: {listed}");
     assert_eq!(kvm.hosts[0].virsh(&["dumpxml", "odd"]).expect("dumped"), before, "it is as it was");
     kvm.ostler(&["host", "adopt", "kvm1", "odd", "--accept-changes"]);
@@ -249,7 +276,9 @@ fn memory_that_libvirt_keeps_for_somebody_is_gone_on_from() {
     assert_eq!(shown["reason"], "saved-outside");
     let counted = ticks(&console);
     kvm.vm(&["resume", &vm]);
-    wait_until("the guest to count on", SOON, || if ticks(&console) > counted { Ok(()) } else { Err(ticks(&console)) });
+    wait_until("the guest to count on", SOON, || {
+        if ticks(&console) > counted { Ok(()) } else { Err(ticks(&console)) }
+    });
     assert_eq!(console.contents().matches("GUEST-READY").count(), 1, "it has not booted again");
     // Somebody renames the domain while it is off. It gets its own name back at the next start.
     kvm.vm(&["poweroff", &vm, "--hard"]);
@@ -266,11 +295,18 @@ fn a_bridge_that_is_not_there_is_named() {
     let refused = kvm.refused(&["vm", "nic-attach", &vm, "--bridge", "br7"]);
     assert!(refused.contains("host kvm1 has no bridge br7"), "{refused}");
     // Refused before anything began, and not by the domain.
-    let operations: Value = serde_json::from_str(&kvm.ostler(&["operation", "list", &vm, "-o", "json"])).expect("JSON");
-    let verbs: Vec<&str> = operations.as_array().into_iter().flatten().filter_map(|one| one["verb"].as_str()).collect();
+    let operations: Value =
+        serde_json::from_str(&kvm.ostler(&["operation", "list", &vm, "-o", "json"])).expect("JSON");
+    let verbs: Vec<&str> = operations
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|one| one["verb"].as_str())
+        .collect();
     assert!(!verbs.is_empty() && !verbs.contains(&"nic-attach"), "{operations}");
     let spec = kvm.dir().join("lost.toml");
-    std::fs::write(&spec, "name = \"lost\"\nmemory = \"64MiB\"\n[[nics]]\nbridge = \"br7\"\n").expect("a file");
+    std::fs::write(&spec, "name = \"lost\"\nmemory = \"64MiB\"\n[[nics]]\nbridge = \"br7\"\n")
+        .expect("a file");
     let refused = kvm.refused(&["vm", "create", "-f", &spec.display().to_string()]);
     assert!(refused.contains("bridge br7 cannot be used: host kvm1 does not have it"), "{refused}");
     // A bridge that was made since is found.
@@ -303,7 +339,8 @@ fn a_start_that_fails_is_explained_carried_on_and_taken_back() {
     kvm.vm(&["release", &other]);
     kvm.rests(&other, "failed", BOOT);
     std::fs::rename(&away, &kernel).expect("moved back");
-    // After the rollback the VM is pending, and the scheduler places it again. That is another stay.
+    // After the rollback the VM is pending, and the scheduler places it again. That is another
+    // stay.
     kvm.vm(&["recover", &other, "--undo", "--no-wait"]);
     kvm.rests(&other, "running", BOOT);
     assert_eq!(kvm.show(&other)["history"].as_array().map(Vec::len), Some(2));

@@ -1,5 +1,6 @@
-//! Kills the daemon inside calls that save or restore a guest's memory, at moments spread over these calls. Afterwards the guest
-//! must go on without a new boot, and no unused memory file may stay. With real libvirt and QEMU.
+//! Kills the daemon inside calls that save or restore a guest's memory, at moments spread over
+//! these calls. Afterwards the guest must go on without a new boot, and no unused memory file may
+//! stay. With real libvirt and QEMU.
 
 use ostler_tests::kvm::{BOOT, Kvm, SOON, Storage, ticks};
 use ostler_tests::wait::wait_until;
@@ -21,8 +22,16 @@ enum Deed {
 }
 
 /// The operations in turn. Most of them save, because a failed save loses memory.
-const DEEDS: [Deed; 8] =
-    [Deed::Suspend, Deed::Migrate, Deed::Stop, Deed::Resume, Deed::Migrate, Deed::Suspend, Deed::Attach, Deed::Snapshot];
+const DEEDS: [Deed; 8] = [
+    Deed::Suspend,
+    Deed::Migrate,
+    Deed::Stop,
+    Deed::Resume,
+    Deed::Migrate,
+    Deed::Suspend,
+    Deed::Attach,
+    Deed::Snapshot,
+];
 
 /// When the daemon is killed.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +40,8 @@ enum Moment {
     After(Duration),
     /// Once the memory file has this many bytes.
     FileOf(u64),
-    /// Inside the hypervisor's call. QEMU is stopped before the call, and goes on when the next daemon has sent the call again.
+    /// Inside the hypervisor's call. QEMU is stopped before the call, and goes on when the next
+    /// daemon has sent the call again.
     Held,
 }
 
@@ -104,7 +114,9 @@ impl Deed {
                 kvm.rests(vm, "running", BOOT);
             }
             // The guest may still be using the new disk, so the detach is repeated.
-            Self::Attach => wait_until("the disk to be given back", SOON, || kvm.try_vm(&["disk-detach", vm, "vdb"])),
+            Self::Attach => wait_until("the disk to be given back", SOON, || {
+                kvm.try_vm(&["disk-detach", vm, "vdb"])
+            }),
             Self::Snapshot => {
                 let name = kvm.show(vm)["snapshots"][0]["name"].as_str().map(str::to_owned);
                 let name = name.expect("a snapshot that was asked for is there");
@@ -134,7 +146,11 @@ fn goes_on(kvm: &Kvm, vm: &str, counted: u64, what: &str) {
         if now > counted { Ok(()) } else { Err(now) }
     });
     let text = console.contents();
-    assert_eq!((text.matches("TICK 0 ").count(), text.matches("GUEST-READY").count()), (1, 1), "after {what} it has booted again");
+    assert_eq!(
+        (text.matches("TICK 0 ").count(), text.matches("GUEST-READY").count()),
+        (1, 1),
+        "after {what} it has booted again"
+    );
 }
 
 #[track_caller]
@@ -161,21 +177,26 @@ fn measure(kvm: &Kvm, vm: &str, folder: &Path) -> Typical {
     Typical { suspend, migrate, stop, resume, attach, snapshot, bytes }
 }
 
-/// Kills the daemon while libvirt's call waits for QEMU. The next daemon sends the call again before QEMU goes on.
+/// Kills the daemon while libvirt's call waits for QEMU. The next daemon sends the call again
+/// before QEMU goes on.
 fn held(kvm: &mut Kvm, vm: &str, deed: Deed, what: &str) {
     let domain = kvm.all_domains().remove(0);
     let at = kvm.host_of(vm);
     kvm.hosts[at].freeze_qemu(&domain);
     deed.ask(kvm, vm, false);
-    wait_until(&format!("{what}: libvirt to wait for QEMU"), SOON, || match kvm.hosts[at].virsh(&["domcontrol", &domain]) {
-        Ok(control) if control.trim() != "ok" => Ok(()),
-        other => Err(other),
+    wait_until(&format!("{what}: libvirt to wait for QEMU"), SOON, || {
+        match kvm.hosts[at].virsh(&["domcontrol", &domain]) {
+            Ok(control) if control.trim() != "ok" => Ok(()),
+            other => Err(other),
+        }
     });
     kvm.daemon.kill();
     kvm.daemon.up();
     wait_until(&format!("{what}: the save to be sent again"), SOON, || {
         let operation = kvm.show(vm)["operation"].clone();
-        let again = operation["step"] == "save" && operation["phase"] == "calling" && operation["attempt"] == 2;
+        let again = operation["step"] == "save"
+            && operation["phase"] == "calling"
+            && operation["attempt"] == 2;
         if again { Ok(()) } else { Err(operation) }
     });
     kvm.hosts[at].thaw_qemu(&domain);
@@ -199,14 +220,16 @@ fn ends(kvm: &Kvm, vm: &str, folder: &Path, deed: Deed, counted: u64, what: &str
 #[test]
 fn the_daemon_is_killed_inside_saves_restores_and_changes_and_no_guest_boots_anew() {
     let Some(mut kvm) = Kvm::up(2, Storage::Shared, &[]) else { return };
-    let kills = std::env::var("OSTLER_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
+    let kills =
+        std::env::var("OSTLER_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
     let vm = kvm.guest("keeper", &["vt.tick=0.2"], "");
     kvm.console(&vm).wait_for("TICK 3 ", SOON);
     let folder = kvm.folder(&vm, kvm.host_of(&vm));
     let typical = measure(&kvm, &vm, &folder);
     for kill in 0..kills {
         let deed = DEEDS[kill % DEEDS.len()];
-        // Each operation is cut early, in the middle and late. Operations that save are also cut by the amount that is saved.
+        // Each operation is cut early, in the middle and late. Operations that save are also cut by
+        // the amount that is saved.
         let tenths = u32::try_from(kill * 7 % 10).expect("one digit");
         let moment = match kill % 3 {
             1 if deed.saves() => Moment::FileOf(typical.bytes * u64::from(tenths) / 10),
@@ -229,11 +252,13 @@ fn the_daemon_is_killed_inside_saves_restores_and_changes_and_no_guest_boots_ane
                 kvm.run(async { tokio::time::sleep(pause).await });
             }
             Moment::Held => unreachable!("it is cut above"),
-            Moment::FileOf(bytes) => wait_until(&format!("{what}: as much memory to be saved"), SOON, || {
-                let written = bytes_in(&folder);
-                let over = began.elapsed() > deed.of(&typical);
-                if written > bytes || over { Ok(()) } else { Err(written) }
-            }),
+            Moment::FileOf(bytes) => {
+                wait_until(&format!("{what}: as much memory to be saved"), SOON, || {
+                    let written = bytes_in(&folder);
+                    let over = began.elapsed() > deed.of(&typical);
+                    if written > bytes || over { Ok(()) } else { Err(written) }
+                })
+            }
         }
         kvm.daemon.kill();
         kvm.daemon.up();

@@ -1,10 +1,12 @@
-//! VMs move between real libvirt hosts, and hosts are lost. With the real daemon, the command line, and guests that confirm.
+//! VMs move between real libvirt hosts, and hosts are lost. With the real daemon, the command line,
+//! and guests that confirm.
 
 use ostler_tests::kvm::{BOOT, Kvm, SOON, Storage, ticks};
 use ostler_tests::wait::wait_until;
 use std::time::Duration;
 
-/// How long it may take until a silent host is missed. libvirt's timeout and Ostler's take about a minute and a half together.
+/// How long it may take until a silent host is missed. libvirt's timeout and Ostler's take about a
+/// minute and a half together.
 const MISSED: Duration = Duration::from_secs(180);
 
 /// Checks that the guest counts on from `counted` and has booted only once.
@@ -12,7 +14,10 @@ const MISSED: Duration = Duration::from_secs(180);
 fn counts_on(kvm: &Kvm, vm: &str, counted: u64) {
     counts_past(kvm, vm, counted);
     let text = kvm.console(vm).contents();
-    assert!(text.matches("TICK 0 ").count() <= 1 && text.matches("GUEST-READY").count() <= 1, "it has booted again:\n{text}");
+    assert!(
+        text.matches("TICK 0 ").count() <= 1 && text.matches("GUEST-READY").count() <= 1,
+        "it has booted again:\n{text}"
+    );
 }
 
 #[track_caller]
@@ -21,7 +26,11 @@ fn counts_past(kvm: &Kvm, vm: &str, counted: u64) {
     let console = kvm.console(vm);
     wait_until(&format!("the guest to count past {counted}"), SOON, || {
         let text = console.contents();
-        if text.contains("TICK ") && ticks(&console) >= counted + 3 { Ok(()) } else { Err(text.len()) }
+        if text.contains("TICK ") && ticks(&console) >= counted + 3 {
+            Ok(())
+        } else {
+            Err(text.len())
+        }
     });
 }
 
@@ -45,7 +54,12 @@ fn moves_live(storage: Storage) {
     kvm.vm(&["migrate", &vm, &format!("kvm{}", from + 1), "--live"]);
     counts_on(&kvm, &vm, counted);
     let shown = kvm.show(&vm);
-    assert_eq!(shown["history"].as_array().map(Vec::len), Some(3), "one entry a stay: {}", shown["history"]);
+    assert_eq!(
+        shown["history"].as_array().map(Vec::len),
+        Some(3),
+        "one entry a stay: {}",
+        shown["history"]
+    );
     kvm.ends_without_a_trace(&vm);
 }
 
@@ -116,14 +130,13 @@ fn a_host_that_loses_power_and_comes_back() {
     kvm.vm(&["migrate", &vm, &there, "--fenced"]);
     assert_eq!((kvm.state(&vm).as_str(), kvm.host_of(&vm)), ("running", 1 - from));
     kvm.console(&vm).wait_for("GUEST-READY", BOOT);
-    // The host comes back. The old domain is still defined there and must be removed. The new one keeps running.
+    // The host comes back. The old domain is still defined there and must be removed. The new one
+    // keeps running.
     let counted = ticks(&kvm.console(&vm));
     kvm.hosts[from].power_on();
-    wait_until(
-        "the old domain to be put away",
-        MISSED,
-        || if kvm.domains(from).is_empty() { Ok(()) } else { Err(kvm.domains(from)) },
-    );
+    wait_until("the old domain to be put away", MISSED, || {
+        if kvm.domains(from).is_empty() { Ok(()) } else { Err(kvm.domains(from)) }
+    });
     counts_past(&kvm, &vm, counted);
     wait_until("nothing to be left over", SOON, || {
         let left = kvm.show(&vm)["leftovers"].clone();
@@ -191,7 +204,9 @@ fn the_scheduler_moves_what_is_to_be_elsewhere() {
 fn the_daemon_is_killed_in_the_middle_of_moves() {
     let Some(mut kvm) = Kvm::up(2, Storage::Shared, &[]) else { return };
     let vm = kvm.guest("survivor", &["vt.tick=0.2"], "");
-    for (round, mode) in ["--live", "--live", "--live", "", "", "--poweroff-hard"].iter().enumerate() {
+    for (round, mode) in
+        ["--live", "--live", "--live", "", "", "--poweroff-hard"].iter().enumerate()
+    {
         let there = format!("kvm{}", 2 - kvm.host_of(&vm));
         let mut ask = vec!["migrate", &vm, &there, "--no-wait"];
         if !mode.is_empty() {

@@ -1,4 +1,5 @@
-//! Tests of the lab itself: a real guest boots, obeys, keeps its disk and survives accidents, and no test leaves anything behind.
+//! Tests of the lab itself: a real guest boots, obeys, keeps its disk and survives accidents, and
+//! no test leaves anything behind.
 
 use std::fs;
 use std::io::{self, Read};
@@ -22,7 +23,9 @@ fn define(host: &LibvirtHost, folder: &Path, flags: &[&str]) -> SerialLog {
         fs::copy(&guest.base_disk, host.on_machine(&disk)).expect("a copy of the base disk");
     }
     // A device that is plugged into a running q35 machine needs its own port.
-    let ports: String = (1..=8).map(|index| format!("<controller type='pci' index='{index}' model='pcie-root-port'/>")).collect();
+    let ports: String = (1..=8)
+        .map(|index| format!("<controller type='pci' index='{index}' model='pcie-root-port'/>"))
+        .collect();
     let xml = format!(
         "<domain type='{kind}'><name>g</name>
            <memory unit='MiB'>128</memory><vcpu current='1'>2</vcpu>
@@ -60,12 +63,17 @@ fn wait_state(host: &LibvirtHost, name: &str, wanted: &str) {
     });
 }
 
-/// The processes that have a mount of this folder. These are the processes inside a host, because a host mounts its folders over
-/// libvirt's.
+/// The processes that have a mount of this folder. These are the processes inside a host, because a
+/// host mounts its folders over libvirt's.
 fn processes_of(dir: &Path) -> Vec<PathBuf> {
     let needle = dir.to_string_lossy().into_owned();
-    let processes = fs::read_dir("/proc").expect("/proc").filter_map(Result::ok).map(|entry| entry.path());
-    processes.filter(|path| fs::read_to_string(path.join("mountinfo")).is_ok_and(|text| text.contains(&needle))).collect()
+    let processes =
+        fs::read_dir("/proc").expect("/proc").filter_map(Result::ok).map(|entry| entry.path());
+    processes
+        .filter(|path| {
+            fs::read_to_string(path.join("mountinfo")).is_ok_and(|text| text.contains(&needle))
+        })
+        .collect()
 }
 
 #[test]
@@ -92,7 +100,10 @@ fn a_guest_boots_obeys_the_power_button_and_keeps_its_disk() {
     wait_state(&host, "g", "shut off (shutdown)");
 
     let dir = host.dir().to_owned();
-    assert!(!processes_of(&dir).is_empty(), "the search for processes finds those of a running host");
+    assert!(
+        !processes_of(&dir).is_empty(),
+        "the search for processes finds those of a running host"
+    );
     drop(host);
     assert_eq!(processes_of(&dir), Vec::<PathBuf>::new());
     assert!(!dir.exists() || std::env::var_os("OSTLER_LAB_KEEP").is_some());
@@ -137,14 +148,16 @@ fn counted(console: &SerialLog) -> Vec<u32> {
     console.contents().lines().filter_map(number).collect()
 }
 
-/// Checks that each number of the guest's counter is there once. Then nothing was lost and nothing happened twice.
+/// Checks that each number of the guest's counter is there once. Then nothing was lost and nothing
+/// happened twice.
 #[track_caller]
 fn assert_counts_on(ticks: &[u32]) {
     let gap = ticks.windows(2).find(|pair| pair[1] != pair[0] + 1);
     assert!(gap.is_none(), "from {gap:?} on the count is not what it was: {ticks:?}");
 }
 
-/// Live migration as a control plane asks for it: the libvirt of the source talks to the libvirt of the target.
+/// Live migration as a control plane asks for it: the libvirt of the source talks to the libvirt of
+/// the target.
 fn migrate(from: &LibvirtHost, to: &LibvirtHost, options: &[&str]) -> Result<String, String> {
     let uri = to.network_uri();
     let mut all = vec!["migrate", "--live", "--p2p", "--persistent", "--undefinesource"];
@@ -176,12 +189,29 @@ fn over_ssh(host: &LibvirtHost, command: &str) -> Result<String, String> {
     let ssh = host.ssh();
     let known = format!("UserKnownHostsFile={}", ssh.known_hosts.expect("a file"));
     let out = Command::new("ssh")
-        .args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", &known])
-        .args(["-i", &ssh.identity_file.expect("a file"), "-p", &ssh.port.expect("a port").to_string()])
+        .args([
+            "-F",
+            "none",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "StrictHostKeyChecking=yes",
+            "-o",
+            &known,
+        ])
+        .args([
+            "-i",
+            &ssh.identity_file.expect("a file"),
+            "-p",
+            &ssh.port.expect("a port").to_string(),
+        ])
         .args([&ssh.destination, command])
         .output()
         .expect("ssh");
-    let said = String::from_utf8_lossy(if out.status.success() { &out.stdout } else { &out.stderr }).trim().to_owned();
+    let said =
+        String::from_utf8_lossy(if out.status.success() { &out.stdout } else { &out.stderr })
+            .trim()
+            .to_owned();
     if out.status.success() { Ok(said) } else { Err(said) }
 }
 
@@ -205,7 +235,15 @@ fn a_guest_moves_between_hosts_and_counts_on() {
 
     hosts[2].virsh(&["destroy", "g"]).expect("destroy");
     hosts[2]
-        .virsh(&["migrate", "--offline", "--persistent", "--undefinesource", "--p2p", "g", &hosts[0].network_uri()])
+        .virsh(&[
+            "migrate",
+            "--offline",
+            "--persistent",
+            "--undefinesource",
+            "--p2p",
+            "g",
+            &hosts[0].network_uri(),
+        ])
         .expect("a cold guest moves");
     hosts[0].virsh(&["start", "g"]).expect("start where it came from");
     console.skip_to_end();
@@ -220,14 +258,20 @@ fn a_guest_takes_its_disk_along_where_storage_is_not_shared() {
     let hosts = Hosts::private(2);
     let disk = hosts.store().join("g.qcow2");
     let mut console = define(&hosts[0], hosts.store(), &["vt.tick=0.2", "vt.mark=first"]);
-    let seen: Vec<_> = hosts.iter().map(|host| over_ssh(host, &format!("ls {}", text(hosts.store())))).collect();
-    assert_eq!(seen, [Ok("g.qcow2".to_owned()), Ok(String::new())], "one path, and other files on each host");
+    let seen: Vec<_> =
+        hosts.iter().map(|host| over_ssh(host, &format!("ls {}", text(hosts.store())))).collect();
+    assert_eq!(
+        seen,
+        [Ok("g.qcow2".to_owned()), Ok(String::new())],
+        "one path, and other files on each host"
+    );
     assert!(!disk.exists() && hosts[0].on_machine(&disk).exists());
 
     hosts[0].virsh(&["start", "g"]).expect("start");
     console.wait_for("DISK-MARKED first", BOOT);
     console.wait_for("TICK 5 ", BOOT);
-    over_ssh(&hosts[1], &format!("qemu-img create -q -f qcow2 {} 64M", text(&disk))).expect("an empty disk of the same size");
+    over_ssh(&hosts[1], &format!("qemu-img create -q -f qcow2 {} 64M", text(&disk)))
+        .expect("an empty disk of the same size");
     migrate(&hosts[0], &hosts[1], &["--copy-storage-all"]).expect("migrate");
 
     let mut there = SerialLog::new(hosts[1].on_machine(&hosts.store().join("g.console")));
@@ -279,7 +323,11 @@ fn a_host_without_power_is_gone_and_comes_back_as_it_was() {
     assert_eq!(processes_of(hosts[0].dir()), Vec::<PathBuf>::new());
     assert!(!takes_connections(&hosts[0]));
     let another = LibvirtHost::up_on_network("another");
-    assert_ne!(another.address(), hosts[0].address(), "an address is not given away while its host is without power");
+    assert_ne!(
+        another.address(),
+        hosts[0].address(),
+        "an address is not given away while its host is without power"
+    );
 
     console.skip_to_end();
     hosts[1].virsh(&["start", "g"]).expect("nobody uses its disk any more");
@@ -303,20 +351,35 @@ fn a_guest_confirms_what_is_plugged_in_and_out() {
     let disk = host.dir().join("more.qcow2");
     over_ssh(&host, &format!("qemu-img create -q -f qcow2 {} 16M", text(&disk))).expect("a disk");
     let mac = "52:54:00:4f:53:01";
-    host.virsh(&["attach-disk", "g", text(&disk), "vdb", "--subdriver", "qcow2", "--live"]).expect("a disk is plugged in");
+    host.virsh(&["attach-disk", "g", text(&disk), "vdb", "--subdriver", "qcow2", "--live"])
+        .expect("a disk is plugged in");
     console.wait_for("DISK+ vdb bytes=16777216", SOON);
     host.virsh(&["blockresize", "g", "vdb", "32M"]).expect("it grows");
     console.wait_for("DISK= vdb bytes=33554432", SOON);
     host.virsh(&["detach-disk", "g", "vdb", "--live"]).expect("it is taken out");
     console.wait_for("DISK- vdb", SOON);
-    host.virsh(&["attach-interface", "g", "bridge", "br0", "--mac", mac, "--model", "virtio", "--live"]).expect("a card");
+    host.virsh(&[
+        "attach-interface",
+        "g",
+        "bridge",
+        "br0",
+        "--mac",
+        mac,
+        "--model",
+        "virtio",
+        "--live",
+    ])
+    .expect("a card");
     console.wait_for(&format!("NIC+ eth0 {mac}"), SOON);
-    host.virsh(&["detach-interface", "g", "bridge", "--mac", mac, "--live"]).expect("it is taken out");
+    host.virsh(&["detach-interface", "g", "bridge", "--mac", mac, "--live"])
+        .expect("it is taken out");
     console.wait_for(&format!("NIC- eth0 {mac}"), SOON);
 
     host.virsh(&["setvcpus", "g", "2", "--live"]).expect("a processor");
     console.wait_for("CPUS 2", SOON);
-    let memory = |line: String| line.split_once("kb=").and_then(|(_, kb)| kb.trim().parse::<u32>().ok()).expect("a number");
+    let memory = |line: String| {
+        line.split_once("kb=").and_then(|(_, kb)| kb.trim().parse::<u32>().ok()).expect("a number")
+    };
     host.virsh(&["setmem", "g", "88M", "--live"]).expect("less memory");
     let less = memory(console.wait_for("MEMORY", SOON));
     host.virsh(&["setmem", "g", "128M", "--live"]).expect("all of its memory");

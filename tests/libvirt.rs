@@ -1,6 +1,7 @@
-//! End to end on real guests: the real daemon, real libvirt and QEMU, and a real Linux that confirms on its serial console. Tests
-//! every operation of the lifecycle, and accidents: a guest that ignores ACPI, a guest that powers itself off, QEMU killed,
-//! libvirtd gone, the daemon killed.
+//! End to end on real guests: the real daemon, real libvirt and QEMU, and a real Linux that
+//! confirms on its serial console. Tests every operation of the lifecycle, and accidents: a guest
+//! that ignores ACPI, a guest that powers itself off, QEMU killed, libvirtd gone, the daemon
+//! killed.
 
 use ostler_api::{ActionBody, Client, Sent, Vm};
 use ostler_tests::daemon::{self, Daemon, create, done, in_state, poll};
@@ -8,7 +9,8 @@ use ostler_tests::lab::{self, Lab, LibvirtHost, SerialLog};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a boot may take. Under emulation it takes 3 s on an idle machine, and many times that on a busy one.
+/// How long a boot may take. Under emulation it takes 3 s on an idle machine, and many times that
+/// on a busy one.
 const BOOT: Duration = Duration::from_secs(90);
 /// How long libvirt and the guest may take for anything else.
 const SOON: Duration = Duration::from_secs(40);
@@ -45,7 +47,12 @@ impl Rig {
         }
         daemon::image(client, "base", "images:base.qcow2").await;
         let config = [("uri".to_owned(), self.host.uri().to_owned())].into();
-        let new = ostler_api::NewHost { name: "kvm1".to_owned(), driver: "kvm".to_owned(), config, ..Default::default() };
+        let new = ostler_api::NewHost {
+            name: "kvm1".to_owned(),
+            driver: "kvm".to_owned(),
+            config,
+            ..Default::default()
+        };
         client.add_host(&new).await.expect("a host is added");
         daemon::reachable(client, "kvm1").await;
     }
@@ -118,7 +125,10 @@ fn file_name(path: &Path) -> String {
 /// The last number that the guest has counted to.
 fn ticks(console: &SerialLog) -> u64 {
     let text = console.contents();
-    let last = text.lines().rev().find_map(|line| line.strip_prefix("TICK ")?.split(' ').next()?.parse().ok());
+    let last = text
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("TICK ")?.split(' ').next()?.parse().ok());
     last.expect("the guest counts")
 }
 
@@ -132,21 +142,31 @@ fn a_guest_goes_through_every_operation_and_confirms_each() {
     console.wait_for("GUEST-READY", BOOT);
     console.wait_for("TICK 5", SOON);
     let counters = rig.run(rig.client().counters(&vm)).expect("counters");
-    assert!(counters.counted && counters.cpu_ns > 100_000_000 && counters.memory_kib > 10_000, "{counters:?}");
+    assert!(
+        counters.counted && counters.cpu_ns > 100_000_000 && counters.memory_kib > 10_000,
+        "{counters:?}"
+    );
 
     rig.done(&vm, "suspend");
     assert_eq!(rig.show(&vm).state, "suspended");
     let counted = ticks(&console);
     rig.done(&vm, "resume");
     console.wait_for(&format!("TICK {}", counted + 3), SOON);
-    assert_eq!(console.contents().matches("GUEST-READY").count(), 1, "its memory came back, it did not boot anew");
+    assert_eq!(
+        console.contents().matches("GUEST-READY").count(),
+        1,
+        "its memory came back, it did not boot anew"
+    );
 
     rig.done(&vm, "stop");
     let stopped = rig.show(&vm);
     assert_eq!((stopped.state.as_ref(), stopped.placement.is_none()), ("stopped", true));
     assert!(rig.domains().is_empty(), "{:?}", rig.domains());
     let home = rig.dir.path().join("system/home").join(&stopped.uuid);
-    assert!(home.join("vda.qcow2").exists() && !rig.folder(&vm).exists(), "the files rest at the front end");
+    assert!(
+        home.join("vda.qcow2").exists() && !rig.folder(&vm).exists(),
+        "the files rest at the front end"
+    );
     rig.ask(&vm, "resume");
     rig.running(&vm);
     let mut console = rig.console(&vm);
@@ -215,7 +235,9 @@ fn a_guest_that_ignores_acpi_runs_on_at_the_deadline_and_hard_overtakes() {
     rig.running(&vm);
     rig.console(&vm).wait_for("GUEST-READY", BOOT);
     let sent = Sent { wait: Some(BOOT), ..Sent::default() };
-    let reply = rig.run(rig.client().act(&vm, "poweroff", &ActionBody::default(), &sent)).expect("it is accepted");
+    let reply = rig
+        .run(rig.client().act(&vm, "poweroff", &ActionBody::default(), &sent))
+        .expect("it is accepted");
     let operation = reply.operation.expect("an operation");
     assert_eq!(operation.outcome.as_deref(), Some("failed"), "{operation:?}");
     assert_eq!(rig.show(&vm).state, "running", "the guest ignored it");
@@ -241,7 +263,11 @@ fn accidents_are_seen_and_nothing_is_concluded_from_silence() {
     for vm in [&selfish, &killed, &steady] {
         rig.run(poll("a start", BOOT, async || {
             let seen = rig.client().vm(vm).await.map_err(|error| error.to_string())?;
-            if seen.running_since.is_some() || seen.state == "poweroff" { Ok(()) } else { Err(seen.state.into_owned()) }
+            if seen.running_since.is_some() || seen.state == "poweroff" {
+                Ok(())
+            } else {
+                Err(seen.state.into_owned())
+            }
         }));
     }
     let off = rig.run(in_state(rig.client(), &selfish, "poweroff", BOOT));
@@ -263,7 +289,11 @@ fn accidents_are_seen_and_nothing_is_concluded_from_silence() {
         }
     }));
     let meanwhile = rig.show(&steady);
-    assert_eq!((meanwhile.state.as_ref(), meanwhile.version), ("running", version), "silence is no fact");
+    assert_eq!(
+        (meanwhile.state.as_ref(), meanwhile.version),
+        ("running", version),
+        "silence is no fact"
+    );
     rig.host.start_daemon();
     rig.run(daemon::reachable(rig.client(), "kvm1"));
     let counted = ticks(&rig.console(&steady));
@@ -279,7 +309,18 @@ fn accidents_are_seen_and_nothing_is_concluded_from_silence() {
 #[test]
 fn the_daemon_is_killed_ten_times_over_real_guests() {
     let Some(mut rig) = Rig::up("kill9") else { return };
-    let verbs = ["create", "suspend", "resume", "poweroff-hard", "resume", "stop", "resume", "undeploy-hard", "resume", "delete"];
+    let verbs = [
+        "create",
+        "suspend",
+        "resume",
+        "poweroff-hard",
+        "resume",
+        "stop",
+        "resume",
+        "undeploy-hard",
+        "resume",
+        "delete",
+    ];
     let mut vm = String::new();
     for (round, verb) in verbs.iter().enumerate() {
         if *verb == "create" {
@@ -316,7 +357,11 @@ fn snapshot_rules_are_a_component_and_say_why_not() {
     let vm = rig.vm("rules", &[], "");
     rig.running(&vm);
     let advice = rig.run(rig.client().snapshots(&vm)).expect("advice");
-    assert_eq!((advice.rules.as_str(), advice.allowed, advice.refused.as_deref()), ("snapshots-kvm", true, None), "{advice:?}");
+    assert_eq!(
+        (advice.rules.as_str(), advice.allowed, advice.refused.as_deref()),
+        ("snapshots-kvm", true, None),
+        "{advice:?}"
+    );
     rig.done(&vm, "poweroff-hard");
     let advice = rig.run(rig.client().snapshots(&vm)).expect("advice");
     assert!(!advice.allowed && advice.refused.is_some(), "{advice:?}");

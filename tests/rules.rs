@@ -1,5 +1,6 @@
-//! The snapshot rules that ship, each bound to `sim` in turn. A verb that they refuse is refused with their reason before anything
-//! happens. What they decide about existing snapshots is shown in a dry run, happens, and stands in the feed.
+//! The snapshot rules that ship, each bound to `sim` in turn. A verb that they refuse is refused
+//! with their reason before anything happens. What they decide about existing snapshots is shown in
+//! a dry run, happens, and stands in the feed.
 
 use ostler_api::{ActionBody, Client, ClientError, EventFilter, Sent, Vm};
 use ostler_tests::daemon::{self, Daemon, create, done};
@@ -18,7 +19,10 @@ impl World {
             return None;
         }
         let dir = tempfile::tempdir().expect("a folder");
-        let daemon = Daemon::start(dir.path(), &["--grant", "snapshots-xen=all", "--grant", "snapshots-vmware=all"]);
+        let daemon = Daemon::start(
+            dir.path(),
+            &["--grant", "snapshots-xen=all", "--grant", "snapshots-vmware=all"],
+        );
         let runtime = tokio::runtime::Runtime::new().expect("threads");
         runtime.block_on(async {
             daemon::datastores(daemon.client(), dir.path()).await;
@@ -79,16 +83,25 @@ impl World {
 
     /// How many snapshots a dry run would remove, and how many it would hide.
     fn told(&self, vm: &str, verb: &str) -> (usize, usize) {
-        let preview = self.runtime.block_on(self.client().preview(vm, verb, &ActionBody::default())).expect("a preview");
+        let preview = self
+            .runtime
+            .block_on(self.client().preview(vm, verb, &ActionBody::default()))
+            .expect("a preview");
         (preview.loses.len(), preview.hides.len())
     }
 
     /// Whether the feed has an event about snapshots that names `verb`.
     fn in_the_feed(&self, vm: &str, verb: &str) -> bool {
         self.runtime.block_on(async {
-            let filter = EventFilter { after: Some(0), vm: Some(vm.to_owned()), kind: Some("snapshots".to_owned()) };
+            let filter = EventFilter {
+                after: Some(0),
+                vm: Some(vm.to_owned()),
+                kind: Some("snapshots".to_owned()),
+            };
             let mut events = self.client().events(&filter).await.expect("a feed");
-            let next = tokio::time::timeout(Duration::from_secs(20), events.next()).await.expect("an event comes");
+            let next = tokio::time::timeout(Duration::from_secs(20), events.next())
+                .await
+                .expect("an event comes");
             format!("{next:?}").contains(verb)
         })
     }
@@ -109,9 +122,16 @@ fn rules_of_kvm_refuse_a_raw_disk_and_lose_what_would_not_fit() {
     assert_eq!(world.shown(&raw).version, before, "nothing has happened");
     let vm = world.running("qcow2");
     world.snapshot(&vm, "one").expect("made");
-    assert_eq!((world.at_the_hypervisor(&vm), world.told(&vm, "poweroff-hard"), world.told(&vm, "reboot")), (1, (1, 0), (0, 0)));
+    assert_eq!(
+        (world.at_the_hypervisor(&vm), world.told(&vm, "poweroff-hard"), world.told(&vm, "reboot")),
+        (1, (1, 0), (0, 0))
+    );
     world.done(&vm, "poweroff-hard");
-    assert_eq!((world.shown(&vm).snapshots.len(), world.at_the_hypervisor(&vm)), (0, 0), "lost, and gone");
+    assert_eq!(
+        (world.shown(&vm).snapshots.len(), world.at_the_hypervisor(&vm)),
+        (0, 0),
+        "lost, and gone"
+    );
     assert!(world.in_the_feed(&vm, "poweroff-hard"));
 }
 
@@ -134,8 +154,14 @@ fn rules_of_vmware_keep_them_at_the_hypervisor_and_offer_them_no_longer() {
     assert_eq!(world.told(&vm, "poweroff-hard"), (0, 1));
     world.done(&vm, "poweroff-hard");
     let shown = world.shown(&vm);
-    assert_eq!((shown.snapshots.len(), shown.snapshots[0].hidden, world.at_the_hypervisor(&vm)), (1, true, 1));
-    assert!(world.asked(&vm, "snapshot-delete", &json!({ "name": "one" })).is_err(), "no longer offered");
+    assert_eq!(
+        (shown.snapshots.len(), shown.snapshots[0].hidden, world.at_the_hypervisor(&vm)),
+        (1, true, 1)
+    );
+    assert!(
+        world.asked(&vm, "snapshot-delete", &json!({ "name": "one" })).is_err(),
+        "no longer offered"
+    );
     assert!(world.in_the_feed(&vm, "poweroff-hard"));
 }
 

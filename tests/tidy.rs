@@ -1,5 +1,6 @@
-//! Rules of the source tree that the compiler does not check: which crate may depend on which, circles of imports between modules,
-//! the length of files and functions, a doc for each module, and no `todo!` or ignored test.
+//! Rules of the source tree that the compiler does not check: which crate may depend on which,
+//! circles of imports between modules, the length of files and functions, a doc for each module,
+//! and no `todo!` or ignored test.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,8 @@ use std::process::Command;
 
 /// The longest file. A longer one probably holds two ideas.
 const FILE_LINES_MAX: usize = 600;
-/// The longest function, from the line of `fn` to its closing brace. A longer one probably holds two ideas.
+/// The longest function, from the line of `fn` to its closing brace. A longer one probably holds
+/// two ideas.
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// The crates that each crate may depend on. `docs/ARCHITECTURE.md` gives the reasons.
@@ -23,7 +25,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ostler-api", &[]),
     (
         "ostler-server",
-        &["ostler-model", "ostler-engine", "ostler-store", "ostler-driver", "ostler-libvirt", "ostler-wasm", "ostler-api"],
+        &[
+            "ostler-model",
+            "ostler-engine",
+            "ostler-store",
+            "ostler-driver",
+            "ostler-libvirt",
+            "ostler-wasm",
+            "ostler-api",
+        ],
     ),
     ("ostler-cli", &["ostler-api", "ostler-testkit", "ostler-wasm"]),
     ("ostler-sdk", &[]),
@@ -36,16 +46,24 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// External crates that only one crate of the workspace may depend on.
-const OWNED: &[(&str, &str)] =
-    &[("redb", "ostler-store"), ("virt", "ostler-libvirt"), ("virt-sys", "ostler-libvirt"), ("wasmtime", "ostler-wasm")];
+const OWNED: &[(&str, &str)] = &[
+    ("redb", "ostler-store"),
+    ("virt", "ostler-libvirt"),
+    ("virt-sys", "ostler-libvirt"),
+    ("wasmtime", "ostler-wasm"),
+];
 
 /// Crates for tests of drivers. The daemon is built without them.
 const TEST_KITS: &[&str] = &["ostler-driver-testkit", "ostler-testkit"];
 
-/// Circles of imports between modules of one crate, with a reason. A circle that is not here, or that is larger than here, is
-/// refused.
+/// Circles of imports between modules of one crate, with a reason. A circle that is not here, or
+/// that is larger than here, is refused.
 const CIRCLES: &[(&str, &[&str], &str)] = &[
-    ("core/cli", &["host", "operation", "vm"], "each has commands that lead to the others' answers"),
+    (
+        "core/cli",
+        &["host", "operation", "vm"],
+        "each has commands that lead to the others' answers",
+    ),
     (
         "core/engine",
         &[
@@ -89,9 +107,21 @@ const CIRCLES: &[(&str, &[&str], &str)] = &[
         &["app", "convert", "drivers", "looks", "metrics", "problem"],
         "a problem is told in the words of the API, and those who make the words can fail with one",
     ),
-    ("core/store", &["batch", "book", "resource"], "the changes of one batch, in a file for each kind"),
-    ("core/store", &["derive", "migrate", "store", "writer"], "a store is migrated when it is opened, and migrations open stores"),
-    ("core/wasm", &["bindings", "capability", "files", "instance"], "generated bindings name the state of an instance"),
+    (
+        "core/store",
+        &["batch", "book", "resource"],
+        "the changes of one batch, in a file for each kind",
+    ),
+    (
+        "core/store",
+        &["derive", "migrate", "store", "writer"],
+        "a store is migrated when it is opened, and migrations open stores",
+    ),
+    (
+        "core/wasm",
+        &["bindings", "capability", "files", "instance"],
+        "generated bindings name the state of an instance",
+    ),
 ];
 
 fn root() -> PathBuf {
@@ -105,15 +135,29 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .current_dir(root())
         .output()
         .expect("cargo metadata runs");
-    assert!(out.status.success(), "cargo metadata failed: {}", String::from_utf8_lossy(&out.stderr));
-    let metadata: serde_json::Value = serde_json::from_slice(&out.stdout).expect("cargo metadata is JSON");
+    assert!(
+        out.status.success(),
+        "cargo metadata failed: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&out.stdout).expect("cargo metadata is JSON");
     let packages = metadata["packages"].as_array().expect("there are packages");
     let names = |package: &serde_json::Value| {
         let normal = |dependency: &&serde_json::Value| dependency["kind"].is_null();
         let name = |dependency: &serde_json::Value| dependency["name"].as_str().map(str::to_owned);
-        package["dependencies"].as_array().expect("a list").iter().filter(normal).filter_map(name).collect()
+        package["dependencies"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter(normal)
+            .filter_map(name)
+            .collect()
     };
-    packages.iter().map(|package| (package["name"].as_str().expect("a name").to_owned(), names(package))).collect()
+    packages
+        .iter()
+        .map(|package| (package["name"].as_str().expect("a name").to_owned(), names(package)))
+        .collect()
 }
 
 /// The dependencies that are not allowed.
@@ -148,29 +192,51 @@ fn crates_depend_only_on_those_they_may() {
 #[test]
 fn an_edge_that_is_not_allowed_is_found() {
     let mut found = dependencies();
-    found.get_mut("ostler-lifecycle").expect("a crate").extend(["ostler-store".to_owned(), "redb".to_owned()]);
-    assert_eq!(forbidden(&found), ["ostler-lifecycle -> ostler-store", "ostler-lifecycle names redb"]);
+    found
+        .get_mut("ostler-lifecycle")
+        .expect("a crate")
+        .extend(["ostler-store".to_owned(), "redb".to_owned()]);
+    assert_eq!(
+        forbidden(&found),
+        ["ostler-lifecycle -> ostler-store", "ostler-lifecycle names redb"]
+    );
 }
 
 /// Crates that one crate is built of, by the edges of all of them.
 fn built_of(crates: &BTreeMap<String, BTreeSet<String>>, name: &str) -> BTreeSet<String> {
     let (mut seen, mut next) = (BTreeSet::new(), vec![name.to_owned()]);
     while let Some(name) = next.pop() {
-        next.extend(crates.get(&name).into_iter().flatten().filter(|to| seen.insert((*to).clone())).cloned());
+        next.extend(
+            crates
+                .get(&name)
+                .into_iter()
+                .flatten()
+                .filter(|to| seen.insert((*to).clone()))
+                .cloned(),
+        );
     }
     seen
 }
 
 /// Crates of tests that the daemon is built of.
 fn test_kits(crates: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
-    built_of(crates, "ostler-server").into_iter().filter(|name| TEST_KITS.contains(&name.as_str())).collect()
+    built_of(crates, "ostler-server")
+        .into_iter()
+        .filter(|name| TEST_KITS.contains(&name.as_str()))
+        .collect()
 }
 
 #[test]
 fn the_daemon_is_built_without_the_test_kits() {
     let found = dependencies();
-    assert!(built_of(&found, "ostler-server").contains("ostler-model"), "a crate that it needs by others is seen");
-    assert!(TEST_KITS.iter().all(|name| found.contains_key(*name)), "the test kits were not found: {found:?}");
+    assert!(
+        built_of(&found, "ostler-server").contains("ostler-model"),
+        "a crate that it needs by others is seen"
+    );
+    assert!(
+        TEST_KITS.iter().all(|name| found.contains_key(*name)),
+        "the test kits were not found: {found:?}"
+    );
     assert_eq!(test_kits(&found), [] as [&str; 0]);
 }
 
@@ -182,19 +248,27 @@ fn a_test_kit_in_the_daemon_is_found() {
 }
 
 fn sources() -> Vec<(PathBuf, String)> {
-    let out =
-        Command::new("git").args(["ls-files", "-co", "--exclude-standard", "*.rs"]).current_dir(root()).output().expect("git runs");
+    let out = Command::new("git")
+        .args(["ls-files", "-co", "--exclude-standard", "*.rs"])
+        .current_dir(root())
+        .output()
+        .expect("git runs");
     let names = String::from_utf8(out.stdout).expect("names are UTF-8");
     names
         .lines()
-        .filter_map(|name| std::fs::read_to_string(root().join(name)).ok().map(|text| (PathBuf::from(name), text)))
+        .filter_map(|name| {
+            std::fs::read_to_string(root().join(name)).ok().map(|text| (PathBuf::from(name), text))
+        })
         .collect()
 }
 
 #[test]
 fn every_module_says_what_it_is_for() {
-    let silent: Vec<_> =
-        sources().into_iter().filter(|(_, text)| !text.lines().any(|line| line.starts_with("//!"))).map(|(path, _)| path).collect();
+    let silent: Vec<_> = sources()
+        .into_iter()
+        .filter(|(_, text)| !text.lines().any(|line| line.starts_with("//!")))
+        .map(|(path, _)| path)
+        .collect();
     assert!(silent.is_empty(), "no module doc (//!): {silent:#?}");
 }
 
@@ -206,12 +280,20 @@ fn files_and_functions_hold_one_idea() {
         if lines > FILE_LINES_MAX {
             long.push(format!("{}: {lines} lines", path.display()));
         }
-        long.extend(long_functions(&text).into_iter().map(|(line, length)| format!("{}:{line}: {length} lines", path.display())));
+        long.extend(
+            long_functions(&text)
+                .into_iter()
+                .map(|(line, length)| format!("{}:{line}: {length} lines", path.display())),
+        );
     }
-    assert!(long.is_empty(), "longer than {FILE_LINES_MAX} lines, or a function longer than {FUNCTION_LINES_MAX}: {long:#?}");
+    assert!(
+        long.is_empty(),
+        "longer than {FILE_LINES_MAX} lines, or a function longer than {FUNCTION_LINES_MAX}: {long:#?}"
+    );
 }
 
-/// The functions that are too long. By rustfmt's indentation, a function ends at the closing brace in its own column.
+/// The functions that are too long. By rustfmt's indentation, a function ends at the closing brace
+/// in its own column.
 fn long_functions(text: &str) -> Vec<(usize, usize)> {
     let lines: Vec<&str> = text.lines().collect();
     let mut found = Vec::new();
@@ -235,7 +317,8 @@ fn long_functions(text: &str) -> Vec<(usize, usize)> {
         if !is_function || is_table {
             continue;
         }
-        // The end of the head. There the body begins, or a semicolon or a one-line body ends the function.
+        // The end of the head. There the body begins, or a semicolon or a one-line body ends the
+        // function.
         let head_end = lines[at..].iter().position(|line| line.ends_with(['{', ';', '}']));
         if !head_end.is_some_and(|end| lines[at + end].ends_with('{')) {
             continue;
@@ -252,22 +335,40 @@ fn long_functions(text: &str) -> Vec<(usize, usize)> {
 
 #[test]
 fn nothing_is_left_open() {
-    let words = [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("#[", "ignore"), concat!("#[", "should_panic")];
+    let words = [
+        concat!("todo", "!("),
+        concat!("unimplemented", "!("),
+        concat!("#[", "ignore"),
+        concat!("#[", "should_panic"),
+    ];
     let open: Vec<_> = sources()
         .into_iter()
         .flat_map(|(path, text)| {
-            let lines = text.lines().enumerate().filter(|(_, line)| words.iter().any(|word| line.contains(word)));
-            lines.map(|(at, line)| format!("{}:{}: {}", path.display(), at + 1, line.trim())).collect::<Vec<_>>()
+            let lines = text
+                .lines()
+                .enumerate()
+                .filter(|(_, line)| words.iter().any(|word| line.contains(word)));
+            lines
+                .map(|(at, line)| format!("{}:{}: {}", path.display(), at + 1, line.trim()))
+                .collect::<Vec<_>>()
         })
         .collect();
     assert!(open.is_empty(), "left open: {open:#?}");
 }
 
-/// The modules of the same crate that a source names after `crate::`. Comments and tests are left out.
+/// The modules of the same crate that a source names after `crate::`. Comments and tests are left
+/// out.
 fn imports(text: &str) -> BTreeSet<String> {
-    let code: String =
-        text.lines().take_while(|line| *line != "#[cfg(test)]").filter(|line| !line.trim_start().starts_with("//")).collect();
-    let word = |text: &str| text.chars().take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '_').collect::<String>();
+    let code: String = text
+        .lines()
+        .take_while(|line| *line != "#[cfg(test)]")
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect();
+    let word = |text: &str| {
+        text.chars()
+            .take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '_')
+            .collect::<String>()
+    };
     let mut found = BTreeSet::new();
     for rest in code.split("crate::").skip(1) {
         let Some(group) = rest.strip_prefix('{') else {
@@ -296,10 +397,18 @@ fn modules() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     let mut crates: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
     for (path, text) in sources() {
         let path = path.display().to_string();
-        let Some((name, below)) = path.split_once("/src/").filter(|_| !path.ends_with("tests.rs")) else { continue };
+        let Some((name, below)) = path.split_once("/src/").filter(|_| !path.ends_with("tests.rs"))
+        else {
+            continue;
+        };
         let module = below.split('/').next().expect("not empty").trim_end_matches(".rs");
         if !["lib", "main"].contains(&module) {
-            crates.entry(name.to_owned()).or_default().entry(module.to_owned()).or_default().extend(imports(&text));
+            crates
+                .entry(name.to_owned())
+                .or_default()
+                .entry(module.to_owned())
+                .or_default()
+                .extend(imports(&text));
         }
     }
     crates
@@ -310,7 +419,12 @@ fn circles(of: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<BTreeSet<String>
     let reached = |from: &String| {
         let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
         while let Some(module) = next.pop() {
-            for to in of.get(module).into_iter().flatten().filter(|to| of.contains_key(*to) && *to != module) {
+            for to in of
+                .get(module)
+                .into_iter()
+                .flatten()
+                .filter(|to| of.contains_key(*to) && *to != module)
+            {
                 if seen.insert(to.clone()) {
                     next.push(to);
                 }
@@ -318,7 +432,8 @@ fn circles(of: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<BTreeSet<String>
         }
         seen
     };
-    let all: BTreeMap<&String, BTreeSet<String>> = of.keys().map(|module| (module, reached(module))).collect();
+    let all: BTreeMap<&String, BTreeSet<String>> =
+        of.keys().map(|module| (module, reached(module))).collect();
     let circle = |module: &&String| -> BTreeSet<String> {
         all[module].iter().filter(|other| all[other].contains(*module)).cloned().collect()
     };
@@ -361,15 +476,25 @@ fn modules_import_each_other_in_no_other_circle_than_those_that_are_named() {
 fn a_new_circle_is_found() {
     let mut crates = modules();
     assert!(crates["core/store"]["store"].contains("writer"), "an import that is there is seen");
-    crates.get_mut("core/store").expect("a crate").get_mut("row").expect("a module").insert("store".to_owned());
-    assert_eq!(unknown_circles(&crates).len(), 1, "a row that imports the store makes its circle larger");
+    crates
+        .get_mut("core/store")
+        .expect("a crate")
+        .get_mut("row")
+        .expect("a module")
+        .insert("store".to_owned());
+    assert_eq!(
+        unknown_circles(&crates).len(),
+        1,
+        "a row that imports the store makes its circle larger"
+    );
     let names = imports(
         "use crate::{one::{deep, er}, two};\n// crate::not\nlet x = crate::three::four();\n#[cfg(test)]\nuse crate::tests;",
     );
     assert_eq!(names.into_iter().collect::<Vec<_>>(), ["one", "three", "two"]);
 }
 
-/// Crates that know nothing of the command line: their errors and hints are data, and each client makes its own commands.
+/// Crates that know nothing of the command line: their errors and hints are data, and each client
+/// makes its own commands.
 const NO_COMMANDS: &[&str] = &["core/model/", "core/lifecycle/", "core/store/", "core/engine/"];
 
 /// Lines of code that name a command of `ostler`, comments and tests left out.
@@ -378,12 +503,17 @@ fn commands<'a>(sources: impl IntoIterator<Item = &'a (PathBuf, String)>) -> Vec
     let mut found = Vec::new();
     for (path, text) in sources {
         let path = path.display().to_string();
-        if !NO_COMMANDS.iter().any(|below| path.starts_with(&format!("{below}src/"))) || path.ends_with("tests.rs") {
+        if !NO_COMMANDS.iter().any(|below| path.starts_with(&format!("{below}src/")))
+            || path.ends_with("tests.rs")
+        {
             continue;
         }
         let code = text.lines().enumerate().take_while(|(_, line)| *line != "#[cfg(test)]");
         let code = code.filter(|(_, line)| !line.trim_start().starts_with("//"));
-        found.extend(code.filter(|(_, line)| line.contains(word)).map(|(at, line)| format!("{path}:{}: {}", at + 1, line.trim())));
+        found.extend(
+            code.filter(|(_, line)| line.contains(word))
+                .map(|(at, line)| format!("{path}:{}: {}", at + 1, line.trim())),
+        );
     }
     found
 }
@@ -391,7 +521,10 @@ fn commands<'a>(sources: impl IntoIterator<Item = &'a (PathBuf, String)>) -> Vec
 #[test]
 fn no_command_line_is_written_below_the_server() {
     let found = commands(&sources());
-    assert!(found.is_empty(), "a hint is a `model::Hint`, and the command line makes commands of it: {found:#?}");
+    assert!(
+        found.is_empty(),
+        "a hint is a `model::Hint`, and the command line makes commands of it: {found:#?}"
+    );
 }
 
 #[test]
@@ -399,7 +532,10 @@ fn a_command_line_below_the_server_is_found() {
     let line = concat!("    hint(\"`ostler", " host list` shows them\")\n");
     let of = |path: &str, text: &str| (PathBuf::from(path), text.to_owned());
     let sources = [
-        of("core/lifecycle/src/allowed.rs", &format!("// {line}fn f() {{\n{line}}}\n#[cfg(test)]\n{line}")),
+        of(
+            "core/lifecycle/src/allowed.rs",
+            &format!("// {line}fn f() {{\n{line}}}\n#[cfg(test)]\n{line}"),
+        ),
         of("core/cli/src/advice.rs", line),
         of("core/engine/tests/engine/moves.rs", line),
     ];

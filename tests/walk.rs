@@ -1,4 +1,5 @@
-//! Runs `tests/walk.sh`: an operator's walk through the life of VMs, with the command line only, on real guests and two hosts.
+//! Runs `tests/walk.sh`: an operator's walk through the life of VMs, with the command line only, on
+//! real guests and two hosts.
 
 use ostler_tests::daemon;
 use ostler_tests::kvm::{Kvm, Storage};

@@ -1,11 +1,12 @@
-//! Measures changes of a running guest beside `virsh`, which does the same to a second domain: live migration there and back,
-//! plugging, snapshots, resizing.
+//! Measures changes of a running guest beside `virsh`, which does the same to a second domain: live
+//! migration there and back, plugging, snapshots, resizing.
 //!
-//! `cargo bench -p ostler-tests --bench changes [-- ROUNDS]`. Two lab hosts share their storage. One VM of Ostler's and one wild
-//! domain, the twin, run on them. Both are made of the same XML. Changes of the two alternate, so that noise hits both. Ostler's
-//! time runs from the request to the answer at the operation's end. virsh's time is that of the process, less the time of a process
-//! by itself (`virsh version`), because a daemon would pay that only once. The downtime of a migration is what libvirt reports for
-//! the job, for both.
+//! `cargo bench -p ostler-tests --bench changes [-- ROUNDS]`. Two lab hosts share their storage.
+//! One VM of Ostler's and one wild domain, the twin, run on them. Both are made of the same XML.
+//! Changes of the two alternate, so that noise hits both. Ostler's time runs from the request to
+//! the answer at the operation's end. virsh's time is that of the process, less the time of a
+//! process by itself (`virsh version`), because a daemon would pay that only once. The downtime of
+//! a migration is what libvirt reports for the job, for both.
 
 mod rig;
 
@@ -74,7 +75,11 @@ impl Bench {
         let began = Instant::now();
         let done = Command::new("virsh").args(&all).output().expect("virsh runs");
         let took = began.elapsed();
-        assert!(done.status.success(), "virsh {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        assert!(
+            done.status.success(),
+            "virsh {arguments:?}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
         (took, String::from_utf8_lossy(&done.stdout).into_owned())
     }
 
@@ -97,7 +102,8 @@ impl Bench {
         std::fs::write(&file, fresh).expect("written");
         self.virsh(host, &["define", &file.display().to_string()]);
         self.virsh(host, &["start", TWIN]);
-        ostler_tests::lab::SerialLog::new(folder.join("console.log")).wait_for("GUEST-READY", ostler_tests::kvm::BOOT);
+        ostler_tests::lab::SerialLog::new(folder.join("console.log"))
+            .wait_for("GUEST-READY", ostler_tests::kvm::BOOT);
     }
 
     /// The downtime of the last migration that arrived on a host, as libvirt reports it.
@@ -111,15 +117,19 @@ impl Bench {
 
 fn overlay(base: &str, file: &str) -> Duration {
     let began = Instant::now();
-    let done =
-        Command::new("qemu-img").args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, file]).output().expect("it runs");
+    let done = Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, file])
+        .output()
+        .expect("it runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     began.elapsed()
 }
 
 fn without(text: &str, from: &str, to: &str) -> String {
     match (text.find(from), text.find(to)) {
-        (Some(begin), Some(end)) if begin < end => format!("{}{}", &text[..begin], &text[end + to.len()..]),
+        (Some(begin), Some(end)) if begin < end => {
+            format!("{}{}", &text[..begin], &text[end + to.len()..])
+        }
         (_, _) => text.to_owned(),
     }
 }
@@ -131,9 +141,19 @@ fn migrations(bench: &Bench, rounds: usize, process: Duration) {
         let from = bench.kvm.host_of(&bench.vm);
         let to = 1 - from;
         let ours = bench.ours("migrate-live", &json!({ "host": format!("kvm{}", to + 1) }));
-        let domain = bench.kvm.domains(to).into_iter().find(|name| name != TWIN).expect("ours is there");
+        let domain =
+            bench.kvm.domains(to).into_iter().find(|name| name != TWIN).expect("ours is there");
         let uri = bench.kvm.hosts[to].network_uri();
-        let go = ["migrate", TWIN, &uri, "--live", "--p2p", "--persistent", "--undefinesource", "--unsafe"];
+        let go = [
+            "migrate",
+            TWIN,
+            &uri,
+            "--live",
+            "--p2p",
+            "--persistent",
+            "--undefinesource",
+            "--unsafe",
+        ];
         let (theirs, _) = bench.virsh(from, &go);
         // The first round opens connections and is not counted.
         if round > 0 {
@@ -156,8 +176,12 @@ fn migrations(bench: &Bench, rounds: usize, process: Duration) {
 }
 
 fn plugging(bench: &Bench, rounds: usize, process: Duration) {
-    let mut deeds =
-        [Deed::new("disk attach (an overlay)"), Deed::new("disk detach"), Deed::new("NIC attach"), Deed::new("NIC detach")];
+    let mut deeds = [
+        Deed::new("disk attach (an overlay)"),
+        Deed::new("disk detach"),
+        Deed::new("NIC attach"),
+        Deed::new("NIC detach"),
+    ];
     let host = bench.kvm.host_of(&bench.vm);
     let base = bench.kvm.dir().join("images/base.qcow2").display().to_string();
     let file = bench.kvm.hosts.store().join(TWIN).join("vdb.qcow2").display().to_string();
@@ -170,9 +194,31 @@ fn plugging(bench: &Bench, rounds: usize, process: Duration) {
             bench.ours("nic-detach", &json!({ "mac": "52:54:00:99:88:66" })),
         ];
         let made = overlay(&base, &file);
-        let attach = ["attach-disk", TWIN, &file, "vdb", "--driver", "qemu", "--subdriver", "qcow2", "--live", "--config"];
+        let attach = [
+            "attach-disk",
+            TWIN,
+            &file,
+            "vdb",
+            "--driver",
+            "qemu",
+            "--subdriver",
+            "qcow2",
+            "--live",
+            "--config",
+        ];
         let detach = ["detach-disk", TWIN, "vdb", "--live", "--config"];
-        let nic = ["attach-interface", TWIN, "bridge", "br0", "--mac", mac, "--model", "virtio", "--live", "--config"];
+        let nic = [
+            "attach-interface",
+            TWIN,
+            "bridge",
+            "br0",
+            "--mac",
+            mac,
+            "--model",
+            "virtio",
+            "--live",
+            "--config",
+        ];
         let un_nic = ["detach-interface", TWIN, "bridge", "--mac", mac, "--live", "--config"];
         let theirs = [
             made + bench.virsh(host, &attach).0,
@@ -194,11 +240,13 @@ fn plugging(bench: &Bench, rounds: usize, process: Duration) {
 }
 
 fn snapshots(bench: &Bench, rounds: usize, process: Duration) {
-    let mut deeds = [Deed::new("snapshot create"), Deed::new("snapshot revert"), Deed::new("snapshot delete")];
+    let mut deeds =
+        [Deed::new("snapshot create"), Deed::new("snapshot revert"), Deed::new("snapshot delete")];
     let host = bench.kvm.host_of(&bench.vm);
     for round in 0..=rounds {
         let named = json!({ "name": "bench" });
-        let ours = ["snapshot-create", "snapshot-revert", "snapshot-delete"].map(|verb| bench.ours(verb, &named));
+        let ours = ["snapshot-create", "snapshot-revert", "snapshot-delete"]
+            .map(|verb| bench.ours(verb, &named));
         let theirs = [
             bench.virsh(host, &["snapshot-create-as", TWIN, "bench"]).0,
             bench.virsh(host, &["snapshot-revert", TWIN, "bench"]).0,
@@ -222,7 +270,8 @@ fn sizes(bench: &Bench, rounds: usize, process: Duration) {
     for round in 0..=rounds {
         let mib = if round % 2 == 0 { 120 } else { 96 };
         let ours = bench.ours("resize", &json!({ "memory": format!("{mib}MiB") }));
-        let (theirs, _) = bench.virsh(host, &["setmem", TWIN, &format!("{mib}M"), "--live", "--config"]);
+        let (theirs, _) =
+            bench.virsh(host, &["setmem", TWIN, &format!("{mib}M"), "--live", "--config"]);
         if round > 0 {
             deed.ours.push(ours);
             deed.theirs.push(theirs);
@@ -232,13 +281,15 @@ fn sizes(bench: &Bench, rounds: usize, process: Duration) {
 }
 
 fn main() {
-    let rounds = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(ROUNDS);
+    let rounds =
+        std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(ROUNDS);
     let Some(kvm) = Kvm::up(2, Storage::Shared, &[]) else { return };
     let vm = kvm.guest("bench", &[], "headroom = { memory = \"160MiB\" }\n");
     let bench = Bench { kvm, vm };
     let host = bench.kvm.host_of(&bench.vm);
     bench.make_twin(host);
-    let process = Times::new((0..rounds).map(|_| bench.virsh(host, &["version"]).0).collect()).median();
+    let process =
+        Times::new((0..rounds).map(|_| bench.virsh(host, &["version"]).0).collect()).median();
     println!("a virsh process alone: {:.1} ms", ms(process));
     migrations(&bench, rounds, process);
     // Both are on the same host again, whichever that is.

@@ -1,9 +1,10 @@
-//! Measures whole lives of VMs on `sim`, 1,000 at once, each step durable: create > running > poweroff-hard > resume >
-//! shutdown-hard > done.
+//! Measures whole lives of VMs on `sim`, 1,000 at once, each step durable: create > running >
+//! poweroff-hard > resume > shutdown-hard > done.
 //!
-//! `cargo bench -p ostler-tests --bench cycle`. `OSTLER_CYCLES`, `OSTLER_AT_ONCE` and `OSTLER_CONNECTIONS` change the load. The
-//! requests do not wait for their operations. So their answers are timed alone, and the event stream tells when an operation has
-//! ended. The floor is the database alone: it writes as many rows of the same sizes in transactions of the same size.
+//! `cargo bench -p ostler-tests --bench cycle`. `OSTLER_CYCLES`, `OSTLER_AT_ONCE` and
+//! `OSTLER_CONNECTIONS` change the load. The requests do not wait for their operations. So their
+//! answers are timed alone, and the event stream tells when an operation has ended. The floor is
+//! the database alone: it writes as many rows of the same sizes in transactions of the same size.
 
 mod rig;
 
@@ -19,15 +20,17 @@ use tokio::sync::Semaphore;
 
 const CYCLES: usize = 5000;
 const AT_ONCE: usize = 1000;
-/// How many requests are on the way at once. All connections are always in use, so the mean time of an answer is `CONNECTIONS /
-/// answers per second`. More connections make the queue before the daemon longer and change little else.
+/// How many requests are on the way at once. All connections are always in use, so the mean time of
+/// an answer is `CONNECTIONS / answers per second`. More connections make the queue before the
+/// daemon longer and change little else.
 const CONNECTIONS: usize = 32;
 /// How many runs. The median counts.
 const RUNS: usize = 3;
 /// How many cycles run before anything is counted.
 const WARM: usize = 300;
 /// The verbs after the creation, each with the state that it leads to.
-const VERBS: [(&str, &str); 3] = [("poweroff-hard", "poweroff"), ("resume", "running"), ("shutdown-hard", "done")];
+const VERBS: [(&str, &str); 3] =
+    [("poweroff-hard", "poweroff"), ("resume", "running"), ("shutdown-hard", "done")];
 
 /// The times of one VM's life.
 #[derive(Default)]
@@ -55,7 +58,8 @@ impl Load {
         life.operations.push(began.elapsed());
         for (verb, state) in VERBS {
             let began = Instant::now();
-            let (answer, took) = self.pool.send("POST", &format!("/v1/vms/{vm}/actions/{verb}"), Some("{}")).await;
+            let (answer, took) =
+                self.pool.send("POST", &format!("/v1/vms/{vm}/actions/{verb}"), Some("{}")).await;
             assert!(answer.status < 300, "{verb}: {}", String::from_utf8_lossy(&answer.body));
             life.answers.push(took);
             self.feed.reach(vm, state).await;
@@ -66,7 +70,8 @@ impl Load {
     }
 
     async fn lives(self: &Arc<Self>, from: usize, count: usize) -> Vec<Life> {
-        let tasks: Vec<_> = (from..from + count).map(|at| tokio::spawn(Arc::clone(self).life(at))).collect();
+        let tasks: Vec<_> =
+            (from..from + count).map(|at| tokio::spawn(Arc::clone(self).life(at))).collect();
         let mut lives = Vec::with_capacity(count);
         for task in tasks {
             lives.push(task.await.expect("a life is lived"));
@@ -79,7 +84,8 @@ fn main() {
     if !daemon::is_built() {
         return;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
     let dir = rig::Folders::new();
     runtime.block_on(run(dir.path()));
 }
@@ -94,7 +100,8 @@ async fn run(dir: &Path) {
         places: Arc::new(Semaphore::new(at_once)),
     });
     load.lives(0, WARM).await;
-    let (mut rates, mut floors, mut halves, mut tails) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut rates, mut floors, mut halves, mut tails) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for run in 0..RUNS {
         let counted = counters(&load).await;
         let (rate, answers) = measured(&load, pid, WARM + run * cycles, cycles).await;
@@ -113,7 +120,13 @@ async fn run(dir: &Path) {
     }
     let (rate, floor) = (median(rates), median(floors));
     let name = format!("cycle on sim, {at_once} VMs at once");
-    line(&name, &format!("{rate:.0}/s"), &format!("{floor:.0}/s"), &format!("{:.2}", rate / floor), "> 1,000/s");
+    line(
+        &name,
+        &format!("{rate:.0}/s"),
+        &format!("{floor:.0}/s"),
+        &format!("{:.2}", rate / floor),
+        "> 1,000/s",
+    );
     line(
         "  answers of its requests",
         &format!("p50 {:.1} ms, p99 {:.1} ms", median(halves), median(tails)),
@@ -141,8 +154,13 @@ async fn measured(load: &Arc<Load>, pid: u32, from: usize, cycles: usize) -> (f6
         each(client),
         others.as_secs_f64() / took.as_secs_f64()
     );
-    for (at, what) in ["create > running", "poweroff-hard", "resume", "shutdown-hard"].into_iter().enumerate() {
-        println!("  {what:17} done {}", Times::new(lives.iter().map(|life| life.operations[at]).collect()).words());
+    for (at, what) in
+        ["create > running", "poweroff-hard", "resume", "shutdown-hard"].into_iter().enumerate()
+    {
+        println!(
+            "  {what:17} done {}",
+            Times::new(lives.iter().map(|life| life.operations[at]).collect()).words()
+        );
     }
     let answers = Times::new(lives.iter().flat_map(|life| life.answers.iter().copied()).collect());
     (cycles as f64 / took.as_secs_f64(), answers)
@@ -153,7 +171,8 @@ async fn counters(load: &Load) -> floor::Work {
     let (answer, _) = load.pool.send("GET", "/metrics", None).await;
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     let counter = |name: &str| -> f64 {
-        let line = text.lines().find_map(|line| line.strip_prefix(&format!("ostler_store_{name}_total ")));
+        let line =
+            text.lines().find_map(|line| line.strip_prefix(&format!("ostler_store_{name}_total ")));
         line.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no {name} in:\n{text}"))
     };
     floor::Work {

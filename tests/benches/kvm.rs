@@ -1,9 +1,11 @@
-//! Measures `create > running` of a real guest through `ostlerd`, beside `virsh define` and `start` of the same XML.
+//! Measures `create > running` of a real guest through `ostlerd`, beside `virsh define` and `start`
+//! of the same XML.
 //!
-//! `cargo bench -p ostler-tests --bench kvm [-- ROUNDS]`. Both alternate, so that noise hits both. virsh runs its two commands in
-//! one process. The time of such a process by itself (`virsh version`) is measured apart and subtracted, because a daemon pays it
-//! only once. The guest boots from its initrd and has no disk, because an overlay needs `qemu-img`, which virsh does not run. A
-//! second pair of lines has a disk; there the floor includes `qemu-img create`.
+//! `cargo bench -p ostler-tests --bench kvm [-- ROUNDS]`. Both alternate, so that noise hits both.
+//! virsh runs its two commands in one process. The time of such a process by itself
+//! (`virsh version`) is measured apart and subtracted, because a daemon pays it only once. The
+//! guest boots from its initrd and has no disk, because an overlay needs `qemu-img`, which virsh
+//! does not run. A second pair of lines has a disk; there the floor includes `qemu-img create`.
 
 mod rig;
 
@@ -39,7 +41,12 @@ impl Rig {
         }
         daemon::image(client, "base", &format!("images:{}", name(&guest.base_disk))).await;
         let config = [("uri".to_owned(), host.uri().to_owned())].into();
-        let new = ostler_api::NewHost { name: "kvm1".to_owned(), driver: "kvm".to_owned(), config, ..Default::default() };
+        let new = ostler_api::NewHost {
+            name: "kvm1".to_owned(),
+            driver: "kvm".to_owned(),
+            config,
+            ..Default::default()
+        };
         client.add_host(&new).await.expect("a host is added");
         daemon::reachable(client, "kvm1").await;
         let pool = Pool::open(&daemon.socket(), 2).await;
@@ -64,12 +71,16 @@ impl Rig {
         (vm, began.elapsed())
     }
 
-    /// Ends the VM, and makes its XML that of a wild domain. Answers the XML's file, the domain's name and the VM's folder.
+    /// Ends the VM, and makes its XML that of a wild domain. Answers the XML's file, the domain's
+    /// name and the VM's folder.
     async fn same(&self, vm: u64) -> (PathBuf, String, PathBuf) {
         let shown = self.daemon.client().vm(&vm.to_string()).await.expect("a VM");
         let domain = shown.placement.expect("it has a place").domain;
         let xml = self.host.virsh(&["dumpxml", "--inactive", &domain]).expect("dumped");
-        let (answer, _) = self.pool.send("POST", &format!("/v1/vms/{vm}/actions/shutdown-hard"), Some("{}")).await;
+        let (answer, _) = self
+            .pool
+            .send("POST", &format!("/v1/vms/{vm}/actions/shutdown-hard"), Some("{}"))
+            .await;
         assert!(answer.status < 300, "{}", String::from_utf8_lossy(&answer.body));
         self.feed.reach(vm, "done").await;
         let folder = self.dir.join("system/vms").join(&shown.uuid);
@@ -85,11 +96,15 @@ impl Rig {
         run("virsh", &["-q", "-c", self.host.uri(), commands])
     }
 
-    /// Runs virsh's define and start, after `qemu-img create` if there is a disk. Then removes everything.
+    /// Runs virsh's define and start, after `qemu-img create` if there is a disk. Then removes
+    /// everything.
     async fn theirs(&self, vm: u64, disk: bool) -> Duration {
         let (xml, domain, folder) = self.same(vm).await;
-        let overlay =
-            if disk { overlay(&self.dir.join("images").join(name(&Lab::guest().base_disk)), &folder) } else { Duration::ZERO };
+        let overlay = if disk {
+            overlay(&self.dir.join("images").join(name(&Lab::guest().base_disk)), &folder)
+        } else {
+            Duration::ZERO
+        };
         let took = self.virsh(&format!("define {}; start {domain}", xml.display()));
         self.virsh(&format!("destroy {domain}; undefine {domain}"));
         std::fs::remove_dir_all(&folder).expect("a folder");
@@ -99,21 +114,30 @@ impl Rig {
 
 fn overlay(base: &Path, folder: &Path) -> Duration {
     let file = folder.join("vda.qcow2").display().to_string();
-    run("qemu-img", &["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", &base.display().to_string(), &file])
+    run(
+        "qemu-img",
+        &["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", &base.display().to_string(), &file],
+    )
 }
 
 fn run(program: &str, arguments: &[&str]) -> Duration {
     let began = Instant::now();
     let done = Command::new(program).args(arguments).output().expect("it runs");
     let took = began.elapsed();
-    assert!(done.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    assert!(
+        done.status.success(),
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
     took
 }
 
 /// `text` without the first part from `from` to `to`.
 fn without(text: &str, from: &str, to: &str) -> String {
     match (text.find(from), text.find(to)) {
-        (Some(begin), Some(end)) if begin < end => format!("{}{}", &text[..begin], &text[end + to.len()..]),
+        (Some(begin), Some(end)) if begin < end => {
+            format!("{}{}", &text[..begin], &text[end + to.len()..])
+        }
         (_, _) => text.to_owned(),
     }
 }
@@ -126,8 +150,10 @@ fn main() {
     if !daemon::is_built() || !lab::require_libvirt() {
         return;
     }
-    let rounds = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(ROUNDS);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
+    let rounds =
+        std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(ROUNDS);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
     let dir = tempfile::tempdir().expect("a folder");
     runtime.block_on(async {
         let rig = Rig::up(dir.path()).await;
@@ -153,7 +179,12 @@ async fn compare(rig: &Rig, rounds: usize, disk: bool) {
     let (ours, theirs, process) = (Times::new(ours), Times::new(theirs), Times::new(process));
     let bare = theirs.median().saturating_sub(process.median());
     let kind = if disk { "a disk" } else { "no disk" };
-    println!("{kind}: ours {}; virsh {}; a virsh process alone {}", ours.words(), theirs.words(), process.words());
+    println!(
+        "{kind}: ours {}; virsh {}; a virsh process alone {}",
+        ours.words(),
+        theirs.words(),
+        process.words()
+    );
     let more = ms(ours.median()) - ms(bare);
     line(
         &format!("create > running, KVM driver, {kind}"),

@@ -1,8 +1,9 @@
-//! Measures how much the KVM driver adds to a start: `deploy` of a new domain beside `virsh define` and `start` of the same XML.
+//! Measures how much the KVM driver adds to a start: `deploy` of a new domain beside `virsh define`
+//! and `start` of the same XML.
 //!
-//! `cargo bench -p ostler-tests --bench libvirt_deploy [-- ROUNDS]`. The two alternate, so that noise hits both. virsh runs both
-//! commands in one process. The time of such a process by itself is measured apart (`virsh version`), because virsh pays it and the
-//! driver does not.
+//! `cargo bench -p ostler-tests --bench libvirt_deploy [-- ROUNDS]`. The two alternate, so that
+//! noise hits both. virsh runs both commands in one process. The time of such a process by itself
+//! is measured apart (`virsh version`), because virsh pays it and the driver does not.
 
 #[path = "../libvirt_driver/rig.rs"]
 #[allow(dead_code)]
@@ -20,14 +21,16 @@ fn main() {
     if !lab::require_libvirt() {
         return;
     }
-    let rounds = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(ROUNDS);
+    let rounds =
+        std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(ROUNDS);
     let rig = Rig::up("bench");
     let (mut ours, mut virsh, mut process) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=rounds {
         let vm = rig.vm(&[]);
         let (took, _) = timed(|| seen(rig.deploy(&vm, 1, 1)));
         let xml = rig.host.dir().join("same.xml");
-        std::fs::write(&xml, rig.host.virsh(&["dumpxml", "--inactive", &vm.name]).expect("dumped")).expect("written");
+        std::fs::write(&xml, rig.host.virsh(&["dumpxml", "--inactive", &vm.name]).expect("dumped"))
+            .expect("written");
         rig.remove(&vm, 2).expect("removed");
         let both = format!("define {}; start {}", xml.display(), vm.name);
         let (floor, ()) = timed(|| direct(rig.host.uri(), &both));
@@ -42,7 +45,11 @@ fn main() {
     }
     let (ours, virsh, process) = (median(ours), median(virsh), median(process));
     println!("deploy by the driver          {:7.1} ms", ms(ours));
-    println!("virsh define + start          {:7.1} ms   (ratio {:.3})", ms(virsh), ms(ours) / ms(virsh));
+    println!(
+        "virsh define + start          {:7.1} ms   (ratio {:.3})",
+        ms(virsh),
+        ms(ours) / ms(virsh)
+    );
     let bare = virsh.saturating_sub(process);
     println!(
         "  without virsh's own process {:7.1} ms   (ratio {:.3}, {:+.1} ms)",
@@ -53,7 +60,8 @@ fn main() {
 }
 
 fn direct(uri: &str, commands: &str) {
-    let done = Command::new("virsh").args(["-q", "-c", uri, commands]).output().expect("virsh runs");
+    let done =
+        Command::new("virsh").args(["-q", "-c", uri, commands]).output().expect("virsh runs");
     assert!(done.status.success(), "{commands}: {}", String::from_utf8_lossy(&done.stderr));
 }
 

@@ -1,8 +1,10 @@
-//! Measures the cost of 10,000 VMs: reading them, the daemon's memory, and a restart in the middle of 1,000 operations.
+//! Measures the cost of 10,000 VMs: reading them, the daemon's memory, and a restart in the middle
+//! of 1,000 operations.
 //!
-//! `cargo bench -p ostler-tests --bench scale [-- reads] [memory] [restart]`. The VMs run on `sim`. They are made first, which
-//! takes most of the time; `OSTLER_VMS` changes their number. The floor of the reads is an empty axum route. Another process serves
-//! it with the same libraries over the same kind of socket, and the same client reads it.
+//! `cargo bench -p ostler-tests --bench scale [-- reads] [memory] [restart]`. The VMs run on `sim`.
+//! They are made first, which takes most of the time; `OSTLER_VMS` changes their number. The floor
+//! of the reads is an empty axum route. Another process serves it with the same libraries over the
+//! same kind of socket, and the same client reads it.
 
 mod rig;
 
@@ -22,7 +24,8 @@ const IN_FLIGHT: usize = 1000;
 /// How many connections make the VMs, and how many read them.
 const CONNECTIONS: usize = 64;
 const READERS: usize = 16;
-/// How many requests one run has, and how many runs there are of each kind. Floor and daemon alternate.
+/// How many requests one run has, and how many runs there are of each kind. Floor and daemon
+/// alternate.
 const READS: usize = 20_000;
 const PAGES: usize = 4000;
 const RUNS: usize = 5;
@@ -30,7 +33,8 @@ const RUNS: usize = 5;
 const HELD: &str = r#"{"rules":[{"call":"destroy","delay-ms":60000}]}"#;
 /// How long everything may take to come to rest.
 const CONVERGE: Duration = Duration::from_secs(120);
-/// After this long without requests the runners have ended, and the allocator has returned the memory that it does not need.
+/// After this long without requests the runners have ended, and the allocator has returned the
+/// memory that it does not need.
 const REST: Duration = Duration::from_secs(15);
 /// The argument with which this program serves the empty route.
 const SERVE: &str = "--serve-floor";
@@ -43,7 +47,8 @@ fn main() {
     if !daemon::is_built() {
         return;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
     let dir = rig::Folders::new();
     runtime.block_on(run(dir.path()));
 }
@@ -71,7 +76,8 @@ async fn populate(daemon: &Daemon, vms: usize) {
     let make = |at: usize| {
         let (pool, feed) = (pool.clone(), feed.clone());
         async move {
-            let spec = format!("{{\"spec\":{{\"name\":\"s{at}\",\"memory\":\"64MiB\",\"cpu\":0.1}}}}");
+            let spec =
+                format!("{{\"spec\":{{\"name\":\"s{at}\",\"memory\":\"64MiB\",\"cpu\":0.1}}}}");
             let (answer, _) = pool.send("POST", "/v1/vms", Some(&spec)).await;
             feed.reach(answer.number("vm"), "running").await;
         }
@@ -89,8 +95,16 @@ async fn memory(daemon: &Daemon, vms: usize) {
     for (when, pause) in [("just made", Duration::ZERO), ("at rest", REST)] {
         tokio::time::sleep(pause).await;
         let (resident, own) = process::resident(pid);
-        println!("{vms} running VMs, {when}: {resident:.0} MiB resident, {own:.0} MiB of it not files");
-        line(&format!("memory, {vms} VMs, {when}"), &format!("{resident:.0} MiB"), "-", "-", "< 200 MiB");
+        println!(
+            "{vms} running VMs, {when}: {resident:.0} MiB resident, {own:.0} MiB of it not files"
+        );
+        line(
+            &format!("memory, {vms} VMs, {when}"),
+            &format!("{resident:.0} MiB"),
+            "-",
+            "-",
+            "< 200 MiB",
+        );
     }
 }
 
@@ -101,14 +115,19 @@ struct Run {
 }
 
 /// Opens `READERS` connections. Each asks again as soon as it has an answer.
-async fn ask(socket: &Path, count: usize, path: impl Fn(usize) -> String + Send + Sync + 'static) -> Run {
+async fn ask(
+    socket: &Path,
+    count: usize,
+    path: impl Fn(usize) -> String + Send + Sync + 'static,
+) -> Run {
     let path = Arc::new(path);
     let began = Instant::now();
     let tasks: Vec<_> = (0..READERS)
         .map(|reader| {
             let (socket, path) = (socket.to_owned(), Arc::clone(&path));
             tokio::spawn(async move {
-                let mut connection = rig::client::Connection::open(&socket).await.expect("it listens");
+                let mut connection =
+                    rig::client::Connection::open(&socket).await.expect("it listens");
                 let mut times = Vec::with_capacity(count / READERS);
                 for at in 0..count / READERS {
                     let path = path(at * READERS + reader);
@@ -141,7 +160,10 @@ async fn reads(daemon: &Daemon, dir: &Path, vms: usize) {
     for run in 0..=RUNS {
         let one = ask(&floor_socket, READS, |_| "/".to_owned()).await;
         let show = ask(&socket, READS, move |at| format!("/v1/vms/{}", spread(at, vms))).await;
-        let page = ask(&socket, PAGES, move |at| format!("/v1/vms?limit=100&after={}", spread(at, vms.max(101) - 100))).await;
+        let page = ask(&socket, PAGES, move |at| {
+            format!("/v1/vms?limit=100&after={}", spread(at, vms.max(101) - 100))
+        })
+        .await;
         // The first run fills caches and is not counted.
         if run > 0 {
             bare.push(one);
@@ -151,7 +173,10 @@ async fn reads(daemon: &Daemon, dir: &Path, vms: usize) {
     }
     drop(floor);
     let (bare, bare_p99) = summed(&bare);
-    println!("reads: empty route {bare:.0}/s, p99 {bare_p99:.2} ms; load of the machine {}", process::load());
+    println!(
+        "reads: empty route {bare:.0}/s, p99 {bare_p99:.2} ms; load of the machine {}",
+        process::load()
+    );
     for (name, runs) in [("GET one VM", &shows), ("GET a page of 100", &pages)] {
         let (rate, p99) = summed(runs);
         line(
@@ -166,7 +191,10 @@ async fn reads(daemon: &Daemon, dir: &Path, vms: usize) {
 
 /// The medians of the runs: requests per second, and the 99th percentile in milliseconds.
 fn summed(runs: &[Run]) -> (f64, f64) {
-    (median(runs.iter().map(|run| run.rate).collect()), median(runs.iter().map(|run| ms(run.times.at(990))).collect()))
+    (
+        median(runs.iter().map(|run| run.rate).collect()),
+        median(runs.iter().map(|run| ms(run.times.at(990))).collect()),
+    )
 }
 
 /// Kills the daemon while calls are running, and times its start.
@@ -177,7 +205,8 @@ async fn restart(daemon: &mut Daemon, dir: &Path) {
     let ask = |vm: usize| {
         let pool = pool.clone();
         async move {
-            let (answer, _) = pool.send("POST", &format!("/v1/vms/{vm}/actions/poweroff-hard"), Some("{}")).await;
+            let (answer, _) =
+                pool.send("POST", &format!("/v1/vms/{vm}/actions/poweroff-hard"), Some("{}")).await;
             assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
         }
     };
@@ -188,7 +217,10 @@ async fn restart(daemon: &mut Daemon, dir: &Path) {
     daemon.up();
     let ready = began.elapsed();
     // The old connections of the client are dead. It notices this one by one.
-    daemon::poll("an answer", CONVERGE, async || daemon.client().vm("1").await.map(drop).map_err(|error| error.to_string())).await;
+    daemon::poll("an answer", CONVERGE, async || {
+        daemon.client().vm("1").await.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
     let answers = began.elapsed();
     daemon::poll("all VMs to come to rest", CONVERGE, async || {
         let text = daemon.client().get_text("/metrics").await.map_err(|error| error.to_string())?;
@@ -204,7 +236,13 @@ async fn restart(daemon: &mut Daemon, dir: &Path) {
     );
     let findings = daemon.client().check().await.expect("a check").findings;
     assert!(findings.is_empty(), "the books are wrong: {findings:#?}");
-    line("restart, 10,000 VMs, 1,000 in flight", &format!("ready in {:.0} ms", ms(ready)), "-", "-", "< 2,000 ms");
+    line(
+        "restart, 10,000 VMs, 1,000 in flight",
+        &format!("ready in {:.0} ms", ms(ready)),
+        "-",
+        "-",
+        "< 2,000 ms",
+    );
 }
 
 /// A child process that runs this program as the server of an empty route.
@@ -214,7 +252,9 @@ impl Floor {
     fn start(socket: &Path) -> Self {
         let program = std::env::current_exe().expect("it knows its own file");
         let child = Command::new(program).arg(SERVE).arg(socket).spawn().expect("it starts");
-        ostler_tests::wait::wait_until("the floor to listen", CONVERGE, || std::os::unix::net::UnixStream::connect(socket).is_ok());
+        ostler_tests::wait::wait_until("the floor to listen", CONVERGE, || {
+            std::os::unix::net::UnixStream::connect(socket).is_ok()
+        });
         Self(child)
     }
 }
@@ -238,7 +278,8 @@ fn serve(path: &Path) {
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
         while let Ok((stream, _)) = listener.accept().await {
-            let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+            let connection = http
+                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
             tokio::spawn(async move {
                 // The client closes the connection when it has its answer, so an error is normal.
                 let _ = connection.await;

@@ -44,7 +44,8 @@ const VERBS: [&str; 33] = [
     "schedule",
 ];
 
-/// The body for a verb. Chance decides whether it makes sense. A refused request must change nothing.
+/// The body for a verb. Chance decides whether it makes sense. A refused request must change
+/// nothing.
 fn body(verb: &str, vm: u64, rng: &mut SmallRng) -> Value {
     let host = HOSTS[rng.random_range(0..HOSTS.len())];
     let disk = ["vda", "vdb", "vdc"][rng.random_range(0..3)];
@@ -52,13 +53,17 @@ fn body(verb: &str, vm: u64, rng: &mut SmallRng) -> Value {
     let label = ["one", "two"][rng.random_range(0..2)];
     match verb {
         "deploy" => json!({ "host": HOSTS[vm as usize % HOSTS.len()] }),
-        "migrate" | "migrate-live" | "migrate-poweroff" | "migrate-poweroff-hard" => json!({ "host": host }),
+        "migrate" | "migrate-live" | "migrate-poweroff" | "migrate-poweroff-hard" => {
+            json!({ "host": host })
+        }
         "disk-attach" => json!({ "size": "1MiB", "name": disk }),
         "disk-detach" => json!({ "name": disk }),
         "nic-attach" => json!({ "bridge": "br0", "mac": "52:54:00:00:00:01" }),
         "nic-detach" => json!({ "mac": "52:54:00:00:00:01" }),
         "snapshot-create" | "snapshot-revert" | "snapshot-delete" => json!({ "name": label }),
-        "disk-snapshot" | "disk-snapshot-live" => json!({ "disk": disk, "image": image, "datastore": "images" }),
+        "disk-snapshot" | "disk-snapshot-live" => {
+            json!({ "disk": disk, "image": image, "datastore": "images" })
+        }
         "disk-snapshot-cancel" => json!({ "disk": disk }),
         "resize" => json!({ "memory": format!("{}MiB", rng.random_range(32..96)) }),
         "schedule" => json!({ "verb": "reboot", "when": "every 1m", "times": 2 }),
@@ -89,17 +94,20 @@ impl Told {
 
 /// Sends requests until the daemon is gone.
 pub(crate) async fn load(client: Client, told: Arc<Mutex<Told>>, seed: u64) {
-    let workers = (0..6u64).map(|at| worker(client.clone(), Arc::clone(&told), SmallRng::seed_from_u64(seed.wrapping_add(at))));
+    let workers = (0..6u64).map(|at| {
+        worker(client.clone(), Arc::clone(&told), SmallRng::seed_from_u64(seed.wrapping_add(at)))
+    });
     futures::future::join_all(workers).await;
 }
 
 async fn worker(client: Client, told: Arc<Mutex<Told>>, mut rng: SmallRng) {
     loop {
-        let page = match client.vms(&ListFilter { limit: Some(1000), ..ListFilter::default() }).await {
-            Ok(page) => page,
-            Err(ClientError::Problem(problem)) => panic!("a list is never refused: {problem}"),
-            Err(_) => return,
-        };
+        let page =
+            match client.vms(&ListFilter { limit: Some(1000), ..ListFilter::default() }).await {
+                Ok(page) => page,
+                Err(ClientError::Problem(problem)) => panic!("a list is never refused: {problem}"),
+                Err(_) => return,
+            };
         let sent = if page.vms.len() < VMS {
             create(&client, &told, &mut rng).await
         } else {
@@ -118,10 +126,14 @@ async fn worker(client: Client, told: Arc<Mutex<Told>>, mut rng: SmallRng) {
 struct Gone;
 
 async fn create(client: &Client, told: &Mutex<Told>, rng: &mut SmallRng) -> Result<(), Gone> {
-    let disk = if rng.random_ratio(1, 4) { "[[disks]]\nname = \"vda\"\nsize = \"1MiB\"\n" } else { "" };
-    let spec = format!("name = \"chaos\"\nmemory = \"64MiB\"\n{disk}[patience]\nboot_grace = \"0s\"\nshutdown = \"2s\"\n");
+    let disk =
+        if rng.random_ratio(1, 4) { "[[disks]]\nname = \"vda\"\nsize = \"1MiB\"\n" } else { "" };
+    let spec = format!(
+        "name = \"chaos\"\nmemory = \"64MiB\"\n{disk}[patience]\nboot_grace = \"0s\"\nshutdown = \"2s\"\n"
+    );
     let spec = toml::from_str(&spec).expect("a specification");
-    match client.create_vm(&ostler_api::CreateVm { spec, hold: rng.random_ratio(1, 8) }, None).await {
+    match client.create_vm(&ostler_api::CreateVm { spec, hold: rng.random_ratio(1, 8) }, None).await
+    {
         Ok(reply) => {
             told.lock().expect("whole").vms.insert(reply.vm);
             Ok(())
@@ -131,7 +143,13 @@ async fn create(client: &Client, told: &Mutex<Told>, rng: &mut SmallRng) -> Resu
     }
 }
 
-async fn act(client: &Client, told: &Mutex<Told>, vm: u64, verb: &'static str, body: &Value) -> Result<(), Gone> {
+async fn act(
+    client: &Client,
+    told: &Mutex<Told>,
+    vm: u64,
+    verb: &'static str,
+    body: &Value,
+) -> Result<(), Gone> {
     let answer = client.act(&vm.to_string(), verb, body, &Sent::default()).await;
     let mut told = told.lock().expect("whole");
     told.answered += usize::from(matches!(answer, Ok(_) | Err(ClientError::Problem(_))));

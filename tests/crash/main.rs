@@ -1,6 +1,7 @@
-//! Kills the real daemon with `kill -9` at random moments under a mixed load, over many `sim` VMs. After each kill every VM must
-//! come to rest without help, the hypervisors must have the same domains as the store, the store must be consistent, and the daemon
-//! must know everything that it has answered.
+//! Kills the real daemon with `kill -9` at random moments under a mixed load, over many `sim` VMs.
+//! After each kill every VM must come to rest without help, the hypervisors must have the same
+//! domains as the store, the store must be consistent, and the daemon must know everything that it
+//! has answered.
 //!
 //! `restores` restores old backups while the hypervisors kept running.
 //!
@@ -33,7 +34,8 @@ const CONVERGE: Duration = Duration::from_secs(60);
 const LOOKS: usize = 20;
 
 const HOSTS: [&str; 3] = ["a", "b", "c"];
-/// Trouble that a hypervisor may make at any time: slow calls, passing errors, lost answers, crashes of the driver.
+/// Trouble that a hypervisor may make at any time: slow calls, passing errors, lost answers,
+/// crashes of the driver.
 const KNOBS: &str = r#"{"rules":[
   {"call":"deploy","delay-ms":30,"percent":50},
   {"call":"save","delay-ms":20,"percent":50},
@@ -55,8 +57,8 @@ fn killed_while_vms_move_between_hosts_that_share_their_storage() {
     killed(true);
 }
 
-/// One half of the kills. With `shared`, hosts share their files, so that VMs can move. Otherwise files are copied at stop and
-/// deploy.
+/// One half of the kills. With `shared`, hosts share their files, so that VMs can move. Otherwise
+/// files are copied at stop and deploy.
 fn killed(shared: bool) {
     if !daemon::is_built() {
         return;
@@ -66,8 +68,10 @@ fn killed(shared: bool) {
     let kills = setting("OSTLER_KILLS", u64::from(KILLS)).div_ceil(2);
     let seed = setting("OSTLER_SEED", u64::from(std::process::id()));
     println!("{kills} kills, OSTLER_SEED={seed}");
-    let mut daemon =
-        Daemon::start(dir.path(), &["--log", "error", "--rules", "sim=snapshots-vmware", "--grant", "snapshots-vmware=all"]);
+    let mut daemon = Daemon::start(
+        dir.path(),
+        &["--log", "error", "--rules", "sim=snapshots-vmware", "--grant", "snapshots-vmware=all"],
+    );
     runtime.block_on(set_up(daemon.client(), dir.path(), shared));
     let told = Arc::new(Mutex::new(Told::default()));
     let mut rng = SmallRng::seed_from_u64(seed);
@@ -84,14 +88,34 @@ fn killed(shared: bool) {
     let told = told.lock().expect("whole");
     let findings = runtime.block_on(forgotten(daemon.client(), &told.operations));
     assert!(findings.is_empty(), "at the end (OSTLER_SEED={seed}): {findings:#?}");
-    println!("{kills} kills survived; {} VMs and {} operations were answered and are known", told.vms.len(), told.operations.len());
+    println!(
+        "{kills} kills survived; {} VMs and {} operations were answered and are known",
+        told.vms.len(),
+        told.operations.len()
+    );
     println!("accepted: {:?}", told.accepted);
-    assert!(told.operations.len() as u64 > kills, "the load did nothing: {} operations", told.operations.len());
-    // Some verbs are rarely possible by chance, for example those that need a snapshot of that name. They may be missing. These
-    // verbs must not.
-    let often = ["deploy", "stop", "resume", "disk-attach", "nic-attach", "resize", "snapshot-create", "schedule", "delete"];
-    let moves: &[&str] = if shared { &["migrate", "migrate-live", "migrate-poweroff-hard"] } else { &[] };
-    let missed: Vec<&&str> = often.iter().chain(moves).filter(|verb| !told.accepted.contains_key(**verb)).collect();
+    assert!(
+        told.operations.len() as u64 > kills,
+        "the load did nothing: {} operations",
+        told.operations.len()
+    );
+    // Some verbs are rarely possible by chance, for example those that need a snapshot of that
+    // name. They may be missing. These verbs must not.
+    let often = [
+        "deploy",
+        "stop",
+        "resume",
+        "disk-attach",
+        "nic-attach",
+        "resize",
+        "snapshot-create",
+        "schedule",
+        "delete",
+    ];
+    let moves: &[&str] =
+        if shared { &["migrate", "migrate-live", "migrate-poweroff-hard"] } else { &[] };
+    let missed: Vec<&&str> =
+        often.iter().chain(moves).filter(|verb| !told.accepted.contains_key(**verb)).collect();
     assert!(kills < 50 || missed.is_empty(), "never accepted: {missed:?}");
 }
 
@@ -108,11 +132,13 @@ async fn set_up(client: &Client, dir: &Path, shared: bool) {
 /// Waits until all VMs rest, and answers them.
 async fn rested(client: &Client) -> Vec<Vm> {
     poll("all VMs to come to rest by themselves", CONVERGE, async || {
-        // One reading for all conditions: between two, the scheduler may give a pending VM a place, and its start begins.
+        // One reading for all conditions: between two, the scheduler may give a pending VM a place,
+        // and its start begins.
         let vms = everything(client).await;
         let restless: Vec<String> = vms
             .iter()
-            // Pending VMs wait for the scheduler. Leftovers are swept, and unknown VMs are looked for, in the monitor's next round.
+            // Pending VMs wait for the scheduler. Leftovers are swept, and unknown VMs are looked
+            // for, in the monitor's next round.
             .filter(|vm| {
                 vm.operation.is_some()
                     || ["pending", "unknown"].contains(&vm.state.as_ref())
@@ -126,8 +152,8 @@ async fn rested(client: &Client) -> Vec<Vm> {
     .await
 }
 
-/// The findings when all VMs rest. A timer or the scheduler may begin an operation at any time, so they only count if no VM has
-/// changed meanwhile.
+/// The findings when all VMs rest. A timer or the scheduler may begin an operation at any time, so
+/// they only count if no VM has changed meanwhile.
 async fn examine(client: &Client, dir: &Path, shared: bool, told: &Mutex<Told>) -> Vec<String> {
     let versions = |vms: &[Vm]| vms.iter().map(|vm| (vm.id, vm.version)).collect::<Vec<_>>();
     for _ in 0..LOOKS {
@@ -144,7 +170,13 @@ async fn examine(client: &Client, dir: &Path, shared: bool, told: &Mutex<Told>) 
     vec![format!("VMs changed by themselves during each of {LOOKS} looks")]
 }
 
-async fn look(client: &Client, vms: &[Vm], dir: &Path, shared: bool, told: &Mutex<Told>) -> Vec<String> {
+async fn look(
+    client: &Client,
+    vms: &[Vm],
+    dir: &Path,
+    shared: bool,
+    told: &Mutex<Told>,
+) -> Vec<String> {
     let mut findings = client.check().await.expect("the books are checked").findings;
     let (told_vms, told_operations) = {
         let told = told.lock().expect("whole");
@@ -152,8 +184,11 @@ async fn look(client: &Client, vms: &[Vm], dir: &Path, shared: bool, told: &Mute
         (told.vms.clone(), new)
     };
     let known: BTreeSet<u64> = vms.iter().map(|vm| vm.id).collect();
-    findings.extend(told_vms.difference(&known).map(|vm| format!("VM {vm} was answered and is not known")));
-    // The rounds before have looked for the older ones, and the end of the test looks for all that are kept.
+    findings.extend(
+        told_vms.difference(&known).map(|vm| format!("VM {vm} was answered and is not known")),
+    );
+    // The rounds before have looked for the older ones, and the end of the test looks for all that
+    // are kept.
     findings.extend(lost(client, told_operations).await);
     findings.extend(compare_domains(vms, dir));
     findings.extend(compare_files(vms, dir, shared));
@@ -171,8 +206,8 @@ async fn lost(client: &Client, answered: impl IntoIterator<Item = u64>) -> Vec<S
     findings
 }
 
-/// Operations that were answered at any time, that the store has to keep, and that are not known at the end. The store keeps the
-/// newest [`OPERATIONS_KEPT`] ended operations of each VM.
+/// Operations that were answered at any time, that the store has to keep, and that are not known at
+/// the end. The store keeps the newest [`OPERATIONS_KEPT`] ended operations of each VM.
 async fn forgotten(client: &Client, answered: &BTreeMap<u64, u64>) -> Vec<String> {
     let mut kept: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
     for vm in answered.values() {
@@ -180,7 +215,11 @@ async fn forgotten(client: &Client, answered: &BTreeMap<u64, u64>) -> Vec<String
             let page = client.operations_of(&vm.to_string()).await.expect("the operations of a VM");
             kept.insert(
                 *vm,
-                page.operations.iter().filter(|operation| operation.vm == *vm).map(|operation| operation.id).collect(),
+                page.operations
+                    .iter()
+                    .filter(|operation| operation.vm == *vm)
+                    .map(|operation| operation.id)
+                    .collect(),
             );
         }
     }
@@ -188,13 +227,25 @@ async fn forgotten(client: &Client, answered: &BTreeMap<u64, u64>) -> Vec<String
         let kept = &kept[vm];
         !kept.contains(id) && kept.range(**id..).count() < OPERATIONS_KEPT
     };
-    answered.iter().filter(gone).map(|(id, vm)| format!("operation {id} of VM {vm} was answered and is not known")).collect()
+    answered
+        .iter()
+        .filter(gone)
+        .map(|(id, vm)| format!("operation {id} of VM {vm} was answered and is not known"))
+        .collect()
 }
 
-/// Prints the last operations of the VMs that have findings, so that a failed run can be understood.
+/// Prints the last operations of the VMs that have findings, so that a failed run can be
+/// understood.
 async fn explain(client: &Client, vms: &[Vm], findings: &[String]) {
-    for vm in vms.iter().filter(|vm| findings.iter().any(|finding| finding.starts_with(&format!("VM {} ", vm.id)))) {
-        let operations = client.operations_of(&vm.id.to_string()).await.map(|page| page.operations).unwrap_or_default();
+    for vm in vms
+        .iter()
+        .filter(|vm| findings.iter().any(|finding| finding.starts_with(&format!("VM {} ", vm.id))))
+    {
+        let operations = client
+            .operations_of(&vm.id.to_string())
+            .await
+            .map(|page| page.operations)
+            .unwrap_or_default();
         println!("VM {} {} {}: {:?} seen {:?}", vm.id, vm.uuid, vm.state, vm.reason, vm.seen);
         for operation in operations.iter().take(4) {
             println!("  {}", serde_json::to_string(operation).unwrap_or_default());
@@ -207,7 +258,10 @@ async fn everything(client: &Client) -> Vec<Vm> {
     let mut found = Vec::new();
     let mut after = None;
     loop {
-        let page = client.vms(&ListFilter { all: true, limit: Some(1000), after, ..ListFilter::default() }).await.expect("a list");
+        let page = client
+            .vms(&ListFilter { all: true, limit: Some(1000), after, ..ListFilter::default() })
+            .await
+            .expect("a list");
         for line in &page.vms {
             // For a VM that is done the list has everything that is needed.
             if line.state != "done" {
@@ -234,7 +288,8 @@ fn done_vm(line: &ostler_api::VmSummary) -> Vm {
 fn compare_domains(vms: &[Vm], dir: &Path) -> Vec<String> {
     let found = domains(dir);
     let mut findings = Vec::new();
-    let by_uuid: BTreeMap<&str, &Vm> = vms.iter().filter(|vm| vm.state != "done").map(|vm| (vm.uuid.as_str(), vm)).collect();
+    let by_uuid: BTreeMap<&str, &Vm> =
+        vms.iter().filter(|vm| vm.state != "done").map(|vm| (vm.uuid.as_str(), vm)).collect();
     for (uuid, places) in &found {
         let alive = places.iter().filter(|(_, power)| power != "off").count();
         if alive > 1 {
@@ -245,14 +300,18 @@ fn compare_domains(vms: &[Vm], dir: &Path) -> Vec<String> {
             continue;
         };
         let place = vm.placement.as_ref().map(|place| place.host.as_str());
-        findings.extend(
-            places.iter().filter(|(host, _)| Some(host.as_str()) != place).map(|(host, power)| {
-                format!("VM {} ({}) has a domain ({power}) on {host}, its place is {place:?}", vm.id, vm.state)
-            }),
-        );
+        findings.extend(places.iter().filter(|(host, _)| Some(host.as_str()) != place).map(
+            |(host, power)| {
+                format!(
+                    "VM {} ({}) has a domain ({power}) on {host}, its place is {place:?}",
+                    vm.id, vm.state
+                )
+            },
+        ));
     }
     for vm in by_uuid.values() {
-        let power = found.get(&vm.uuid).and_then(|places| places.first()).map(|(_, power)| power.as_str());
+        let power =
+            found.get(&vm.uuid).and_then(|places| places.first()).map(|(_, power)| power.as_str());
         let fits = match (vm.state.as_ref(), power) {
             ("running", Some("running")) => true,
             ("poweroff" | "suspended", None | Some("off")) => true,
@@ -283,7 +342,9 @@ fn compare_files(vms: &[Vm], dir: &Path, shared: bool) -> Vec<String> {
             let uuid = folder.file_name().to_string_lossy().into_owned();
             match vms.iter().find(|vm| vm.uuid == uuid) {
                 Some(vm) if states.contains(&vm.state.as_ref()) => {}
-                Some(vm) => findings.push(format!("VM {} is {} and has files in {top}", vm.id, vm.state)),
+                Some(vm) => {
+                    findings.push(format!("VM {} is {} and has files in {top}", vm.id, vm.state))
+                }
                 None => findings.push(format!("files of {uuid} are left over in {top}")),
             }
         }

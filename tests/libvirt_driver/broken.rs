@@ -1,6 +1,9 @@
 //! A host, the network or an operator interrupts a migration.
 
-use crate::moving::{abort, begin, begin_slowly, end_of, has_moved, has_stayed, here, placed, slow_guest, speed_up, there};
+use crate::moving::{
+    abort, begin, begin_slowly, end_of, has_moved, has_stayed, here, placed, slow_guest, speed_up,
+    there,
+};
 use crate::rig::{BOOT, Rig, SOON, power};
 use ostler_driver::{DomainDisk, DomainNic, DomainSpec, Hotplug, Hypervisor, LiveResize, Migrate};
 use ostler_model::{DiskFormat, ErrorKind, MacAddress, Observation, Power};
@@ -71,10 +74,16 @@ fn what_was_plugged_in_moves_along_and_can_be_taken_out_there() {
     let mut vm = rig.vm(&["vt.tick=0.1"]);
     let roomy = |generation| DomainSpec { memory_most_mib: 160, ..rig.spec(&vm, generation) };
     rig.run(rig.kvm.deploy(&rig.site, &rig.call(&vm, 1, 1), &roomy(1))).expect("deploys");
-    let (disk, mac) = (rig.file("extra.qcow2"), "52:54:00:00:00:09".parse::<MacAddress>().expect("valid"));
+    let (disk, mac) =
+        (rig.file("extra.qcow2"), "52:54:00:00:00:09".parse::<MacAddress>().expect("valid"));
     std::fs::copy(&Lab::guest().base_disk, &disk.absolute).expect("a disk");
-    let disk =
-        DomainDisk { name: "vdb".parse().expect("valid"), file: disk, format: DiskFormat::Qcow2, read_only: false, below: None };
+    let disk = DomainDisk {
+        name: "vdb".parse().expect("valid"),
+        file: disk,
+        format: DiskFormat::Qcow2,
+        read_only: false,
+        below: None,
+    };
     let nic = DomainNic { mac: mac.clone(), bridge: "br0".to_owned() };
     vm.console.wait_for("TICK 5 ", BOOT);
     rig.run(rig.kvm.attach_disk(&rig.site, &rig.call(&vm, 2, 1), &disk)).expect("attached");
@@ -83,12 +92,17 @@ fn what_was_plugged_in_moves_along_and_can_be_taken_out_there() {
     vm.console.wait_for("NIC+ eth0", SOON);
 
     let placed = placed(&rig, &vm, 2);
-    let spec = DomainSpec { disks: [placed.disks.clone(), vec![disk]].concat(), nics: vec![nic], ..placed };
+    let spec = DomainSpec {
+        disks: [placed.disks.clone(), vec![disk]].concat(),
+        nics: vec![nic],
+        ..placed
+    };
     begin(&rig, &vm, 5, &spec, &other).expect("begins");
     end_of(&rig, &vm, 5, 2).expect("moves");
     has_moved(&rig, &vm, &other, 2);
     let mut console = SerialLog::new(rig.file(&format!("{}.there", vm.name)).absolute);
-    rig.run(rig.kvm.detach_disk(&other.site, &rig.call(&vm, 6, 2), &"vdb".parse().expect("valid"))).expect("let go of");
+    rig.run(rig.kvm.detach_disk(&other.site, &rig.call(&vm, 6, 2), &"vdb".parse().expect("valid")))
+        .expect("let go of");
     console.wait_for("DISK- vdb", SOON);
     rig.run(rig.kvm.detach_nic(&other.site, &rig.call(&vm, 7, 2), &mac)).expect("let go of");
     console.wait_for("NIC- eth0", SOON);
@@ -98,7 +112,11 @@ fn what_was_plugged_in_moves_along_and_can_be_taken_out_there() {
     let call = rig.call(&vm, 9, 3);
     rig.run(Migrate::begin(&*rig.kvm, &other.site, &call, &home, &rig.site, &[])).expect("begins");
     wait_until("it to be home", SOON, || match rig.observe(&vm) {
-        Ok(Observation::Present(seen)) if seen.power == Power::Running && seen.identity == Some(home.identity) => Ok(()),
+        Ok(Observation::Present(seen))
+            if seen.power == Power::Running && seen.identity == Some(home.identity) =>
+        {
+            Ok(())
+        }
         other => Err(format!("{other:?}")),
     });
 }

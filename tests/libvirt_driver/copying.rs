@@ -2,12 +2,20 @@
 
 use crate::rig::{BOOT, Rig, SOON, Vm, power, refusal, seen};
 use ostler_driver::{Adopt, DiskCopy, FileRef, Hypervisor, JobStatus};
-use ostler_model::{DiskFormat, DriverError, ErrorKind, Generation, Identity, Outcome, Power, StoreId};
+use ostler_model::{
+    DiskFormat, DriverError, ErrorKind, Generation, Identity, Outcome, Power, StoreId,
+};
 use ostler_tests::lab::{self, Lab, SerialLog};
 use ostler_tests::wait::wait_until;
 use std::process::Command;
 
-fn begin(rig: &Rig, vm: &Vm, step: u64, target: &FileRef, format: DiskFormat) -> Result<JobStatus, DriverError> {
+fn begin(
+    rig: &Rig,
+    vm: &Vm,
+    step: u64,
+    target: &FileRef,
+    format: DiskFormat,
+) -> Result<JobStatus, DriverError> {
     let disk = "vda".parse().expect("valid");
     rig.run(DiskCopy::begin(&*rig.kvm, &rig.site, &rig.call(vm, step, 1), &disk, target, format))
 }
@@ -60,13 +68,23 @@ fn a_disk_in_use_is_copied_whole_and_the_guest_keeps_its_own() {
         let target = rig.file(&format!("copy.{format}"));
         begin(&rig, &vm, step, &target, format).expect("begins");
         assert_eq!(seen(end_of(&rig, &vm, step)).power, Power::Running);
-        // The call is repeated. Nothing may be copied again, because the file could already be in use.
-        let whole = std::fs::metadata(&target.absolute).and_then(|file| file.modified()).expect("it is there");
+        // The call is repeated. Nothing may be copied again, because the file could already be in
+        // use.
+        let whole = std::fs::metadata(&target.absolute)
+            .and_then(|file| file.modified())
+            .expect("it is there");
         let again = begin(&rig, &vm, step, &target, format).expect("done");
         assert!(matches!(&again, JobStatus::Done(_)), "{again:?}");
-        assert_eq!(std::fs::metadata(&target.absolute).and_then(|file| file.modified()).expect("there"), whole);
+        assert_eq!(
+            std::fs::metadata(&target.absolute).and_then(|file| file.modified()).expect("there"),
+            whole
+        );
     }
-    assert_eq!(rig.host.virsh(&["domblklist", &vm.name]).expect("told"), before, "it uses the disk it had");
+    assert_eq!(
+        rig.host.virsh(&["domblklist", &vm.name]).expect("told"),
+        before,
+        "it uses the disk it had"
+    );
     vm.console.skip_to_end();
     vm.console.wait_for("TICK", SOON);
 
@@ -90,7 +108,8 @@ fn a_disk_in_use_is_copied_whole_and_the_guest_keeps_its_own() {
     second.console.wait_for("DISK-MARK copied", BOOT);
 }
 
-/// Begins a copy and slows it down. Answers its step. If a copy ends before it can be slowed down, another step begins a new one.
+/// Begins a copy and slows it down. Answers its step. If a copy ends before it can be slowed down,
+/// another step begins a new one.
 fn slowly(rig: &Rig, vm: &Vm, from: u64, target: &FileRef) -> u64 {
     let mut step = from;
     wait_until("a copy to be slowed down", SOON, || {
@@ -121,13 +140,17 @@ fn a_copy_is_stopped_outlives_whoever_asked_and_is_fenced() {
     rig.deploy(&vm, 3, 1).expect("runs");
 
     let step = slowly(&rig, &vm, 100, &target);
-    assert_eq!(refusal(begin(&rig, &vm, 5, &target, DiskFormat::Qcow2)), (ErrorKind::Retry, "busy".to_owned()));
+    assert_eq!(
+        refusal(begin(&rig, &vm, 5, &target, DiskFormat::Qcow2)),
+        (ErrorKind::Retry, "busy".to_owned())
+    );
     abort(&rig, &vm, step).expect("stops");
     abort(&rig, &vm, step).expect("nothing is at work");
     assert_eq!(refusal(poll(&rig, &vm, step)), (ErrorKind::Cancelled, "aborted".to_owned()));
     rig.wait_for(&vm, Power::Running, ostler_model::PowerReason::None);
 
-    // The unfinished file is written again. A daemon that was started meanwhile finds the running copy.
+    // The unfinished file is written again. A daemon that was started meanwhile finds the running
+    // copy.
     let step = slowly(&rig, &vm, 200, &target);
     rig.forget();
     assert_eq!(refusal(poll(&rig, &vm, step)), (ErrorKind::Gone, "no-job".to_owned()));
@@ -148,19 +171,33 @@ fn a_copy_is_stopped_outlives_whoever_asked_and_is_fenced() {
     // A copy that this daemon did not begin is stopped, too.
     let other = rig.file("other.qcow2");
     begin(&rig, &vm, 7, &other, DiskFormat::Qcow2).expect("begins");
-    let mirrors = |rig: &Rig| rig.host.virsh(&["dumpxml", &vm.name]).expect("dumped").contains("<mirror");
-    wait_until("the mirror, or its end", SOON, || mirrors(&rig) || matches!(poll(&rig, &vm, 7), Ok(JobStatus::Done(_))));
+    let mirrors =
+        |rig: &Rig| rig.host.virsh(&["dumpxml", &vm.name]).expect("dumped").contains("<mirror");
+    wait_until("the mirror, or its end", SOON, || {
+        mirrors(&rig) || matches!(poll(&rig, &vm, 7), Ok(JobStatus::Done(_)))
+    });
     rig.forget();
     abort(&rig, &vm, 7).expect("stops");
     assert!(!mirrors(&rig));
     let (disk, stale) = ("vda".parse().expect("valid"), rig.call(&vm, 8, 0));
-    let copy = rig.run(DiskCopy::begin(&*rig.kvm, &rig.site, &stale, &disk, &other, DiskFormat::Qcow2));
+    let copy =
+        rig.run(DiskCopy::begin(&*rig.kvm, &rig.site, &stale, &disk, &other, DiskFormat::Qcow2));
     assert_eq!(refusal(copy), (ErrorKind::Stale, "stale".to_owned()));
     let none = "vdx".parse().expect("valid");
-    let copy = rig.run(DiskCopy::begin(&*rig.kvm, &rig.site, &rig.call(&vm, 9, 1), &none, &other, DiskFormat::Qcow2));
+    let copy = rig.run(DiskCopy::begin(
+        &*rig.kvm,
+        &rig.site,
+        &rig.call(&vm, 9, 1),
+        &none,
+        &other,
+        DiskFormat::Qcow2,
+    ));
     assert_eq!(refusal(copy), (ErrorKind::Refused, "no-disk".to_owned()));
     rig.destroy(&vm, 10).expect("off");
-    assert_eq!(refusal(begin(&rig, &vm, 11, &other, DiskFormat::Qcow2)), (ErrorKind::Gone, "not-running".to_owned()));
+    assert_eq!(
+        refusal(begin(&rig, &vm, 11, &other, DiskFormat::Qcow2)),
+        (ErrorKind::Gone, "not-running".to_owned())
+    );
 }
 
 #[test]
@@ -170,16 +207,25 @@ fn a_domain_of_somebody_else_is_read_and_stamped_without_a_stop() {
     }
     let rig = Rig::up("adopt");
     let mut vm = rig.vm(&["vt.tick=0.1"]);
-    assert_eq!(refusal(rig.run(rig.kvm.inspect(&rig.site, vm.uuid))), (ErrorKind::Gone, "no-domain".to_owned()));
+    assert_eq!(
+        refusal(rig.run(rig.kvm.inspect(&rig.site, vm.uuid))),
+        (ErrorKind::Gone, "no-domain".to_owned())
+    );
     rig.deploy(&vm, 1, 1).expect("deploys");
     vm.console.wait_for("TICK 1 ", BOOT);
-    let element = ["metadata", &vm.name, "--uri", "urn:ostler:domain:1", "--remove", "--live", "--config"];
+    let element =
+        ["metadata", &vm.name, "--uri", "urn:ostler:domain:1", "--remove", "--live", "--config"];
     rig.host.virsh(&element).expect("now it is nobody's");
     let id = rig.host.virsh(&["domid", &vm.name]).expect("it runs");
 
     let wild = rig.run(rig.kvm.inspect(&rig.site, vm.uuid)).expect("read");
     assert_eq!((wild.name.as_str(), wild.vcpus, wild.memory_mib), (vm.name.as_str(), 1, 96));
-    let disk = ("vda".parse().expect("valid"), vm.disk.to_string_lossy().into_owned(), DiskFormat::Qcow2, false);
+    let disk = (
+        "vda".parse().expect("valid"),
+        vm.disk.to_string_lossy().into_owned(),
+        DiskFormat::Qcow2,
+        false,
+    );
     assert_eq!((wild.disks.as_slice(), wild.nics.len()), (&[disk][..], 0));
 
     let identity = rig.spec(&vm, 3).identity;
@@ -188,18 +234,34 @@ fn a_domain_of_somebody_else_is_read_and_stamped_without_a_stop() {
         assert_eq!((stamped.power, stamped.identity), (Power::Running, Some(identity)));
     }
     assert_eq!(rig.host.virsh(&["domid", &vm.name]).expect("it runs"), id, "it was not stopped");
-    assert_eq!(SerialLog::new(rig.file(&format!("{}.console", vm.name)).absolute).contents().matches("GUEST-READY").count(), 1);
+    assert_eq!(
+        SerialLog::new(rig.file(&format!("{}.console", vm.name)).absolute)
+            .contents()
+            .matches("GUEST-READY")
+            .count(),
+        1
+    );
     let defined = rig.host.virsh(&["dumpxml", "--inactive", &vm.name]).expect("dumped");
     assert!(defined.contains("generation=\"3\""), "{defined}");
     // After the stamp the domain is fenced and belongs to Ostler.
     let older = rig.spec(&vm, 2).identity;
-    assert_eq!(refusal(rig.run(rig.kvm.stamp(&rig.site, &rig.call(&vm, 3, 2), &older))), (ErrorKind::Stale, "stale".to_owned()));
-    let foreign = Identity { store: StoreId(uuid::Uuid::new_v4()), generation: Generation(9), ..identity };
+    assert_eq!(
+        refusal(rig.run(rig.kvm.stamp(&rig.site, &rig.call(&vm, 3, 2), &older))),
+        (ErrorKind::Stale, "stale".to_owned())
+    );
+    let foreign =
+        Identity { store: StoreId(uuid::Uuid::new_v4()), generation: Generation(9), ..identity };
     let theirs = ostler_libvirt::Kvm::new(ostler_libvirt::KvmOptions::default());
     let call = rig.call(&vm, 4, 9);
-    assert_eq!(refusal(rig.run(theirs.stamp(&rig.site, &call, &foreign))), (ErrorKind::Refused, "foreign".to_owned()));
     assert_eq!(
-        power(rig.press(&vm, 5).map_or_else(|_| rig.run(rig.kvm.press_power(&rig.site, &rig.call(&vm, 5, 3))), Ok)),
+        refusal(rig.run(theirs.stamp(&rig.site, &call, &foreign))),
+        (ErrorKind::Refused, "foreign".to_owned())
+    );
+    assert_eq!(
+        power(
+            rig.press(&vm, 5)
+                .map_or_else(|_| rig.run(rig.kvm.press_power(&rig.site, &rig.call(&vm, 5, 3))), Ok)
+        ),
         Power::Running
     );
     rig.remove(&vm, 6).expect("ours to remove");

@@ -10,7 +10,9 @@ mod snapshots;
 mod still;
 
 use ostler_driver::{Changes, Hypervisor, Metrics, Reboot, Suspend};
-use ostler_model::{Ability, ErrorKind, Generation, Identity, Observation, Power, PowerReason, StoreId, VmUuid};
+use ostler_model::{
+    Ability, ErrorKind, Generation, Identity, Observation, Power, PowerReason, StoreId, VmUuid,
+};
 use ostler_tests::lab::{self, LibvirtHost};
 use ostler_tests::wait::wait_until;
 use rig::{BOOT, Rig, SOON, power, refusal, seen};
@@ -30,7 +32,11 @@ fn a_guest_lives_its_life_and_every_call_may_come_twice() {
     assert_eq!(first.identity, Some(rig.spec(&vm, 1).identity));
     let id = rig.host.virsh(&["domid", &vm.name]).expect("it runs");
     assert_eq!(power(rig.deploy(&vm, 1, 1)), Power::Running);
-    assert_eq!(rig.host.virsh(&["domid", &vm.name]).expect("it runs"), id, "the second deploy left it alone");
+    assert_eq!(
+        rig.host.virsh(&["domid", &vm.name]).expect("it runs"),
+        id,
+        "the second deploy left it alone"
+    );
     vm.console.wait_for("DISK-MARKED mine", BOOT);
     vm.console.wait_for("GUEST-READY", BOOT);
 
@@ -38,7 +44,10 @@ fn a_guest_lives_its_life_and_every_call_may_come_twice() {
     assert_eq!((listed.domains.len(), listed.unreadable.len()), (1, 0));
     let metrics = rig.run(Metrics::sample(&*rig.kvm, &rig.site)).expect("counts");
     assert_eq!((metrics.len(), metrics[0].vm), (1, Some(vm.uuid)));
-    assert!(metrics[0].cpu_ns > 1_000_000 && metrics[0].memory_kib > 10_000 && metrics[0].disk_read > 0, "{metrics:?}");
+    assert!(
+        metrics[0].cpu_ns > 1_000_000 && metrics[0].memory_kib > 10_000 && metrics[0].disk_read > 0,
+        "{metrics:?}"
+    );
 
     let pressed = seen(rig.press(&vm, 2));
     assert!(pressed.last_edge.is_some() || pressed.power == Power::Off);
@@ -105,7 +114,10 @@ fn a_guest_reboots_once() {
     vm.console.wait_for("GUEST-READY", BOOT);
     rig.wait_for(&vm, Power::Running, PowerReason::None);
     rig.destroy(&vm, 3).expect("destroys");
-    for call in [Reboot::reboot(&*rig.kvm, &rig.site, &rig.call(&vm, 4, 1)), rig.kvm.reset(&rig.site, &rig.call(&vm, 5, 1))] {
+    for call in [
+        Reboot::reboot(&*rig.kvm, &rig.site, &rig.call(&vm, 4, 1)),
+        rig.kvm.reset(&rig.site, &rig.call(&vm, 5, 1)),
+    ] {
         assert_eq!(refusal(rig.run(call)), (ErrorKind::Gone, "not-running".to_owned()));
     }
 }
@@ -125,8 +137,15 @@ fn memory_is_saved_once_and_comes_back_under_a_new_stamp() {
     assert_eq!(power(rig.save(&vm, 2, &file)), Power::Off, "the same save again");
     rig.host.kill_daemon(); // libvirt forgets why the domain is off; the file itself still tells
     wait_until("the same save after the daemon's death", SOON, || rig.save(&vm, 2, &file));
-    assert_eq!(refusal(rig.save(&vm, 3, &file)).0, ErrorKind::Gone, "another save has nothing to save");
-    assert_eq!(refusal(rig.save(&vm, 2, &rig.file("nothing"))), (ErrorKind::Gone, "no-recovery-file".to_owned()));
+    assert_eq!(
+        refusal(rig.save(&vm, 3, &file)).0,
+        ErrorKind::Gone,
+        "another save has nothing to save"
+    );
+    assert_eq!(
+        refusal(rig.save(&vm, 2, &rig.file("nothing"))),
+        (ErrorKind::Gone, "no-recovery-file".to_owned())
+    );
 
     for _ in 0..2 {
         let restored = seen(rig.restore(&vm, 4, 2, &file));
@@ -141,16 +160,26 @@ fn memory_is_saved_once_and_comes_back_under_a_new_stamp() {
     let count: u32 = tick.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("a count");
     assert!(count > 5, "memory came along: {tick}");
     assert!(rig.host.virsh(&["dominfo", &vm.name]).expect("told").contains("Persistent:     yes"));
-    assert_eq!(refusal(rig.destroy(&vm, 6)), (ErrorKind::Stale, "stale".to_owned()), "generation 1 may no longer touch it");
+    assert_eq!(
+        refusal(rig.destroy(&vm, 6)),
+        (ErrorKind::Stale, "stale".to_owned()),
+        "generation 1 may no longer touch it"
+    );
     rig.remove(&vm, 7).expect("removes");
     assert_eq!(refusal(rig.unpause(&vm, 8, 2)), (ErrorKind::Gone, "not-running".to_owned()));
 
     // A file that was cut off, or no file: the domain must not be restored.
     let whole = std::fs::read(&file.absolute).expect("the memory");
     std::fs::write(&file.absolute, [b"LibvirtQemudPart", &whole[16..]].concat()).expect("written");
-    assert_eq!(refusal(rig.restore(&vm, 9, 3, &file)), (ErrorKind::Gone, "no-recovery-file".to_owned()));
+    assert_eq!(
+        refusal(rig.restore(&vm, 9, 3, &file)),
+        (ErrorKind::Gone, "no-recovery-file".to_owned())
+    );
     std::fs::remove_file(&file.absolute).expect("removed");
-    assert_eq!(refusal(rig.restore(&vm, 9, 3, &file)), (ErrorKind::Gone, "no-recovery-file".to_owned()));
+    assert_eq!(
+        refusal(rig.restore(&vm, 9, 3, &file)),
+        (ErrorKind::Gone, "no-recovery-file".to_owned())
+    );
     assert_eq!(rig.observe(&vm).expect("asked"), Observation::Absent);
 }
 
@@ -205,14 +234,22 @@ fn what_is_not_ours_is_never_touched() {
         Observation::Present(seen) => seen,
         Observation::Absent => panic!("it was touched"),
     };
-    assert_eq!(still.identity, Some(Identity { store: ours, vm: vm.uuid, generation: Generation(5) }));
+    assert_eq!(
+        still.identity,
+        Some(Identity { store: ours, vm: vm.uuid, generation: Generation(5) })
+    );
     assert_eq!(still.power, Power::Running);
 
     // The domain has no stamp at all.
-    let element = ["metadata", &vm.name, "--uri", "urn:ostler:domain:1", "--remove", "--live", "--config"];
+    let element =
+        ["metadata", &vm.name, "--uri", "urn:ostler:domain:1", "--remove", "--live", "--config"];
     rig.host.virsh(&element).expect("the stamp is removed");
     assert_eq!(refusal(rig.remove(&vm, 4)), foreign);
-    assert_eq!(seen(rig.observe(&vm).map(|seen| ostler_model::Outcome { seen: Some(seen), state: None })).identity, None);
+    assert_eq!(
+        seen(rig.observe(&vm).map(|seen| ostler_model::Outcome { seen: Some(seen), state: None }))
+            .identity,
+        None
+    );
 }
 
 #[test]
@@ -225,7 +262,10 @@ fn a_higher_generation_takes_the_place_of_a_lower_one() {
     rig.deploy(&vm, 1, 1).expect("deploys");
     let id = rig.host.virsh(&["domid", &vm.name]).expect("it runs");
     let second = seen(rig.deploy(&vm, 2, 2));
-    assert_eq!((second.power, second.identity.map(|identity| identity.generation)), (Power::Running, Some(Generation(2))));
+    assert_eq!(
+        (second.power, second.identity.map(|identity| identity.generation)),
+        (Power::Running, Some(Generation(2)))
+    );
     assert_ne!(rig.host.virsh(&["domid", &vm.name]).expect("it runs"), id);
 }
 
@@ -255,7 +295,10 @@ fn what_happens_behind_our_back_is_seen_as_it_is() {
     rig.host.virsh(&["managedsave", &vm.name]).expect("managedsave");
     vm.console.skip_to_end();
     let fresh = seen(rig.deploy(&vm, 4, 2));
-    assert_eq!((fresh.power, fresh.identity.map(|identity| identity.generation)), (Power::Running, Some(Generation(2))));
+    assert_eq!(
+        (fresh.power, fresh.identity.map(|identity| identity.generation)),
+        (Power::Running, Some(Generation(2)))
+    );
     vm.console.wait_for("GUEST-READY", BOOT);
     rig.host.virsh(&["managedsave", &vm.name]).expect("managedsave");
     rig.remove(&vm, 5).expect("removes what has a managed save");
@@ -277,18 +320,24 @@ fn a_daemon_that_is_away_answers_nothing_and_comes_back() {
     let rig = Rig::up("away");
     let vm = rig.vm(&[]);
     rig.deploy(&vm, 1, 1).expect("deploys");
-    let cursor = rig.run(Changes::changes(&*rig.kvm, &rig.site, 0, Duration::ZERO)).expect("told").cursor;
+    let cursor =
+        rig.run(Changes::changes(&*rig.kvm, &rig.site, 0, Duration::ZERO)).expect("told").cursor;
     rig.host.stop_daemon();
     for _ in 0..3 {
         assert_eq!(refusal(rig.observe(&vm)), (ErrorKind::Retry, "no-connection".to_owned()));
         assert_eq!(refusal(rig.run(rig.kvm.list(&rig.site))).0, ErrorKind::Retry);
-        assert_eq!(refusal(rig.destroy(&vm, 2)), (ErrorKind::Retry, "no-connection".to_owned()), "nothing was sent");
+        assert_eq!(
+            refusal(rig.destroy(&vm, 2)),
+            (ErrorKind::Retry, "no-connection".to_owned()),
+            "nothing was sent"
+        );
     }
     rig.host.start_daemon();
     rig.wait_for(&vm, Power::Running, PowerReason::None);
     let batch = rig.run(Changes::changes(&*rig.kvm, &rig.site, cursor, SOON)).expect("told");
     assert!(batch.lost, "events were missed");
-    // The daemon is killed right before a call. The driver must notice that the old connection is dead.
+    // The daemon is killed right before a call. The driver must notice that the old connection is
+    // dead.
     rig.host.kill_daemon();
     wait_until("the daemon to be asked again", SOON, || rig.destroy(&vm, 2));
     assert_eq!(rig.remove(&vm, 3).expect("removes").seen, Some(Observation::Absent));
@@ -309,10 +358,17 @@ fn a_daemon_that_hangs_costs_its_callers_their_deadline_and_nobody_else() {
     let doubt = refusal(hung.run(hung.kvm.press_power(&hung.site, &short)));
     assert!(matches!(doubt.0, ErrorKind::Unknown | ErrorKind::Retry), "{doubt:?}");
     assert!(began.elapsed() < Duration::from_secs(5), "the deadline holds: {:?}", began.elapsed());
-    assert_eq!(refusal(hung.observe(&vm)), (ErrorKind::Retry, "busy".to_owned()), "an orphan may still be at work");
+    assert_eq!(
+        refusal(hung.observe(&vm)),
+        (ErrorKind::Retry, "busy".to_owned()),
+        "an orphan may still be at work"
+    );
     // The driver still serves its other hosts.
     let site = well.site.clone();
-    assert_eq!(hung.run(hung.kvm.observe(&site, other.uuid)).expect("answers"), Observation::Absent);
+    assert_eq!(
+        hung.run(hung.kvm.observe(&site, other.uuid)).expect("answers"),
+        Observation::Absent
+    );
     signal_daemon(&hung.host, "CONT");
     wait_until("the hung host to answer again", SOON, || hung.observe(&vm));
     wait_until("the hung host to be worked on again", SOON, || hung.remove(&vm, 3));
@@ -322,12 +378,25 @@ fn signal_daemon(host: &LibvirtHost, signal: &str) {
     let needle = host.dir().join("run").to_string_lossy().into_owned();
     let is_it = |path: &std::path::Path| {
         let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
-        name.trim() == "libvirtd" && std::fs::read_to_string(path.join("mountinfo")).is_ok_and(|text| text.contains(&needle))
+        name.trim() == "libvirtd"
+            && std::fs::read_to_string(path.join("mountinfo"))
+                .is_ok_and(|text| text.contains(&needle))
     };
-    let found =
-        std::fs::read_dir("/proc").expect("/proc").filter_map(Result::ok).map(|entry| entry.path()).find(|path| is_it(path));
-    let process = found.expect("the host's libvirtd").file_name().expect("a number").to_string_lossy().into_owned();
-    let done = std::process::Command::new("kill").args([&format!("-{signal}"), &process]).status().expect("kill runs");
+    let found = std::fs::read_dir("/proc")
+        .expect("/proc")
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| is_it(path));
+    let process = found
+        .expect("the host's libvirtd")
+        .file_name()
+        .expect("a number")
+        .to_string_lossy()
+        .into_owned();
+    let done = std::process::Command::new("kill")
+        .args([&format!("-{signal}"), &process])
+        .status()
+        .expect("kill runs");
     assert!(done.success());
 }
 
@@ -342,16 +411,26 @@ fn a_question_that_the_daemon_dies_under_is_not_answered() {
     rig.observe(&vm).expect("both connections are open");
     signal_daemon(&rig.host, "STOP");
     let (kvm, site, uuid) = (rig.kvm.clone(), rig.site.clone(), vm.uuid);
-    let mut asking = rig.spawn(async move { (kvm.observe(&site, uuid).await, kvm.list(&site).await) });
+    let mut asking =
+        rig.spawn(async move { (kvm.observe(&site, uuid).await, kvm.list(&site).await) });
     let (kvm, site, call) = (rig.kvm.clone(), rig.site.clone(), rig.call(&vm, 2, 1));
     let removing = rig.spawn(async move { kvm.remove(&site, &call).await });
-    let unanswered = rig.run(async { tokio::time::timeout(Duration::from_millis(300), &mut asking).await.is_err() });
+    let unanswered = rig.run(async {
+        tokio::time::timeout(Duration::from_millis(300), &mut asking).await.is_err()
+    });
     assert!(unanswered && !removing.is_finished(), "a daemon that is stopped answers nothing");
     rig.host.kill_daemon();
     let (observed, listed) = rig.run(asking).expect("no panic");
     assert_eq!(refusal(observed), (ErrorKind::Retry, "no-connection".to_owned()));
-    assert!(listed.is_err_and(|error| error.kind == ErrorKind::Retry) || rig.observe(&vm).is_ok(), "an error, or the truth");
-    assert_eq!(refusal(rig.run(removing).expect("no panic")), (ErrorKind::Retry, "no-connection".to_owned()), "nothing was sent");
+    assert!(
+        listed.is_err_and(|error| error.kind == ErrorKind::Retry) || rig.observe(&vm).is_ok(),
+        "an error, or the truth"
+    );
+    assert_eq!(
+        refusal(rig.run(removing).expect("no panic")),
+        (ErrorKind::Retry, "no-connection".to_owned()),
+        "nothing was sent"
+    );
     rig.wait_for(&vm, Power::Running, PowerReason::None);
 }
 
@@ -362,7 +441,8 @@ fn a_dropped_call_is_not_forgotten() {
     }
     let rig = Rig::up("dropped");
     let vm = rig.vm(&[]);
-    let (kvm, site, spec, call) = (rig.kvm.clone(), rig.site.clone(), rig.spec(&vm, 1), rig.call(&vm, 1, 1));
+    let (kvm, site, spec, call) =
+        (rig.kvm.clone(), rig.site.clone(), rig.spec(&vm, 1), rig.call(&vm, 1, 1));
     rig.run(rig.kvm.probe(&rig.site)).expect("connected");
     let deploying = rig.spawn(async move { kvm.deploy(&site, &call, &spec).await });
     wait_until("the start to be under way", SOON, || {
@@ -370,7 +450,8 @@ fn a_dropped_call_is_not_forgotten() {
     });
     deploying.abort();
     let _ = rig.run(deploying); // the call was dropped, or was already done; both may happen
-    // The driver answers `busy` until its thread has returned, and then the truth. It must never answer that the domain is absent.
+    // The driver answers `busy` until its thread has returned, and then the truth. It must never
+    // answer that the domain is absent.
     let after = wait_until("the dropped start to end", SOON, || match rig.observe(&vm) {
         Err(error) if error.code == "busy" => Err(error.to_string()),
         other => Ok(other),
@@ -390,18 +471,38 @@ fn the_host_is_probed() {
     let facts = rig.run(rig.kvm.probe(&rig.site)).expect("probed");
     assert!(facts.total.cpu_milli >= 1000 && facts.total.memory_mib > 256, "{facts:?}");
     assert_eq!(facts.abilities, rig.kvm.abilities());
-    for ability in [Ability::Suspend, Ability::Migrate, Ability::Hotplug, Ability::Snapshots, Ability::Adopt] {
+    for ability in
+        [Ability::Suspend, Ability::Migrate, Ability::Hotplug, Ability::Snapshots, Ability::Adopt]
+    {
         assert!(facts.abilities.contains(&ability), "{facts:?}");
     }
-    assert!(facts.hypervisor.starts_with("QEMU ") && facts.hypervisor.contains("libvirt "), "{facts:?}");
-    assert_eq!(rig.host.domain_type() == "qemu", !facts.notes.is_empty(), "emulation is said and explained: {facts:?}");
+    assert!(
+        facts.hypervisor.starts_with("QEMU ") && facts.hypervisor.contains("libvirt "),
+        "{facts:?}"
+    );
+    assert_eq!(
+        rig.host.domain_type() == "qemu",
+        !facts.notes.is_empty(),
+        "emulation is said and explained: {facts:?}"
+    );
 
     let mut wrong = rig.site.clone();
-    wrong.config.insert("uri".to_owned(), "qemu+unix:///system?socket=/nonexistent/socket".to_owned());
-    assert_eq!(refusal(rig.run(rig.kvm.probe(&wrong))), (ErrorKind::Retry, "no-connection".to_owned()));
-    assert_eq!(refusal(rig.run(rig.kvm.observe(&wrong, VmUuid(uuid::Uuid::nil())))).0, ErrorKind::Retry);
+    wrong
+        .config
+        .insert("uri".to_owned(), "qemu+unix:///system?socket=/nonexistent/socket".to_owned());
+    assert_eq!(
+        refusal(rig.run(rig.kvm.probe(&wrong))),
+        (ErrorKind::Retry, "no-connection".to_owned())
+    );
+    assert_eq!(
+        refusal(rig.run(rig.kvm.observe(&wrong, VmUuid(uuid::Uuid::nil())))).0,
+        ErrorKind::Retry
+    );
     wrong.config.insert("uri".to_owned(), "qemu+ext:///system?command=/bin/true".to_owned());
-    assert_eq!(refusal(rig.run(rig.kvm.probe(&wrong))), (ErrorKind::Refused, "bad-config".to_owned()));
+    assert_eq!(
+        refusal(rig.run(rig.kvm.probe(&wrong))),
+        (ErrorKind::Refused, "bad-config".to_owned())
+    );
 }
 
 #[test]
@@ -414,7 +515,10 @@ fn what_cannot_start_says_why_and_can_be_tried_again() {
     let aside = vm.disk.with_extension("aside");
     std::fs::rename(&vm.disk, &aside).expect("moved");
     let error = rig.deploy(&vm, 1, 1).expect_err("no disk");
-    assert!(error.kind == ErrorKind::NotHere && error.detail.contains(&*vm.disk.to_string_lossy()), "{error}");
+    assert!(
+        error.kind == ErrorKind::NotHere && error.detail.contains(&*vm.disk.to_string_lossy()),
+        "{error}"
+    );
     rig.wait_for(&vm, Power::Off, PowerReason::Crashed);
     std::fs::rename(&aside, &vm.disk).expect("moved back");
     assert_eq!(power(rig.deploy(&vm, 1, 1)), Power::Running);
@@ -425,16 +529,19 @@ fn an_ignored_reboot_turns_one_power_off_of_the_guest_into_a_reboot_unless_it_is
     if !lab::require_libvirt() {
         return;
     }
-    // This is libvirt's behaviour, described on the first page of the crate. If this test fails, that page must be changed.
+    // This is libvirt's behaviour, described on the first page of the crate. If this test fails,
+    // that page must be changed.
     let rig = Rig::up("trap");
     let mut vm = rig.vm(&["vt.noacpi", "vt.selfoff=4"]);
     rig.deploy(&vm, 1, 1).expect("deploys");
     vm.console.wait_for("GUEST-READY", BOOT);
-    rig.run(Reboot::reboot(&*rig.kvm, &rig.site, &rig.call(&vm, 2, 1))).expect("asked, and ignored");
+    rig.run(Reboot::reboot(&*rig.kvm, &rig.site, &rig.call(&vm, 2, 1)))
+        .expect("asked, and ignored");
     vm.console.wait_for("SELF-OFF", SOON);
     vm.console.wait_for("GUEST-READY", BOOT);
     // A reset by the driver ends this behaviour.
-    rig.run(Reboot::reboot(&*rig.kvm, &rig.site, &rig.call(&vm, 3, 1))).expect("asked, and ignored");
+    rig.run(Reboot::reboot(&*rig.kvm, &rig.site, &rig.call(&vm, 3, 1)))
+        .expect("asked, and ignored");
     rig.run(rig.kvm.reset(&rig.site, &rig.call(&vm, 4, 1))).expect("reset");
     vm.console.wait_for("GUEST-READY", BOOT);
     vm.console.wait_for("SELF-OFF", SOON);
@@ -454,7 +561,9 @@ fn a_save_that_is_cancelled_leaves_the_guest_running_or_is_whole() {
     let call = rig.call(&vm, 2, 1);
     let (kvm, site, to, saving) = (rig.kvm.clone(), rig.site.clone(), file.clone(), call.clone());
     let save = rig.spawn(async move { kvm.save(&site, &saving, &to).await });
-    wait_until("the save to have begun", SOON, || std::path::Path::new(&file.absolute).exists() || save.is_finished());
+    wait_until("the save to have begun", SOON, || {
+        std::path::Path::new(&file.absolute).exists() || save.is_finished()
+    });
     call.cancel.cancel();
     match rig.run(save).expect("no panic") {
         Ok(outcome) => assert_eq!(power(Ok(outcome)), Power::Off),

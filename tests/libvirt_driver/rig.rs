@@ -1,12 +1,15 @@
 //! The rig of these tests: a host of the lab, the driver, and the arguments of its calls.
 
 use async_trait::async_trait;
-use ostler_driver::{CallControl, DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, Site, Suspend};
+use ostler_driver::{
+    CallControl, DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, Site, Suspend,
+};
 use ostler_driver_testkit::conformance::{self, Bench, Report};
 use ostler_libvirt::{Kvm, KvmOptions};
 use ostler_model::{
-    CallContext, CallResult, DiskFormat, DomainSeen, DriverError, EffectKey, ExecTransport, Firmware, Generation, Graphics, HostId,
-    Identity, Item, Observation, OperationId, Power, PowerReason, StepNo, StoreId, Timestamp, VmUuid,
+    CallContext, CallResult, DiskFormat, DomainSeen, DriverError, EffectKey, ExecTransport,
+    Firmware, Generation, Graphics, HostId, Identity, Item, Observation, OperationId, Power,
+    PowerReason, StepNo, StoreId, Timestamp, VmUuid,
 };
 use ostler_tests::lab::{Lab, LibvirtHost, SerialLog};
 use ostler_tests::wait::wait_until;
@@ -47,7 +50,13 @@ fn site(host: &LibvirtHost) -> Site {
         config.insert("migrate-uri".to_owned(), format!("qemu+tcp://{address}/system"));
         config.insert("migrate-address".to_owned(), address);
     }
-    Site { id: HostId(1), name: "lab".parse().expect("valid"), config, transport: ExecTransport::Local, roots: BTreeMap::new() }
+    Site {
+        id: HostId(1),
+        name: "lab".parse().expect("valid"),
+        config,
+        transport: ExecTransport::Local,
+        roots: BTreeMap::new(),
+    }
 }
 
 /// One VM of a rig.
@@ -80,10 +89,11 @@ impl Rig {
         Self { host, kvm, site, store, runtime }
     }
 
-    /// Replaces the driver by a new one, as after a restart of the daemon. The new driver knows nothing that the old one has begun,
-    /// and the old one's tasks have ended.
+    /// Replaces the driver by a new one, as after a restart of the daemon. The new driver knows
+    /// nothing that the old one has begun, and the old one's tasks have ended.
     pub(crate) fn forget(&mut self) {
-        std::mem::replace(&mut self.runtime, Runtime::new().expect("a runtime")).shutdown_background();
+        std::mem::replace(&mut self.runtime, Runtime::new().expect("a runtime"))
+            .shutdown_background();
         self.kvm = new_driver(self.store);
     }
 
@@ -91,7 +101,10 @@ impl Rig {
         self.runtime.block_on(future)
     }
 
-    pub(crate) fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
         self.runtime.spawn(future)
     }
 
@@ -110,7 +123,8 @@ impl Rig {
     }
 
     pub(crate) fn spec(&self, vm: &Vm, generation: u64) -> DomainSpec {
-        let identity = Identity { store: self.store, vm: vm.uuid, generation: Generation(generation) };
+        let identity =
+            Identity { store: self.store, vm: vm.uuid, generation: Generation(generation) };
         self.shared().spec(identity, &vm.name, &vm.disk, &vm.flags)
     }
 
@@ -121,7 +135,10 @@ impl Rig {
     /// Runs the suite that every driver must pass. It uses its own stores.
     pub(crate) fn conformance(&self, other: &Other) -> Report {
         let kvm = Arc::new(Kvm::new(KvmOptions::default()));
-        self.run(conformance::hypervisor(kvm, Arc::new(LabBench { rig: self.shared(), second: other.site.clone() })))
+        self.run(conformance::hypervisor(
+            kvm,
+            Arc::new(LabBench { rig: self.shared(), second: other.site.clone() }),
+        ))
     }
 
     /// A call of a step for a generation. It has a minute.
@@ -130,7 +147,11 @@ impl Rig {
     }
 
     pub(crate) fn deploy(&self, vm: &Vm, step: u64, generation: u64) -> CallResult {
-        self.run(self.kvm.deploy(&self.site, &self.call(vm, step, generation), &self.spec(vm, generation)))
+        self.run(self.kvm.deploy(
+            &self.site,
+            &self.call(vm, step, generation),
+            &self.spec(vm, generation),
+        ))
     }
 
     pub(crate) fn press(&self, vm: &Vm, step: u64) -> CallResult {
@@ -149,8 +170,19 @@ impl Rig {
         self.run(self.kvm.save(&self.site, &self.call(vm, step, 1), file))
     }
 
-    pub(crate) fn restore(&self, vm: &Vm, step: u64, generation: u64, file: &FileRef) -> CallResult {
-        self.run(self.kvm.restore(&self.site, &self.call(vm, step, generation), &self.spec(vm, generation), file))
+    pub(crate) fn restore(
+        &self,
+        vm: &Vm,
+        step: u64,
+        generation: u64,
+        file: &FileRef,
+    ) -> CallResult {
+        self.run(self.kvm.restore(
+            &self.site,
+            &self.call(vm, step, generation),
+            &self.spec(vm, generation),
+            file,
+        ))
     }
 
     pub(crate) fn unpause(&self, vm: &Vm, step: u64, generation: u64) -> CallResult {
@@ -163,9 +195,13 @@ impl Rig {
 
     #[track_caller]
     pub(crate) fn wait_for(&self, vm: &Vm, power: Power, reason: PowerReason) -> DomainSeen {
-        wait_until(&format!("{} to be {power} ({reason})", vm.name), SOON, || match self.observe(vm) {
-            Ok(Observation::Present(seen)) if (seen.power, seen.reason) == (power, reason) => Ok(seen),
-            other => Err(format!("{other:?}")),
+        wait_until(&format!("{} to be {power} ({reason})", vm.name), SOON, || {
+            match self.observe(vm) {
+                Ok(Observation::Present(seen)) if (seen.power, seen.reason) == (power, reason) => {
+                    Ok(seen)
+                }
+                other => Err(format!("{other:?}")),
+            }
         })
     }
 }
@@ -185,7 +221,10 @@ impl Shared {
 
     fn spec(&self, identity: Identity, name: &str, disk: &Path, flags: &[&str]) -> DomainSpec {
         let guest = Lab::guest();
-        let at = |path: &Path| FileRef { absolute: path.to_string_lossy().into_owned(), ..self.file("boot") };
+        let at = |path: &Path| FileRef {
+            absolute: path.to_string_lossy().into_owned(),
+            ..self.file("boot")
+        };
         DomainSpec {
             identity,
             name: name.to_owned(),
@@ -227,7 +266,9 @@ impl Bench for LabBench {
 
     fn blind_site(&self) -> Option<Site> {
         let mut blind = self.rig.site.clone();
-        blind.config.insert("uri".to_owned(), "qemu+unix:///system?socket=/nonexistent/socket".to_owned());
+        blind
+            .config
+            .insert("uri".to_owned(), "qemu+unix:///system?socket=/nonexistent/socket".to_owned());
         Some(blind)
     }
 
@@ -245,13 +286,17 @@ impl Bench for LabBench {
     }
 
     async fn domain_there(&self, identity: Identity) -> DomainSpec {
-        DomainSpec { console_log: self.rig.file(&format!("c-{}.there", identity.vm)), ..self.domain(identity).await }
+        DomainSpec {
+            console_log: self.rig.file(&format!("c-{}.there", identity.vm)),
+            ..self.domain(identity).await
+        }
     }
 
     async fn spare_disk(&self, vm: VmUuid) -> Option<DomainDisk> {
         let file = self.rig.file(&format!("{vm}-spare.qcow2"));
         if !Path::new(&file.absolute).exists() {
-            std::fs::copy(&Lab::guest().base_disk, &file.absolute).expect("a copy of the base disk");
+            std::fs::copy(&Lab::guest().base_disk, &file.absolute)
+                .expect("a copy of the base disk");
         }
         Some(DomainDisk {
             name: "vdb".parse().expect("valid"),
@@ -263,7 +308,10 @@ impl Bench for LabBench {
     }
 
     fn spare_nic(&self) -> Option<DomainNic> {
-        Some(DomainNic { mac: "52:54:00:00:00:77".parse().expect("valid"), bridge: "br0".to_owned() })
+        Some(DomainNic {
+            mac: "52:54:00:00:00:77".parse().expect("valid"),
+            bridge: "br0".to_owned(),
+        })
     }
 
     fn copy_place(&self, vm: VmUuid) -> Option<FileRef> {
@@ -278,7 +326,8 @@ impl Bench for LabBench {
         self.rig.file(&format!("{vm}.memory"))
     }
 
-    /// Edge effects cannot be counted from outside while the guest still boots. Other tests of this binary count them.
+    /// Edge effects cannot be counted from outside while the guest still boots. Other tests of this
+    /// binary count them.
     async fn edges(&self, _: VmUuid) -> Option<u32> {
         None
     }
@@ -296,7 +345,13 @@ impl Bench for LabBench {
 
 pub(crate) fn call(vm: VmUuid, step: u64, generation: u64, time: Duration) -> CallControl {
     let key = EffectKey { vm, operation: OperationId(1), step: StepNo(step), item: Item::Domain };
-    let context = CallContext { key, attempt: 1, generation: Generation(generation), spares: None, deadline: Timestamp(0) };
+    let context = CallContext {
+        key,
+        attempt: 1,
+        generation: Generation(generation),
+        spares: None,
+        deadline: Timestamp(0),
+    };
     CallControl::detached(context, Instant::now() + time)
 }
 
@@ -316,7 +371,9 @@ pub(crate) fn power(result: CallResult) -> Power {
 
 /// The kind and code of a failed call.
 #[track_caller]
-pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, DriverError>) -> (ostler_model::ErrorKind, String) {
+pub(crate) fn refusal<T: std::fmt::Debug>(
+    result: Result<T, DriverError>,
+) -> (ostler_model::ErrorKind, String) {
     let error = result.expect_err("the call fails");
     (error.kind, error.code)
 }

@@ -29,7 +29,10 @@ fn list(rig: &Rig, vm: &Vm) -> Vec<String> {
 fn tick(vm: &mut Vm) -> u32 {
     vm.console.skip_to_end();
     let line = vm.console.wait_for("TICK", SOON);
-    line.split(' ').nth(1).and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("no count: {line}"))
+    line.split(' ')
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .unwrap_or_else(|| panic!("no count: {line}"))
 }
 
 #[test]
@@ -54,10 +57,14 @@ fn a_guest_goes_back_once_and_runs_on_under_its_own_stamp() {
     assert_eq!(list(&rig, &vm), ["first", "a-second"], "by age");
 
     // The VM gets a new stamp. The snapshot has the old stamp, and must not run with it.
-    let restamp = rig.run(rig.kvm.stamp(&rig.site, &rig.call(&vm, 4, 2), &rig.spec(&vm, 2).identity));
+    let restamp =
+        rig.run(rig.kvm.stamp(&rig.site, &rig.call(&vm, 4, 2), &rig.spec(&vm, 2).identity));
     assert_eq!(seen(restamp).identity.map(|identity| identity.generation), Some(Generation(2)));
     assert_eq!(refusal(revert(&rig, &vm, 5, 1, "first")), (ErrorKind::Stale, "stale".to_owned()));
-    assert_eq!(refusal(revert(&rig, &vm, 5, 2, "none")), (ErrorKind::Gone, "no-snapshot".to_owned()));
+    assert_eq!(
+        refusal(revert(&rig, &vm, 5, 2, "none")),
+        (ErrorKind::Gone, "no-snapshot".to_owned())
+    );
     let back = seen(revert(&rig, &vm, 6, 2, "first"));
     let key = rig.call(&vm, 6, 2).context.key;
     assert_eq!((back.power, back.last_edge.as_ref()), (Power::Running, Some(&key)));
@@ -67,13 +74,16 @@ fn a_guest_goes_back_once_and_runs_on_under_its_own_stamp() {
     let defined = rig.host.virsh(&["dumpxml", "--inactive", &vm.name]).expect("dumped");
     assert!(defined.contains("generation=\"2\""), "{defined}");
 
-    // The same identity does not revert again. But if the call was cut off before the domain ran, the repeat lets it run.
+    // The same identity does not revert again. But if the call was cut off before the domain ran,
+    // the repeat lets it run.
     vm.console.wait_for(&format!("TICK {} ", kept + 30), SOON);
     assert_eq!(power(revert(&rig, &vm, 6, 2, "first")), Power::Running);
     assert!(tick(&mut vm) > kept + 29, "once an identity");
     rig.host.virsh(&["suspend", &vm.name]).expect("stamped, and not set going");
     assert_eq!(power(revert(&rig, &vm, 6, 2, "first")), Power::Running);
-    rig.host.virsh(&["snapshot-revert", &vm.name, "first", "--paused"]).expect("reverted, and not stamped");
+    rig.host
+        .virsh(&["snapshot-revert", &vm.name, "first", "--paused"])
+        .expect("reverted, and not stamped");
     assert_eq!(seen(revert(&rig, &vm, 7, 2, "first")).identity, Some(rig.spec(&vm, 2).identity));
     assert!(tick(&mut vm) < kept + 25);
 
@@ -89,14 +99,22 @@ fn a_guest_goes_back_once_and_runs_on_under_its_own_stamp() {
     }
     rig.run(rig.kvm.destroy(&rig.site, &rig.call(&vm, 11, 2))).expect("off");
     assert_eq!(refusal(create(&rig, &vm, 12, "third")).0, ErrorKind::Stale);
-    let off = rig.run(Snapshots::create(&*rig.kvm, &rig.site, &rig.call(&vm, 12, 2), &name("third")));
+    let off =
+        rig.run(Snapshots::create(&*rig.kvm, &rig.site, &rig.call(&vm, 12, 2), &name("third")));
     assert_eq!(refusal(off), (ErrorKind::Gone, "not-running".to_owned()));
     for _ in 0..2 {
         assert_eq!(power(delete(&rig, &vm, 13, "a-second")), Power::Off);
     }
     assert!(list(&rig, &vm).is_empty());
-    let inside = std::process::Command::new("qemu-img").args(["snapshot", "-l"]).arg(&vm.disk).output().expect("qemu-img runs");
-    assert!(inside.status.success() && inside.stdout.is_empty(), "nothing is left in the disk: {inside:?}");
+    let inside = std::process::Command::new("qemu-img")
+        .args(["snapshot", "-l"])
+        .arg(&vm.disk)
+        .output()
+        .expect("qemu-img runs");
+    assert!(
+        inside.status.success() && inside.stdout.is_empty(),
+        "nothing is left in the disk: {inside:?}"
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Counts what runs have reached: verbs and how they ended, steps, states, errors. If the fixed seeds do not reach a thing, they
-//! prove nothing about it.
+//! Counts what runs have reached: verbs and how they ended, steps, states, errors. If the fixed
+//! seeds do not reach a thing, they prove nothing about it.
 
 use ostler_lifecycle::{Decision, Input};
 use ostler_model::{Ended, Journal, RefusalKind, Request, State, StepKind, Verb, VmRecord};
@@ -64,12 +64,18 @@ impl Coverage {
                     self.undone[*kind as usize] += u64::from(undoing);
                 }
                 Journal::Ended { operation, outcome, .. } => {
-                    let verb = active.filter(|active| active.id == *operation).map(|active| active.verb).or(asked);
+                    let verb = active
+                        .filter(|active| active.id == *operation)
+                        .map(|active| active.verb)
+                        .or(asked);
                     if let Some(verb) = verb {
                         self.ended(verb, outcome);
                     }
                 }
-                Journal::Began { .. } | Journal::StepWent { .. } | Journal::StepFailed { .. } | Journal::StepEnded { .. } => {}
+                Journal::Began { .. }
+                | Journal::StepWent { .. }
+                | Journal::StepFailed { .. }
+                | Journal::StepEnded { .. } => {}
             }
         }
         if made.record.state != before.state {
@@ -107,7 +113,11 @@ impl Coverage {
                 *to += from;
             }
         }
-        let sums = [(&mut self.steps, &other.steps), (&mut self.undone, &other.undone), (&mut self.states, &other.states)];
+        let sums = [
+            (&mut self.steps, &other.steps),
+            (&mut self.undone, &other.undone),
+            (&mut self.states, &other.states),
+        ];
         for (to, from) in sums.into_iter().flat_map(|(to, from)| to.iter_mut().zip(from)) {
             *to += from;
         }
@@ -121,7 +131,9 @@ impl Coverage {
 
     /// Things that must be reached and were not.
     pub(crate) fn missing(&self) -> Vec<String> {
-        let states = State::iter().filter(|state| self.states[*state as usize] == 0).map(|state| format!("state {state}"));
+        let states = State::iter()
+            .filter(|state| self.states[*state as usize] == 0)
+            .map(|state| format!("state {state}"));
         // The switch is a step of the record: it begins and ends within one decision.
         let steps = StepKind::iter()
             .filter(|step| self.steps[*step as usize] == 0 && *step != StepKind::Switch)
@@ -135,15 +147,25 @@ impl Coverage {
     }
 
     pub(crate) fn table(&self) -> String {
-        let mut out = String::from("verb                   began  already  refused  succeeded  failed  superseded\n");
+        let mut out = String::from(
+            "verb                   began  already  refused  succeeded  failed  superseded\n",
+        );
         for verb in Verb::iter() {
-            let [began, already, refused, succeeded, failed, superseded] = self.verbs[verb as usize];
+            let [began, already, refused, succeeded, failed, superseded] =
+                self.verbs[verb as usize];
             let verb = verb.to_string();
-            let _ = writeln!(out, "{verb:<22} {began:>6} {already:>8} {refused:>8} {succeeded:>10} {failed:>7} {superseded:>11}");
+            let _ = writeln!(
+                out,
+                "{verb:<22} {began:>6} {already:>8} {refused:>8} {succeeded:>10} {failed:>7} {superseded:>11}"
+            );
         }
         out.push_str("steps (rolling back): ");
         for step in StepKind::iter() {
-            let _ = write!(out, "{step} {} ({}), ", self.steps[step as usize], self.undone[step as usize]);
+            let _ = write!(
+                out,
+                "{step} {} ({}), ",
+                self.steps[step as usize], self.undone[step as usize]
+            );
         }
         out.push_str("\nstates: ");
         for state in State::iter() {

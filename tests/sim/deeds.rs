@@ -1,11 +1,11 @@
-//! Carries out hypervisor calls in the world, each in one moment. They keep what drivers promise: level effects converge, an edge
-//! effect reaches the guest once for each identity, a higher generation is answered with `stale`, and a domain that is not ours is
-//! not touched.
+//! Carries out hypervisor calls in the world, each in one moment. They keep what drivers promise:
+//! level effects converge, an edge effect reaches the guest once for each identity, a higher
+//! generation is answered with `stale`, and a domain that is not ours is not touched.
 
 use crate::world::{Domain, STORE, Site, World, uuid_of};
 use ostler_model::{
-    Call, DriverError, Effect, ErrorKind, Generation, HostId, Identity, Item, Observation, Outcome, Power, PowerReason, VmId,
-    VmRecord,
+    Call, DriverError, Effect, ErrorKind, Generation, HostId, Identity, Item, Observation, Outcome,
+    Power, PowerReason, VmId, VmRecord,
 };
 use std::collections::BTreeSet;
 
@@ -18,7 +18,11 @@ pub(crate) fn gone(code: &str) -> Did {
 
 impl World {
     /// Carries out a call. The arguments come from the record as it was committed with the call.
-    pub(crate) fn execute(&mut self, effect: &Effect, record: &VmRecord) -> Result<Outcome, DriverError> {
+    pub(crate) fn execute(
+        &mut self,
+        effect: &Effect,
+        record: &VmRecord,
+    ) -> Result<Outcome, DriverError> {
         let (vm, host) = (effect.vm, effect.host);
         if effect.call == Call::Observe {
             return Ok(Outcome { seen: Some(self.see(vm, host)), state: None });
@@ -65,8 +69,12 @@ impl World {
                 domain.is_some_and(|domain| domain.edges.contains(&effect.key))
             }
             Call::Migrate => domain.is_none(),
-            Call::AttachDisk => file.is_some_and(|file| domain.is_some_and(|domain| domain.disks.contains(&file))),
-            Call::DetachDisk => file.is_some_and(|file| domain.is_some_and(|domain| !domain.disks.contains(&file))),
+            Call::AttachDisk => {
+                file.is_some_and(|file| domain.is_some_and(|domain| domain.disks.contains(&file)))
+            }
+            Call::DetachDisk => {
+                file.is_some_and(|file| domain.is_some_and(|domain| !domain.disks.contains(&file)))
+            }
             Call::Stamp => ours,
             _ => false,
         }
@@ -81,7 +89,9 @@ impl World {
             }
             Some(found) if found.store == STORE => Ok(()),
             Some(_) | None if call == Call::Stamp => Ok(()),
-            Some(_) | None => Err(DriverError::refused("foreign", "a domain that is not this store's is there")),
+            Some(_) | None => {
+                Err(DriverError::refused("foreign", "a domain that is not this store's is there"))
+            }
         }
     }
 
@@ -96,9 +106,16 @@ impl World {
             match file {
                 Some(file) if file.complete && file.version == newest => {}
                 Some(file) if file.complete => {
-                    self.wrong(|| format!("old disks: VM {vm} starts on {name} as of {}, the newest is {newest}", file.version));
+                    self.wrong(|| {
+                        format!(
+                            "old disks: VM {vm} starts on {name} as of {}, the newest is {newest}",
+                            file.version
+                        )
+                    });
                 }
-                Some(_) | None => return Err(DriverError::refused("no-disk", format!("{name} is not there"))),
+                Some(_) | None => {
+                    return Err(DriverError::refused("no-disk", format!("{name} is not there")));
+                }
             }
         }
         Ok(())
@@ -113,7 +130,11 @@ impl World {
         let domain = Domain {
             power,
             reason: PowerReason::None,
-            identity: Some(Identity { store: STORE, vm: uuid_of(vm), generation: effect.generation }),
+            identity: Some(Identity {
+                store: STORE,
+                vm: uuid_of(vm),
+                generation: effect.generation,
+            }),
             edges,
             pressed: false,
             disks: record.disks.iter().map(|disk| disk.file.to_string()).collect(),
@@ -128,8 +149,10 @@ impl World {
 
     fn deploy(&mut self, effect: &Effect, record: &VmRecord) -> Did {
         let (vm, host) = (effect.vm, effect.host);
-        if let Some(domain) = self.being(vm).domains.get_mut(&host).filter(|domain| domain.alive()) {
-            domain.identity = Some(Identity { store: STORE, vm: uuid_of(vm), generation: effect.generation });
+        if let Some(domain) = self.being(vm).domains.get_mut(&host).filter(|domain| domain.alive())
+        {
+            domain.identity =
+                Some(Identity { store: STORE, vm: uuid_of(vm), generation: effect.generation });
             return Ok(());
         }
         self.may_start(vm, host, record)?;
@@ -143,7 +166,10 @@ impl World {
         if let Some(domain) = self.being(vm).domains.get(&host).filter(|domain| domain.alive()) {
             return match domain.power {
                 Power::Paused if domain.generation() == Some(effect.generation) => Ok(()),
-                _ => Err(DriverError::refused("running", "the domain lives: old memory is not put over it")),
+                _ => Err(DriverError::refused(
+                    "running",
+                    "the domain lives: old memory is not put over it",
+                )),
             };
         }
         let Some(file) = record.usable_recovery() else {
@@ -151,13 +177,18 @@ impl World {
             return gone("no-memory-file");
         };
         let (site, name) = (Self::site(record, host), file.name.to_string());
-        let Some(memory) = self.being(vm).folders.get(&site).and_then(|folder| folder.memory.get(&name)).cloned() else {
+        let Some(memory) =
+            self.being(vm).folders.get(&site).and_then(|folder| folder.memory.get(&name)).cloned()
+        else {
             return gone("no-memory-file");
         };
         let being = self.being(vm);
-        let newer = memory.iter().find(|(disk, was)| being.newest.get(*disk).is_some_and(|newest| newest > was));
+        let newer = memory
+            .iter()
+            .find(|(disk, was)| being.newest.get(*disk).is_some_and(|newest| newest > was));
         if let (Some((disk, was)), false) = (newer, being.secret) {
-            let what = format!("old memory: VM {vm} is restored over {disk}, which is newer than {was}");
+            let what =
+                format!("old memory: VM {vm} is restored over {disk}, which is newer than {was}");
             self.wrong(|| what);
         }
         self.may_start(vm, host, record)?;
@@ -205,7 +236,12 @@ impl World {
         let keys = self.being(effect.vm).edges.entry(effect.key.operation.0).or_default();
         keys.insert(effect.key.clone());
         if keys.len() > 1 {
-            self.wrong(|| format!("doubled: operation {} of VM {} reached its guest twice", effect.key.operation, effect.vm));
+            self.wrong(|| {
+                format!(
+                    "doubled: operation {} of VM {} reached its guest twice",
+                    effect.key.operation, effect.vm
+                )
+            });
         }
     }
 
@@ -223,10 +259,16 @@ impl World {
         };
         let site = Self::site(record, host);
         let being = self.being(vm);
-        let complete = being.folders.get(&site).is_some_and(|folder| folder.memory.contains_key(&name));
-        match being.domains.get(&host).filter(|domain| matches!(domain.power, Power::Running | Power::Paused)) {
+        let complete =
+            being.folders.get(&site).is_some_and(|folder| folder.memory.contains_key(&name));
+        match being
+            .domains
+            .get(&host)
+            .filter(|domain| matches!(domain.power, Power::Running | Power::Paused))
+        {
             Some(domain) => {
-                let newest = |disk: &String| (disk.clone(), being.newest.get(disk).copied().unwrap_or(0));
+                let newest =
+                    |disk: &String| (disk.clone(), being.newest.get(disk).copied().unwrap_or(0));
                 let memory = domain.disks.iter().map(newest).collect();
                 being.folders.entry(site).or_default().memory.insert(name, memory);
                 self.power(vm, host, Power::Off, PowerReason::Saved);
@@ -240,7 +282,9 @@ impl World {
     /// Moves the guest in one moment: it runs on the source, and then on the target.
     fn migrate(&mut self, effect: &Effect, record: &VmRecord) -> Result<Outcome, DriverError> {
         let (vm, from) = (effect.vm, effect.host);
-        let Some(to) = record.other.as_ref() else { return Err(DriverError::refused("nowhere", "no host to move to")) };
+        let Some(to) = record.other.as_ref() else {
+            return Err(DriverError::refused("nowhere", "no host to move to"));
+        };
         let identity = Identity { store: STORE, vm: uuid_of(vm), generation: to.generation };
         let being = self.being(vm);
         let there = being.domains.get(&to.host).map(|domain| (domain.power, domain.identity));
@@ -252,19 +296,34 @@ impl World {
         if being.domains.get(&to.host).is_some_and(Domain::alive) {
             return Err(DriverError::refused("in-the-way", "the domain lives there too"));
         }
-        let Some(domain) = being.domains.get(&from).filter(|domain| domain.power == Power::Running) else {
-            return Err(DriverError::new(ErrorKind::Gone, "not-running", "the domain does not run"));
+        let Some(domain) = being.domains.get(&from).filter(|domain| domain.power == Power::Running)
+        else {
+            return Err(DriverError::new(
+                ErrorKind::Gone,
+                "not-running",
+                "the domain does not run",
+            ));
         };
         let mut domain = domain.clone();
         let moves = record.disks.iter().all(|disk| domain.disks.contains(disk.file.as_str()));
         if !moves {
-            return Err(DriverError::refused("no-disk", "the domain does not have a disk that is to be moved"));
+            return Err(DriverError::refused(
+                "no-disk",
+                "the domain does not have a disk that is to be moved",
+            ));
         }
         if !domain.shared {
             let Some(folder) = being.folders.get_mut(&Site::Host(to.host)) else {
-                return Err(DriverError::refused("no-disk", "the disks are not there to be filled"));
+                return Err(DriverError::refused(
+                    "no-disk",
+                    "the disks are not there to be filled",
+                ));
             };
-            if domain.disks.iter().any(|name| !folder.disks.get(name).is_some_and(|file| file.complete)) {
+            if domain
+                .disks
+                .iter()
+                .any(|name| !folder.disks.get(name).is_some_and(|file| file.complete))
+            {
                 return Err(DriverError::refused("no-disk", "a disk is not there to be filled"));
             }
             for name in &domain.disks {
@@ -284,7 +343,11 @@ impl World {
 
     fn copy_disk(&mut self, effect: &Effect, record: &VmRecord) -> Did {
         let Some(name) = self.file_of(effect, record) else { return gone("no-disk") };
-        let domain = self.being(effect.vm).domains.get(&effect.host).filter(|domain| domain.power == Power::Running);
+        let domain = self
+            .being(effect.vm)
+            .domains
+            .get(&effect.host)
+            .filter(|domain| domain.power == Power::Running);
         match domain {
             Some(domain) if domain.disks.contains(&name) => self.image_is_written(effect, record),
             Some(_) => gone("no-disk"),
@@ -293,8 +356,11 @@ impl World {
     }
 
     fn stamp(&mut self, effect: &Effect) -> Did {
-        let identity = Identity { store: STORE, vm: uuid_of(effect.vm), generation: effect.generation };
-        let Some(domain) = self.being(effect.vm).domains.get_mut(&effect.host) else { return gone("no-domain") };
+        let identity =
+            Identity { store: STORE, vm: uuid_of(effect.vm), generation: effect.generation };
+        let Some(domain) = self.being(effect.vm).domains.get_mut(&effect.host) else {
+            return gone("no-domain");
+        };
         if domain.identity.is_some_and(|found| found.store != STORE) {
             return Err(DriverError::refused("foreign", "another store's identity is in it"));
         }
@@ -327,10 +393,16 @@ impl World {
         let site = Self::site(record, effect.host);
         let being = self.being(effect.vm);
         let there = file.as_ref().is_some_and(|file| {
-            being.folders.get(&site).and_then(|folder| folder.disks.get(file)).is_some_and(|file| file.complete)
+            being
+                .folders
+                .get(&site)
+                .and_then(|folder| folder.disks.get(file))
+                .is_some_and(|file| file.complete)
         });
         let domain = being.domains.get_mut(&effect.host);
-        if let (Call::DeleteSnapshot, None, Item::Snapshot(_)) = (effect.call, &domain, &effect.key.item) {
+        if let (Call::DeleteSnapshot, None, Item::Snapshot(_)) =
+            (effect.call, &domain, &effect.key.item)
+        {
             return Ok(());
         }
         let Some(domain) = domain else { return gone("no-domain") };
@@ -339,9 +411,13 @@ impl World {
             (Call::CreateSnapshot, Item::Snapshot(name), _) => {
                 domain.snapshots.insert(name.to_string());
             }
-            (Call::DeleteSnapshot, Item::Snapshot(name), _) => drop(domain.snapshots.remove(name.as_str())),
+            (Call::DeleteSnapshot, Item::Snapshot(name), _) => {
+                drop(domain.snapshots.remove(name.as_str()))
+            }
             (_, _, _) if !runs => return gone("not-running"),
-            (Call::AttachDisk, _, Some(_)) if !there => return Err(DriverError::refused("no-disk", "its file is not there")),
+            (Call::AttachDisk, _, Some(_)) if !there => {
+                return Err(DriverError::refused("no-disk", "its file is not there"));
+            }
             (Call::AttachDisk, _, Some(file)) => drop(domain.disks.insert(file)),
             (Call::DetachDisk, _, Some(file)) => drop(domain.disks.remove(&file)),
             (Call::AttachNic, Item::Nic(mac), _) => drop(domain.nics.insert(mac.to_string())),

@@ -1,12 +1,14 @@
-//! The executor of the simulated daemon. A function with the name of one in `ostler_engine::executor` mirrors that one. Other than
-//! there, a hypervisor call does not wait here for dropped transfers of its VM.
+//! The executor of the simulated daemon. A function with the name of one in
+//! `ostler_engine::executor` mirrors that one. Other than there, a hypervisor call does not wait
+//! here for dropped transfers of its VM.
 
 use crate::mutation::Mutation;
 use crate::queue::{Duty, Event, Message, Purpose};
 use crate::run::Sim;
 use crate::work::{Origin, WorkId};
 use ostler_model::{
-    Call, CallResult, DriverError, Effect, EffectKey, ErrorKind, HostId, Lane, Millis, Outcome, Timestamp, VmId, VmRecord,
+    Call, CallResult, DriverError, Effect, EffectKey, ErrorKind, HostId, Lane, Millis, Outcome,
+    Timestamp, VmId, VmRecord,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -46,9 +48,11 @@ struct Lanes {
 #[derive(Default)]
 pub(crate) struct Executor {
     flights: BTreeMap<u64, Flight>,
-    /// The number of the sending of each call: from before it is sent until the VM's runner has its answer.
+    /// The number of the sending of each call: from before it is sent until the VM's runner has its
+    /// answer.
     in_flight: BTreeMap<EffectKey, u64>,
-    /// The VMs and hosts that are haunted: a call may still be at work there though nobody waits for it.
+    /// The VMs and hosts that are haunted: a call may still be at work there though nobody waits
+    /// for it.
     haunted: BTreeSet<(VmId, HostId)>,
     lanes: BTreeMap<(HostId, Lane, bool), Lanes>,
 }
@@ -64,12 +68,17 @@ impl Executor {
 
     /// Marks every host as haunted where a VM has something or may have something.
     pub(crate) fn haunt_all(&mut self, record: &VmRecord) {
-        let places = record.placement.iter().chain(&record.other).chain(record.leftovers.iter().map(|left| &left.place));
+        let places = record
+            .placement
+            .iter()
+            .chain(&record.other)
+            .chain(record.leftovers.iter().map(|left| &left.place));
         self.haunted.extend(places.map(|place| (record.id, place.host)));
     }
 
-    /// The runner has received an answer. Returns true if the answer may count: it is of the newest sending, or no sending of this
-    /// call is in flight. Returns false if the call was sent again since.
+    /// The runner has received an answer. Returns true if the answer may count: it is of the newest
+    /// sending, or no sending of this call is in flight. Returns false if the call was sent again
+    /// since.
     pub(crate) fn received(&mut self, key: &EffectKey, sending: u64) -> bool {
         match self.in_flight.get(key) {
             Some(current) if *current == sending => {
@@ -92,7 +101,11 @@ fn lane_of(effect: &Effect) -> (HostId, Lane, bool) {
 }
 
 fn cancelled_before() -> CallResult {
-    Err(DriverError::new(ErrorKind::Cancelled, "cancelled", "it was told to stop before it was sent"))
+    Err(DriverError::new(
+        ErrorKind::Cancelled,
+        "cancelled",
+        "it was told to stop before it was sent",
+    ))
 }
 
 impl Sim {
@@ -106,7 +119,13 @@ impl Sim {
         let effect = Rc::new(effect.clone());
         self.executor.in_flight.insert(effect.key.clone(), sending);
         let lane = lane_of(&effect);
-        let flight = Flight { effect, record: Rc::clone(record), stage: Stage::Queued, cancelled: false, sent: None };
+        let flight = Flight {
+            effect,
+            record: Rc::clone(record),
+            stage: Stage::Queued,
+            cancelled: false,
+            sent: None,
+        };
         self.executor.flights.insert(sending, flight);
         let width = if lane.2 { CONTROL_WIDTH } else { WIDTH };
         let lanes = self.executor.lanes.entry(lane).or_default();
@@ -123,9 +142,17 @@ impl Sim {
         let Some(flight) = self.executor.flights.get_mut(&sending) else { return };
         let effect = Rc::clone(&flight.effect);
         let beside = effect.call.lane() == Lane::Transfer || control(effect.call);
-        let there = flight.record.other.as_ref().map(|place| place.host).filter(|_| effect.call == Call::Migrate);
+        let there = flight
+            .record
+            .other
+            .as_ref()
+            .map(|place| place.host)
+            .filter(|_| effect.call == Call::Migrate);
         let both = [Some(effect.host), there];
-        let haunted = both.into_iter().flatten().any(|host| self.executor.haunted.contains(&(effect.vm, host)));
+        let haunted = both
+            .into_iter()
+            .flatten()
+            .any(|host| self.executor.haunted.contains(&(effect.vm, host)));
         if beside || !haunted || self.mutation == Mutation::ForgetHaunted {
             return self.bounded(sending);
         }
@@ -136,9 +163,18 @@ impl Sim {
 
     /// The result of the look that a call waited for.
     pub(crate) fn alone(&mut self, sending: u64, look: &Result<(), DriverError>) {
-        let Some(flight) = self.executor.flights.get(&sending).filter(|flight| flight.stage == Stage::Looking) else { return };
+        let Some(flight) =
+            self.executor.flights.get(&sending).filter(|flight| flight.stage == Stage::Looking)
+        else {
+            return;
+        };
         let (vm, host) = (flight.effect.vm, flight.effect.host);
-        let there = flight.record.other.as_ref().map(|place| place.host).filter(|_| flight.effect.call == Call::Migrate);
+        let there = flight
+            .record
+            .other
+            .as_ref()
+            .map(|place| place.host)
+            .filter(|_| flight.effect.call == Call::Migrate);
         match look {
             Ok(_) => {
                 for host in [Some(host), there].into_iter().flatten() {
@@ -147,13 +183,17 @@ impl Sim {
                 self.bounded(sending);
             }
             Err(error) => {
-                let error = DriverError::retry("earlier-call", format!("an earlier call may still be at work: {error}"));
+                let error = DriverError::retry(
+                    "earlier-call",
+                    format!("an earlier call may still be at work: {error}"),
+                );
                 self.returned(sending, Err(error));
             }
         }
     }
 
-    /// Calls the driver, and makes sure that the call ends: it is told to stop at its deadline, and dropped a grace period later.
+    /// Calls the driver, and makes sure that the call ends: it is told to stop at its deadline, and
+    /// dropped a grace period later.
     fn bounded(&mut self, sending: u64) {
         let now = self.now;
         let Some(flight) = self.executor.flights.get_mut(&sending) else { return };
@@ -176,7 +216,8 @@ impl Sim {
         }
     }
 
-    /// Carries out the fault that promise 1 forbids: a call that may have been sent is sent again under another identity.
+    /// Carries out the fault that promise 1 forbids: a call that may have been sent is sent again
+    /// under another identity.
     fn under_another_identity(&mut self, sending: u64, effect: &Effect, record: &Rc<VmRecord>) {
         let mut other = effect.clone();
         other.key.step.0 += 1_000_000 * u64::from(effect.attempt);
@@ -187,11 +228,19 @@ impl Sim {
     pub(crate) fn called(&mut self, sending: u64, result: CallResult) {
         let Some(flight) = self.executor.flights.get(&sending) else { return };
         let (vm, host) = (flight.effect.vm, flight.effect.host);
-        let there = flight.record.other.as_ref().map(|place| place.host).filter(|_| flight.effect.call == Call::Migrate);
+        let there = flight
+            .record
+            .other
+            .as_ref()
+            .map(|place| place.host)
+            .filter(|_| flight.effect.call == Call::Migrate);
         let destroys = flight.effect.call == Call::Destroy;
         let result = match result {
-            // A destroy beside a call that may still be at work: its look proves nothing, so it is removed from the answer.
-            Ok(outcome) if destroys && self.executor.haunted.contains(&(vm, host)) => Ok(Outcome { seen: None, ..outcome }),
+            // A destroy beside a call that may still be at work: its look proves nothing, so it is
+            // removed from the answer.
+            Ok(outcome) if destroys && self.executor.haunted.contains(&(vm, host)) => {
+                Ok(Outcome { seen: None, ..outcome })
+            }
             other => other,
         };
         if result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown) {
@@ -229,8 +278,8 @@ impl Sim {
         self.later(Millis(wait), Duty::Deliver(flight.effect.vm, Box::new(message)));
     }
 
-    /// An answer arrives a second time. If its call is being sent again, the answer could be taken for that of the new sending. No
-    /// executor passes on such an answer, so it is dropped.
+    /// An answer arrives a second time. If its call is being sent again, the answer could be taken
+    /// for that of the new sending. No executor passes on such an answer, so it is dropped.
     pub(crate) fn again(&mut self, vm: VmId, message: Message) {
         if let Message::Returned { key, .. } = &message
             && !self.executor.is_at(key)
@@ -278,7 +327,13 @@ impl Sim {
         if let Stage::Calling(work) = flight.stage {
             self.abandon_work(work);
         }
-        self.called(sending, Err(DriverError::unknown("deadline", "the driver did not answer in time and was dropped")));
+        self.called(
+            sending,
+            Err(DriverError::unknown(
+                "deadline",
+                "the driver did not answer in time and was dropped",
+            )),
+        );
     }
 
     /// Plans a duty of the daemon. It is dropped if the daemon has died by then.

@@ -21,7 +21,10 @@ impl World {
             Call::CopyAcross => {
                 let from = record.placement.as_ref().map_or(HostId::FRONT_END, |place| place.host);
                 if !self.has_power(from) {
-                    return Err(DriverError::retry("unreachable", "the host it comes from does not answer"));
+                    return Err(DriverError::retry(
+                        "unreachable",
+                        "the host it comes from does not answer",
+                    ));
                 }
                 self.copy(effect, record, Site::Host(from), at)
             }
@@ -37,7 +40,11 @@ impl World {
             Call::DropRecovery => {
                 // The call belongs to an operation, or to a sweep of an unused memory file.
                 let in_hand = record.recovery.as_ref().map(|file| &file.name);
-                let name = if effect.key.operation == OperationId(0) { record.unused.first() } else { in_hand };
+                let name = if effect.key.operation == OperationId(0) {
+                    record.unused.first()
+                } else {
+                    in_hand
+                };
                 if let (Some(name), Some(folder)) = (name, self.being(vm).folders.get_mut(&at)) {
                     folder.memory.remove(&name.to_string());
                 }
@@ -56,7 +63,8 @@ impl World {
                     // An image of a disk that a guest writes to is torn, and may not become ready.
                     return Ok(());
                 }
-                let complete = |folder: &Folder| folder.disks.get(&name).is_some_and(|file| file.complete);
+                let complete =
+                    |folder: &Folder| folder.disks.get(&name).is_some_and(|file| file.complete);
                 if self.being(vm).folders.get(&at).is_some_and(complete) {
                     return self.image_is_written(effect, record);
                 }
@@ -72,15 +80,28 @@ impl World {
     /// The host of a domain that uses the files there.
     fn user(&mut self, effect: &Effect, at: Site) -> Option<HostId> {
         let uses = |host: HostId| at == Site::Shared || at == Site::Host(host);
-        self.being(effect.vm).domains.iter().find(|(host, domain)| domain.alive() && uses(**host)).map(|(host, _)| *host)
+        self.being(effect.vm)
+            .domains
+            .iter()
+            .find(|(host, domain)| domain.alive() && uses(**host))
+            .map(|(host, _)| *host)
     }
 
     /// Checks that files are removed only where no domain uses them.
     fn nobody_uses(&mut self, effect: &Effect, at: Site) {
         let user = self.user(effect, at);
-        let disks = self.being(effect.vm).folders.get(&at).is_some_and(|folder| folder.disks.keys().any(|name| !is_adopted(name)));
+        let disks = self
+            .being(effect.vm)
+            .folders
+            .get(&at)
+            .is_some_and(|folder| folder.disks.keys().any(|name| !is_adopted(name)));
         if let (Some(host), true) = (user, disks) {
-            self.wrong(|| format!("{} of VM {} touches files that its domain on host {host} uses", effect.call, effect.vm));
+            self.wrong(|| {
+                format!(
+                    "{} of VM {} touches files that its domain on host {host} uses",
+                    effect.call, effect.vm
+                )
+            });
         }
     }
 
@@ -100,14 +121,23 @@ impl World {
     fn copy(&mut self, effect: &Effect, record: &VmRecord, from: Site, to: Site) -> Did {
         let being = self.being(effect.vm);
         if let Item::Recovery = effect.key.item {
-            let Some(name) = record.recovery.as_ref().map(|file| file.name.to_string()) else { return gone("no-source") };
-            let memory = being.folders.get(&from).and_then(|folder| folder.memory.get(&name)).cloned();
+            let Some(name) = record.recovery.as_ref().map(|file| file.name.to_string()) else {
+                return gone("no-source");
+            };
+            let memory =
+                being.folders.get(&from).and_then(|folder| folder.memory.get(&name)).cloned();
             return match memory {
                 Some(memory) => {
                     being.folders.entry(to).or_default().memory.insert(name, memory);
                     Ok(())
                 }
-                None if being.folders.get(&to).is_some_and(|folder| folder.memory.contains_key(&name)) => Ok(()),
+                None if being
+                    .folders
+                    .get(&to)
+                    .is_some_and(|folder| folder.memory.contains_key(&name)) =>
+                {
+                    Ok(())
+                }
                 None => gone("no-source"),
             };
         }
@@ -121,9 +151,15 @@ impl World {
                 let version = if torn { 0 } else { file.version };
                 being.folders.entry(to).or_default().disks.insert(name, File { version, ..file });
             }
-            Some(_) => return Err(DriverError::refused("not-verified", "the source is not complete")),
+            Some(_) => {
+                return Err(DriverError::refused("not-verified", "the source is not complete"));
+            }
             // If the source is absent and a verified target exists, the call has succeeded.
-            None if being.folders.get(&to).and_then(|folder| folder.disks.get(&name)).is_some_and(|file| file.complete) => {}
+            None if being
+                .folders
+                .get(&to)
+                .and_then(|folder| folder.disks.get(&name))
+                .is_some_and(|file| file.complete) => {}
             None => return gone("no-source"),
         }
         Ok(())
@@ -153,8 +189,16 @@ impl World {
             Some(Subject::DiskImage { name, becomes }) if name == disk => Some(becomes.image),
             Some(_) | None => None,
         };
-        let later = || record.disks.iter().find(|known| known.name == *disk).and_then(|known| known.save_as.as_ref());
-        let Some(image) = now.or_else(|| later().map(|becomes| becomes.image)) else { return gone("no-image") };
+        let later = || {
+            record
+                .disks
+                .iter()
+                .find(|known| known.name == *disk)
+                .and_then(|known| known.save_as.as_ref())
+        };
+        let Some(image) = now.or_else(|| later().map(|becomes| becomes.image)) else {
+            return gone("no-image");
+        };
         self.images.insert(image);
         Ok(())
     }

@@ -1,8 +1,10 @@
-//! Deterministic simulation: the decider on a simulated clock, store, drivers, hosts, guests and operator, from one seed.
+//! Deterministic simulation: the decider on a simulated clock, store, drivers, hosts, guests and
+//! operator, from one seed.
 //!
-//! `ostler-lifecycle` and `ostler-model` are real: every decision of a run is made by [`ostler_lifecycle::decide`]. The thin shell
-//! around them (`ostler-engine`, `ostler-store`) is simulated, because it needs threads, files and a clock. Each rule of the shell
-//! is one small function that names the function of the engine that it mirrors:
+//! `ostler-lifecycle` and `ostler-model` are real: every decision of a run is made by
+//! [`ostler_lifecycle::decide`]. The thin shell around them (`ostler-engine`, `ostler-store`) is
+//! simulated, because it needs threads, files and a clock. Each rule of the shell is one small
+//! function that names the function of the engine that it mirrors:
 //!
 //! | here | mirrors |
 //! |---|---|
@@ -12,21 +14,25 @@
 //! | `store` | `ostler_store`: group commit, claims, books; a crash loses what was not durable |
 //! | `restore` | `ostler_store::backup`, `ostler_engine::{restored, seen}`: an older backup takes the store's place |
 //!
-//! The world (`world`, `deeds`, `files`, `work`) keeps what drivers promise, and no more. It knows how new each file is. So it sees
-//! wrongs that no record shows: a guest that boots from old disks, old memory that is restored, a guest that runs twice, files that
-//! no record names. `invariants` compares every commit with the promises. `weather` and `operator` make trouble.
+//! The world (`world`, `deeds`, `files`, `work`) keeps what drivers promise, and no more. It knows
+//! how new each file is. So it sees wrongs that no record shows: a guest that boots from old disks,
+//! old memory that is restored, a guest that runs twice, files that no record names. `invariants`
+//! compares every commit with the promises. `weather` and `operator` make trouble.
 //!
-//! After a storm everything answers and obeys, and within a time limit every VM must rest as its record says. Then all VMs are
-//! deleted, and nothing may be left: no domain, no file, no capacity that is held, no image that is held or locked.
+//! After a storm everything answers and obeys, and within a time limit every VM must rest as its
+//! record says. Then all VMs are deleted, and nothing may be left: no domain, no file, no capacity
+//! that is held, no image that is held or locked.
 //!
-//! This is the first level: it is fast and reaches many cases. The second level is [`real`]: the engine and the store that ship, on
-//! a simulated clock, disk and world.
+//! This is the first level: it is fast and reaches many cases. The second level is [`real`]: the
+//! engine and the store that ship, on a simulated clock, disk and world.
 //!
 //! - `scripts/test --sim SEED` runs one seed and prints its trace.
-//! - `scripts/test --sim model MINUTES` runs new seeds until the time is over; `scripts/test --sim long` does so on the second level.
+//! - `scripts/test --sim model MINUTES` runs new seeds until the time is over;
+//!   `scripts/test --sim long` does so on the second level.
 //! - The second level has settings of its own: see `real::tests`.
-//! - `OSTLER_SIM_SEED`, `OSTLER_SIM_SECONDS` and `OSTLER_SIM_FROM` set the same for the test binary. Without `OSTLER_SIM_TRACE=1`
-//!   it prints only the last lines of a trace, and only if the seed fails.
+//! - `OSTLER_SIM_SEED`, `OSTLER_SIM_SECONDS` and `OSTLER_SIM_FROM` set the same for the test
+//!   binary. Without `OSTLER_SIM_TRACE=1` it prints only the last lines of a trace, and only if the
+//!   seed fails.
 
 mod args;
 mod coverage;
@@ -80,7 +86,11 @@ fn fails(seed: u64, ended: &Ended) -> Option<String> {
     for line in again.lines.iter().skip(again.lines.len().saturating_sub(lines)) {
         println!("{line}");
     }
-    let note = if same { "" } else { " (and the run with a trace went another way: the simulation is not deterministic)" };
+    let note = if same {
+        ""
+    } else {
+        " (and the run with a trace went another way: the simulation is not deterministic)"
+    };
     Some(format!("seed {seed}: {violation}{note}\nreplay: scripts/test --sim {seed}"))
 }
 
@@ -93,7 +103,12 @@ struct Sum {
 
 impl Sum {
     fn new() -> Self {
-        Self { stats: Stats::default(), coverage: Coverage::default(), seeds: 0, began: Instant::now() }
+        Self {
+            stats: Stats::default(),
+            coverage: Coverage::default(),
+            seeds: 0,
+            began: Instant::now(),
+        }
     }
 
     /// Runs a seed, which must hold.
@@ -110,7 +125,8 @@ impl Sum {
     #[allow(clippy::cast_precision_loss)]
     fn told(&self) -> String {
         let took = self.began.elapsed().as_secs_f64();
-        let Stats { events, decisions, commits, calls, requests, crashes, restores, operations } = self.stats;
+        let Stats { events, decisions, commits, calls, requests, crashes, restores, operations } =
+            self.stats;
         format!(
             "{} seeds in {took:.1} s: {operations} operations of VMs, {decisions} decisions, {commits} commits, {calls} driver calls, \
              {requests} requests, {crashes} crashes, {restores} restores, {events} events\nper second: {:.0} operations of VMs, {:.0} decisions and driver calls, \
@@ -156,7 +172,8 @@ fn nothing_is_lost_doubled_or_stuck() {
     assert!(missing.is_empty(), "the fixed seeds do not reach: {}", missing.join(", "));
 }
 
-/// The negative controls. A simulation that finds no fault proves something only if it finds a fault that is there.
+/// The negative controls. A simulation that finds no fault proves something only if it finds a
+/// fault that is there.
 #[test]
 fn every_deliberate_fault_is_found() {
     let one = setting("OSTLER_SIM_SEED").is_some() || setting("OSTLER_SIM_SECONDS").is_some();
@@ -165,7 +182,8 @@ fn every_deliberate_fault_is_found() {
     }
     let mut missed = Vec::new();
     for mutation in Mutation::iter().filter(|mutation| *mutation != Mutation::None) {
-        let found = (1..=FAULT_WITHIN).find_map(|seed| Some((seed, run(seed, mutation, false).violation?)));
+        let found =
+            (1..=FAULT_WITHIN).find_map(|seed| Some((seed, run(seed, mutation, false).violation?)));
         match found {
             Some((seed, violation)) => println!("{mutation}: seed {seed}: {violation}"),
             None => missed.push(mutation.to_string()),

@@ -1,5 +1,5 @@
-//! The monitor of the simulated daemon: polls, changes, looks. A function with the name of one in `ostler_engine::monitor` or
-//! `ostler_engine::health` mirrors that one.
+//! The monitor of the simulated daemon: polls, changes, looks. A function with the name of one in
+//! `ostler_engine::monitor` or `ostler_engine::health` mirrors that one.
 
 use crate::mutation::{self, Mutation};
 use crate::queue::{Duty, Message, Purpose};
@@ -36,7 +36,10 @@ impl Sim {
             self.unreachable(host);
             return self.later(RETRY_EVERY, Duty::Poll(host));
         }
-        let came_back = !self.health.insert(host, Health { reachable: true, blind_since: None }).is_some_and(|was| was.reachable);
+        let came_back = !self
+            .health
+            .insert(host, Health { reachable: true, blind_since: None })
+            .is_some_and(|was| was.reachable);
         self.keep_list(host);
         self.strays(host);
         for vm in self.suspects(host) {
@@ -48,8 +51,8 @@ impl Sim {
         self.later(POLL_EVERY, Duty::Poll(host));
     }
 
-    /// VMs whose line in the host's list does not fit their state. This is only a hint: the monitor looks at each of them by
-    /// itself.
+    /// VMs whose line in the host's list does not fit their state. This is only a hint: the monitor
+    /// looks at each of them by itself.
     fn suspects(&self, host: HostId) -> Vec<VmId> {
         let expected = self.store.rows.by_host.get(&host).into_iter().flatten();
         let odd = |vm: &&VmId| {
@@ -58,7 +61,9 @@ impl Sim {
                 return false;
             }
             let power = match self.world.see(**vm, host) {
-                Observation::Present(domain) if domain.identity.is_some_and(|identity| identity.store == STORE) => {
+                Observation::Present(domain)
+                    if domain.identity.is_some_and(|identity| identity.store == STORE) =>
+                {
                     Some(domain.power)
                 }
                 Observation::Present(_) | Observation::Absent => None,
@@ -68,7 +73,8 @@ impl Sim {
         expected.filter(odd).copied().collect()
     }
 
-    /// Looks at one VM. The step counter is read before the look, so that a decision in between makes the look void.
+    /// Looks at one VM. The step counter is read before the look, so that a decision in between
+    /// makes the look void.
     pub(crate) fn look_at_one(&mut self, vm: VmId, host: HostId) {
         let Some(record) = self.store.rows.records.get(&vm) else { return };
         let Some(place) = &record.placement else { return };
@@ -91,15 +97,27 @@ impl Sim {
         let wait = if late { self.rng.within(500, 40_000) } else { self.rng.within(0, 30) };
         if late && self.rng.permille(300) {
             // The result arrives twice.
-            self.later(Millis(wait / 2), Duty::Saw(vm, host, purpose.clone(), seen.clone(), there.clone()));
+            self.later(
+                Millis(wait / 2),
+                Duty::Saw(vm, host, purpose.clone(), seen.clone(), there.clone()),
+            );
         }
         self.later(Millis(wait), Duty::Saw(vm, host, purpose, seen, there));
     }
 
-    pub(crate) fn saw(&mut self, vm: VmId, host: HostId, purpose: &Purpose, look: Look, there: Option<Look>) {
+    pub(crate) fn saw(
+        &mut self,
+        vm: VmId,
+        host: HostId,
+        purpose: &Purpose,
+        look: Look,
+        there: Option<Look>,
+    ) {
         match purpose {
             Purpose::Facts => self.looked_for_facts(vm, look),
-            Purpose::Alone(sending) => self.alone(*sending, &look.and(there.unwrap_or(Ok(Observation::Absent))).map(drop)),
+            Purpose::Alone(sending) => {
+                self.alone(*sending, &look.and(there.unwrap_or(Ok(Observation::Absent))).map(drop))
+            }
             Purpose::PutAway => self.looked_to_put_away(vm, host, &look),
             Purpose::Monitor(step) => self.observed(vm, *step, look, there),
         }
@@ -118,7 +136,8 @@ impl Sim {
         self.deliver(vm, Message::Input(Input::Observed { step, seen, there }));
     }
 
-    /// The host did not answer. Nothing is concluded about its VMs at first. After a grace period its running VMs become `unknown`.
+    /// The host did not answer. Nothing is concluded about its VMs at first. After a grace period
+    /// its running VMs become `unknown`.
     fn unreachable(&mut self, host: HostId) {
         let now = self.now;
         let entry = self.health.entry(host).or_default();
@@ -127,11 +146,16 @@ impl Sim {
         if now.since(since) < UNREACHABLE_GRACE {
             return;
         }
-        let vms: Vec<VmId> = self.store.rows.by_host.get(&host).into_iter().flatten().copied().collect();
+        let vms: Vec<VmId> =
+            self.store.rows.by_host.get(&host).into_iter().flatten().copied().collect();
         for vm in vms {
             let Some(record) = self.store.rows.records.get(&vm) else { continue };
             let here = record.placement.as_ref().is_some_and(|place| place.host == host);
-            if here && record.state == State::Running && record.operation.is_none() && record.open.is_empty() {
+            if here
+                && record.state == State::Running
+                && record.operation.is_none()
+                && record.open.is_empty()
+            {
                 self.deliver(vm, Message::Input(Input::CouldNotAsk { since }));
             }
         }

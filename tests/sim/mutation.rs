@@ -1,8 +1,11 @@
-//! Deliberate faults: mistakes that the engine or the decider could make, made in the simulated shell. The fixed seeds must find
-//! each of them. Otherwise a run without a finding would prove nothing.
+//! Deliberate faults: mistakes that the engine or the decider could make, made in the simulated
+//! shell. The fixed seeds must find each of them. Otherwise a run without a finding would prove
+//! nothing.
 
 use ostler_lifecycle::{Decision, Facts, Input, Look, decide as rightly_decide};
-use ostler_model::{Call, Effect, ErrorKind, Observation, Outcome, Phase, Refusal, State, Timestamp, VmRecord};
+use ostler_model::{
+    Call, Effect, ErrorKind, Observation, Outcome, Phase, Refusal, State, Timestamp, VmRecord,
+};
 use strum::{Display, EnumIter};
 
 /// A fault.
@@ -77,7 +80,8 @@ pub(crate) fn decide(
 ) -> Result<Decision, Refusal> {
     match (mutation, input) {
         (Mutation::AnyStep, Input::Observed { seen, there, .. }) => {
-            let other = Input::Observed { step: record.step, seen: seen.clone(), there: there.clone() };
+            let other =
+                Input::Observed { step: record.step, seen: seen.clone(), there: there.clone() };
             rightly_decide(record, facts, &other, now)
         }
         (Mutation::ObserveWhileBusy, Input::Observed { .. }) if record.operation.is_some() => {
@@ -89,20 +93,28 @@ pub(crate) fn decide(
             made.record.open.clone_from(&record.open);
             Ok(made)
         }
-        (Mutation::SecondSlot, Input::Request(asked)) if !asked.verb.is_recovery() && !asked.verb.is_record_only() => {
+        (Mutation::SecondSlot, Input::Request(asked))
+            if !asked.verb.is_recovery() && !asked.verb.is_record_only() =>
+        {
             let mut idle = record.clone();
             if let Some(active) = idle.operation.take() {
                 idle.state = active.origin;
             }
             rightly_decide(&idle, facts, input, now)
         }
-        (Mutation::AnyOperation, Input::Answered { key, sent, result }) if !record.open.iter().any(|open| open.key == *key) => {
+        (Mutation::AnyOperation, Input::Answered { key, sent, result })
+            if !record.open.iter().any(|open| open.key == *key) =>
+        {
             let Some(open) = record.open.first() else { return rightly() };
-            let other = Input::Answered { key: open.key.clone(), sent: *sent, result: result.clone() };
+            let other =
+                Input::Answered { key: open.key.clone(), sent: *sent, result: result.clone() };
             rightly_decide(record, facts, &other, now)
         }
-        (Mutation::LostIsDone, Input::Answered { key, sent, result: Err(error) }) if error.kind == ErrorKind::Unknown => {
-            let other = Input::Answered { key: key.clone(), sent: *sent, result: Ok(Outcome::default()) };
+        (Mutation::LostIsDone, Input::Answered { key, sent, result: Err(error) })
+            if error.kind == ErrorKind::Unknown =>
+        {
+            let other =
+                Input::Answered { key: key.clone(), sent: *sent, result: Ok(Outcome::default()) };
             rightly_decide(record, facts, &other, now)
         }
         (_, _) => {
@@ -112,7 +124,13 @@ pub(crate) fn decide(
     }
 }
 
-fn perturbed(mutation: Mutation, before: &VmRecord, facts: &Facts, now: Timestamp, mut made: Decision) -> Decision {
+fn perturbed(
+    mutation: Mutation,
+    before: &VmRecord,
+    facts: &Facts,
+    now: Timestamp,
+    mut made: Decision,
+) -> Decision {
     match mutation {
         Mutation::NoClaims => made.claims.clear(),
         Mutation::ForgetLeftovers => made.record.leftovers.clear(),
@@ -130,7 +148,9 @@ fn perturbed(mutation: Mutation, before: &VmRecord, facts: &Facts, now: Timestam
                 active.phase = Phase::Calling;
             }
         }
-        Mutation::KeepPlace if made.record.state == State::Stopped => made.record.placement.clone_from(&before.placement),
+        Mutation::KeepPlace if made.record.state == State::Stopped => {
+            made.record.placement.clone_from(&before.placement)
+        }
         Mutation::ForgetOther => made.record.other_domain = false,
         Mutation::NoRemove => return without_remove(facts, now, made),
         _ => {}
@@ -140,7 +160,9 @@ fn perturbed(mutation: Mutation, before: &VmRecord, facts: &Facts, now: Timestam
 
 /// The domain gets the generation before the one that was issued for it.
 fn old_generation(made: &mut Decision) {
-    let starts = |effect: &&mut Effect| matches!(effect.call, Call::Deploy | Call::Restore) && effect.generation.0 > 1;
+    let starts = |effect: &&mut Effect| {
+        matches!(effect.call, Call::Deploy | Call::Restore) && effect.generation.0 > 1
+    };
     for effect in made.effects.iter_mut().filter(starts) {
         effect.generation.0 -= 1;
     }
@@ -148,7 +170,9 @@ fn old_generation(made: &mut Decision) {
 
 /// Changes the decision as if the domain had been seen absent before its removal was asked for.
 fn without_remove(facts: &Facts, now: Timestamp, made: Decision) -> Decision {
-    let Some(effect) = made.effects.iter().find(|effect| effect.call == Call::Remove) else { return made };
+    let Some(effect) = made.effects.iter().find(|effect| effect.call == Call::Remove) else {
+        return made;
+    };
     let (key, version) = (effect.key.clone(), made.record.version);
     let result = Ok(Outcome { seen: Some(Observation::Absent), state: None });
     let input = Input::Answered { key: key.clone(), sent: Some(now), result };

@@ -1,6 +1,7 @@
-//! The operator. It makes requests that make sense, and often requests that do not. Its *statements* are true: a host that it calls
-//! fenced has no power, files that it says were moved are moved, a VM that it forgets was on a host that cannot be asked, and a
-//! step that it says has succeeded has done so.
+//! The operator. It makes requests that make sense, and often requests that do not. Its *statements*
+//! are true: a host that it calls fenced has no power, files that it says were moved are moved, a
+//! VM that it forgets was on a host that cannot be asked, and a step that it says has succeeded has
+//! done so.
 
 use crate::args::Facets;
 use crate::queue::{Asker, Event, Happening, Message, Reply};
@@ -8,12 +9,13 @@ use crate::run::Sim;
 use crate::world::Site;
 use ostler_model::Verb::*;
 use ostler_model::{
-    Args, Cause, ClaimRefused, Hint, HostId, Lack, Millis, OperationId, Refusal, RefusalKind, Request, State, StateKind, Verb,
-    VmId, VmRecord,
+    Args, Cause, ClaimRefused, Hint, HostId, Lack, Millis, OperationId, Refusal, RefusalKind,
+    Request, State, StateKind, Verb, VmId, VmRecord,
 };
 use strum::IntoEnumIterator;
 
-/// Verbs that make sense for a running VM. A verb that stands here twice is asked for twice as often.
+/// Verbs that make sense for a running VM. A verb that stands here twice is asked for twice as
+/// often.
 #[rustfmt::skip]
 const RUNNING: &[Verb] = &[
     Suspend, Suspend, Stop, Stop, Poweroff, Poweroff, PoweroffHard, Undeploy, UndeployHard, Shutdown, ShutdownHard, Reboot, RebootHard,
@@ -55,7 +57,9 @@ pub(crate) const fn sensible(state: State) -> &'static [Verb] {
         State::Pending => &[Deploy, Deploy, Hold, Resize, Rename, Delete, Schedule],
         State::Hold => &[Release, Release, Deploy, Update, Forget],
         State::Running => RUNNING,
-        State::Stopped | State::Undeployed => &[Resume, Resume, Resume, Resume, Shutdown, Resize, Delete, DeleteRecreate],
+        State::Stopped | State::Undeployed => {
+            &[Resume, Resume, Resume, Resume, Shutdown, Resize, Delete, DeleteRecreate]
+        }
         State::Suspended => SUSPENDED,
         State::Poweroff => OFF,
         State::Failed => FAILED,
@@ -73,10 +77,20 @@ impl Sim {
         if self.calm {
             return;
         }
-        let alive: Vec<VmId> =
-            self.store.rows.records.values().filter(|record| record.state != State::Done).map(|record| record.id).collect();
+        let alive: Vec<VmId> = self
+            .store
+            .rows
+            .records
+            .values()
+            .filter(|record| record.state != State::Done)
+            .map(|record| record.id)
+            .collect();
         if self.up && alive.len() < self.population && self.rng.permille(250) {
-            return if self.rng.permille(60) && !self.strict { self.adopt_one() } else { self.create_one() };
+            return if self.rng.permille(60) && !self.strict {
+                self.adopt_one()
+            } else {
+                self.create_one()
+            };
         }
         if alive.is_empty() || !self.up {
             return;
@@ -90,10 +104,14 @@ impl Sim {
         let all: Vec<Verb> = Verb::iter().collect();
         let any = self.rng.permille(120);
         let verb = if any { *self.rng.pick(&all) } else { *self.rng.pick(sensible(record.state)) };
-        if matches!(verb, Verb::Delete | Verb::Shutdown | Verb::ShutdownHard) && self.rng.permille(500) {
+        if matches!(verb, Verb::Delete | Verb::Shutdown | Verb::ShutdownHard)
+            && self.rng.permille(500)
+        {
             return;
         }
-        if verb == Verb::Forget && !self.may_forget(&record) || verb == Verb::RecoverSuccess && !self.has_succeeded(&record) {
+        if verb == Verb::Forget && !self.may_forget(&record)
+            || verb == Verb::RecoverSuccess && !self.has_succeeded(&record)
+        {
             // The statement would not be true.
             return;
         }
@@ -123,7 +141,9 @@ impl Sim {
             if_version,
             schedule: None,
         };
-        self.say(|| format!("operator asks VM {}: {verb} {:?} {:?}", record.id, asked.host, asked.args));
+        self.say(|| {
+            format!("operator asks VM {}: {verb} {:?} {:?}", record.id, asked.host, asked.args)
+        });
         self.deliver(record.id, Message::Request(asked, Asker::Operator));
     }
 
@@ -150,16 +170,29 @@ impl Sim {
             Reply::Accepted(_) | Reply::Lost => None,
             Reply::Refused(refusal) => Some(refusal.clone()),
             Reply::NoRoom(claim) => {
-                let cause = Cause::Claim(Box::new(ClaimRefused { claim: claim.clone(), lack: Lack::Missing }));
-                Some(Refusal { kind: RefusalKind::NoCapacity, verb: asked.verb, vm, cause, hint: Hint::OtherHostOrRoom })
+                let cause = Cause::Claim(Box::new(ClaimRefused {
+                    claim: claim.clone(),
+                    lack: Lack::Missing,
+                }));
+                Some(Refusal {
+                    kind: RefusalKind::NoCapacity,
+                    verb: asked.verb,
+                    vm,
+                    cause,
+                    hint: Hint::OtherHostOrRoom,
+                })
             }
         };
         self.fired(vm, schedule, refusal);
     }
 
-    /// Makes a statement of the operator true before it counts: the new host gets the files of the lost host too.
+    /// Makes a statement of the operator true before it counts: the new host gets the files of the
+    /// lost host too.
     pub(crate) fn files_are_moved(&mut self, vm: VmId, record: &VmRecord, asked: &Request) {
-        let (Args::Migrate { storage_moved: true, .. }, Some(to)) = (&asked.args, asked.host) else { return };
+        let (Args::Migrate { storage_moved: true, .. }, Some(to)) = (&asked.args, asked.host)
+        else {
+            return;
+        };
         let from = record.placement.as_ref().map(|place| place.host);
         let (Some(from), false) = (from, record.storage_is_shared()) else { return };
         let being = self.world.being(vm);
@@ -175,8 +208,11 @@ impl Sim {
 
     /// Deletes all VMs that are not done, at the end of a run.
     pub(crate) fn delete_all(&mut self) {
-        let rests = |record: &&std::rc::Rc<VmRecord>| record.state != State::Done && record.operation.is_none();
-        let vms: Vec<VmId> = self.store.rows.records.values().filter(rests).map(|record| record.id).collect();
+        let rests = |record: &&std::rc::Rc<VmRecord>| {
+            record.state != State::Done && record.operation.is_none()
+        };
+        let vms: Vec<VmId> =
+            self.store.rows.records.values().filter(rests).map(|record| record.id).collect();
         for vm in vms {
             let record = self.store.rows.records[&vm].clone();
             self.ask(&record, Verb::Delete, Args::None);
@@ -186,7 +222,8 @@ impl Sim {
     /// Removes all scheduled actions, so that the VMs can come to rest.
     pub(crate) fn unschedule_all(&mut self) {
         let mut planned: Vec<(VmId, ostler_model::ScheduleId)> = Vec::new();
-        for record in self.store.rows.records.values().filter(|record| record.state != State::Done) {
+        for record in self.store.rows.records.values().filter(|record| record.state != State::Done)
+        {
             planned.extend(record.schedules.iter().map(|planned| (record.id, planned.id())));
         }
         for (vm, id) in planned {

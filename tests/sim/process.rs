@@ -29,15 +29,18 @@ impl Sim {
         self.queue.push(at, Event::World(Happening::Start));
     }
 
-    /// Mirrors `ostler_engine::Engine::start`: every VM with an operation, an open call or a timer is woken, and hosts are watched.
+    /// Mirrors `ostler_engine::Engine::start`: every VM with an operation, an open call or a timer
+    /// is woken, and hosts are watched.
     pub(crate) fn start(&mut self) {
         self.up = true;
         let vms: Vec<VmId> = self.store.rows.records.keys().copied().collect();
         for vm in vms {
             let record = &self.store.rows.records[&vm];
-            // A call that an earlier daemon began may still be at work, even if nobody waited for it any more.
+            // A call that an earlier daemon began may still be at work, even if nobody waited for
+            // it any more.
             self.executor.haunt_all(record);
-            if record.operation.is_some() || !record.open.is_empty() || record.next_due().is_some() {
+            if record.operation.is_some() || !record.open.is_empty() || record.next_due().is_some()
+            {
                 self.deliver_soon(vm, Message::Wake);
             }
         }

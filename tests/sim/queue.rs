@@ -1,8 +1,11 @@
-//! The events to come: a heap by time. Events of one time come in the order in which they were pushed.
+//! The events to come: a heap by time. Events of one time come in the order in which they were
+//! pushed.
 
 use crate::work::WorkId;
 use ostler_lifecycle::{Input, Look};
-use ostler_model::{Answer, CallResult, Claim, EffectKey, HostId, Refusal, Request, StepNo, Timestamp, VmId};
+use ostler_model::{
+    Answer, CallResult, Claim, EffectKey, HostId, Refusal, Request, StepNo, Timestamp, VmId,
+};
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 

@@ -1,9 +1,11 @@
-//! Restores an older backup while the world has gone on. The daemon that starts from it reconciles its VMs. Each function mirrors
-//! one of `ostler_store::backup`, `ostler_engine::{restored, seen}` or `ostler_engine::health`.
+//! Restores an older backup while the world has gone on. The daemon that starts from it reconciles
+//! its VMs. Each function mirrors one of `ostler_store::backup`, `ostler_engine::{restored, seen}`
+//! or `ostler_engine::health`.
 //!
-//! The store of a backup cannot keep all promises about the lost time: it may know only old disks, and not know files that were
-//! made then. From a restore on, a run is checked only for the promises that a restore keeps (see [`World::wrong`] and
-//! `invariants::committed`): no guest runs twice, no file of a living guest is removed, no edge effect reaches a guest twice, and
+//! The store of a backup cannot keep all promises about the lost time: it may know only old disks,
+//! and not know files that were made then. From a restore on, a run is checked only for the
+//! promises that a restore keeps (see [`World::wrong`] and `invariants::committed`): no guest runs
+//! twice, no file of a living guest is removed, no edge effect reaches a guest twice, and
 //! everything comes to rest.
 
 use crate::mutation::Mutation;
@@ -13,7 +15,10 @@ use crate::shell::driver;
 use crate::store::Rows;
 use crate::world::{STORE, World};
 use ostler_lifecycle::{Facts, Found, Input, is_elsewhere};
-use ostler_model::{DomainSeen, HostId, Millis, Observation, Power, PowerReason, Reason, State, Timestamp, VmId, VmRecord};
+use ostler_model::{
+    DomainSeen, HostId, Millis, Observation, Power, PowerReason, Reason, State, Timestamp, VmId,
+    VmRecord,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -22,7 +27,8 @@ const LOOK_EVERY: Millis = Millis(500);
 /// Mirrors `ostler_engine::restored::TRY_AGAIN`.
 const TRY_AGAIN: Millis = Millis::secs(30);
 
-/// The domains of a host's newest list that may be newer than the store. Mirrors `ostler_engine::seen::List`.
+/// The domains of a host's newest list that may be newer than the store. Mirrors
+/// `ostler_engine::seen::List`.
 #[derive(Default)]
 pub(crate) struct List {
     domains: BTreeMap<VmId, DomainSeen>,
@@ -37,18 +43,22 @@ impl World {
 }
 
 impl Sim {
-    /// In runs with restores, a backup is made from time to time, and the store is lost some time after.
+    /// In runs with restores, a backup is made from time to time, and the store is lost some time
+    /// after.
     pub(crate) fn begin_backups(&mut self) {
         if self.weather.restores {
             self.backup_later(Happening::Backup, 10, 60);
         }
     }
 
-    /// Plans a backup or a restore for the time when the operator has made about so many more requests, so that something happens
-    /// in the lost time.
+    /// Plans a backup or a restore for the time when the operator has made about so many more
+    /// requests, so that something happens in the lost time.
     fn backup_later(&mut self, happening: Happening, least: u64, most: u64) {
         // A start takes some seconds.
-        let wait = Millis(self.rng.within(20_000, 60_000) + self.rng.within(self.haste * least / 2, self.haste * most / 2));
+        let wait = Millis(
+            self.rng.within(20_000, 60_000)
+                + self.rng.within(self.haste * least / 2, self.haste * most / 2),
+        );
         let at = self.now.plus(wait);
         self.queue.push(at, Event::World(happening));
     }
@@ -80,14 +90,15 @@ impl Sim {
         self.world.aged = true;
         let known = &self.store.rows;
         self.acked.retain(|operation, _| known.operations.contains_key(operation));
-        // A person decides about VMs that the backup does not know. Here that person has removed them.
+        // A person decides about VMs that the backup does not know. Here that person has removed
+        // them.
         self.world.beings.retain(|vm, _| known.records.contains_key(vm));
         self.works.retain(|_, work| known.records.contains_key(&work.effect.vm));
         self.backup_later(Happening::Backup, 10, 60);
     }
 
-    /// Keeps the domains of a host's list that may be newer than the store. Mirrors `keep_list` and `strays` of
-    /// `ostler_engine::health`.
+    /// Keeps the domains of a host's list that may be newer than the store. Mirrors `keep_list` and
+    /// `strays` of `ostler_engine::health`.
     pub(crate) fn keep_list(&mut self, host: HostId) {
         if !self.world.aged {
             return;
@@ -99,8 +110,13 @@ impl Sim {
                 list.unreadable.insert(*vm);
             }
             let Observation::Present(seen) = self.world.see(*vm, host) else { continue };
-            let generation = seen.identity.filter(|identity| identity.store == STORE).map(|identity| identity.generation);
-            if record.is_unreconciled() || generation.is_some_and(|generation| record.is_ahead(generation)) {
+            let generation = seen
+                .identity
+                .filter(|identity| identity.store == STORE)
+                .map(|identity| identity.generation);
+            if record.is_unreconciled()
+                || generation.is_some_and(|generation| record.is_ahead(generation))
+            {
                 list.domains.insert(*vm, seen);
             }
         }
@@ -130,10 +146,17 @@ impl Sim {
     }
 
     fn unreconciled(&self) -> Vec<VmId> {
-        self.store.rows.records.values().filter(|record| record.is_unreconciled()).map(|record| record.id).collect()
+        self.store
+            .rows
+            .records
+            .values()
+            .filter(|record| record.is_unreconciled())
+            .map(|record| record.id)
+            .collect()
     }
 
-    /// Gives each VM what was found of it, once all hosts were listed. Mirrors `ostler_engine::restored::round`.
+    /// Gives each VM what was found of it, once all hosts were listed. Mirrors
+    /// `ostler_engine::restored::round`.
     pub(crate) fn reconcile(&mut self) {
         let waiting = self.unreconciled();
         if waiting.is_empty() {
@@ -144,7 +167,10 @@ impl Sim {
             for vm in waiting {
                 if !self.listed.values().any(|list| list.unreadable.contains(&vm)) {
                     let found = self.found(vm);
-                    self.deliver(vm, Message::Input(Input::Reconcile { found, storage: None, by: None }));
+                    self.deliver(
+                        vm,
+                        Message::Input(Input::Reconcile { found, storage: None, by: None }),
+                    );
                 }
             }
             self.wake_scheduler();
@@ -152,16 +178,22 @@ impl Sim {
         self.later(if all { TRY_AGAIN } else { LOOK_EVERY }, Duty::Reconcile);
     }
 
-    /// A person decides about the VMs for which the daemon cannot tell which domain is the VM: first the person switches the other
-    /// domains off. Returns true if there were such VMs.
+    /// A person decides about the VMs for which the daemon cannot tell which domain is the VM:
+    /// first the person switches the other domains off. Returns true if there were such VMs.
     pub(crate) fn accept_in_doubt(&mut self) -> bool {
-        let in_doubt = |record: &&Rc<VmRecord>| record.restored.as_ref().is_some_and(|restored| restored.in_doubt);
-        let vms: Vec<VmId> = self.store.rows.records.values().filter(in_doubt).map(|record| record.id).collect();
+        let in_doubt = |record: &&Rc<VmRecord>| {
+            record.restored.as_ref().is_some_and(|restored| restored.in_doubt)
+        };
+        let vms: Vec<VmId> =
+            self.store.rows.records.values().filter(in_doubt).map(|record| record.id).collect();
         for vm in &vms {
             let vm = *vm;
             let here = self.store.rows.records[&vm].placement.as_ref().map(|place| place.host);
-            let lives = |(host, domain): (&HostId, &crate::world::Domain)| (Some(*host) != here && domain.alive()).then_some(*host);
-            let others: Vec<HostId> = self.world.being(vm).domains.iter().filter_map(lives).collect();
+            let lives = |(host, domain): (&HostId, &crate::world::Domain)| {
+                (Some(*host) != here && domain.alive()).then_some(*host)
+            };
+            let others: Vec<HostId> =
+                self.world.being(vm).domains.iter().filter_map(lives).collect();
             for host in others {
                 self.world.power(vm, host, Power::Off, PowerReason::Destroyed);
             }

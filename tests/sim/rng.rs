@@ -1,8 +1,8 @@
 //! The only source of chance in a run.
 //!
-//! It does not use the `rand` family: a seed in a report must mean the same run for ever, and `SmallRng` and `StdRng` may change
-//! with any version. This is SplitMix64, whose constants are in its paper. It is more than good enough to choose what goes wrong
-//! next.
+//! It does not use the `rand` family: a seed in a report must mean the same run for ever, and
+//! `SmallRng` and `StdRng` may change with any version. This is SplitMix64, whose constants are in
+//! its paper. It is more than good enough to choose what goes wrong next.
 
 /// Chance, from a seed.
 #[derive(Debug, Clone)]
@@ -21,7 +21,8 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`; 0 if `bound` is 0. The bias of a plain remainder is far below what a run could notice.
+    /// A number below `bound`; 0 if `bound` is 0. The bias of a plain remainder is far below what a
+    /// run could notice.
     pub(crate) const fn below(&mut self, bound: u64) -> u64 {
         let drawn = self.next();
         if bound == 0 { 0 } else { drawn % bound }

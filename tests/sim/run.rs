@@ -1,8 +1,9 @@
-//! One run: a world, a daemon and an operator from one seed, until everything was deleted and nothing is left.
+//! One run: a world, a daemon and an operator from one seed, until everything was deleted and
+//! nothing is left.
 //!
-//! First there is a storm: hosts, guests, drivers, the daemon and a person at the hypervisor do what the seed says. Then everything
-//! answers and obeys, and within a time limit every VM must rest as its record says. Then all VMs are deleted, and within a time
-//! limit nothing may be left.
+//! First there is a storm: hosts, guests, drivers, the daemon and a person at the hypervisor do
+//! what the seed says. Then everything answers and obeys, and within a time limit every VM must
+//! rest as its record says. Then all VMs are deleted, and within a time limit nothing may be left.
 
 use crate::coverage::Coverage;
 use crate::executor::Executor;
@@ -19,7 +20,8 @@ use crate::work::{Work, WorkId};
 use crate::world::{Machine, World};
 use ostler_lifecycle::{Decision, Input};
 use ostler_model::{
-    Capacity, DatastoreId, DiskFormat, HostId, Image, ImageId, ImageState, Millis, OperationId, State, Timestamp, VmId, VmRecord,
+    Capacity, DatastoreId, DiskFormat, HostId, Image, ImageId, ImageState, Millis, OperationId,
+    State, Timestamp, VmId, VmRecord,
 };
 use std::collections::BTreeMap;
 
@@ -138,8 +140,10 @@ impl Sim {
     fn new(seed: u64, mutation: Mutation, tracing: bool) -> Self {
         let mut rng = Rng::new(seed);
         let weather = Weather::of(&mut rng);
-        let (hosts, population) = (rng.within(3, 5), usize::try_from(rng.within(4, 24)).unwrap_or(4));
-        let (haste, strict, storm) = (*rng.pick(&[50, 400, 3_000]), rng.permille(700), rng.within(100, 500));
+        let (hosts, population) =
+            (rng.within(3, 5), usize::try_from(rng.within(4, 24)).unwrap_or(4));
+        let (haste, strict, storm) =
+            (*rng.pick(&[50, 400, 3_000]), rng.permille(700), rng.within(100, 500));
         let mut sim = Self {
             now: Timestamp(1_700_000_000_000),
             queue: Queue::default(),
@@ -189,7 +193,10 @@ impl Sim {
         for host in 1..=u32::try_from(hosts).unwrap_or(3) {
             self.world.hosts.insert(HostId(host), Machine { on: true, cut: false });
             let room = self.rng.within(3, 12);
-            self.store.rows.total.insert(HostId(host), Capacity { cpu_milli: room * 500, memory_mib: room * 64 });
+            self.store
+                .rows
+                .total
+                .insert(HostId(host), Capacity { cpu_milli: room * 500, memory_mib: room * 64 });
         }
         let image = Image {
             id: ImageId(1),
@@ -258,7 +265,9 @@ impl Sim {
             Duty::Deliver(vm, message) => self.deliver(vm, *message),
             Duty::Again(vm, message) => self.again(vm, *message),
             Duty::Look(vm, host, other, purpose) => self.look(vm, host, other, purpose),
-            Duty::Saw(vm, host, purpose, look, there) => self.saw(vm, host, &purpose, *look, there.map(|there| *there)),
+            Duty::Saw(vm, host, purpose, look, there) => {
+                self.saw(vm, host, &purpose, *look, there.map(|there| *there))
+            }
             Duty::Deadline(sending) => self.deadline(sending),
             Duty::Drop(sending) => self.drop_call(sending),
             Duty::Poll(host) => self.poll(host),
@@ -282,7 +291,8 @@ impl Sim {
             Happening::Restore => self.restore_backup(),
             Happening::Start => {
                 self.say(|| "the daemon is started".to_owned());
-                (self.started, self.next_cycle, self.scheduler_woken) = (self.now, Timestamp(0), false);
+                (self.started, self.next_cycle, self.scheduler_woken) =
+                    (self.now, Timestamp(0), false);
                 self.start();
             }
             Happening::Operator => self.operate(),
@@ -341,15 +351,25 @@ impl Sim {
     /// Returns an error if something is under way that should not be.
     fn nothing_under_way(&self) -> Result<(), Violation> {
         let apart =
-            self.store.rows.records.values().find(|record| record.reason == ostler_model::Reason::CannotAsk && !self.world.aged);
+            self.store.rows.records.values().find(|record| {
+                record.reason == ostler_model::Reason::CannotAsk && !self.world.aged
+            });
         if let Some(record) = apart {
-            return Err(format!("stuck: VM {} is {} for want of a look, and all hosts answer", record.id, record.state));
+            return Err(format!(
+                "stuck: VM {} is {} for want of a look, and all hosts answer",
+                record.id, record.state
+            ));
         }
         if let Some((vm, desk)) = self.desks.iter().find(|(_, desk)| !desk.rests()) {
-            return Err(format!("stuck: the runner of VM {vm} waits for {}, which does not come", desk.waits()));
+            return Err(format!(
+                "stuck: the runner of VM {vm} waits for {}, which does not come",
+                desk.waits()
+            ));
         }
         match self.works.values().next() {
-            Some(work) => Err(format!("stuck: {} of VM {} has no end", work.effect.call, work.effect.vm)),
+            Some(work) => {
+                Err(format!("stuck: {} of VM {} has no end", work.effect.call, work.effect.vm))
+            }
             None => Ok(()),
         }
     }
@@ -363,20 +383,28 @@ impl Sim {
     /// True if nothing is under way, and the monitor has had the time to see that.
     fn quiet(&self) -> bool {
         let since = Timestamp(self.bound.0 - REST_WITHIN.0);
-        let idle = self.store.rows.records.values().all(|record| record.operation.is_none() && record.open.is_empty());
+        let idle = self
+            .store
+            .rows
+            .records
+            .values()
+            .all(|record| record.operation.is_none() && record.open.is_empty());
         let here = self.store.rows.records.values().all(|record| {
             let apart = record.other.is_some() && record.state != State::Failed;
             let blind = record.reason == ostler_model::Reason::CannotAsk;
             let settled = !apart && !blind || self.world.aged && record.other.is_some();
             settled && !record.is_unreconciled()
         });
-        let gone = self.works.is_empty() && self.store.writing.is_empty() && self.desks.values().all(Desk::rests);
+        let gone = self.works.is_empty()
+            && self.store.writing.is_empty()
+            && self.desks.values().all(Desk::rests);
         idle && here && gone && self.up && self.now.since(since).0 > 120_000
     }
 
     /// True if all VMs are done and nothing waits to be swept.
     fn gone(&self) -> bool {
-        let swept = |record: &VmRecord| record.leftovers.is_empty() || self.elsewhere(record).is_some();
+        let swept =
+            |record: &VmRecord| record.leftovers.is_empty() || self.elsewhere(record).is_some();
         self.store.rows.records.values().all(|record| record.state == State::Done && swept(record))
     }
 
@@ -414,9 +442,14 @@ impl Sim {
             let undo = if active.undoing { "undoing " } else { "" };
             format!("{undo}{} {:?} at {} {:?}", active.verb, active.plan, active.at, active.phase)
         });
-        let place = |place: &Option<ostler_model::Placement>| place.as_ref().map(|place| (place.host.0, place.generation.0));
-        let calls: Vec<String> =
-            made.effects.iter().map(|effect| format!("{} {}@{}", effect.call, effect.key.item, effect.host)).collect();
+        let place = |place: &Option<ostler_model::Placement>| {
+            place.as_ref().map(|place| (place.host.0, place.generation.0))
+        };
+        let calls: Vec<String> = made
+            .effects
+            .iter()
+            .map(|effect| format!("{} {}@{}", effect.call, effect.key.item, effect.host))
+            .collect();
         if made.changed {
             self.note(format!(
                 "VM {vm}: {what} -> v{} {} ({}) at {:?} other {:?} left {} {} > {calls:?}",
@@ -436,7 +469,12 @@ fn brief(seen: &ostler_model::Observation) -> String {
     match seen {
         ostler_model::Observation::Absent => "absent".to_owned(),
         ostler_model::Observation::Present(domain) => {
-            format!("{} ({}) gen {:?}", domain.power, domain.reason, domain.identity.map(|identity| identity.generation.0))
+            format!(
+                "{} ({}) gen {:?}",
+                domain.power,
+                domain.reason,
+                domain.identity.map(|identity| identity.generation.0)
+            )
         }
     }
 }

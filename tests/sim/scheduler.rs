@@ -1,5 +1,6 @@
-//! The scheduler of the simulated daemon: first fit over committed capacity. Mirrors `ostler_engine::scheduler`. It only proposes a
-//! host. The decision, and the claim inside the transaction, can still refuse it.
+//! The scheduler of the simulated daemon: first fit over committed capacity. Mirrors
+//! `ostler_engine::scheduler`. It only proposes a host. The decision, and the claim inside the
+//! transaction, can still refuse it.
 
 use crate::queue::{Asker, Duty, Message};
 use crate::run::Sim;
@@ -31,7 +32,8 @@ impl Sim {
         }
     }
 
-    /// The capacity that is left on each host. Capacity that was proposed and is not committed yet counts as used.
+    /// The capacity that is left on each host. Capacity that was proposed and is not committed yet
+    /// counts as used.
     fn look_for_offers(&self) -> Vec<(HostId, Capacity)> {
         let free = |(host, total): (&HostId, &Capacity)| {
             let held = self.store.rows.held.get(host).copied().unwrap_or_default();
@@ -39,13 +41,16 @@ impl Sim {
             let held = proposed.fold(held, |held, (_, capacity)| held.plus(*capacity));
             (*host, total.minus(held).unwrap_or_default())
         };
-        let reachable = |(host, _): &(&HostId, &Capacity)| self.health.get(host).is_some_and(|health| health.reachable);
+        let reachable = |(host, _): &(&HostId, &Capacity)| {
+            self.health.get(host).is_some_and(|health| health.reachable)
+        };
         self.store.rows.total.iter().filter(reachable).map(free).collect()
     }
 
     fn place(&mut self, offers: &mut [(HostId, Capacity)], vm: VmId) {
         let Some(record) = self.store.rows.records.get(&vm).cloned() else { return };
-        if self.proposed.contains_key(&vm) || record.operation.is_some() || record.is_unreconciled() {
+        if self.proposed.contains_key(&vm) || record.operation.is_some() || record.is_unreconciled()
+        {
             return;
         }
         let verb = match record.state {

@@ -1,5 +1,6 @@
-//! The runner of the simulated daemon: it takes an input, fetches facts, has it decided, commits, and only then does what was
-//! decided. A function with the name of one in `ostler_engine::runner` mirrors that one.
+//! The runner of the simulated daemon: it takes an input, fetches facts, has it decided, commits,
+//! and only then does what was decided. A function with the name of one in `ostler_engine::runner`
+//! mirrors that one.
 
 use crate::invariants;
 use crate::mutation::{self, Mutation};
@@ -10,7 +11,8 @@ use crate::sweep::PuttingAway;
 use crate::world::Site;
 use ostler_lifecycle::{Decision, Facts, Input, Look, decide, due, must_rest, wants_look};
 use ostler_model::{
-    Cause, DriverName, Due, Hint, HostId, Millis, Refusal, RefusalKind, Request, ScheduleId, State, Timestamp, Verb, VmId, VmRecord,
+    Cause, DriverName, Due, Hint, HostId, Millis, Refusal, RefusalKind, Request, ScheduleId, State,
+    Timestamp, Verb, VmId, VmRecord,
 };
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -56,7 +58,8 @@ impl Desk {
         }
     }
 
-    /// Takes the thing that the desk waits for, if it is of the kind asked for. After that the desk waits for nothing.
+    /// Takes the thing that the desk waits for, if it is of the kind asked for. After that the desk
+    /// waits for nothing.
     fn taken(&mut self, which: impl Fn(&Waits) -> bool) -> Waits {
         if which(&self.waits) { std::mem::take(&mut self.waits) } else { Waits::Nothing }
     }
@@ -81,7 +84,8 @@ impl Sim {
             }
             let Some(message) = desk.inbox.pop_front() else { return };
             if !self.ready(vm) {
-                // The runner first goes on with what a dead daemon left. The message waits for that.
+                // The runner first goes on with what a dead daemon left. The message waits for
+                // that.
                 self.desks.entry(vm).or_default().inbox.push_front(message);
                 return;
             }
@@ -89,15 +93,16 @@ impl Sim {
         }
     }
 
-    /// Loads the record if it is not loaded, and goes on with what a dead daemon left. Returns true if nothing of that is under
-    /// way.
+    /// Loads the record if it is not loaded, and goes on with what a dead daemon left. Returns true
+    /// if nothing of that is under way.
     fn ready(&mut self, vm: VmId) -> bool {
         if self.desks.get(&vm).is_some_and(|desk| desk.loaded.is_some()) {
             return true;
         }
         let Some(record) = self.store.rows.records.get(&vm).map(Rc::clone) else { return true };
         self.desks.entry(vm).or_default().loaded = Some(Rc::clone(&record));
-        let orphaned = must_rest(&record) || record.open.iter().any(|open| !self.executor.is_at(&open.key));
+        let orphaned =
+            must_rest(&record) || record.open.iter().any(|open| !self.executor.is_at(&open.key));
         if self.mutation != Mutation::TimersLost || self.life == 1 {
             self.set_timer(vm, record.next_due());
         }
@@ -112,7 +117,8 @@ impl Sim {
         if let Message::Returned { sending, key, .. } = &message
             && !self.executor.received(key, *sending)
         {
-            // The answer came twice, and its call was sent again in between. No executor passes on such an answer.
+            // The answer came twice, and its call was sent again in between. No executor passes on
+            // such an answer.
             return;
         }
         let Some(record) = self.desks.get(&vm).and_then(|desk| desk.loaded.clone()) else {
@@ -123,7 +129,9 @@ impl Sim {
         };
         match message {
             Message::Input(input) => self.take_in(vm, &record, input),
-            Message::Returned { key, sent, result, .. } => self.take_in(vm, &record, Input::Answered { key, sent, result }),
+            Message::Returned { key, sent, result, .. } => {
+                self.take_in(vm, &record, Input::Answered { key, sent, result })
+            }
             Message::Request(asked, asker) => self.request(vm, &record, asked, asker),
             Message::Sweep(host) => self.look_to_put_away(vm, host),
             Message::Wake => {}
@@ -138,12 +146,14 @@ impl Sim {
         }
     }
 
-    /// The VM's own runner asks for a scheduled action that is due. An action that is too late is written down. Mirrors `fire`.
+    /// The VM's own runner asks for a scheduled action that is due. An action that is too late is
+    /// written down. Mirrors `fire`.
     fn ask_what_is_due(&mut self, vm: VmId) {
         let Some(desk) = self.desks.get_mut(&vm) else { return };
         let Some(record) = desk.loaded.clone() else { return };
         if !matches!(desk.waits, Waits::Nothing) {
-            // The tick is being committed. After that, the runner looks again for actions that are due.
+            // The tick is being committed. After that, the runner looks again for actions that are
+            // due.
             desk.inbox.push_front(Message::Input(Input::Tick));
             return;
         }
@@ -157,7 +167,13 @@ impl Sim {
         if let Some(Due::Missed { .. }) = schedule.due(self.now) {
             let (verb, cause, hint) = (schedule.verb, Cause::TooLate, Hint::SeeMisfire);
             let refusal = Refusal { kind: RefusalKind::Busy, verb, vm, cause, hint };
-            return self.settle(vm, &record, self.bare(&record), Input::ScheduleRefused { schedule: id, refusal }, None);
+            return self.settle(
+                vm,
+                &record,
+                self.bare(&record),
+                Input::ScheduleRefused { schedule: id, refusal },
+                None,
+            );
         }
         self.next_operation += 1;
         let asked = Request {
@@ -201,25 +217,46 @@ impl Sim {
     /// The result of the look that a request waited for.
     pub(crate) fn looked_for_facts(&mut self, vm: VmId, look: Look) {
         let desk = self.desks.entry(vm).or_default();
-        let Waits::Facts(waiting) = desk.taken(|waits| matches!(waits, Waits::Facts(_))) else { return };
+        let Waits::Facts(waiting) = desk.taken(|waits| matches!(waits, Waits::Facts(_))) else {
+            return;
+        };
         let Some(record) = desk.loaded.clone() else { return };
         let (asked, asker) = *waiting;
         self.decide_request(vm, &record, asked, asker, Some(look));
         self.pump(vm);
     }
 
-    fn decide_request(&mut self, vm: VmId, record: &Rc<VmRecord>, asked: Request, asker: Asker, look: Option<Look>) {
-        let look = look.map(|look| if self.mutation == Mutation::SilenceIsAbsence { mutation::absent(look) } else { look });
+    fn decide_request(
+        &mut self,
+        vm: VmId,
+        record: &Rc<VmRecord>,
+        asked: Request,
+        asker: Asker,
+        look: Option<Look>,
+    ) {
+        let look = look.map(|look| {
+            if self.mutation == Mutation::SilenceIsAbsence { mutation::absent(look) } else { look }
+        });
         let facts = self.facts(record, &asked, look);
         let input = Input::Request(asked.clone());
         self.settle(vm, record, facts, input, Some((asker, asked)));
     }
 
-    /// Decides `input`, and passes the decision to the store. The answer to a request is given once the commit is durable.
-    fn settle(&mut self, vm: VmId, record: &Rc<VmRecord>, facts: Facts, input: Input, asked: Asked) {
+    /// Decides `input`, and passes the decision to the store. The answer to a request is given once
+    /// the commit is durable.
+    fn settle(
+        &mut self,
+        vm: VmId,
+        record: &Rc<VmRecord>,
+        facts: Facts,
+        input: Input,
+        asked: Asked,
+    ) {
         self.stats.decisions += 1;
         let mutation = self.mutation;
-        let decided = mutation::decide(mutation, record, &facts, &input, self.now, || decide(record, &facts, &input, self.now));
+        let decided = mutation::decide(mutation, record, &facts, &input, self.now, || {
+            decide(record, &facts, &input, self.now)
+        });
         let made = match decided {
             Ok(made) => self.after_seeing(record, &input, made),
             Err(refusal) => return self.refused(vm, asked, &input, refusal),
@@ -261,15 +298,27 @@ impl Sim {
             Some((asker, asked)) => {
                 self.coverage.refused(&asked, refusal.kind);
                 if self.tracing {
-                    self.note(format!("VM {vm}: {} refused: {}: {:?}", asked.verb, refusal.kind, refusal.cause));
+                    self.note(format!(
+                        "VM {vm}: {} refused: {}: {:?}",
+                        asked.verb, refusal.kind, refusal.cause
+                    ));
                 }
                 self.reply(vm, asker, &asked, &Reply::Refused(refusal));
             }
-            None => self.world.wrong(|| format!("VM {vm}: {input:?} is no request and was refused: {refusal}")),
+            None => self
+                .world
+                .wrong(|| format!("VM {vm}: {input:?} is no request and was refused: {refusal}")),
         }
     }
 
-    fn commit(&mut self, vm: VmId, record: &Rc<VmRecord>, made: Decision, seen: bool, asked: Asked) {
+    fn commit(
+        &mut self,
+        vm: VmId,
+        record: &Rc<VmRecord>,
+        made: Decision,
+        seen: bool,
+        asked: Asked,
+    ) {
         let next = Rc::new(made.record.clone());
         let mutation = self.mutation;
         let commit = Commit {
@@ -322,7 +371,8 @@ impl Sim {
         self.write_next();
     }
 
-    /// Notes a durable commit in the world, for the invariants. This happens even if the daemon has died and nobody is answered.
+    /// Notes a durable commit in the world, for the invariants. This happens even if the daemon has
+    /// died and nobody is answered.
     pub(crate) fn durable(&mut self, commit: &Commit, committed: &Committed) {
         if *committed != Committed::Applied {
             return;
@@ -336,8 +386,13 @@ impl Sim {
         }
         if let Some(host) = being.brought {
             let places = commit.next.placement.iter().chain(&commit.next.other);
-            let known = places.chain(commit.next.leftovers.iter().map(|left| &left.place)).any(|place| place.host == host);
-            if !known || !commit.next.files.other && commit.next.placement.as_ref().is_none_or(|place| place.host != host) {
+            let known = places
+                .chain(commit.next.leftovers.iter().map(|left| &left.place))
+                .any(|place| place.host == host);
+            if !known
+                || !commit.next.files.other
+                    && commit.next.placement.as_ref().is_none_or(|place| place.host != host)
+            {
                 // The migration came to nothing, so the operator removes the files again.
                 being.folders.remove(&Site::Host(host));
                 being.brought = None;
@@ -366,7 +421,11 @@ impl Sim {
                     return self.reply(vm, asker, &asked, &Reply::NoRoom(claim));
                 }
                 if commit.expect.is_some() {
-                    self.world.wrong(|| format!("VM {vm}: {claim:?} of a decision that nobody asked for did not hold"));
+                    self.world.wrong(|| {
+                        format!(
+                            "VM {vm}: {claim:?} of a decision that nobody asked for did not hold"
+                        )
+                    });
                 }
                 return;
             }
@@ -382,7 +441,9 @@ impl Sim {
             }
         }
         self.publish(before.as_deref(), &commit);
-        if let (Some((asker, asked)), Some(answer), true) = (asked, commit.answer, self.mutation != Mutation::AnswerFirst) {
+        if let (Some((asker, asked)), Some(answer), true) =
+            (asked, commit.answer, self.mutation != Mutation::AnswerFirst)
+        {
             self.reply(vm, asker, &asked, &Reply::Accepted(answer));
         }
     }
@@ -394,7 +455,9 @@ impl Sim {
         for key in &commit.decision.cancels {
             self.cancel(key);
         }
-        let freed = before.is_none_or(|before| (before.held(), before.held_too()) != (next.held(), next.held_too()));
+        let freed = before.is_none_or(|before| {
+            (before.held(), before.held_too()) != (next.held(), next.held_too())
+        });
         if next.state == State::Pending || freed || next.resched {
             self.wake_scheduler();
         }
@@ -428,7 +491,8 @@ impl Sim {
         }
     }
 
-    /// Begins a sweep with a look. The VM's own runner does the sweep, so no operation of the VM can begin in the meantime.
+    /// Begins a sweep with a look. The VM's own runner does the sweep, so no operation of the VM
+    /// can begin in the meantime.
     fn look_to_put_away(&mut self, vm: VmId, host: HostId) {
         self.say(|| format!("VM {vm}: looks at host {host} for what is to be put away"));
         self.desks.entry(vm).or_default().waits = Waits::Look;
@@ -449,7 +513,9 @@ impl Sim {
     /// A call of a sweep has returned. If it failed, the leftover stays in the record.
     pub(crate) fn put_away(&mut self, vm: VmId, done: bool) {
         let desk = self.desks.entry(vm).or_default();
-        let Waits::PutAway(now) = desk.taken(|waits| matches!(waits, Waits::PutAway(_))) else { return };
+        let Waits::PutAway(now) = desk.taken(|waits| matches!(waits, Waits::PutAway(_))) else {
+            return;
+        };
         if let (true, Some(record)) = (done, desk.loaded.clone()) {
             let next = self.next_to_put_away(&record, &now);
             self.go_on_putting_away(vm, next);
@@ -460,8 +526,12 @@ impl Sim {
     fn go_on_putting_away(&mut self, vm: VmId, next: PuttingAway) {
         match next {
             PuttingAway::Nothing => {}
-            PuttingAway::Swept { host, generation } => self.deliver_soon(vm, Message::Input(Input::Swept { host, generation })),
-            PuttingAway::MemoryRemoved { name } => self.deliver_soon(vm, Message::Input(Input::MemoryRemoved { name })),
+            PuttingAway::Swept { host, generation } => {
+                self.deliver_soon(vm, Message::Input(Input::Swept { host, generation }))
+            }
+            PuttingAway::MemoryRemoved { name } => {
+                self.deliver_soon(vm, Message::Input(Input::MemoryRemoved { name }))
+            }
             PuttingAway::Domain { .. } | PuttingAway::Files { .. } | PuttingAway::Memory { .. } => {
                 self.desks.entry(vm).or_default().waits = Waits::PutAway(Box::new(next))
             }

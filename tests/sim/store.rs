@@ -1,14 +1,17 @@
-//! The simulated store: commits wait for their batch, a batch is durable when it is answered, and a crash loses commits that are
-//! not durable. It keeps the promises of `ostler_store`: claims are checked in order against the rows inside the transaction, books
-//! are derived from the records, and the outbox has the calls that decisions put in and did not take out.
+//! The simulated store: commits wait for their batch, a batch is durable when it is answered, and a
+//! crash loses commits that are not durable. It keeps the promises of `ostler_store`: claims are
+//! checked in order against the rows inside the transaction, books are derived from the records,
+//! and the outbox has the calls that decisions put in and did not take out.
 //!
-//! A crash loses every commit that waits. The batch that is being written is lost or durable, by chance, and its commits are not
-//! answered in either case. A real store can do all of this to a daemon, and nothing else.
+//! A crash loses every commit that waits. The batch that is being written is lost or durable, by
+//! chance, and its commits are not answered in either case. A real store can do all of this to a
+//! daemon, and nothing else.
 
 use ostler_lifecycle::Decision;
 use ostler_model::{
-    Amount, Answer, Book, BookKey, Capacity, Claim, Effect, EffectKey, Ended, Holding, HostId, Image, ImageChange, ImageId,
-    ImageState, Journal, OperationId, Page, State, Terms, Verb, Version, VmId, VmRecord, holding_of,
+    Amount, Answer, Book, BookKey, Capacity, Claim, Effect, EffectKey, Ended, Holding, HostId,
+    Image, ImageChange, ImageId, ImageState, Journal, OperationId, Page, State, Terms, Verb,
+    Version, VmId, VmRecord, holding_of,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -36,7 +39,9 @@ pub(crate) struct Commit {
 impl Commit {
     /// True if the VM has no files any more, and waits to be deployed.
     pub(crate) fn begins_anew(&self) -> bool {
-        matches!(self.next.state, State::Pending | State::Hold) && !self.next.files.host && !self.next.files.home
+        matches!(self.next.state, State::Pending | State::Hold)
+            && !self.next.files.host
+            && !self.next.files.home
     }
 }
 
@@ -79,12 +84,17 @@ impl Store {
     pub(crate) fn written(&mut self) -> Vec<(Commit, Committed)> {
         let batch = std::mem::take(&mut self.writing);
         let rows = &mut self.rows;
-        let done: Vec<_> = batch.into_iter().map(|commit| (rows.apply(&commit), commit)).map(|(done, of)| (of, done)).collect();
+        let done: Vec<_> = batch
+            .into_iter()
+            .map(|commit| (rows.apply(&commit), commit))
+            .map(|(done, of)| (of, done))
+            .collect();
         self.commits += done.len() as u64;
         done
     }
 
-    /// The daemon dies. `durable` says whether the batch that is being written is durable. Nobody is answered.
+    /// The daemon dies. `durable` says whether the batch that is being written is durable. Nobody
+    /// is answered.
     pub(crate) fn crash(&mut self, durable: bool) -> Vec<(Commit, Committed)> {
         self.waiting.clear();
         if durable {
@@ -99,7 +109,10 @@ impl Rows {
     pub(crate) fn apply(&mut self, commit: &Commit) -> Committed {
         let found = self.records.get(&commit.vm).map(|record| record.version);
         if found != commit.expect {
-            return Committed::Broken(format!("VM {} has version {found:?}, not {:?}", commit.vm, commit.expect));
+            return Committed::Broken(format!(
+                "VM {} has version {found:?}, not {:?}",
+                commit.vm, commit.expect
+            ));
         }
         if let Some(why) = self.nonsense(commit) {
             return Committed::Broken(why);
@@ -113,14 +126,20 @@ impl Rows {
         Committed::Applied
     }
 
-    /// Mirrors `ostler_store::prepare::sensible` and the refusals of image changes: a decision must never ask for these.
+    /// Mirrors `ostler_store::prepare::sensible` and the refusals of image changes: a decision must
+    /// never ask for these.
     fn nonsense(&self, commit: &Commit) -> Option<String> {
         for change in &commit.decision.images {
-            let ready = |id: &ImageId| self.images.get(id).is_some_and(|image| image.state == ImageState::Ready);
+            let ready = |id: &ImageId| {
+                self.images.get(id).is_some_and(|image| image.state == ImageState::Ready)
+            };
             if let ImageChange::Discard { image } = change
                 && ready(image)
             {
-                return Some(format!("VM {}: image {image} is discarded, and it is ready", commit.vm));
+                return Some(format!(
+                    "VM {}: image {image} is discarded, and it is ready",
+                    commit.vm
+                ));
             }
         }
         let open = |effect: &&Effect| !commit.next.open.iter().any(|open| open.key == effect.key);
@@ -141,9 +160,15 @@ impl Rows {
             Book::Host => {
                 let host = id.map(HostId);
                 let held = host.and_then(|host| self.held.get(&host)).copied().unwrap_or_default();
-                (host.and_then(|host| self.total.get(&host)).map(|total| room(key, *total)), held.into())
+                (
+                    host.and_then(|host| self.total.get(&host)).map(|total| room(key, *total)),
+                    held.into(),
+                )
             }
-            Book::Image => (id.map(ImageId).and_then(|id| self.images.get(&id)).map(Image::terms), Amount::default()),
+            Book::Image => (
+                id.map(ImageId).and_then(|id| self.images.get(&id)).map(Image::terms),
+                Amount::default(),
+            ),
             Book::Mac => (Some(Terms::of_none(key)), Amount::default()),
         };
         let own = holding_of(&old, *book, key).map(|held| held.amount.unwrap_or_default());
@@ -179,14 +204,18 @@ impl Rows {
         for entry in &commit.decision.journal {
             match entry {
                 Journal::Began { operation, verb, .. } => {
-                    self.operations.insert(*operation, Told { vm: commit.vm, verb: *verb, ended: None });
+                    self.operations
+                        .insert(*operation, Told { vm: commit.vm, verb: *verb, ended: None });
                 }
                 Journal::Ended { operation, outcome, .. } => {
                     if let Some(told) = self.operations.get_mut(operation) {
                         told.ended = Some(outcome.clone());
                     }
                 }
-                Journal::StepBegan { .. } | Journal::StepWent { .. } | Journal::StepFailed { .. } | Journal::StepEnded { .. } => {}
+                Journal::StepBegan { .. }
+                | Journal::StepWent { .. }
+                | Journal::StepFailed { .. }
+                | Journal::StepEnded { .. } => {}
             }
         }
     }
@@ -232,12 +261,23 @@ impl Rows {
             }
         }
         let zero = Capacity::default();
-        let differs = |host: &&HostId| self.held.get(host).unwrap_or(&zero) != held.get(host).unwrap_or(&zero);
+        let differs = |host: &&HostId| {
+            self.held.get(host).unwrap_or(&zero) != held.get(host).unwrap_or(&zero)
+        };
         if let Some(host) = self.total.keys().find(differs) {
-            return Some(format!("books: host {host} holds {:?}, its VMs {:?}", self.held.get(host), held.get(host)));
+            return Some(format!(
+                "books: host {host} holds {:?}, its VMs {:?}",
+                self.held.get(host),
+                held.get(host)
+            ));
         }
-        let differs = |image: &&ImageId| self.holds.get(image).unwrap_or(&0) != holds.get(image).unwrap_or(&0);
-        self.images.keys().find(differs).map(|image| format!("books: holds of image {image} are wrong"))
+        let differs = |image: &&ImageId| {
+            self.holds.get(image).unwrap_or(&0) != holds.get(image).unwrap_or(&0)
+        };
+        self.images
+            .keys()
+            .find(differs)
+            .map(|image| format!("books: holds of image {image} are wrong"))
     }
 }
 
@@ -260,7 +300,8 @@ pub(crate) fn holdings(record: &VmRecord) -> impl Iterator<Item = (HostId, Capac
     record.held().into_iter().chain(record.held_too())
 }
 
-/// Every host where a VM has something or may have something. Needs no allocation if there is at most one.
+/// Every host where a VM has something or may have something. Needs no allocation if there is at
+/// most one.
 fn hosts(record: &VmRecord) -> impl Iterator<Item = HostId> + '_ {
     let here = record.placement.iter().map(|place| place.host);
     let others = record.other.iter().chain(record.leftovers.iter().map(|left| &left.place));

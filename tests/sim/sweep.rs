@@ -1,7 +1,8 @@
-//! Sweeps hosts: removes domains of VMs that have no placement there, and leftovers on hosts that were not seen empty. Mirrors
-//! `ostler_engine::sweep`.
+//! Sweeps hosts: removes domains of VMs that have no placement there, and leftovers on hosts that
+//! were not seen empty. Mirrors `ostler_engine::sweep`.
 //!
-//! Every call has the leftover's own generation, so the host refuses it (`stale`) if a later placement has arrived there.
+//! Every call has the leftover's own generation, so the host refuses it (`stale`) if a later
+//! placement has arrived there.
 
 use crate::mutation::Mutation;
 use crate::queue::Message;
@@ -11,7 +12,8 @@ use crate::work::Origin;
 use crate::world::STORE;
 use ostler_lifecycle::{doomed, to_sweep, unused_memory};
 use ostler_model::{
-    Call, Effect, EffectKey, Generation, HostId, Item, Millis, Observation, OperationId, RelPath, State, StepNo, VmId, VmRecord,
+    Call, Effect, EffectKey, Generation, HostId, Item, Millis, Observation, OperationId, RelPath,
+    State, StepNo, VmId, VmRecord,
 };
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -33,11 +35,16 @@ pub(crate) enum PuttingAway {
 }
 
 impl Sim {
-    /// A host has listed all its domains: asks the VMs concerned to sweep it. Mirrors `ostler_engine::health::{strays, left_on}`.
+    /// A host has listed all its domains: asks the VMs concerned to sweep it. Mirrors
+    /// `ostler_engine::health::{strays, left_on}`.
     pub(crate) fn strays(&mut self, host: HostId) {
         let mut found: BTreeSet<VmId> = BTreeSet::new();
         for (vm, being) in &self.world.beings {
-            let Some(record) = self.store.rows.records.get(vm).filter(|_| being.domains.contains_key(&host)) else { continue };
+            let Some(record) =
+                self.store.rows.records.get(vm).filter(|_| being.domains.contains_key(&host))
+            else {
+                continue;
+            };
             let coming = record.other.as_ref().is_some_and(|place| place.host == host);
             let any = self.mutation == Mutation::AnyZombie;
             if any || !coming && doomed(record, STORE, host, &self.world.see(*vm, host)).is_some() {
@@ -47,7 +54,8 @@ impl Sim {
         for vm in self.store.rows.by_host.get(&host).into_iter().flatten() {
             let Some(record) = self.store.rows.records.get(vm) else { continue };
             let idle = record.operation.is_none() && record.open.is_empty();
-            if idle && (record.also_on().contains(&host) || !unused_memory(record, host).is_empty()) {
+            if idle && (record.also_on().contains(&host) || !unused_memory(record, host).is_empty())
+            {
                 found.insert(*vm);
             }
         }
@@ -56,20 +64,28 @@ impl Sim {
         }
     }
 
-    /// After one more look, removes what is there if that is still safe. Mirrors `ostler_engine::sweep::{sweep, drop_memory}`.
-    pub(crate) fn begin_sweep(&mut self, record: &Rc<VmRecord>, host: HostId, seen: &Observation) -> PuttingAway {
+    /// After one more look, removes what is there if that is still safe. Mirrors
+    /// `ostler_engine::sweep::{sweep, drop_memory}`.
+    pub(crate) fn begin_sweep(
+        &mut self,
+        record: &Rc<VmRecord>,
+        host: HostId,
+        seen: &Observation,
+    ) -> PuttingAway {
         let elsewhere = self.elsewhere(record).is_some();
         if let (Some(name), false) = (unused_memory(record, host).first(), elsewhere) {
             self.call_to_put_away(record, host, record.placed, Call::DropRecovery);
             return PuttingAway::Memory { name: name.clone() };
         }
-        let any = (self.mutation == Mutation::AnyZombie && *seen != Observation::Absent).then_some(Generation(u64::MAX));
+        let any = (self.mutation == Mutation::AnyZombie && *seen != Observation::Absent)
+            .then_some(Generation(u64::MAX));
         match (any.or_else(|| doomed(record, STORE, host, seen)), seen) {
             (Some(generation), _) => {
                 self.call_to_put_away(record, host, generation, Call::Remove);
                 PuttingAway::Domain { host }
             }
-            // A domain is there that is not ours or must not be touched. The leftover stays in the record.
+            // A domain is there that is not ours or must not be touched. The leftover stays in the
+            // record.
             (None, Observation::Present(_)) => PuttingAway::Nothing,
             // The VM lives elsewhere, and its domain may use these files.
             (None, Observation::Absent) if elsewhere => PuttingAway::Nothing,
@@ -92,27 +108,56 @@ impl Sim {
     }
 
     /// The next part of a sweep, after a call has succeeded.
-    pub(crate) fn next_to_put_away(&mut self, record: &Rc<VmRecord>, now: &PuttingAway) -> PuttingAway {
+    pub(crate) fn next_to_put_away(
+        &mut self,
+        record: &Rc<VmRecord>,
+        now: &PuttingAway,
+    ) -> PuttingAway {
         match now {
             PuttingAway::Domain { .. } if self.elsewhere(record).is_some() => PuttingAway::Nothing,
             PuttingAway::Domain { host } => self.sweep_files(record, *host),
-            PuttingAway::Files { host, generation } => PuttingAway::Swept { host: *host, generation: *generation },
+            PuttingAway::Files { host, generation } => {
+                PuttingAway::Swept { host: *host, generation: *generation }
+            }
             PuttingAway::Memory { name } => PuttingAway::MemoryRemoved { name: name.clone() },
-            PuttingAway::Nothing | PuttingAway::Swept { .. } | PuttingAway::MemoryRemoved { .. } => PuttingAway::Nothing,
+            PuttingAway::Nothing
+            | PuttingAway::Swept { .. }
+            | PuttingAway::MemoryRemoved { .. } => PuttingAway::Nothing,
         }
     }
 
-    /// Sends a call that belongs to no operation. The current time makes it a new effect each time. Mirrors
-    /// `ostler_engine::sweep::control`, except for `spares`.
-    fn call_to_put_away(&mut self, record: &Rc<VmRecord>, host: HostId, generation: Generation, call: Call) {
+    /// Sends a call that belongs to no operation. The current time makes it a new effect each time.
+    /// Mirrors `ostler_engine::sweep::control`, except for `spares`.
+    fn call_to_put_away(
+        &mut self,
+        record: &Rc<VmRecord>,
+        host: HostId,
+        generation: Generation,
+        call: Call,
+    ) {
         let item = match call {
             Call::Remove => Item::Domain,
             Call::DropRecovery => Item::Recovery,
             _ => Item::Files,
         };
-        let key = EffectKey { vm: record.uuid, operation: OperationId(0), step: StepNo(self.now.0), item };
+        let key = EffectKey {
+            vm: record.uuid,
+            operation: OperationId(0),
+            step: StepNo(self.now.0),
+            item,
+        };
         let patience = Millis::secs(20);
-        let effect = Effect { vm: record.id, key, attempt: 1, call, host, driver: driver(), generation, spares: None, patience };
+        let effect = Effect {
+            vm: record.id,
+            key,
+            attempt: 1,
+            call,
+            host,
+            driver: driver(),
+            generation,
+            spares: None,
+            patience,
+        };
         if let Some(work) = self.begin_work(&Rc::new(effect), record, Origin::PutAway) {
             self.later(patience, crate::queue::Duty::GiveUp(record.id, work));
         }

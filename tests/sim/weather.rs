@@ -44,7 +44,16 @@ impl Weather {
     /// Everything answers, obeys and stays as it is.
     pub(crate) const fn fine() -> Self {
         let never = 100_000_000_000;
-        Self { trouble: 0, slow: 0, late: 0, host: never, crash: never, guests: 1_000, person: never, restores: false }
+        Self {
+            trouble: 0,
+            slow: 0,
+            late: 0,
+            host: never,
+            crash: never,
+            guests: 1_000,
+            person: never,
+            restores: false,
+        }
     }
 }
 
@@ -69,8 +78,9 @@ impl Sim {
 
     /// Guests obey, switch themselves off, crash or write. Most guests do nothing most of the time.
     pub(crate) fn guests(&mut self) {
-        let pressed: Vec<(VmId, HostId)> =
-            self.pick_domains(|being_obeys, domain| domain.pressed && being_obeys && domain.power == Power::Running);
+        let pressed: Vec<(VmId, HostId)> = self.pick_domains(|being_obeys, domain| {
+            domain.pressed && being_obeys && domain.power == Power::Running
+        });
         for (vm, host) in pressed {
             if self.calm || self.rng.permille(700) {
                 self.say(|| format!("  guest of VM {vm} on host {host} obeys"));
@@ -103,8 +113,8 @@ impl Sim {
         self.tell_change(vm, host);
     }
 
-    /// A person at the hypervisor pauses, resumes, starts or destroys a domain. Starts and resumes happen only where the VM has its
-    /// placement.
+    /// A person at the hypervisor pauses, resumes, starts or destroys a domain. Starts and resumes
+    /// happen only where the VM has its placement.
     pub(crate) fn person(&mut self) {
         let all = self.pick_domains(|_, domain| domain.identity.is_some());
         self.next_of(Happening::Person);
@@ -113,7 +123,8 @@ impl Sim {
         }
         let (vm, host) = *self.rng.pick(&all);
         let Some(record) = self.store.rows.records.get(&vm).cloned() else { return };
-        // A person does not start an old copy of a VM here, because no daemon could prevent the harm.
+        // A person does not start an old copy of a VM here, because no daemon could prevent the
+        // harm.
         let place = record.placement.as_ref().filter(|place| place.host == host);
         let settled = place.is_some()
             && record.other.is_none()
@@ -124,9 +135,13 @@ impl Sim {
         let (power, reason) = match power {
             Some(Power::Running) if self.rng.permille(500) => (Power::Paused, PowerReason::Person),
             Some(Power::Running) => (Power::Off, PowerReason::Destroyed),
-            Some(Power::Paused) if self.rng.permille(500) && settled => (Power::Running, PowerReason::None),
+            Some(Power::Paused) if self.rng.permille(500) && settled => {
+                (Power::Running, PowerReason::None)
+            }
             Some(Power::Paused) => (Power::Off, PowerReason::Destroyed),
-            Some(Power::Off) if settled && !record.disks.is_empty() && self.whole(vm, host) => (Power::Running, PowerReason::None),
+            Some(Power::Off) if settled && !record.disks.is_empty() && self.whole(vm, host) => {
+                (Power::Running, PowerReason::None)
+            }
             _ => return,
         };
         self.say(|| format!("  a person makes VM {vm} on host {host} {power}"));
@@ -136,10 +151,15 @@ impl Sim {
         if power == Power::Running
             && let Some(domain) = self.world.being(vm).domains.get_mut(&host)
         {
-            // A person who starts the domain by hand does not plug in again the hardware that was taken from the VM while it was
-            // off.
-            let known =
-                |mac: &String| record.spec.nics.iter().any(|nic| nic.mac.as_ref().is_some_and(|nic| nic.to_string() == *mac));
+            // A person who starts the domain by hand does not plug in again the hardware that was
+            // taken from the VM while it was off.
+            let known = |mac: &String| {
+                record
+                    .spec
+                    .nics
+                    .iter()
+                    .any(|nic| nic.mac.as_ref().is_some_and(|nic| nic.to_string() == *mac))
+            };
             domain.disks.retain(|file| record.disks.iter().any(|disk| disk.file.as_str() == file));
             domain.nics.retain(known);
         }
@@ -153,7 +173,8 @@ impl Sim {
 
     fn lives_nowhere_else(&self, vm: VmId, host: HostId) -> bool {
         let domains = self.world.beings.get(&vm).map(|being| &being.domains);
-        domains.is_none_or(|domains| domains.iter().all(|(at, domain)| *at == host || !domain.alive()))
+        domains
+            .is_none_or(|domains| domains.iter().all(|(at, domain)| *at == host || !domain.alive()))
     }
 
     /// True if all disks of a domain are there and as new as they can be.
@@ -173,10 +194,15 @@ impl Sim {
         domain.disks.iter().all(whole)
     }
 
-    fn pick_domains(&self, which: impl Fn(bool, &crate::world::Domain) -> bool) -> Vec<(VmId, HostId)> {
+    fn pick_domains(
+        &self,
+        which: impl Fn(bool, &crate::world::Domain) -> bool,
+    ) -> Vec<(VmId, HostId)> {
         let mut found = Vec::new();
         for (vm, being) in &self.world.beings {
-            let here = being.domains.iter().filter(|(host, domain)| self.world.has_power(**host) && which(being.obeys, domain));
+            let here = being.domains.iter().filter(|(host, domain)| {
+                self.world.has_power(**host) && which(being.obeys, domain)
+            });
             found.extend(here.map(|(host, _)| (*vm, *host)));
         }
         found

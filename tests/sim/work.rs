@@ -1,14 +1,18 @@
-//! Driver calls at work on hosts: how long they take, what goes wrong, and who still gets the answer.
+//! Driver calls at work on hosts: how long they take, what goes wrong, and who still gets the
+//! answer.
 //!
-//! A call takes effect in one moment (`Happening::Deed`), and its answer comes later (`Happening::Answer`), or never. A call that
-//! was dropped, or whose daemon has died, goes on. Until it ends, every look at that VM on that host is answered with `busy`, as
-//! drivers promise. A definite error (`refused`, `not-here`, `gone`, `stale`, `cancelled`) is never the answer of a call that has
-//! taken effect; `retry` and `unknown` may be.
+//! A call takes effect in one moment (`Happening::Deed`), and its answer comes later
+//! (`Happening::Answer`), or never. A call that was dropped, or whose daemon has died, goes on.
+//! Until it ends, every look at that VM on that host is answered with `busy`, as drivers promise. A
+//! definite error (`refused`, `not-here`, `gone`, `stale`, `cancelled`) is never the answer of a
+//! call that has taken effect; `retry` and `unknown` may be.
 
 use crate::queue::{Event, Happening};
 use crate::run::Sim;
 use ostler_lifecycle::Look;
-use ostler_model::{Call, CallResult, DriverError, Effect, ErrorKind, HostId, Lane, Millis, Outcome, VmId, VmRecord};
+use ostler_model::{
+    Call, CallResult, DriverError, Effect, ErrorKind, HostId, Lane, Millis, Outcome, VmId, VmRecord,
+};
 use std::rc::Rc;
 
 pub(crate) type WorkId = u64;
@@ -80,12 +84,21 @@ fn length(sim: &mut Sim, call: Call) -> u64 {
 
 impl Sim {
     /// The executor, or a runner that sweeps a host, calls a driver.
-    pub(crate) fn begin_work(&mut self, effect: &Rc<Effect>, record: &Rc<VmRecord>, origin: Origin) -> Option<WorkId> {
+    pub(crate) fn begin_work(
+        &mut self,
+        effect: &Rc<Effect>,
+        record: &Rc<VmRecord>,
+        origin: Origin,
+    ) -> Option<WorkId> {
         self.stats.calls += 1;
         self.next_work += 1;
-        self.say(|| format!("  begin {} {} at host {} for {origin:?}", effect.call, effect.key, effect.host));
+        self.say(|| {
+            format!("  begin {} {} at host {} for {origin:?}", effect.call, effect.key, effect.host)
+        });
         let id = self.next_work;
-        let also = (effect.call == Call::Migrate).then(|| record.other.as_ref().map(|place| place.host)).flatten();
+        let also = (effect.call == Call::Migrate)
+            .then(|| record.other.as_ref().map(|place| place.host))
+            .flatten();
         let mut work = Work {
             effect: Rc::clone(effect),
             record: Rc::clone(record),
@@ -102,9 +115,11 @@ impl Sim {
         if let Some(answer) = self.beside(effect, origin) {
             return match answer {
                 Beside::Attached(found) => Some(found),
-                Beside::Busy => {
-                    self.answer_soon(id, work, Err(DriverError::retry("busy", "another job is at work on these files")))
-                }
+                Beside::Busy => self.answer_soon(
+                    id,
+                    work,
+                    Err(DriverError::retry("busy", "another job is at work on these files")),
+                ),
             };
         }
         work.fate = self.fate(effect);
@@ -134,12 +149,17 @@ impl Sim {
         Some(id)
     }
 
-    /// Finds another call of the VM that is at work there. A job of the same identity is joined. A transfer job waits for other
-    /// jobs on the same files. Hypervisor calls must not run beside each other, except for destroys and looks.
+    /// Finds another call of the VM that is at work there. A job of the same identity is joined. A
+    /// transfer job waits for other jobs on the same files. Hypervisor calls must not run beside
+    /// each other, except for destroys and looks.
     fn beside(&mut self, effect: &Effect, origin: Origin) -> Option<Beside> {
         let lane = effect.call.lane();
-        let clashes =
-            |work: &Work| !work.done && work.effect.vm == effect.vm && work.effect.call.lane() == lane && work.holds(effect.host);
+        let clashes = |work: &Work| {
+            !work.done
+                && work.effect.vm == effect.vm
+                && work.effect.call.lane() == lane
+                && work.holds(effect.host)
+        };
         let found = self.works.iter().find(|(_, work)| clashes(work)).map(|(id, _)| *id)?;
         let life = self.life;
         let other = self.works.get_mut(&found)?;
@@ -152,7 +172,10 @@ impl Sim {
         }
         let question = |call: Call| matches!(call, Call::Destroy | Call::Observe);
         if !question(effect.call) && !question(other.effect.call) {
-            let what = format!("doubled: {} of VM {} began while {} was at work", effect.call, effect.vm, other.effect.call);
+            let what = format!(
+                "doubled: {} of VM {} began while {} was at work",
+                effect.call, effect.vm, other.effect.call
+            );
             self.world.wrong(|| what);
         }
         None
@@ -187,18 +210,27 @@ impl Sim {
     pub(crate) fn deed(&mut self, id: WorkId) {
         let Some(work) = self.works.get_mut(&id).filter(|work| !work.done) else { return };
         work.done = true;
-        let (effect, record, fate) = (Rc::clone(&work.effect), Rc::clone(&work.record), work.fate.clone());
+        let (effect, record, fate) =
+            (Rc::clone(&work.effect), Rc::clone(&work.record), work.fate.clone());
         if work.abandoned {
             self.works.remove(&id);
         }
         if self.tracing {
-            self.note(format!("  host {}: {} of {} ({fate:?})", effect.host, effect.call, effect.key));
+            self.note(format!(
+                "  host {}: {} of {} ({fate:?})",
+                effect.host, effect.call, effect.key
+            ));
         }
         let looks = effect.call == Call::Observe;
         let result = match fate {
-            Fate::Told if looks => self.no_dropped_call(effect.vm, effect.host).and_then(|()| self.world.execute(&effect, &record)),
-            // Even if something is wrong at the host, a level effect whose aim is reached already finds that, and succeeds.
-            Fate::Not(error) | Fate::Half(error) if error.kind != ErrorKind::Unknown && self.world.is_so(&effect, &record) => {
+            Fate::Told if looks => self
+                .no_dropped_call(effect.vm, effect.host)
+                .and_then(|()| self.world.execute(&effect, &record)),
+            // Even if something is wrong at the host, a level effect whose aim is reached already
+            // finds that, and succeeds.
+            Fate::Not(error) | Fate::Half(error)
+                if error.kind != ErrorKind::Unknown && self.world.is_so(&effect, &record) =>
+            {
                 self.world.execute(&effect, &record)
             }
             Fate::Told => self.world.execute(&effect, &record),
@@ -226,7 +258,8 @@ impl Sim {
     /// The answer of a call arrives, if somebody still waits for it and the host can be reached.
     pub(crate) fn answer(&mut self, id: WorkId, result: CallResult) {
         let Some(work) = self.works.get(&id) else { return };
-        let lost = !self.world.reaches(work.effect.host) && !result.as_ref().is_err_and(|error| error.code == "unreachable");
+        let lost = !self.world.reaches(work.effect.host)
+            && !result.as_ref().is_err_and(|error| error.code == "unreachable");
         if lost && !work.abandoned {
             return;
         }
@@ -249,7 +282,8 @@ impl Sim {
         if self.rng.permille(500) {
             self.world.half_done(&effect, &record);
         }
-        let stopped = DriverError::new(ErrorKind::Cancelled, "stopped", "it was told to stop, and did");
+        let stopped =
+            DriverError::new(ErrorKind::Cancelled, "stopped", "it was told to stop, and did");
         let at = self.now.plus(Millis(self.rng.within(1, 100)));
         self.queue.push(at, Event::World(Happening::Answer(id, Box::new(Err(stopped)))));
     }
@@ -281,7 +315,12 @@ impl Sim {
 
     /// A host has lost power: the calls at work on it come to nothing.
     pub(crate) fn power_ends_works(&mut self, host: HostId) {
-        let ids: Vec<WorkId> = self.works.iter().filter(|(_, work)| !work.done && work.holds(host)).map(|(id, _)| *id).collect();
+        let ids: Vec<WorkId> = self
+            .works
+            .iter()
+            .filter(|(_, work)| !work.done && work.holds(host))
+            .map(|(id, _)| *id)
+            .collect();
         for id in ids {
             let told = self.rng.permille(500);
             let Some(work) = self.works.get_mut(&id) else { continue };
@@ -299,10 +338,15 @@ impl Sim {
     /// If a dropped call is still at work on the host, the driver answers every look with `busy`.
     pub(crate) fn no_dropped_call(&self, vm: VmId, host: HostId) -> Result<(), DriverError> {
         let busy = self.works.values().any(|work| {
-            let changes = work.effect.call.lane() == Lane::Hypervisor && work.effect.call != Call::Observe;
+            let changes =
+                work.effect.call.lane() == Lane::Hypervisor && work.effect.call != Call::Observe;
             work.abandoned && !work.done && work.effect.vm == vm && work.holds(host) && changes
         });
-        if busy { Err(DriverError::retry("busy", "a call that was dropped is still at work")) } else { Ok(()) }
+        if busy {
+            Err(DriverError::retry("busy", "a call that was dropped is still at work"))
+        } else {
+            Ok(())
+        }
     }
 
     /// The answer of a driver to a look. It is never *absent* if the driver cannot tell.

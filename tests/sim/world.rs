@@ -1,12 +1,13 @@
-//! The world outside of the daemon: hosts, domains, files. It knows no chance and no time. Drivers change it in `deeds` and
-//! `files`.
+//! The world outside of the daemon: hosts, domains, files. It knows no chance and no time. Drivers
+//! change it in `deeds` and `files`.
 //!
-//! Every write of a guest makes its disks *newer* by one, and saved memory remembers how new each disk was. So the world sees
-//! wrongs that no record shows: a guest that boots from old disks, old memory that is restored over newer disks, a guest that runs
-//! twice.
+//! Every write of a guest makes its disks *newer* by one, and saved memory remembers how new each
+//! disk was. So the world sees wrongs that no record shows: a guest that boots from old disks, old
+//! memory that is restored over newer disks, a guest that runs twice.
 
 use ostler_model::{
-    DomainSeen, EffectKey, Generation, HostId, Identity, ImageId, Observation, Power, PowerReason, StoreId, VmId, VmRecord, VmUuid,
+    DomainSeen, EffectKey, Generation, HostId, Identity, ImageId, Observation, Power, PowerReason,
+    StoreId, VmId, VmRecord, VmUuid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -114,9 +115,11 @@ pub(crate) struct Being {
     pub(crate) clock: u64,
     /// True if the guest obeys its power button.
     pub(crate) obeys: bool,
-    /// The host to which the operator has moved its files, for a migration that may come to nothing.
+    /// The host to which the operator has moved its files, for a migration that may come to
+    /// nothing.
     pub(crate) brought: Option<HostId>,
-    /// True if a person has started it and nobody has looked since. Then nobody could tell that its memory is old.
+    /// True if a person has started it and nobody has looked since. Then nobody could tell that its
+    /// memory is old.
     pub(crate) secret: bool,
     /// Rises with each change of one of its domains.
     pub(crate) stamp: u64,
@@ -141,7 +144,8 @@ pub(crate) struct World {
     pub(crate) beings: BTreeMap<VmId, Being>,
     /// Image files that are complete.
     pub(crate) images: BTreeSet<ImageId>,
-    /// True if a backup was restored. From then on only harm to guests and their files counts as wrong.
+    /// True if a backup was restored. From then on only harm to guests and their files counts as
+    /// wrong.
     pub(crate) aged: bool,
     /// The first violation.
     pub(crate) wrong: Option<String>,
@@ -160,7 +164,8 @@ impl World {
 
     /// True if the daemon reaches the host.
     pub(crate) fn reaches(&self, host: HostId) -> bool {
-        host == HostId::FRONT_END || self.hosts.get(&host).is_some_and(|machine| machine.on && !machine.cut)
+        host == HostId::FRONT_END
+            || self.hosts.get(&host).is_some_and(|machine| machine.on && !machine.cut)
     }
 
     pub(crate) fn has_power(&self, host: HostId) -> bool {
@@ -195,9 +200,14 @@ impl World {
 
     /// A guest is about to live on `host`. It must not live on another host.
     pub(crate) fn must_be_alone(&mut self, vm: VmId, host: HostId) {
-        let other = self.beings.get(&vm).and_then(|being| being.domains.iter().find(|(at, domain)| **at != host && domain.alive()));
+        let other = self.beings.get(&vm).and_then(|being| {
+            being.domains.iter().find(|(at, domain)| **at != host && domain.alive())
+        });
         if let Some((at, domain)) = other {
-            let what = format!("twice: VM {vm} lives on host {host}, and is {} on host {at}", domain.power);
+            let what = format!(
+                "twice: VM {vm} lives on host {host}, and is {} on host {at}",
+                domain.power
+            );
             self.wrong(|| what);
         }
     }

@@ -1,13 +1,17 @@
 //! A real `ostlerd` as a child process, and a client on its socket.
 
 use crate::wait::wait_until;
-use ostler_api::{ActionBody, ActionReply, Client, CreateVm, Endpoint, NewDatastore, NewDriver, NewHost, NewImage, Sent, Vm};
+use ostler_api::{
+    ActionBody, ActionReply, Client, CreateVm, Endpoint, NewDatastore, NewDriver, NewHost,
+    NewImage, Sent, Vm,
+};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// How long a start may take. The daemon opens the store, loads components (and compiles them the first time) and binds its socket.
+/// How long a start may take. The daemon opens the store, loads components (and compiles them the
+/// first time) and binds its socket.
 const READY: Duration = Duration::from_secs(120);
 
 /// A daemon with its data directory and a client. It is killed when this is dropped.
@@ -32,31 +36,38 @@ pub fn components() -> PathBuf {
     binaries().parent().expect("profiles are below target").join("plugins")
 }
 
-/// Whether the daemon and the shipped components are built. If not, the test is reported as skipped; on CI this panics.
+/// Whether the daemon and the shipped components are built. If not, the test is reported as
+/// skipped; on CI this panics.
 #[must_use]
 pub fn is_built() -> bool {
-    let missing: Vec<PathBuf> =
-        [binaries().join("ostlerd"), components().join("sim.wasm"), components().join("transfer-qcow2.wasm")]
-            .into_iter()
-            .filter(|file| !file.exists())
-            .collect();
+    let missing: Vec<PathBuf> = [
+        binaries().join("ostlerd"),
+        components().join("sim.wasm"),
+        components().join("transfer-qcow2.wasm"),
+    ]
+    .into_iter()
+    .filter(|file| !file.exists())
+    .collect();
     if missing.is_empty() {
         return true;
     }
-    crate::lab::skipped(&format!("not built: {missing:?}; run scripts/build-plugins and cargo build --workspace"));
+    crate::lab::skipped(&format!(
+        "not built: {missing:?}; run scripts/build-plugins and cargo build --workspace"
+    ));
     false
 }
 
 impl Daemon {
-    /// Starts a daemon on `dir`, with the shipped components and all grants that they ask for. The snapshot rules are set by `more`
-    /// (`--rules kvm=snapshots-kvm`), or later by [`rules`].
+    /// Starts a daemon on `dir`, with the shipped components and all grants that they ask for. The
+    /// snapshot rules are set by `more` (`--rules kvm=snapshots-kvm`), or later by [`rules`].
     ///
     /// # Panics
     /// When it is not ready in time.
     #[must_use]
     pub fn start(dir: &Path, more: &[&str]) -> Self {
         let socket = dir.join("s");
-        let client = Client::new(&Endpoint::Unix(socket.clone()), None).expect("a client can be made");
+        let client =
+            Client::new(&Endpoint::Unix(socket.clone()), None).expect("a client can be made");
         let plugins = components();
         let mut arguments: Vec<String> = ["--listen", "off"].map(str::to_owned).to_vec();
         arguments.extend(["--data-dir".to_owned(), dir.join("data").display().to_string()]);
@@ -81,7 +92,11 @@ impl Daemon {
     /// When it is not ready in time.
     pub fn up(&mut self) {
         self.starts += 1;
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).expect("the log can be written");
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log())
+            .expect("the log can be written");
         let mut child = Command::new(binaries().join("ostlerd"))
             .args(&self.arguments)
             .stdin(Stdio::null())
@@ -99,19 +114,25 @@ impl Daemon {
         });
         let line = told.recv_timeout(READY).unwrap_or_default();
         self.child = Some(child);
-        assert!(line.starts_with("ostlerd ready"), "ostlerd did not get ready ({line:?}); its log:\n{}", self.log_tail());
+        assert!(
+            line.starts_with("ostlerd ready"),
+            "ostlerd did not get ready ({line:?}); its log:\n{}",
+            self.log_tail()
+        );
     }
 
     /// Sends `kill -9` and waits until the process is gone.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // The process may have ended by itself. Then there is nothing to kill, and the next start shows it.
+            // The process may have ended by itself. Then there is nothing to kill, and the next
+            // start shows it.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 
-    /// Makes the store from a backup, as an operator would. The daemon must not run, and the store must be gone.
+    /// Makes the store from a backup, as an operator would. The daemon must not run, and the store
+    /// must be gone.
     ///
     /// # Panics
     /// When the backup is refused.
@@ -123,7 +144,11 @@ impl Daemon {
             .stdin(Stdio::null())
             .output()
             .expect("ostlerd starts");
-        assert!(output.status.success(), "the backup is refused: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "the backup is refused: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
     /// Asks the daemon to end. Answers its exit code.
@@ -134,7 +159,8 @@ impl Daemon {
         let mut child = self.child.take()?;
         let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it can be told");
-        wait_until("ostlerd to end", Duration::from_secs(30), || child.try_wait().ok().flatten()).code()
+        wait_until("ostlerd to end", Duration::from_secs(30), || child.try_wait().ok().flatten())
+            .code()
     }
 
     /// The process id of the daemon, while it runs.
@@ -185,7 +211,8 @@ pub async fn datastores(client: &Client, dir: &Path) {
     datastores_as(client, dir, false).await;
 }
 
-/// The same. With `shared` all hosts see the same files in `system`; otherwise each host has its own.
+/// The same. With `shared` all hosts see the same files in `system`; otherwise each host has its
+/// own.
 ///
 /// # Panics
 /// When the daemon refuses.
@@ -215,13 +242,14 @@ pub async fn sim_host(client: &Client, name: &str, settings: &[(&str, &str)]) {
         ("knobs-file".to_owned(), "knobs".to_owned()),
     ]);
     config.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-    let new = NewHost { name: name.to_owned(), driver: "sim".to_owned(), config, ..NewHost::default() };
+    let new =
+        NewHost { name: name.to_owned(), driver: "sim".to_owned(), config, ..NewHost::default() };
     client.add_host(&new).await.expect("a host is added");
     reachable(client, name).await;
 }
 
-/// Binds other snapshot rules to a hypervisor driver, from now on: `snapshots-kvm`, `snapshots-xen`, `snapshots-vmware`, or rules
-/// that a test has added with [`driver`].
+/// Binds other snapshot rules to a hypervisor driver, from now on: `snapshots-kvm`,
+/// `snapshots-xen`, `snapshots-vmware`, or rules that a test has added with [`driver`].
 ///
 /// # Panics
 /// When the daemon refuses.
@@ -235,7 +263,11 @@ pub async fn rules(client: &Client, hypervisor: &str, rules: &str) {
 /// # Panics
 /// When the daemon refuses.
 pub async fn driver(client: &Client, file: &Path) -> String {
-    let new = NewDriver { path: file.display().to_string(), grants: vec!["all".to_owned()], ..NewDriver::default() };
+    let new = NewDriver {
+        path: file.display().to_string(),
+        grants: vec!["all".to_owned()],
+        ..NewDriver::default()
+    };
     client.add_driver(&new).await.expect("a driver is added").name
 }
 
@@ -259,7 +291,8 @@ pub async fn reachable(client: &Client, name: &str) {
 /// # Panics
 /// When the daemon refuses.
 pub async fn image(client: &Client, name: &str, path: &str) {
-    let new = NewImage { name: name.to_owned(), path: path.to_owned(), format: Some("qcow2".to_owned()) };
+    let new =
+        NewImage { name: name.to_owned(), path: path.to_owned(), format: Some("qcow2".to_owned()) };
     client.add_image(&new).await.expect("an image is added");
 }
 
@@ -278,10 +311,17 @@ pub async fn create(client: &Client, spec: &str, hold: bool) -> String {
 /// When it is refused, fails or does not end in time.
 pub async fn done(client: &Client, vm: &str, verb: &str) -> ActionReply {
     let sent = Sent { wait: Some(Duration::from_secs(120)), ..Sent::default() };
-    let reply = client.act(vm, verb, &ActionBody::default(), &sent).await.unwrap_or_else(|error| panic!("{verb} of {vm}: {error}"));
+    let reply = client
+        .act(vm, verb, &ActionBody::default(), &sent)
+        .await
+        .unwrap_or_else(|error| panic!("{verb} of {vm}: {error}"));
     assert!(!reply.timed_out, "{verb} of {vm} did not end: {reply:?}");
     if let Some(operation) = &reply.operation {
-        assert_eq!(operation.outcome.as_deref(), Some("succeeded"), "{verb} of {vm}: {operation:?}");
+        assert_eq!(
+            operation.outcome.as_deref(),
+            Some("succeeded"),
+            "{verb} of {vm}: {operation:?}"
+        );
     }
     reply
 }
@@ -293,7 +333,11 @@ pub async fn done(client: &Client, vm: &str, verb: &str) -> ActionReply {
 pub async fn in_state(client: &Client, vm: &str, state: &str, patience: Duration) -> Vm {
     poll(&format!("VM {vm} to be {state}"), patience, async || {
         let seen = client.vm(vm).await.map_err(|error| error.to_string())?;
-        if seen.state == state && seen.operation.is_none() { Ok(seen) } else { Err(format!("{} {:?}", seen.state, seen.operation)) }
+        if seen.state == state && seen.operation.is_none() {
+            Ok(seen)
+        } else {
+            Err(format!("{} {:?}", seen.state, seen.operation))
+        }
     })
     .await
 }
@@ -302,7 +346,11 @@ pub async fn in_state(client: &Client, vm: &str, state: &str, patience: Duration
 ///
 /// # Panics
 /// When the time has passed. The message has `what` and the last thing that was seen.
-pub async fn poll<T>(what: &str, patience: Duration, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub async fn poll<T>(
+    what: &str,
+    patience: Duration,
+    mut look: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
     let began = std::time::Instant::now();
     let mut pause = Duration::from_millis(5);
     loop {

@@ -1,4 +1,5 @@
-//! A daemon with real KVM hosts and the lab's guest. Tests control it with the command line, as an operator would.
+//! A daemon with real KVM hosts and the lab's guest. Tests control it with the command line, as an
+//! operator would.
 
 use crate::daemon::{self, Daemon};
 use crate::lab::{self, Hosts, Lab, LibvirtHost, SerialLog};
@@ -8,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// How long a boot may take. Under emulation it takes 3 s on an idle machine, and many times that on a busy one.
+/// How long a boot may take. Under emulation it takes 3 s on an idle machine, and many times that
+/// on a busy one.
 pub const BOOT: Duration = Duration::from_secs(90);
 /// How long libvirt and the guest may take for anything else.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -34,8 +36,8 @@ pub struct Kvm {
 }
 
 impl Kvm {
-    /// Starts so many hosts and a daemon that knows them. The guest's files are an image datastore. None if this machine cannot do
-    /// that: then the test is reported as skipped, or panics on CI.
+    /// Starts so many hosts and a daemon that knows them. The guest's files are an image datastore.
+    /// None if this machine cannot do that: then the test is reported as skipped, or panics on CI.
     ///
     /// # Panics
     /// When something does not start.
@@ -66,14 +68,41 @@ impl Kvm {
             std::fs::copy(file, images.join(file_name(file))).expect("a copy");
         }
         let root = images.display().to_string();
-        self.ostler(&["datastore", "add", "images", "--kind", "image", "--driver", "transfer-qcow2", "--root", &root, "--shared"]);
+        self.ostler(&[
+            "datastore",
+            "add",
+            "images",
+            "--kind",
+            "image",
+            "--driver",
+            "transfer-qcow2",
+            "--root",
+            &root,
+            "--shared",
+        ]);
         let root = self.hosts.store().display().to_string();
-        let mut system = vec!["datastore", "add", "system", "--kind", "system", "--driver", "transfer-qcow2", "--root", &root];
+        let mut system = vec![
+            "datastore",
+            "add",
+            "system",
+            "--kind",
+            "system",
+            "--driver",
+            "transfer-qcow2",
+            "--root",
+            &root,
+        ];
         if self.storage == Storage::Shared {
             system.push("--shared");
         }
         self.ostler(&system);
-        self.ostler(&["image", "add", "base", "--path", &format!("images:{}", file_name(&guest.base_disk))]);
+        self.ostler(&[
+            "image",
+            "add",
+            "base",
+            "--path",
+            &format!("images:{}", file_name(&guest.base_disk)),
+        ]);
         for (at, host) in self.hosts.iter().enumerate() {
             self.add_host(&format!("kvm{}", at + 1), host);
         }
@@ -82,7 +111,13 @@ impl Kvm {
     fn add_host(&self, name: &str, host: &LibvirtHost) {
         let config = [("uri".to_owned(), host.network_uri())].into();
         let ssh = (self.storage == Storage::Private).then(|| host.ssh());
-        let new = ostler_api::NewHost { name: name.to_owned(), driver: "kvm".to_owned(), config, ssh, ..Default::default() };
+        let new = ostler_api::NewHost {
+            name: name.to_owned(),
+            driver: "kvm".to_owned(),
+            config,
+            ssh,
+            ..Default::default()
+        };
         self.run(async {
             self.daemon.client().add_host(&new).await.expect("a host is added");
             daemon::reachable(self.daemon.client(), name).await;
@@ -115,7 +150,11 @@ impl Kvm {
     #[track_caller]
     pub fn ostler(&self, arguments: &[&str]) -> String {
         let out = self.command(arguments);
-        let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&out.stdout),
+            String::from_utf8_lossy(&out.stderr)
+        );
         assert!(out.status.success(), "ostler {}: {}\n{said}", arguments.join(" "), out.status);
         String::from_utf8_lossy(&out.stdout).into_owned()
     }
@@ -147,7 +186,11 @@ impl Kvm {
         let mut all = vec!["vm"];
         all.extend(arguments);
         let out = self.command(&all);
-        if out.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&out.stderr).into_owned()) }
+        if out.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&out.stderr).into_owned())
+        }
     }
 
     /// The output of `vm show` as JSON.
@@ -174,7 +217,8 @@ impl Kvm {
         })
     }
 
-    /// Creates a VM of the lab's guest with a disk on the base image, and waits until the guest is ready. Answers its id.
+    /// Creates a VM of the lab's guest with a disk on the base image, and waits until the guest is
+    /// ready. Answers its id.
     #[track_caller]
     pub fn guest(&self, name: &str, flags: &[&str], more: &str) -> String {
         let vm = self.create(name, flags, more);
@@ -183,7 +227,8 @@ impl Kvm {
         vm
     }
 
-    /// Creates a VM of the lab's guest. The scheduler places it. `more` stands before the tables of the specification.
+    /// Creates a VM of the lab's guest. The scheduler places it. `more` stands before the tables of
+    /// the specification.
     #[track_caller]
     pub fn create(&self, name: &str, flags: &[&str], more: &str) -> String {
         self.create_as(name, flags, more, false)
@@ -214,8 +259,14 @@ impl Kvm {
     #[track_caller]
     pub fn host_of(&self, vm: &str) -> usize {
         let shown = self.show(vm);
-        let name = shown["placement"]["host"].as_str().or_else(|| shown["placement"]["host"]["name"].as_str()).unwrap_or_default();
-        let number: usize = name.trim_start_matches("kvm").parse().unwrap_or_else(|_| panic!("VM {vm} has no place: {shown}"));
+        let name = shown["placement"]["host"]
+            .as_str()
+            .or_else(|| shown["placement"]["host"]["name"].as_str())
+            .unwrap_or_default();
+        let number: usize = name
+            .trim_start_matches("kvm")
+            .parse()
+            .unwrap_or_else(|_| panic!("VM {vm} has no place: {shown}"));
         number - 1
     }
 
@@ -258,7 +309,8 @@ impl Kvm {
     /// Deletes the VM, and checks that nothing of it is left anywhere.
     #[track_caller]
     pub fn ends_without_a_trace(&self, vm: &str) {
-        let folders: Vec<PathBuf> = (0..self.hosts.len()).map(|host| self.folder(vm, host)).collect();
+        let folders: Vec<PathBuf> =
+            (0..self.hosts.len()).map(|host| self.folder(vm, host)).collect();
         self.vm(&["delete", vm]);
         assert_eq!(self.state(vm), "done");
         assert!(self.all_domains().is_empty(), "{:?}", self.all_domains());
@@ -279,6 +331,9 @@ fn file_name(path: &Path) -> String {
 #[track_caller]
 pub fn ticks(console: &SerialLog) -> u64 {
     let text = console.contents();
-    let last = text.lines().rev().find_map(|line| line.strip_prefix("TICK ")?.split(' ').next()?.parse().ok());
+    let last = text
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("TICK ")?.split(' ').next()?.parse().ok());
     last.expect("the guest counts")
 }

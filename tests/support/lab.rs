@@ -13,10 +13,12 @@
 //! // dropping the host ends it and all that runs on it, also when the test panics
 //! ```
 //!
-//! [`Hosts`] are several hosts that migrate to each other. Their storage is shared, or each host has its own.
+//! [`Hosts`] are several hosts that migrate to each other. Their storage is shared, or each host
+//! has its own.
 //!
-//! The scripts in `tests/support/lab` do the work. `guest.sh` there describes what the guest prints and understands. Files that are
-//! built once are kept under `target/lab`. With `OSTLER_LAB_KEEP` set, the files of hosts are kept, too.
+//! The scripts in `tests/support/lab` do the work. `guest.sh` there describes what the guest prints
+//! and understands. Files that are built once are kept under `target/lab`. With `OSTLER_LAB_KEEP`
+//! set, the files of hosts are kept, too.
 
 mod console;
 mod host;
@@ -48,8 +50,8 @@ impl Lab {
         target.map_or_else(|| repository().join("target"), Path::to_path_buf).join("lab")
     }
 
-    /// The tiny Linux guest. It is built at the first call on a machine, from Debian's packages, in about 10 s. Other test binaries
-    /// that ask at the same time wait for it.
+    /// The tiny Linux guest. It is built at the first call on a machine, from Debian's packages, in
+    /// about 10 s. Other test binaries that ask at the same time wait for it.
     pub fn guest() -> &'static GuestFiles {
         static GUEST: OnceLock<GuestFiles> = OnceLock::new();
         GUEST.get_or_init(|| {
@@ -65,7 +67,8 @@ impl Lab {
     }
 }
 
-/// The files of the lab's guest. It needs 96 MiB of memory, and is ready in about 3 s under emulation.
+/// The files of the lab's guest. It needs 96 MiB of memory, and is ready in about 3 s under
+/// emulation.
 #[derive(Debug)]
 pub struct GuestFiles {
     /// The uncompressed kernel. It boots much faster under emulation.
@@ -74,7 +77,8 @@ pub struct GuestFiles {
     pub compressed_kernel: PathBuf,
     /// The initial RAM disk, which holds the whole system of the guest.
     pub initrd: PathBuf,
-    /// A data disk (qcow2, 64 MiB) with the mark `base`. A guest with a clone of it prints `DISK-MARK base`.
+    /// A data disk (qcow2, 64 MiB) with the mark `base`. A guest with a clone of it prints
+    /// `DISK-MARK base`.
     pub base_disk: PathBuf,
 }
 
@@ -90,16 +94,18 @@ impl GuestFiles {
     }
 }
 
-/// Whether libvirt hosts can be started here. If not, it prints why the test is skipped, and panics where `CI=true`.
+/// Whether libvirt hosts can be started here. If not, it prints why the test is skipped, and panics
+/// where `CI=true`.
 ///
 /// # Panics
 ///
 /// When hosts cannot be started and `CI=true`.
 #[track_caller]
 pub fn require_libvirt() -> bool {
-    let missing = ["libvirtd", "virsh", "qemu-system-x86_64", "qemu-img", "unshare", "nsenter", "ip", "sshd"]
-        .into_iter()
-        .find(|program| !is_program(program));
+    let missing =
+        ["libvirtd", "virsh", "qemu-system-x86_64", "qemu-img", "unshare", "nsenter", "ip", "sshd"]
+            .into_iter()
+            .find(|program| !is_program(program));
     let reason = match missing {
         Some(program) => format!("{program} is missing: run scripts/setup as root"),
         None if !is_root() => "libvirt hosts need root: run the tests as root".to_owned(),
@@ -109,7 +115,8 @@ pub fn require_libvirt() -> bool {
     false
 }
 
-/// Prints that this test is skipped and why. Panics where `CI=true`. The test must return afterwards; [`crate::skip!`] does both.
+/// Prints that this test is skipped and why. Panics where `CI=true`. The test must return
+/// afterwards; [`crate::skip!`] does both.
 ///
 /// # Panics
 ///
@@ -124,7 +131,8 @@ pub fn skipped(reason: &str) {
     aloud(&format!("SKIPPED: {test}: {reason}"));
 }
 
-/// `skip!("reason {}", details)`: prints why the test is skipped and returns from it. Panics where `CI=true`.
+/// `skip!("reason {}", details)`: prints why the test is skipped and returns from it. Panics where
+/// `CI=true`.
 #[macro_export]
 macro_rules! skip {
     ($($reason:tt)+) => {{
@@ -151,11 +159,15 @@ fn is_root() -> bool {
 
 fn is_program(name: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]).any(|dir| dir.join(name).is_file())
+    env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")])
+        .any(|dir| dir.join(name).is_file())
 }
 
 fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests' folder is inside the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests' folder is inside the repository")
 }
 
 fn utf8(path: &Path) -> &str {
@@ -167,7 +179,8 @@ fn script(name: &str, arguments: &[&str], limit: Duration) -> String {
     run_script(name, arguments, limit).unwrap_or_else(|complaint| panic!("{complaint}"))
 }
 
-/// Runs a script of the lab, for at most `limit`. Returns its stdout, or an error with all that it printed.
+/// Runs a script of the lab, for at most `limit`. Returns its stdout, or an error with all that it
+/// printed.
 fn run_script(name: &str, arguments: &[&str], limit: Duration) -> Result<String, String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("support/lab").join(name);
     let Output { status, stdout, stderr } = Command::new("timeout")
@@ -182,5 +195,10 @@ fn run_script(name: &str, arguments: &[&str], limit: Duration) -> Result<String,
         return Ok(stdout);
     }
     let stderr = String::from_utf8_lossy(&stderr);
-    Err(format!("{name} {} failed ({status}):\n{}{}", arguments.join(" "), stdout, stderr.trim_end()))
+    Err(format!(
+        "{name} {} failed ({status}):\n{}{}",
+        arguments.join(" "),
+        stdout,
+        stderr.trim_end()
+    ))
 }

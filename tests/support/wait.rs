@@ -1,10 +1,12 @@
-//! Waits for a state, with a time limit. [`crate::daemon::poll`] does the same for asynchronous tests.
+//! Waits for a state, with a time limit. [`crate::daemon::poll`] does the same for asynchronous
+//! tests.
 
 use std::fmt::Debug;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// An answer of one look: the state is reached (with what was found), or not yet (with what was seen instead).
+/// An answer of one look: the state is reached (with what was found), or not yet (with what was
+/// seen instead).
 pub trait Seen {
     /// The type of what is found when the state is reached.
     type Found;
@@ -35,8 +37,8 @@ impl<T, E: Debug> Seen for Result<T, E> {
 
 /// Looks again and again until `look` finds something, and returns that.
 ///
-/// `look` returns a `bool`, an `Option`, or a `Result` whose error is what it has seen instead. The first look happens at once. The
-/// last one happens when the time has passed.
+/// `look` returns a `bool`, an `Option`, or a `Result` whose error is what it has seen instead. The
+/// first look happens at once. The last one happens when the time has passed.
 ///
 /// # Panics
 ///

@@ -17,8 +17,8 @@ const fn verb(verb: &'static str, about: &'static str) -> VerbInfo {
     VerbInfo { verb, about }
 }
 
-/// All verbs. A test of the server compares this list with the verbs of the lifecycle. `adopt` is missing, because it is asked of a
-/// host: see `POST /v1/hosts/{host}/adopt`.
+/// All verbs. A test of the server compares this list with the verbs of the lifecycle. `adopt` is
+/// missing, because it is asked of a host: see `POST /v1/hosts/{host}/adopt`.
 pub const VERBS: &[VerbInfo] = &[
     verb("hold", "keep the scheduler away from a pending VM"),
     verb("release", "let the scheduler have a VM on hold"),
@@ -73,7 +73,8 @@ pub fn verb_info(name: &str) -> Option<&'static VerbInfo> {
     VERBS.iter().find(|info| info.verb == name)
 }
 
-/// The body of an action that has no body type of its own. The body may be left out. A field that its verb does not take is refused.
+/// The body of an action that has no body type of its own. The body may be left out. A field that
+/// its verb does not take is refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActionBody {
@@ -91,8 +92,9 @@ pub struct ActionBody {
 /// Something that an operation removes for good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Destroyed {
-    /// The kind. `disk`: the disk with all data written to it. `memory`: the saved memory. `snapshot`: nobody can go back to it any
-    /// more. `changes`: all that the guest did since the snapshot `name`. Later versions may add kinds.
+    /// The kind. `disk`: the disk with all data written to it. `memory`: the saved memory.
+    /// `snapshot`: nobody can go back to it any more. `changes`: all that the guest did since the
+    /// snapshot `name`. Later versions may add kinds.
     pub kind: String,
     /// The name of the disk or of the snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,7 +128,8 @@ pub struct ActionReply {
     /// The things that the operation removes for good if it succeeds. Missing if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub destroys: Vec<Destroyed>,
-    /// Whether this is the answer that was given to the same request before (same `Idempotency-Key`).
+    /// Whether this is the answer that was given to the same request before (same
+    /// `Idempotency-Key`).
     #[serde(default)]
     pub replayed: bool,
     /// Whether the time given in `wait` ended before the operation did.
@@ -151,7 +154,8 @@ pub struct PlanPreview {
     /// The same as `hint`, for programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advice: Option<Advice>,
-    /// For an adoption: how the virtual machine would differ from today's domain from its next start on.
+    /// For an adoption: how the virtual machine would differ from today's domain from its next
+    /// start on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
     /// The states that the VM would pass through. The last one is the state in which it would rest.
@@ -170,10 +174,12 @@ pub struct PlanPreview {
     /// Snapshots that would no longer be offered, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hides: Vec<String>,
-    /// All things that would be removed for good. The answer to the action itself has the same list.
+    /// All things that would be removed for good. The answer to the action itself has the same
+    /// list.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub destroys: Vec<Destroyed>,
-    /// For a VM that would be created: how the scheduler would judge each host now, one line per host.
+    /// For a VM that would be created: how the scheduler would judge each host now, one line per
+    /// host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scheduler: Vec<String>,
 }

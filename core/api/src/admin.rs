@@ -55,13 +55,15 @@ pub struct Version {
 /// The answer of `GET /v1/admin/restored`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RestoredReply {
-    /// Whether the store was restored from a backup and some VMs are not reconciled yet. Nothing is done for these VMs.
+    /// Whether the store was restored from a backup and some VMs are not reconciled yet. Nothing is
+    /// done for these VMs.
     pub waits: bool,
     /// The time of the newest event of the backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Time>,
-    /// Hosts that are on and have not been listed since the daemon was started. Nothing is reconciled before all of them are
-    /// listed. A lost host is no longer waited for once it is set to off.
+    /// Hosts that are on and have not been listed since the daemon was started. Nothing is
+    /// reconciled before all of them are listed. A lost host is no longer waited for once it is set
+    /// to off.
     pub hosts: Vec<String>,
     /// How many VMs are not reconciled.
     pub total: u64,

@@ -1,12 +1,15 @@
-//! What can be done about a refusal, for programs: a code, and what it is about. The `hint` beside it says the same in words.
+//! What can be done about a refusal, for programs: a code, and what it is about. The `hint` beside
+//! it says the same in words.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What can be done instead. Each client makes its own words of it: `ostler` names a command, a web page a button.
+/// What can be done instead. Each client makes its own words of it: `ostler` names a command, a web
+/// page a button.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Advice {
-    /// A stable code: `fence`, `list-hosts`, ... (`docs/api.md` lists all). There may be more one day: show `hint` then.
+    /// A stable code: `fence`, `list-hosts`, ... (`docs/api.md` lists all). There may be more one
+    /// day: show `hint` then.
     pub code: String,
     /// The VM that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,7 +126,8 @@ pub struct Possible {
 }
 
 impl Possible {
-    /// The verb with its flags, as it is typed behind `ostler vm`. Capitals stand for what must be named; the VM is left out.
+    /// The verb with its flags, as it is typed behind `ostler vm`. Capitals stand for what must be
+    /// named; the VM is left out.
     #[must_use]
     pub fn command(&self) -> String {
         match self.verb.as_str() {

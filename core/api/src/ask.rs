@@ -19,15 +19,18 @@ pub struct MigrateBody {
     /// Refuse if the host's capacity is exceeded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub enforce: bool,
-    /// For `migrate` of a VM whose host does not answer: you state that nothing of that host runs any more.
+    /// For `migrate` of a VM whose host does not answer: you state that nothing of that host runs
+    /// any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fenced: bool,
-    /// Also for such a VM: you state that its files are where the new host sees them, though the storage is not shared.
+    /// Also for such a VM: you state that its files are where the new host sees them, though the
+    /// storage is not shared.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub storage_moved: bool,
 }
 
-/// The body of `disk-attach`. Exactly one of `image`, `size` and `swap` says where the disk's content comes from.
+/// The body of `disk-attach`. Exactly one of `image`, `size` and `swap` says where the disk's
+/// content comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DiskAttachBody {
@@ -103,7 +106,8 @@ pub struct DiskSnapshotBody {
     pub disk: String,
     /// The name of the new image.
     pub image: String,
-    /// The image datastore, by name or id. If not given: the datastore of the disk's image, or the only image datastore there is.
+    /// The image datastore, by name or id. If not given: the datastore of the disk's image, or the
+    /// only image datastore there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datastore: Option<String>,
 }
@@ -116,7 +120,8 @@ pub struct DiskSnapshotCancelBody {
     pub disk: String,
 }
 
-/// The body of `resize`. Fields that are not given stay as they are. At least one field must be given.
+/// The body of `resize`. Fields that are not given stay as they are. At least one field must be
+/// given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResizeBody {
@@ -163,8 +168,8 @@ pub struct ScheduleBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub args: Option<Value>,
-    /// The time: `2026-12-01T02:00`, `every 6h`, `daily 02:00`, `weekly mon,thu 02:00`, `monthly 1,15,last 02:00`, `yearly 12-24
-    /// 02:00` or `cron 0 2 * * 1-5`.
+    /// The time: `2026-12-01T02:00`, `every 6h`, `daily 02:00`, `weekly mon,thu 02:00`,
+    /// `monthly 1,15,last 02:00`, `yearly 12-24 02:00` or `cron 0 2 * * 1-5`.
     pub when: String,
     /// The time zone of `when`, by its IANA name. If not given: `UTC`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -191,8 +196,8 @@ pub struct UnscheduleBody {
     pub id: u32,
 }
 
-/// The body of `reschedule`. Fields that are not given stay as they are. `null` removes `from`, `until` or `times`. The runs are
-/// counted from zero again.
+/// The body of `reschedule`. Fields that are not given stay as they are. `null` removes `from`,
+/// `until` or `times`. The runs are counted from zero again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RescheduleBody {
@@ -223,7 +228,9 @@ pub struct RescheduleBody {
 
 /// Reads a field that is present, even if its value is `null`.
 #[allow(clippy::option_option)] // not given, given as null, given: three things
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -245,8 +252,8 @@ pub struct AdoptBody {
     /// The name of the VM. If not given: the name of the domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Allow that the virtual machine differs from today's domain from its next start on. This happens where a specification cannot
-    /// describe the domain.
+    /// Allow that the virtual machine differs from today's domain from its next start on. This
+    /// happens where a specification cannot describe the domain.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub accept_changes: bool,
 }
@@ -258,8 +265,12 @@ mod tests {
 
     #[test]
     fn what_is_taken_away_is_not_what_is_left_out() {
-        let body: RescheduleBody = crate::decode(json!({"id": 3, "until": null, "times": 2})).expect("fits");
+        let body: RescheduleBody =
+            crate::decode(json!({"id": 3, "until": null, "times": 2})).expect("fits");
         assert_eq!((&body.from, &body.until, body.times), (&None, &Some(None), Some(Some(2))));
-        assert_eq!(serde_json::to_value(&body).expect("JSON"), json!({"id": 3, "until": null, "times": 2}));
+        assert_eq!(
+            serde_json::to_value(&body).expect("JSON"),
+            json!({"id": 3, "until": null, "times": 2})
+        );
     }
 }

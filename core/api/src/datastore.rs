@@ -38,8 +38,9 @@ pub struct Datastore {
     pub shared: bool,
     /// When it was added.
     pub added: Time,
-    /// The machines that do not see the datastore, and those that could not be asked. Given in the answer to an addition, and for
-    /// one datastore. A list leaves it out, because every machine has to be asked.
+    /// The machines that do not see the datastore, and those that could not be asked. Given in the
+    /// answer to an addition, and for one datastore. A list leaves it out, because every machine
+    /// has to be asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }

@@ -3,7 +3,8 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// The smallest likeness of a name that is suggested (Jaro-Winkler; 1 means equal). Names below it share too little.
+/// The smallest likeness of a name that is suggested (Jaro-Winkler; 1 means equal). Names below it
+/// share too little.
 const NEAR: f64 = 0.75;
 
 /// An error in an input.
@@ -49,15 +50,19 @@ pub fn decode<T: DeserializeOwned>(value: Value) -> Result<T, Misfit> {
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let given = given.to_ascii_lowercase();
     let scored = known.into_iter().map(|name| (strsim::jaro_winkler(&given, name), name));
-    scored.filter(|(score, _)| *score >= NEAR).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+    scored
+        .filter(|(score, _)| *score >= NEAR)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
 }
 
-/// Takes a message of serde apart. serde says "unknown field `a`, expected one of `b`, `c`": the names are between back quotes, the
-/// unknown one first.
+/// Takes a message of serde apart. serde says "unknown field `a`, expected one of `b`, `c`": the
+/// names are between back quotes, the unknown one first.
 fn misfit(path: String, message: &str) -> Misfit {
     let detail = message.split(" at line ").next().unwrap_or(message).to_owned();
     let mut quoted = message.split('`').skip(1).step_by(2);
-    let nearest = if message.starts_with("unknown field") || message.starts_with("unknown variant") {
+    let nearest = if message.starts_with("unknown field") || message.starts_with("unknown variant")
+    {
         quoted.next().and_then(|given| nearest(given, quoted)).map(str::to_owned)
     } else {
         None
@@ -85,8 +90,12 @@ mod tests {
 
     #[test]
     fn the_path_leads_to_the_place() {
-        let misfit = complaint(json!({"name": "a", "memory": 1, "disks": [{"name": "vda", "imgae": "x"}]}));
-        assert_eq!((misfit.path.as_str(), misfit.nearest.as_deref()), ("disks[0].imgae", Some("image")));
+        let misfit =
+            complaint(json!({"name": "a", "memory": 1, "disks": [{"name": "vda", "imgae": "x"}]}));
+        assert_eq!(
+            (misfit.path.as_str(), misfit.nearest.as_deref()),
+            ("disks[0].imgae", Some("image"))
+        );
         let misfit = complaint(json!({"name": "a", "memory": "1 potato"}));
         assert_eq!(misfit.path, "memory");
         assert!(misfit.to_string().contains("MiB"), "{misfit}");

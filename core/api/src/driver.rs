@@ -13,10 +13,12 @@ pub struct NewDriver {
     /// The capabilities to grant, out of those that the manifest asks for.
     #[serde(default)]
     pub grants: Vec<String>,
-    /// The driver's settings for all hosts. If it is a hypervisor driver, the settings of a host override these.
+    /// The driver's settings for all hosts. If it is a hypervisor driver, the settings of a host
+    /// override these.
     #[serde(default)]
     pub config: BTreeMap<String, String>,
-    /// Whether it may replace a driver of the same name that has another file, other grants or other settings.
+    /// Whether it may replace a driver of the same name that has another file, other grants or
+    /// other settings.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replace: bool,
 }
@@ -36,7 +38,8 @@ pub struct Driver {
     pub origin: DriverOrigin,
     /// Abilities that it can have on a host. Only hypervisor drivers have any.
     pub abilities: Vec<String>,
-    /// The snapshot rules that apply to it. Only hypervisor drivers have any. None: no snapshots are made.
+    /// The snapshot rules that apply to it. Only hypervisor drivers have any. None: no snapshots
+    /// are made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<RulesOf>,
     /// Calls sent since the daemon started.
@@ -55,9 +58,11 @@ pub struct Driver {
 pub struct RulesOf {
     /// The driver that holds the rules.
     pub driver: String,
-    /// Whether they were bound with `PUT /v1/drivers/{driver}/rules`. Otherwise they come from the daemon's settings.
+    /// Whether they were bound with `PUT /v1/drivers/{driver}/rules`. Otherwise they come from the
+    /// daemon's settings.
     pub bound: bool,
-    /// The reason why the rules cannot be asked. Then no snapshot is made. None if they can be asked.
+    /// The reason why the rules cannot be asked. Then no snapshot is made. None if they can be
+    /// asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
 }

@@ -18,8 +18,8 @@ pub struct Event {
     /// The version of the VM's record that this change made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
-    /// The kind of change: `created`, `state`, `operation-began`, `step-began`, `step-trouble`, `operation-ended`, `snapshots`,
-    /// `scheduled`, `resource`, `stray`, `denied`.
+    /// The kind of change: `created`, `state`, `operation-began`, `step-began`, `step-trouble`,
+    /// `operation-ended`, `snapshots`, `scheduled`, `resource`, `stray`, `denied`.
     pub kind: String,
     /// The change in one sentence.
     pub summary: String,
@@ -30,8 +30,9 @@ pub struct Event {
 /// The last message of a stream that the daemon ends (`event: end`). It gives the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StreamEnd {
-    /// The code. `events-trimmed`: the requested events are no longer kept; list again and watch from there. `shutting-down`:
-    /// connect again with the last sequence number. `store-failed`: see `/readyz`.
+    /// The code. `events-trimmed`: the requested events are no longer kept; list again and watch
+    /// from there. `shutting-down`: connect again with the last sequence number. `store-failed`:
+    /// see `/readyz`.
     pub code: String,
     /// The reason in words.
     pub detail: String,

@@ -16,7 +16,8 @@ pub struct NewHost {
     /// The driver's settings for this host (for `kvm`: `uri`).
     #[serde(default)]
     pub config: BTreeMap<String, String>,
-    /// How commands run and files are reached there. If not given, the host is the daemon's machine.
+    /// How commands run and files are reached there. If not given, the host is the daemon's
+    /// machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh: Option<SshAddress>,
     /// Labels, for people and programs. Placement does not look at them.
@@ -79,7 +80,8 @@ pub struct Host {
     pub transport: String,
     /// Labels, for people and programs. Placement does not look at them.
     pub labels: BTreeMap<String, String>,
-    /// The driver whose snapshot rules are bound to this host. They come before those bound to its hypervisor driver.
+    /// The driver whose snapshot rules are bound to this host. They come before those bound to its
+    /// hypervisor driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<String>,
     /// `on`, `draining` or `off`.

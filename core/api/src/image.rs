@@ -30,14 +30,16 @@ pub struct Image {
     pub format: String,
     /// `ready`, `locked` or `error`.
     pub state: String,
-    /// The size of the disk that a guest sees, rounded up. Missing if the file could not be looked at.
+    /// The size of the disk that a guest sees, rounded up. Missing if the file could not be looked
+    /// at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
     /// How many disks of VMs stand on it.
     pub used_by: u64,
     /// When it was registered.
     pub added: Time,
-    /// In the answer to an addition: the checks that were not made, and the machines that do not have the file.
+    /// In the answer to an addition: the checks that were not made, and the machines that do not
+    /// have the file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }

@@ -1,11 +1,12 @@
 //! The types of the HTTP API between `ostlerd` and its clients, its problems, and a client.
 //!
-//! **Invariant:** this crate uses no core crate, and of the core crates only `server` and `cli` use this one. Stored types and sent
-//! types are different. `ostler-server` converts them field by field, so that neither can change by accident.
+//! **Invariant:** this crate uses no core crate, and of the core crates only `server` and `cli` use
+//! this one. Stored types and sent types are different. `ostler-server` converts them field by
+//! field, so that neither can change by accident.
 //!
-//! Inputs with unknown fields are refused, and the error names the nearest known field ([`decode()`]). Outputs may grow, so clients
-//! must ignore fields that they do not know. States, verbs and codes are sent as words, and clients must accept words that they do
-//! not know.
+//! Inputs with unknown fields are refused, and the error names the nearest known field
+//! ([`decode()`]). Outputs may grow, so clients must ignore fields that they do not know. States,
+//! verbs and codes are sent as words, and clients must accept words that they do not know.
 
 mod quantity;
 mod time;
@@ -30,15 +31,18 @@ mod vm;
 mod client;
 
 pub use action::{ActionBody, ActionReply, Destroyed, PlanPreview, VERBS, VerbInfo, verb_info};
-pub use admin::{BackupBody, BackupReply, CheckReply, Health, RestoredReply, UnreconciledVm, Version};
+pub use admin::{
+    BackupBody, BackupReply, CheckReply, Health, RestoredReply, UnreconciledVm, Version,
+};
 pub use advice::{ADVICE, Advice, Possible};
 pub use ask::{
-    AdoptBody, DiskAttachBody, DiskDetachBody, DiskSnapshotBody, DiskSnapshotCancelBody, ForgetBody, MigrateBody, NicAttachBody,
-    NicDetachBody, NothingBody, RenameBody, RescheduleBody, ResizeBody, ScheduleBody, SnapshotBody, SnapshotCreateBody,
-    UnscheduleBody, UpdateBody,
+    AdoptBody, DiskAttachBody, DiskDetachBody, DiskSnapshotBody, DiskSnapshotCancelBody,
+    ForgetBody, MigrateBody, NicAttachBody, NicDetachBody, NothingBody, RenameBody, RescheduleBody,
+    ResizeBody, ScheduleBody, SnapshotBody, SnapshotCreateBody, UnscheduleBody, UpdateBody,
 };
 pub use client::{
-    Client, ClientError, Endpoint, EventFilter, EventStream, InvalidEndpoint, ListFilter, SOCKET_NAME, Sent, default_data_dir,
+    Client, ClientError, Endpoint, EventFilter, EventStream, InvalidEndpoint, ListFilter,
+    SOCKET_NAME, Sent, default_data_dir,
 };
 pub use datastore::{Datastore, NewDatastore};
 pub use decode::{Misfit, decode, nearest};
@@ -53,13 +57,16 @@ pub use spec::{Boot, Disk, Headroom, Nic, Patience, VmSpec};
 pub use time::Time;
 pub use token::{NewToken, Token, TokenMade};
 pub use vm::{
-    ActiveOperation, ConsoleChunk, Counters, CreateVm, DiskNow, Failure, HistoryEntry, Leftover, Moving, NicNow, Placed,
-    ScheduleEntry, SnapshotAdvice, SnapshotEntry, Vm, VmPage, VmSummary, Why,
+    ActiveOperation, ConsoleChunk, Counters, CreateVm, DiskNow, Failure, HistoryEntry, Leftover,
+    Moving, NicNow, Placed, ScheduleEntry, SnapshotAdvice, SnapshotEntry, Vm, VmPage, VmSummary,
+    Why,
 };
 
-/// The most rows of one page. 1,000 summaries are about 300 KiB; a client parses them in a few milliseconds.
+/// The most rows of one page. 1,000 summaries are about 300 KiB; a client parses them in a few
+/// milliseconds.
 pub const PAGE_MAX: u32 = 1000;
 /// How many rows a page has if the request does not say.
 pub const PAGE_DEFAULT: u32 = 100;
-/// The largest body of a request. It has room for many specifications with the most user data (64 KiB).
+/// The largest body of a request. It has room for many specifications with the most user data (64
+/// KiB).
 pub const BODY_MAX: usize = 1024 * 1024;

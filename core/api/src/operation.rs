@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 /// An error that a driver or hypervisor reported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DriverComplaint {
-    /// How Ostler goes on: `retry`, `refused`, `not-here`, `gone`, `stale`, `cancelled` or `unknown`.
+    /// How Ostler goes on: `retry`, `refused`, `not-here`, `gone`, `stale`, `cancelled` or
+    /// `unknown`.
     pub kind: String,
     /// A stable code.
     pub code: String,
@@ -24,7 +25,8 @@ pub struct Operation {
     pub vm: u64,
     /// The verb. `create` for the creation itself.
     pub verb: String,
-    /// The name of the token that asked; `local` over the unix socket; `scheduler` for the scheduler.
+    /// The name of the token that asked; `local` over the unix socket; `scheduler` for the
+    /// scheduler.
     pub by: String,
     /// When it began.
     pub began: Time,
@@ -61,10 +63,12 @@ pub struct Step {
     pub ended: Option<Time>,
     /// How often the calls of this step were sent.
     pub attempts: u32,
-    /// The last error. A step that succeeded in the end has one if it was sent again after an error.
+    /// The last error. A step that succeeded in the end has one if it was sent again after an
+    /// error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<DriverComplaint>,
-    /// Whether the step did not succeed: the operation then failed, rolled back, or went on without it.
+    /// Whether the step did not succeed: the operation then failed, rolled back, or went on without
+    /// it.
     #[serde(default)]
     pub failed: bool,
     /// Whether the step rolled back earlier steps.

@@ -1,12 +1,14 @@
-//! Problems: the answers that say why a request was not served (RFC 9457). Each has a stable code and says what to do.
+//! Problems: the answers that say why a request was not served (RFC 9457). Each has a stable code
+//! and says what to do.
 
 use crate::Advice;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use utoipa::ToSchema;
 
-/// The stable codes. A code is never renamed and never gets another meaning. Refusals of the lifecycle have further codes
-/// (`wrong-state`, `busy`, `no-capacity`, ...). `docs/api.md` lists all.
+/// The stable codes. A code is never renamed and never gets another meaning. Refusals of the
+/// lifecycle have further codes (`wrong-state`, `busy`, `no-capacity`, ...). `docs/api.md` lists
+/// all.
 pub mod code {
     /// The body is not JSON, or does not have the right shape.
     pub const MALFORMED: &str = "malformed";

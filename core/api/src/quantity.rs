@@ -9,13 +9,17 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidQuantity {
     /// The text is not a size.
-    #[error("{0:?} is not a size: write a whole number of MiB, or a number with MiB, GiB or TiB, for example 512MiB or 1.5GiB")]
+    #[error(
+        "{0:?} is not a size: write a whole number of MiB, or a number with MiB, GiB or TiB, for example 512MiB or 1.5GiB"
+    )]
     Size(String),
     /// The size has a decimal unit.
     #[error("{0:?} uses a decimal unit: sizes here are powers of 1024, write MiB, GiB or TiB")]
     DecimalUnit(String),
     /// The text is not a length of time.
-    #[error("{0:?} is not a length of time: write seconds, or a number with ms, s, m, h or d, for example 90s")]
+    #[error(
+        "{0:?} is not a length of time: write seconds, or a number with ms, s, m, h or d, for example 90s"
+    )]
     Span(String),
     /// The value is not a number of CPUs.
     #[error("{0} is not a number of CPUs: write a number from 0 to 1000000, for example 0.5")]
@@ -45,7 +49,9 @@ impl FromStr for Size {
             "" | "M" | "MiB" | "Mi" => 1.0,
             "G" | "GiB" | "Gi" => 1024.0,
             "T" | "TiB" | "Ti" => 1024.0 * 1024.0,
-            "MB" | "GB" | "TB" | "KB" | "kB" => return Err(InvalidQuantity::DecimalUnit(text.to_owned())),
+            "MB" | "GB" | "TB" | "KB" | "kB" => {
+                return Err(InvalidQuantity::DecimalUnit(text.to_owned()));
+            }
             _ => return Err(bad()),
         };
         whole(number, scale).map(Self).ok_or_else(bad)
@@ -64,7 +70,8 @@ impl fmt::Display for Size {
     }
 }
 
-/// A length of time in milliseconds. Written as `"90s"`, `"2m"`, `"1h"`, `"7d"`, `"500ms"` or as a bare number of seconds.
+/// A length of time in milliseconds. Written as `"90s"`, `"2m"`, `"1h"`, `"7d"`, `"500ms"` or as a
+/// bare number of seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, ToSchema)]
 #[schema(value_type = String, example = "90s")]
 pub struct Span(pub u64);
@@ -119,13 +126,14 @@ impl CpuMilli {
     /// Converts a decimal number of CPUs.
     ///
     /// # Errors
-    /// When the number is not finite, negative, or above a million. Zero is allowed, because an empty host holds zero CPUs. A VM
-    /// with zero CPUs is refused with its specification.
+    /// When the number is not finite, negative, or above a million. Zero is allowed, because an
+    /// empty host holds zero CPUs. A VM with zero CPUs is refused with its specification.
     pub fn from_cpus(cpus: f64) -> Result<Self, InvalidQuantity> {
         if !(cpus.is_finite() && (0.0..=Self::MOST).contains(&cpus)) {
             return Err(InvalidQuantity::Cpu(cpus.to_string()));
         }
-        // The number is in range and not negative, as just checked. So the cast loses only the fraction that rounding has removed.
+        // The number is in range and not negative, as just checked. So the cast loses only the
+        // fraction that rounding has removed.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         Ok(Self((cpus * 1000.0).round() as u64))
     }
@@ -180,7 +188,10 @@ macro_rules! text_or_number {
                     }
 
                     fn visit_u64<E: de::Error>(self, number: u64) -> Result<$name, E> {
-                        number.checked_mul($per_number).map($name).ok_or_else(|| E::custom("the number is too large"))
+                        number
+                            .checked_mul($per_number)
+                            .map($name)
+                            .ok_or_else(|| E::custom("the number is too large"))
                     }
 
                     fn visit_i64<E: de::Error>(self, number: i64) -> Result<$name, E> {
@@ -210,7 +221,8 @@ impl Serialize for CpuMilli {
 
 impl<'de> Deserialize<'de> for CpuMilli {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        f64::deserialize(deserializer).and_then(|cpus| Self::from_cpus(cpus).map_err(de::Error::custom))
+        f64::deserialize(deserializer)
+            .and_then(|cpus| Self::from_cpus(cpus).map_err(de::Error::custom))
     }
 }
 
@@ -220,14 +232,33 @@ mod tests {
 
     #[test]
     fn sizes_are_read_and_written() {
-        for (text, mib) in [("96MiB", 96), ("96", 96), ("2GiB", 2048), ("1.5 GiB", 1536), ("1TiB", 1_048_576), ("3G", 3072)] {
+        for (text, mib) in [
+            ("96MiB", 96),
+            ("96", 96),
+            ("2GiB", 2048),
+            ("1.5 GiB", 1536),
+            ("1TiB", 1_048_576),
+            ("3G", 3072),
+        ] {
             assert_eq!(text.parse(), Ok(Size(mib)), "{text}");
         }
-        for bad in ["", "GiB", "-1MiB", "1.5MiB", "1PB", "x", "1e300GiB", "1..2GiB", "99999999999999999999"] {
+        for bad in [
+            "",
+            "GiB",
+            "-1MiB",
+            "1.5MiB",
+            "1PB",
+            "x",
+            "1e300GiB",
+            "1..2GiB",
+            "99999999999999999999",
+        ] {
             assert!(bad.parse::<Size>().is_err(), "{bad}");
         }
         assert!("1GB".parse::<Size>().expect_err("decimal").to_string().contains("1024"));
-        for (mib, text) in [(96, "96MiB"), (1024, "1GiB"), (1536, "1536MiB"), (1_048_576, "1TiB"), (0, "0MiB")] {
+        for (mib, text) in
+            [(96, "96MiB"), (1024, "1GiB"), (1536, "1536MiB"), (1_048_576, "1TiB"), (0, "0MiB")]
+        {
             assert_eq!(Size(mib).to_string(), text);
         }
     }
@@ -246,7 +277,14 @@ mod tests {
             assert_eq!(text.parse(), Ok(Span(ms)), "{text}");
         }
         assert!("5 parsecs".parse::<Span>().is_err());
-        for (ms, text) in [(60_000, "1m"), (90_000, "90s"), (1, "1ms"), (0, "0s"), (7_200_000, "2h"), (172_800_000, "2d")] {
+        for (ms, text) in [
+            (60_000, "1m"),
+            (90_000, "90s"),
+            (1, "1ms"),
+            (0, "0s"),
+            (7_200_000, "2h"),
+            (172_800_000, "2d"),
+        ] {
             assert_eq!(Span(ms).to_string(), text);
             assert_eq!(text.parse(), Ok(Span(ms)));
         }

@@ -48,8 +48,8 @@ pub struct VmSpec {
     pub patience: Patience,
 }
 
-/// How far a VM may grow while it runs. The hypervisor prepares for it when it starts the guest. Nothing is reserved for it on the
-/// host.
+/// How far a VM may grow while it runs. The hypervisor prepares for it when it starts the guest.
+/// Nothing is reserved for it on the host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Headroom {
@@ -106,7 +106,8 @@ pub struct Disk {
     /// A disk of this size, formatted as swap space.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap: Option<Size>,
-    /// A file below the datastore's root that is older than the VM. Only VMs that were adopted have such disks.
+    /// A file below the datastore's root that is older than the VM. Only VMs that were adopted have
+    /// such disks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// `qcow2` or `raw`; `qcow2` if not given (`raw` for swap).
@@ -128,7 +129,8 @@ pub struct Nic {
     pub mac: Option<String>,
 }
 
-/// How long steps may take before they count as failed. Times that are not given are the daemon's defaults.
+/// How long steps may take before they count as failed. Times that are not given are the daemon's
+/// defaults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Patience {

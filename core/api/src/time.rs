@@ -26,8 +26,8 @@ const SHAPE: [u8; 24] = *b"0000-00-00T00:00:00.000Z";
 const LAST: u64 = 253_402_300_799_999;
 
 impl Time {
-    /// The bytes of the text, all ASCII. Written by hand, because a page of 1,000 VMs has 2,000 moments, and `write!` would be most
-    /// of its cost.
+    /// The bytes of the text, all ASCII. Written by hand, because a page of 1,000 VMs has 2,000
+    /// moments, and `write!` would be most of its cost.
     fn text(self) -> [u8; 24] {
         let at = self.0.min(LAST);
         let (year, month, day) = civil(at / DAY_MS);
@@ -74,7 +74,8 @@ impl FromStr for Time {
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(std::str::from_utf8(&self.text()).map_err(serde::ser::Error::custom)?)
+        serializer
+            .serialize_str(std::str::from_utf8(&self.text()).map_err(serde::ser::Error::custom)?)
     }
 }
 
@@ -89,13 +90,21 @@ fn parse(text: &str) -> Option<u64> {
     let [year, month, day] = numbers(date, '-')?;
     let (clock, fraction) = time.split_once('.').unwrap_or((time, "0"));
     let [hour, minute, second] = numbers(clock, ':')?;
-    let in_range = (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
-    if !in_range || hour > 23 || minute > 59 || second > 59 || fraction.is_empty() || fraction.len() > 9 {
+    let in_range =
+        (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+    if !in_range
+        || hour > 23
+        || minute > 59
+        || second > 59
+        || fraction.is_empty()
+        || fraction.len() > 9
+    {
         return None;
     }
     let ms: u64 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
     let days = days_of(year, month, day);
-    (civil(days) == (year, month, day)).then_some(days * DAY_MS + hour * 3_600_000 + minute * 60_000 + second * 1000 + ms)
+    (civil(days) == (year, month, day))
+        .then_some(days * DAY_MS + hour * 3_600_000 + minute * 60_000 + second * 1000 + ms)
 }
 
 fn numbers(text: &str, between: char) -> Option<[u64; 3]> {
@@ -104,7 +113,8 @@ fn numbers(text: &str, between: char) -> Option<[u64; 3]> {
     parts.next().is_none().then_some(three)
 }
 
-/// Days from 1970-01-01 to a date of the Gregorian calendar. The year is counted from March, so that the leap day is its last day.
+/// Days from 1970-01-01 to a date of the Gregorian calendar. The year is counted from March, so
+/// that the leap day is its last day.
 const fn days_of(year: u64, month: u64, day: u64) -> u64 {
     let year = if month <= 2 { year - 1 } else { year };
     let (era, of_era) = (year / 400, year % 400);
@@ -148,7 +158,14 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for bad in ["", "2026-12-01", "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z", "2026-12-01T25:00:00Z", "yesterday"] {
+        for bad in [
+            "",
+            "2026-12-01",
+            "2026-13-01T00:00:00Z",
+            "2026-02-30T00:00:00Z",
+            "2026-12-01T25:00:00Z",
+            "yesterday",
+        ] {
             assert!(bad.parse::<Time>().is_err(), "{bad}");
         }
         assert!("2026-12-01T03:00:00Z".parse::<Time>().is_ok());

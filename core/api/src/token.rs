@@ -39,6 +39,7 @@ pub struct Token {
 pub struct TokenMade {
     /// The token.
     pub token: Token,
-    /// The secret, which stands after `Authorization: Bearer`. It is told only once; the daemon keeps only a hash of it.
+    /// The secret, which stands after `Authorization: Bearer`. It is told only once; the daemon
+    /// keeps only a hash of it.
     pub secret: String,
 }

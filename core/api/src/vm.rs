@@ -55,7 +55,8 @@ pub struct VmPage {
     /// The start of the next page: send it as `after`. None: this is the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
-    /// The number of the newest event that this page includes. A client that watches events from here misses nothing.
+    /// The number of the newest event that this page includes. A client that watches events from
+    /// here misses nothing.
     pub seq: u64,
 }
 
@@ -93,7 +94,8 @@ pub struct Vm {
     /// Whether the scheduler is asked to move it to another host.
     #[serde(default)]
     pub resched: bool,
-    /// Hosts that the VM has left and that were not seen empty since. They are swept when they answer.
+    /// Hosts that the VM has left and that were not seen empty since. They are swept when they
+    /// answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leftovers: Vec<Leftover>,
     /// The system datastore that holds its files.
@@ -148,7 +150,8 @@ pub struct Placed {
 /// The other host of a VM that moves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Moving {
-    /// `to`: the VM moves to that host. `from`: it has arrived, and that host is the one it came from.
+    /// `to`: the VM moves to that host. `from`: it has arrived, and that host is the one it came
+    /// from.
     pub direction: String,
     /// The host's id.
     pub host_id: u32,

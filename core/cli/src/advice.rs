@@ -1,4 +1,5 @@
-//! Hints of the daemon as commands. The daemon sends a code and what it is about; the commands of this client are made here.
+//! Hints of the daemon as commands. The daemon sends a code and what it is about; the commands of
+//! this client are made here.
 
 use ostler_api::Advice;
 
@@ -13,7 +14,8 @@ pub(crate) fn hint(advice: Option<&Advice>, words: Option<&str>) -> Option<Strin
     }
 }
 
-/// The hint with the command that does it; none if the daemon's words need no command, or if this client does not know the code.
+/// The hint with the command that does it; none if the daemon's words need no command, or if this
+/// client does not know the code.
 fn command(advice: &Advice) -> Option<String> {
     let vm = advice.vm.filter(|vm| *vm != 0).map_or_else(|| "VM".to_owned(), |vm| vm.to_string());
     Some(match advice.code.as_str() {
@@ -148,14 +150,24 @@ mod tests {
         let mut named = 0;
         for text in ADVICE.iter().filter_map(|code| command(&advice(code))) {
             for line in text.split('`').skip(1).step_by(2) {
-                let line = line.strip_prefix("ostler ").unwrap_or_else(|| panic!("{line}: no command of ours"));
+                let line = line
+                    .strip_prefix("ostler ")
+                    .unwrap_or_else(|| panic!("{line}: no command of ours"));
                 let mut at = &root;
-                for part in line.split(' ').take_while(|part| part.chars().all(|c| c.is_ascii_lowercase() || c == '-')) {
+                for part in line
+                    .split(' ')
+                    .take_while(|part| part.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
+                {
                     if at.has_subcommands() {
-                        at = at.find_subcommand(part).unwrap_or_else(|| panic!("{line}: no {part}"));
+                        at =
+                            at.find_subcommand(part).unwrap_or_else(|| panic!("{line}: no {part}"));
                     } else {
-                        let flag = part.strip_prefix("--").unwrap_or_else(|| panic!("{line}: {part}"));
-                        assert!(at.get_arguments().any(|arg| arg.get_long() == Some(flag)), "{line}: no --{flag}");
+                        let flag =
+                            part.strip_prefix("--").unwrap_or_else(|| panic!("{line}: {part}"));
+                        assert!(
+                            at.get_arguments().any(|arg| arg.get_long() == Some(flag)),
+                            "{line}: no --{flag}"
+                        );
                     }
                 }
                 named += 1;
@@ -166,7 +178,10 @@ mod tests {
 
     #[test]
     fn a_code_of_a_newer_daemon_is_said_in_its_words() {
-        assert_eq!(hint(Some(&advice("ask-the-moon")), Some("ask the moon")).as_deref(), Some("ask the moon"));
+        assert_eq!(
+            hint(Some(&advice("ask-the-moon")), Some("ask the moon")).as_deref(),
+            Some("ask the moon")
+        );
         assert_eq!(hint(None, Some("as before")).as_deref(), Some("as before"));
         assert_eq!(
             hint(Some(&advice("see-why")), Some("x")).as_deref(),
@@ -178,7 +193,10 @@ mod tests {
     #[test]
     fn a_name_that_may_be_meant_is_told_once() {
         let near = |code: &str| Advice { near: Some("web1".to_owned()), ..advice(code) };
-        assert_eq!(hint(Some(&near("list-vms")), Some("x")).as_deref(), Some("did you mean web1? `ostler vm list` shows them"));
+        assert_eq!(
+            hint(Some(&near("list-vms")), Some("x")).as_deref(),
+            Some("did you mean web1? `ostler vm list` shows them")
+        );
         let words = Some("did you mean web1? ask the moon");
         assert_eq!(hint(Some(&near("ask-the-moon")), words).as_deref(), words);
     }

@@ -26,13 +26,16 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
-    /// Where the daemon listens, or OSTLER_SERVER: unix:/PATH or http://ADDRESS:PORT [default: the socket in the data directory]
+    /// Where the daemon listens, or OSTLER_SERVER: unix:/PATH or http://ADDRESS:PORT [default: the
+    /// socket in the data directory]
     #[arg(long, global = true, value_name = "ENDPOINT")]
     pub server: Option<Endpoint>,
-    /// The file that holds the token, or OSTLER_TOKEN_FILE, or OSTLER_TOKEN. A unix socket needs none
+    /// The file that holds the token, or OSTLER_TOKEN_FILE, or OSTLER_TOKEN. A unix socket needs
+    /// none
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    // The values are not listed one by one, because that would make every page of help twice as long.
+    // The values are not listed one by one, because that would make every page of help twice as
+    // long.
     /// How to print: table, wide, json, yaml or name (`ostler help output`)
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT", hide_possible_values = true)]
     pub output: Format,
@@ -152,7 +155,9 @@ mod tests {
         for info in ostler_api::VERBS {
             let words = match more(info.verb) {
                 "" => typed(info.verb),
-                line => ["ostler", "vm"].into_iter().chain(line.split(' ')).map(str::to_owned).collect(),
+                line => {
+                    ["ostler", "vm"].into_iter().chain(line.split(' ')).map(str::to_owned).collect()
+                }
             };
             let cli = Cli::try_parse_from(&words).unwrap_or_else(|err| panic!("{words:?}: {err}"));
             let Command::Vm(command) = cli.command else { panic!("{words:?} is about VMs") };

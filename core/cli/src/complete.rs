@@ -31,8 +31,8 @@ pub(crate) fn run(cx: &Context, args: &CompletionArgs) -> Result<(), Failure> {
     cx.out.write(&String::from_utf8_lossy(&text))
 }
 
-/// Marks arguments that are not paths as "no file". Otherwise shells offer local files for every value, names of VMs and hosts
-/// included.
+/// Marks arguments that are not paths as "no file". Otherwise shells offer local files for every
+/// value, names of VMs and hosts included.
 fn without_files(command: Command) -> Command {
     command.mut_args(hinted).mut_subcommands(without_files)
 }
@@ -50,13 +50,22 @@ mod tests {
     fn files_are_offered_for_paths_alone() {
         let root = without_files(Cli::command());
         let hint = |path: &[&str], arg: &str| {
-            let command = path.iter().fold(&root, |command, name| command.find_subcommand(name).expect(name));
+            let command =
+                path.iter().fold(&root, |command, name| command.find_subcommand(name).expect(name));
             command.get_arguments().find(|known| known.get_id() == arg).expect(arg).get_value_hint()
         };
-        for (path, arg) in [(&["vm", "suspend"][..], "vms"), (&["vm", "list"], "host"), (&["host", "show"], "host")] {
+        for (path, arg) in [
+            (&["vm", "suspend"][..], "vms"),
+            (&["vm", "list"], "host"),
+            (&["host", "show"], "host"),
+        ] {
             assert_eq!(hint(path, arg), ValueHint::Other, "{path:?} {arg}");
         }
-        for (path, arg) in [(&["vm", "create"][..], "file"), (&["driver", "add"], "file"), (&["admin", "backup"], "file")] {
+        for (path, arg) in [
+            (&["vm", "create"][..], "file"),
+            (&["driver", "add"], "file"),
+            (&["admin", "backup"], "file"),
+        ] {
             assert_eq!(hint(path, arg), ValueHint::AnyPath, "{path:?} {arg}");
         }
     }

@@ -6,7 +6,8 @@ use ostler_api::{Client, ClientError, Endpoint};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// The longest token, in bytes. A token has fewer than 100 characters, so a longer text is from a wrong path.
+/// The longest token, in bytes. A token has fewer than 100 characters, so a longer text is from a
+/// wrong path.
 const TOKEN_FILE_MAX: usize = 4096;
 
 /// The context of a command.
@@ -23,10 +24,13 @@ impl Context {
     pub(crate) fn new(global: &Global) -> Result<Self, Failure> {
         let endpoint = match (&global.server, set("OSTLER_SERVER")) {
             (Some(endpoint), _) => endpoint.clone(),
-            (None, Some(text)) => text.parse().map_err(|err| Failure::usage(format!("OSTLER_SERVER: {err}")))?,
+            (None, Some(text)) => {
+                text.parse().map_err(|err| Failure::usage(format!("OSTLER_SERVER: {err}")))?
+            }
             (None, None) => Endpoint::local(),
         };
-        let token_file = global.token_file.clone().or_else(|| set("OSTLER_TOKEN_FILE").map(PathBuf::from));
+        let token_file =
+            global.token_file.clone().or_else(|| set("OSTLER_TOKEN_FILE").map(PathBuf::from));
         Ok(Self { out: Out::new(global.output, !global.no_header), endpoint, token_file })
     }
 
@@ -54,17 +58,24 @@ fn read_token(path: &Path) -> Result<String, Failure> {
     let bad = |why: &str| Failure::usage(format!("token file {}: {why}", path.display()));
     let mut text = Vec::new();
     let file = std::fs::File::open(path).map_err(|err| bad(&err.to_string()))?;
-    file.take(TOKEN_FILE_MAX as u64 + 1).read_to_end(&mut text).map_err(|err| bad(&err.to_string()))?;
+    file.take(TOKEN_FILE_MAX as u64 + 1)
+        .read_to_end(&mut text)
+        .map_err(|err| bad(&err.to_string()))?;
     let text = String::from_utf8(text).map_err(|_| bad("it is no text"))?;
     let token = text.trim();
-    if token.is_empty() || text.len() > TOKEN_FILE_MAX || token.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(bad("it does not hold one token").hint("it must hold the token and nothing else"));
+    if token.is_empty()
+        || text.len() > TOKEN_FILE_MAX
+        || token.contains(|c: char| c.is_whitespace() || c.is_control())
+    {
+        return Err(
+            bad("it does not hold one token").hint("it must hold the token and nothing else")
+        );
     }
     Ok(token.to_owned())
 }
 
-/// Removes several things and prints what was removed. After an error it goes on with the next one, unless the daemon cannot be
-/// reached.
+/// Removes several things and prints what was removed. After an error it goes on with the next one,
+/// unless the daemon cannot be reached.
 pub(crate) async fn remove_each<F>(
     cx: &Context,
     what: &str,

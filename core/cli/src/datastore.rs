@@ -83,18 +83,25 @@ pub(crate) async fn run(cx: &Context, command: DatastoreCommand) -> Result<(), F
     let client = cx.client()?;
     match command {
         DatastoreCommand::Add(AddDatastore { name, kind, driver, root, shared }) => {
-            let added = client.add_datastore(&NewDatastore { name, kind, driver, root, shared }).await?;
-            let line = || format!("datastore {} {}: added\n", added.id, added.name) + &notes(&added.notes);
+            let added =
+                client.add_datastore(&NewDatastore { name, kind, driver, root, shared }).await?;
+            let line =
+                || format!("datastore {} {}: added\n", added.id, added.name) + &notes(&added.notes);
             cx.out.write(&cx.out.one(&added, &added.name, line)?)
         }
-        DatastoreCommand::List(watch) => watch::run(cx, &watch, async || cx.out.rows(&client.datastores().await?)).await,
+        DatastoreCommand::List(watch) => {
+            watch::run(cx, &watch, async || cx.out.rows(&client.datastores().await?)).await
+        }
         DatastoreCommand::Show { datastore } => {
             let datastore = client.datastore(&datastore).await?;
             let page = || {
                 let mut page = Page::new(cx.out.colour);
                 page.section("Information").pair("ID", datastore.id).pair("Name", &datastore.name);
-                page.pair("Kind", &datastore.kind).pair("Driver", &datastore.driver).pair("Root", &datastore.root);
-                page.pair("Files", shared(&datastore)).pair("Added", moment(now(), datastore.added));
+                page.pair("Kind", &datastore.kind)
+                    .pair("Driver", &datastore.driver)
+                    .pair("Root", &datastore.root);
+                page.pair("Files", shared(&datastore))
+                    .pair("Added", moment(now(), datastore.added));
                 for note in &datastore.notes {
                     page.pair("Note", note);
                 }

@@ -27,7 +27,8 @@ pub enum DriverCommand {
         /// Its name
         driver: String,
     },
-    /// Has the snapshot rules of one driver count for a hypervisor driver, before what the daemon's settings say
+    /// Has the snapshot rules of one driver count for a hypervisor driver, before what the daemon's
+    /// settings say
     BindRules {
         /// The hypervisor driver: kvm
         driver: String,
@@ -53,7 +54,8 @@ pub enum DriverCommand {
 pub struct AddDriver {
     /// The component's file on the daemon's machine
     file: PathBuf,
-    /// A capability to grant, of those its manifest asks for (`ostler plugin inspect`): config, secrets, files, exec, exec:COMMAND, all
+    /// A capability to grant, of those its manifest asks for (`ostler plugin inspect`): config,
+    /// secrets, files, exec, exec:COMMAND, all
     #[arg(long = "grant", value_name = "CAPABILITY", value_delimiter = ',')]
     grants: Vec<String>,
     /// A setting for all hosts; those of a host whose hypervisor driver it is come first
@@ -72,7 +74,8 @@ fn origin(driver: &Driver) -> String {
 }
 
 impl Row for Driver {
-    const HEADINGS: &'static [&'static str] = &["NAME", "VERSION", "KINDS", "RULES", "ORIGIN", "CALLS", "ERRORS", "MEAN"];
+    const HEADINGS: &'static [&'static str] =
+        &["NAME", "VERSION", "KINDS", "RULES", "ORIGIN", "CALLS", "ERRORS", "MEAN"];
     const WIDER: &'static [&'static str] = &["ABILITIES", "DESCRIPTION", "LAST ERROR"];
 
     fn cells(&self) -> Vec<Cell> {
@@ -82,7 +85,9 @@ impl Row for Driver {
             Cell::from(&self.version),
             self.kinds.join(",").into(),
             match &self.rules {
-                Some(rules) if rules.missing.is_some() => Cell::toned(format!("{} (not loaded)", rules.driver), Tone::Bad),
+                Some(rules) if rules.missing.is_some() => {
+                    Cell::toned(format!("{} (not loaded)", rules.driver), Tone::Bad)
+                }
                 rules => Cell::maybe(rules.as_ref().map(|rules| &rules.driver)),
             },
             origin(self).into(),
@@ -112,7 +117,9 @@ fn mean(driver: &Driver) -> String {
 
 fn rules(driver: &Driver) -> Cell {
     match &driver.rules {
-        Some(RulesOf { missing: Some(why), .. }) => Cell::toned(format!("none: no snapshot is made; {why}"), Tone::Bad),
+        Some(RulesOf { missing: Some(why), .. }) => {
+            Cell::toned(format!("none: no snapshot is made; {why}"), Tone::Bad)
+        }
         Some(rules) if rules.bound => Cell::from(&rules.driver),
         Some(rules) => format!("{} (from the daemon's settings)", rules.driver).into(),
         None => Cell::toned("none: no snapshot is made; `ostler driver bind-rules`", Tone::Busy),
@@ -134,7 +141,10 @@ fn page(cx: &Context, driver: &Driver) -> String {
             page.pair("Not granted", Cell::toned(missing.join(", "), Tone::Busy));
         }
     }
-    page.section("Calls").pair("Sent", driver.calls).pair("Errors", driver.errors).pair("Mean time", mean(driver));
+    page.section("Calls")
+        .pair("Sent", driver.calls)
+        .pair("Errors", driver.errors)
+        .pair("Mean time", mean(driver));
     page.pair_if("Last error", driver.last_error.as_ref());
     page.done()
 }
@@ -145,23 +155,46 @@ pub(crate) async fn run(cx: &Context, command: DriverCommand) -> Result<(), Fail
     match command {
         DriverCommand::Add(add) => {
             let path = crate::admin::path_on_daemon(cx, &add.file)?;
-            let new = NewDriver { path, grants: add.grants, config: map(&add.config), replace: add.replace };
+            let new = NewDriver {
+                path,
+                grants: add.grants,
+                config: map(&add.config),
+                replace: add.replace,
+            };
             let driver = client.add_driver(&new).await?;
-            let line = || format!("driver {} {}: loaded ({})\n", driver.name, driver.version, driver.kinds.join(", "));
+            let line = || {
+                format!(
+                    "driver {} {}: loaded ({})\n",
+                    driver.name,
+                    driver.version,
+                    driver.kinds.join(", ")
+                )
+            };
             cx.out.write(&cx.out.one(&driver, &driver.name, line)?)
         }
-        DriverCommand::List(watch) => watch::run(cx, &watch, async || cx.out.rows(&client.drivers().await?)).await,
+        DriverCommand::List(watch) => {
+            watch::run(cx, &watch, async || cx.out.rows(&client.drivers().await?)).await
+        }
         DriverCommand::Show { driver } => {
             let driver = client.driver(&driver).await?;
             cx.out.write(&cx.out.one(&driver, &driver.name, || page(cx, &driver))?)
         }
         DriverCommand::BindRules { driver, rules } => {
             let driver = client.bind_rules(&driver, &rules).await?;
-            cx.out.write(&cx.out.one(&driver, &driver.name, || format!("driver {}: the rules of {rules} count\n", driver.name))?)
+            cx.out.write(&cx.out.one(&driver, &driver.name, || {
+                format!("driver {}: the rules of {rules} count\n", driver.name)
+            })?)
         }
         DriverCommand::UnbindRules { driver } => {
-            client.unbind_rules(&driver).await.map_err(|err| Failure::from(err).about(&format!("driver {driver}")))?;
-            cx.out.line(&if cx.out.for_people() { format!("driver {driver}: no rules are bound any more") } else { driver })
+            client
+                .unbind_rules(&driver)
+                .await
+                .map_err(|err| Failure::from(err).about(&format!("driver {driver}")))?;
+            cx.out.line(&if cx.out.for_people() {
+                format!("driver {driver}: no rules are bound any more")
+            } else {
+                driver
+            })
         }
         DriverCommand::Remove { drivers } => {
             remove_each(cx, "driver", &drivers, |name| {

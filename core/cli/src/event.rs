@@ -1,4 +1,5 @@
-//! `ostler event watch`: prints the feed. It connects again after a lost connection and leaves out no event.
+//! `ostler event watch`: prints the feed. It connects again after a lost connection and leaves out
+//! no event.
 
 use crate::context::Context;
 use crate::out::{Format, json_line, yaml};
@@ -8,7 +9,8 @@ use crate::{Exit, Failure, range};
 use clap::{Args, Subcommand};
 use ostler_api::{Client, ClientError, Event, EventFilter, EventStream, StreamEnd, code};
 
-/// How many connections may fail in a row before the command gives up. With the pauses this takes about half a minute.
+/// How many connections may fail in a row before the command gives up. With the pauses this takes
+/// about half a minute.
 const TRIES: u32 = 20;
 
 /// Events.
@@ -54,7 +56,8 @@ pub(crate) async fn run(cx: &Context, args: EventArgs) -> Result<(), Failure> {
     };
     args.vm.as_deref().map(range::one).transpose()?;
     let client = cx.client()?;
-    // The number of the last event is asked at the start. So a connection that is lost before the first event loses nothing.
+    // The number of the last event is asked at the start. So a connection that is lost before the
+    // first event loses nothing.
     let after = match args.after {
         Some(after) => after,
         None => client.version().await?.seq,
@@ -77,9 +80,16 @@ fn print(cx: &Context, event: &Event) -> Result<(), Failure> {
         Format::Name => cx.out.line(&event.seq.to_string()),
         Format::Table | Format::Wide => {
             let vm = event.vm.map_or_else(|| "-".to_owned(), |vm| vm.to_string());
-            let particulars = if cx.out.format == Format::Wide { format!("  {}", event.data) } else { String::new() };
+            let particulars = if cx.out.format == Format::Wide {
+                format!("  {}", event.data)
+            } else {
+                String::new()
+            };
             let (kind, summary) = (clean(&event.kind), clean(&event.summary));
-            cx.out.line(&format!("{:>8}  {}  vm {vm:<6} {kind:<16} {summary}{particulars}", event.seq, event.at))
+            cx.out.line(&format!(
+                "{:>8}  {}  vm {vm:<6} {kind:<16} {summary}{particulars}",
+                event.seq, event.at
+            ))
         }
     }
 }
@@ -110,18 +120,23 @@ impl Feed {
                     Some(end) if end.code != code::SHUTTING_DOWN => return Err(ended(end)),
                     Some(_) | None => self.pause(None).await?,
                 },
-                Err(err @ (ClientError::Unreachable { .. } | ClientError::TimedOut { .. })) => self.pause(Some(err)).await?,
+                Err(err @ (ClientError::Unreachable { .. } | ClientError::TimedOut { .. })) => {
+                    self.pause(Some(err)).await?
+                }
                 Err(err) => return Err(err.into()),
             }
         }
     }
 
-    /// Connects. The first connection must succeed at once. Later ones may take a while, because the daemon may be starting again.
+    /// Connects. The first connection must succeed at once. Later ones may take a while, because
+    /// the daemon may be starting again.
     async fn connect(&mut self) -> Result<EventStream, Failure> {
         loop {
             match patiently(|| self.client.events(&self.filter)).await {
                 Ok(stream) => return Ok(stream),
-                Err(err @ ClientError::Unreachable { .. }) if self.lost > 0 => self.pause(Some(err)).await?,
+                Err(err @ ClientError::Unreachable { .. }) if self.lost > 0 => {
+                    self.pause(Some(err)).await?
+                }
                 Err(err) => return Err(err.into()),
             }
         }
@@ -131,12 +146,15 @@ impl Feed {
         self.lost += 1;
         if self.lost == 1 {
             let after = self.filter.after.unwrap_or_default();
-            crate::out::aside(&format!("the connection is lost; going on after event {after} when it is back"));
+            crate::out::aside(&format!(
+                "the connection is lost; going on after event {after} when it is back"
+            ));
         }
         if self.lost > TRIES {
-            return Err(
-                why.map_or_else(|| Failure::new(Exit::Unreachable, "the daemon ends the feed again and again"), Failure::from)
-            );
+            return Err(why.map_or_else(
+                || Failure::new(Exit::Unreachable, "the daemon ends the feed again and again"),
+                Failure::from,
+            ));
         }
         tokio::time::sleep(pause(self.lost)).await;
         Ok(())
@@ -148,10 +166,16 @@ fn ended(end: &StreamEnd) -> Failure {
         code::TRIMMED => {
             let failure = Failure::new(Exit::Refused, &end.detail);
             match end.oldest {
-                Some(oldest) => failure.hint(format!("the oldest event kept is {oldest}: --after {}", oldest.saturating_sub(1))),
+                Some(oldest) => failure.hint(format!(
+                    "the oldest event kept is {oldest}: --after {}",
+                    oldest.saturating_sub(1)
+                )),
                 None => failure,
             }
         }
-        _ => Failure::new(Exit::Server, format!("the daemon ended the feed: {} [{}]", end.detail, end.code)),
+        _ => Failure::new(
+            Exit::Server,
+            format!("the daemon ended the feed: {} [{}]", end.detail, end.code),
+        ),
     }
 }

@@ -25,7 +25,8 @@ pub enum Exit {
     TimedOut = 7,
     /// The daemon has a fault, or its answer cannot be understood.
     Server = 8,
-    /// Somebody interrupted a wait (Ctrl-C). The operation goes on. The number is 128 plus the signal, as shells do it.
+    /// Somebody interrupted a wait (Ctrl-C). The operation goes on. The number is 128 plus the
+    /// signal, as shells do it.
     Interrupted = 130,
 }
 
@@ -39,13 +40,28 @@ impl Exit {
     /// All exit codes with their meaning, except [`Self::Interrupted`].
     pub const ALL: [(Self, &'static str); 9] = [
         (Self::Ok, "It was done, or it was so already."),
-        (Self::Refused, "Refused as things are (wrong state, no capacity, a rule), or the operation failed."),
-        (Self::Usage, "The command line or an input makes no sense: unknown flag, bad file, ambiguous name."),
+        (
+            Self::Refused,
+            "Refused as things are (wrong state, no capacity, a rule), or the operation failed.",
+        ),
+        (
+            Self::Usage,
+            "The command line or an input makes no sense: unknown flag, bad file, ambiguous name.",
+        ),
         (Self::NotFound, "There is no such VM, host, operation, ..."),
-        (Self::Conflict, "Something else holds it or came first: busy, in use, exists, other version, overtaken. Look, try again."),
-        (Self::Unauthorised, "No token, one that is not known or over, or one that may not do that."),
+        (
+            Self::Conflict,
+            "Something else holds it or came first: busy, in use, exists, other version, overtaken. Look, try again.",
+        ),
+        (
+            Self::Unauthorised,
+            "No token, one that is not known or over, or one that may not do that.",
+        ),
         (Self::Unreachable, "The daemon cannot be reached."),
-        (Self::TimedOut, "It did not end within --timeout. It goes on: `ostler operation show ID --wait`."),
+        (
+            Self::TimedOut,
+            "It did not end within --timeout. It goes on: `ostler operation show ID --wait`.",
+        ),
         (Self::Server, "A fault of the daemon, or an answer that makes no sense."),
     ];
 
@@ -56,9 +72,12 @@ impl Exit {
             code::MALFORMED | code::INVALID | code::TOO_LARGE | code::AMBIGUOUS => Self::Usage,
             code::UNAUTHENTICATED | code::FORBIDDEN => Self::Unauthorised,
             code::NOT_FOUND => Self::NotFound,
-            code::EXISTS | code::IN_USE | code::VERSION_MISMATCH | code::IDEMPOTENCY_CONFLICT | code::OVERLOADED | "busy" => {
-                Self::Conflict
-            }
+            code::EXISTS
+            | code::IN_USE
+            | code::VERSION_MISMATCH
+            | code::IDEMPOTENCY_CONFLICT
+            | code::OVERLOADED
+            | "busy" => Self::Conflict,
             code::SHUTTING_DOWN => Self::Unreachable,
             code::TIMEOUT => Self::TimedOut,
             code::STORE | code::INTERNAL | code::METHOD_NOT_ALLOWED => Self::Server,
@@ -134,6 +153,9 @@ mod tests {
     #[test]
     fn missing_answers_have_theirs() {
         assert_eq!(Exit::of(&ClientError::TimedOut { endpoint: String::new() }), Exit::TimedOut);
-        assert_eq!(Exit::of(&ClientError::Garbled { endpoint: String::new(), detail: String::new() }), Exit::Server);
+        assert_eq!(
+            Exit::of(&ClientError::Garbled { endpoint: String::new(), detail: String::new() }),
+            Exit::Server
+        );
     }
 }

@@ -48,7 +48,9 @@ impl Failure {
     /// The same failure with its subject in front, unless its text names the subject already.
     #[must_use]
     pub fn about(mut self, subject: &str) -> Self {
-        self.what = self.what.map(|what| if speaks_of(&what, subject) { what } else { format!("{subject}: {what}") });
+        self.what = self.what.map(|what| {
+            if speaks_of(&what, subject) { what } else { format!("{subject}: {what}") }
+        });
         self
     }
 
@@ -73,10 +75,13 @@ impl Failure {
 /// Whether the text names the subject already: "there is no host h9".
 fn speaks_of(text: &str, subject: &str) -> bool {
     let (text, subject) = (text.to_ascii_lowercase(), subject.to_ascii_lowercase());
-    let edge = |c: Option<char>| c.is_none_or(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')));
+    let edge = |c: Option<char>| {
+        c.is_none_or(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))
+    };
     text.match_indices(&subject).any(|(at, found)| {
         let behind = &text[at + found.len()..];
-        // A full stop at the end of the text ends the name. Inside of a text it may belong to a longer name.
+        // A full stop at the end of the text ends the name. Inside of a text it may belong to a
+        // longer name.
         edge(text[..at].chars().next_back()) && (edge(behind.chars().next()) || behind == ".")
     })
 }
@@ -115,7 +120,9 @@ impl From<ClientError> for Failure {
 
 fn of_problem(problem: &Problem) -> Failure {
     let what = match &problem.field {
-        Some(field) if !field.is_empty() && !problem.detail.contains(field.as_str()) => format!("{field}: {}", problem.detail),
+        Some(field) if !field.is_empty() && !problem.detail.contains(field.as_str()) => {
+            format!("{field}: {}", problem.detail)
+        }
         _ => problem.detail.clone(),
     };
     let mut failure = Failure::new(Exit::of_problem(problem), what);
@@ -140,7 +147,8 @@ fn of_problem(problem: &Problem) -> Failure {
     failure
 }
 
-/// Failures of standard output. A reader such as `head` may close the pipe when it has read enough. This is no error.
+/// Failures of standard output. A reader such as `head` may close the pipe when it has read enough.
+/// This is no error.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
@@ -157,13 +165,19 @@ mod tests {
 
     #[test]
     fn an_ambiguous_name_lists_what_it_could_mean() {
-        let mut problem = Problem::new(409, "Conflict", code::AMBIGUOUS, "2 vms are called web").hint("use the id");
+        let mut problem = Problem::new(409, "Conflict", code::AMBIGUOUS, "2 vms are called web")
+            .hint("use the id");
         problem.candidates = vec![
             Candidate { id: 3, name: "web".to_owned(), about: "running, owner a".to_owned() },
             Candidate { id: 9, name: "web".to_owned(), about: String::new() },
         ];
         let failure = Failure::from(ClientError::Problem(Box::new(problem)));
-        let told = ["error: 2 vms are called web", "  3 web (running, owner a)", "  9 web", "hint: use the id"];
+        let told = [
+            "error: 2 vms are called web",
+            "  3 web (running, owner a)",
+            "  9 web",
+            "hint: use the id",
+        ];
         assert_eq!(failure.lines(), told);
         assert_eq!(failure.exit, Exit::Usage);
     }
@@ -178,8 +192,13 @@ mod tests {
 
     #[test]
     fn what_it_is_about_is_said_once() {
-        let said = |what: &str, subject: &str| Failure::usage(what).about(subject).what.expect("told");
-        for (what, subject) in [("there is no vm web", "vm web"), ("VM 7 is busy", "vm 7"), ("the host h1 is in use", "host h1")] {
+        let said =
+            |what: &str, subject: &str| Failure::usage(what).about(subject).what.expect("told");
+        for (what, subject) in [
+            ("there is no vm web", "vm web"),
+            ("VM 7 is busy", "vm 7"),
+            ("the host h1 is in use", "host h1"),
+        ] {
             assert_eq!(said(what, subject), what);
         }
         assert_eq!(said("VM 7 is busy", "vm web"), "vm web: VM 7 is busy");

@@ -149,8 +149,9 @@ mod tests {
         let value: serde_json::Value = toml::from_str(SPEC).expect("TOML");
         ostler_api::decode::<ostler_api::VmSpec>(value.clone()).expect("a specification");
         // The error of serde for an unknown field names all known fields.
-        let all =
-            serde_json::from_value::<ostler_api::VmSpec>(serde_json::json!({ "nothing": 1 })).expect_err("unknown").to_string();
+        let all = serde_json::from_value::<ostler_api::VmSpec>(serde_json::json!({ "nothing": 1 }))
+            .expect_err("unknown")
+            .to_string();
         for field in all.split('`').skip(3).step_by(2) {
             assert!(!value[field].is_null(), "{field} is not shown");
         }
@@ -159,7 +160,10 @@ mod tests {
     #[test]
     fn help_finds_commands_and_says_what_there_is() {
         assert!(command_help(&["vm", "create"]).expect("a command").contains("--hold"));
-        assert_eq!(command_help(&["vm", "craete"]).expect_err("misspelt").hint.as_deref(), Some("did you mean create?"));
+        assert_eq!(
+            command_help(&["vm", "craete"]).expect_err("misspelt").hint.as_deref(),
+            Some("did you mean create?")
+        );
         assert!(exit_codes().contains("7  It did not end"));
     }
 }

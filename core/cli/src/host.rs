@@ -12,7 +12,10 @@ use crate::vm::wait;
 use crate::watch::{self, Watch};
 use crate::{Exit, Failure};
 use clap::{Args, Subcommand};
-use ostler_api::{AdoptBody, ChangeHost, Client, CpuMilli, Host, NewHost, PlanPreview, Sent, Size, Span, SshAddress};
+use ostler_api::{
+    AdoptBody, ChangeHost, Client, CpuMilli, Host, NewHost, PlanPreview, Sent, Size, Span,
+    SshAddress,
+};
 use std::time::Duration;
 
 /// How long to wait until a new host was looked at, and the pause between two questions.
@@ -67,9 +70,11 @@ pub enum HostCommand {
         #[arg(required = true)]
         hosts: Vec<String>,
     },
-    /// Makes a wild domain (one that Ostler did not make) a VM: it stays as it is, and its disks are never removed
+    /// Makes a wild domain (one that Ostler did not make) a VM: it stays as it is, and its disks
+    /// are never removed
     Adopt(AdoptArgs),
-    /// Has the snapshot rules of one driver count on a host, before those bound to its hypervisor driver
+    /// Has the snapshot rules of one driver count on a host, before those bound to its hypervisor
+    /// driver
     BindRules {
         /// The host: name or id
         host: String,
@@ -87,7 +92,8 @@ pub enum HostCommand {
         /// Names or ids
         #[arg(required = true)]
         hosts: Vec<String>,
-        /// State that they are fenced and do not come back: what VMs left there is not waited for any more
+        /// State that they are fenced and do not come back: what VMs left there is not waited for
+        /// any more
         #[arg(long)]
         fenced: bool,
     },
@@ -103,7 +109,8 @@ pub struct AdoptArgs {
     /// The name of the VM, instead of the domain's name
     #[arg(long)]
     name: Option<String>,
-    /// Adopt it although it would be another machine from its next start on; --dry-run lists in what
+    /// Adopt it although it would be another machine from its next start on; --dry-run lists in
+    /// what
     #[arg(long)]
     accept_changes: bool,
     /// Change nothing, and list in what it would be another machine from its next start on
@@ -162,12 +169,18 @@ pub(crate) fn cpus(text: &str) -> Result<CpuMilli, String> {
 
 impl AddHost {
     fn body(self) -> NewHost {
-        let (port, identity_file, known_hosts) = (self.ssh_port, self.ssh_identity, self.ssh_known_hosts);
+        let (port, identity_file, known_hosts) =
+            (self.ssh_port, self.ssh_identity, self.ssh_known_hosts);
         NewHost {
             name: self.name,
             driver: self.driver,
             config: map(&self.config),
-            ssh: self.ssh.map(|destination| SshAddress { destination, port, identity_file, known_hosts }),
+            ssh: self.ssh.map(|destination| SshAddress {
+                destination,
+                port,
+                identity_file,
+                known_hosts,
+            }),
             labels: map(&self.labels),
             cpu: self.cpu,
             memory: self.memory,
@@ -185,7 +198,8 @@ fn health(host: &Host) -> &'static str {
 }
 
 impl Row for Host {
-    const HEADINGS: &'static [&'static str] = &["ID", "NAME", "STATE", "REACHED", "DRIVER", "VMS", "CPUS", "MEMORY"];
+    const HEADINGS: &'static [&'static str] =
+        &["ID", "NAME", "STATE", "REACHED", "DRIVER", "VMS", "CPUS", "MEMORY"];
     const WIDER: &'static [&'static str] = &["TRANSPORT", "LABELS", "HYPERVISOR", "ADDED"];
 
     fn cells(&self) -> Vec<Cell> {
@@ -215,7 +229,10 @@ impl Row for Host {
 fn page(cx: &Context, host: &Host) -> String {
     let now = now();
     let mut page = Page::new(cx.out.colour);
-    page.section("Information").pair("ID", host.id).pair("Name", &host.name).state("State", &host.state);
+    page.section("Information")
+        .pair("ID", host.id)
+        .pair("Name", &host.name)
+        .state("State", &host.state);
     page.pair("Transport", &host.transport).pair("Added", moment(now, host.added));
     page.pair_if("Labels", Some(line(&host.labels)).filter(|labels| !labels.is_empty()));
     if let Some(driver) = &host.driver {
@@ -232,13 +249,18 @@ fn page(cx: &Context, host: &Host) -> String {
             page.line("not asked yet");
         }
         Some(health) => {
-            page.state("Reached", if health.reachable { "yes" } else { "no" }).pair("Since", moment(now, health.since));
+            page.state("Reached", if health.reachable { "yes" } else { "no" })
+                .pair("Since", moment(now, health.since));
             if let Some(error) = &health.error {
                 page.pair("Error", Cell::toned(error, Tone::Bad));
             }
-            page.pair("Hypervisor", &health.hypervisor).pair("Abilities", health.abilities.join(" "));
+            page.pair("Hypervisor", &health.hypervisor)
+                .pair("Abilities", health.abilities.join(" "));
             page.pair_if("Wild", Some(health.wild.join(" ")).filter(|wild| !wild.is_empty()));
-            page.pair_if("Zombies", Some(health.zombies.join(" ")).filter(|zombies| !zombies.is_empty()));
+            page.pair_if(
+                "Zombies",
+                Some(health.zombies.join(" ")).filter(|zombies| !zombies.is_empty()),
+            );
             for note in &health.notes {
                 page.pair("Note", note);
             }
@@ -252,7 +274,9 @@ pub(crate) async fn run(cx: &Context, command: HostCommand) -> Result<(), Failur
     let client = cx.client()?;
     match command {
         HostCommand::Add(add) => add_it(cx, &client, &add.body()).await,
-        HostCommand::List(watch) => watch::run(cx, &watch, async || cx.out.rows(&client.hosts().await?)).await,
+        HostCommand::List(watch) => {
+            watch::run(cx, &watch, async || cx.out.rows(&client.hosts().await?)).await
+        }
         HostCommand::Show { host, watch } => {
             watch::run(cx, &watch, async || {
                 let host = client.host(&host).await?;
@@ -262,12 +286,17 @@ pub(crate) async fn run(cx: &Context, command: HostCommand) -> Result<(), Failur
         }
         HostCommand::Change { host, labels, config } => {
             if labels.is_empty() && config.is_empty() {
-                return Err(Failure::usage("nothing to change").hint("say --label KEY=VALUE or --set KEY=VALUE"));
+                return Err(Failure::usage("nothing to change")
+                    .hint("say --label KEY=VALUE or --set KEY=VALUE"));
             }
             let some = |pairs: &[(String, String)]| (!pairs.is_empty()).then(|| map(pairs));
             let change = ChangeHost { state: None, labels: some(&labels), config: some(&config) };
             let host = client.change_host(&host, &change).await?;
-            cx.out.write(&cx.out.one(&host, &host.name, || format!("host {} {}: changed\n", host.id, host.name))?)
+            cx.out.write(
+                &cx.out.one(&host, &host.name, || {
+                    format!("host {} {}: changed\n", host.id, host.name)
+                })?,
+            )
         }
         HostCommand::On { hosts } => turn(cx, &hosts, "on").await,
         HostCommand::Draining { hosts } => turn(cx, &hosts, "draining").await,
@@ -275,28 +304,47 @@ pub(crate) async fn run(cx: &Context, command: HostCommand) -> Result<(), Failur
         HostCommand::Adopt(args) => adopt(cx, args).await,
         HostCommand::BindRules { host, rules } => {
             let host = client.bind_host_rules(&host, &rules).await?;
-            cx.out
-                .write(&cx.out.one(&host, &host.name, || format!("host {} {}: the rules of {rules} count\n", host.id, host.name))?)
+            cx.out.write(&cx.out.one(&host, &host.name, || {
+                format!("host {} {}: the rules of {rules} count\n", host.id, host.name)
+            })?)
         }
         HostCommand::UnbindRules { host } => {
-            client.unbind_host_rules(&host).await.map_err(|err| Failure::from(err).about(&format!("host {host}")))?;
-            cx.out.line(&if cx.out.for_people() { format!("host {host}: the rules of its driver count") } else { host })
+            client
+                .unbind_host_rules(&host)
+                .await
+                .map_err(|err| Failure::from(err).about(&format!("host {host}")))?;
+            cx.out.line(&if cx.out.for_people() {
+                format!("host {host}: the rules of its driver count")
+            } else {
+                host
+            })
         }
         HostCommand::Remove { hosts, fenced } => {
             remove_each(cx, "host", &hosts, |name| {
                 let client = client.clone();
-                async move { if fenced { client.remove_fenced_host(&name).await } else { client.remove_host(&name).await } }
+                async move {
+                    if fenced {
+                        client.remove_fenced_host(&name).await
+                    } else {
+                        client.remove_host(&name).await
+                    }
+                }
             })
             .await
         }
     }
 }
 
-/// Adds a host. For people it waits for the first look and prints whether the host answers, because wrong settings show there.
+/// Adds a host. For people it waits for the first look and prints whether the host answers, because
+/// wrong settings show there.
 async fn add_it(cx: &Context, client: &Client, new: &NewHost) -> Result<(), Failure> {
     let mut host = client.add_host(new).await?;
     let began = std::time::Instant::now();
-    while cx.out.for_people() && host.health.is_none() && host.state != "off" && began.elapsed() < FIRST_LOOK {
+    while cx.out.for_people()
+        && host.health.is_none()
+        && host.state != "off"
+        && began.elapsed() < FIRST_LOOK
+    {
         tokio::time::sleep(LOOK_AGAIN).await;
         host = client.host(&host.name).await?;
     }
@@ -309,7 +357,8 @@ async fn add_it(cx: &Context, client: &Client, new: &NewHost) -> Result<(), Fail
     cx.out.write(&cx.out.one(&host, &host.name, line)?)?;
     if let Some(error) = host.health.as_ref().and_then(|health| health.error.as_ref()) {
         crate::out::aside(&format!("warning: {}", crate::text::clean(error)));
-        let mends = format!("`ostler host change {} --set KEY=VALUE` mends its settings", host.name);
+        let mends =
+            format!("`ostler host change {} --set KEY=VALUE` mends its settings", host.name);
         crate::out::aside(&format!("hint: {mends}; it is asked again and again"));
     }
     Ok(())
@@ -318,39 +367,62 @@ async fn add_it(cx: &Context, client: &Client, new: &NewHost) -> Result<(), Fail
 async fn adopt(cx: &Context, args: AdoptArgs) -> Result<(), Failure> {
     let client = cx.client()?;
     let deadline = wait::Deadline::after(args.timeout.duration());
-    let body = AdoptBody { domain: args.domain.clone(), name: args.name, accept_changes: args.accept_changes };
+    let body = AdoptBody {
+        domain: args.domain.clone(),
+        name: args.name,
+        accept_changes: args.accept_changes,
+    };
     if args.dry_run {
         let plan = client.preview_adoption(&args.host, &body).await?;
         return cx.out.write(&cx.out.one(&plan, &args.domain, || changes_of(&args.domain, &plan))?);
     }
-    let sent = Sent { wait: (!args.no_wait).then(|| deadline.part()), idempotency_key: Some(key()), ..Sent::default() };
+    let sent = Sent {
+        wait: (!args.no_wait).then(|| deadline.part()),
+        idempotency_key: Some(key()),
+        ..Sent::default()
+    };
     let mut reply = patiently(|| client.adopt(&args.host, &body, &sent)).await?;
     if !args.no_wait
         && let Some(operation) = reply.operation.take()
     {
         let id = operation.id;
-        let Some(ended) = wait::unless_interrupted(wait::for_end(&client, operation, deadline)).await else {
-            crate::out::aside(&format!("\noperation {id} (adopt) goes on: `ostler operation show {id} --wait`"));
+        let Some(ended) =
+            wait::unless_interrupted(wait::for_end(&client, operation, deadline)).await
+        else {
+            crate::out::aside(&format!(
+                "\noperation {id} (adopt) goes on: `ostler operation show {id} --wait`"
+            ));
             return Err(Failure::silent(Exit::Interrupted));
         };
         reply.operation = Some(ended?);
     }
     let id = reply.vm.to_string();
-    let failed = reply.operation.as_ref().is_some_and(|operation| operation.outcome.as_deref() == Some("failed"));
+    let failed = reply
+        .operation
+        .as_ref()
+        .is_some_and(|operation| operation.outcome.as_deref() == Some("failed"));
     let told = match (failed, reply.state.as_str()) {
         (true, "done") => "not adopted: its domain stays as it was".to_owned(),
-        (true, state) => format!("adopted from {}, {state}; it is not known whether its domain carries the VM's mark", args.host),
+        (true, state) => format!(
+            "adopted from {}, {state}; it is not known whether its domain carries the VM's mark",
+            args.host
+        ),
         (false, state) => format!("adopted from {}, {state}", args.host),
     };
     cx.out.write(&cx.out.one(&reply, &id, || format!("vm {id}: {told}\n"))?)?;
     let Some(operation) = reply.operation.as_ref().filter(|_| !args.no_wait) else { return Ok(()) };
     match (operation.outcome.as_deref(), &operation.error) {
         (Some("succeeded"), _) => Ok(()),
-        (None, _) => Err(Failure::new(Exit::TimedOut, format!("vm {id}: its domain is not marked yet; it goes on"))
-            .hint(format!("`ostler operation show {} --wait`", operation.id))),
+        (None, _) => Err(Failure::new(
+            Exit::TimedOut,
+            format!("vm {id}: its domain is not marked yet; it goes on"),
+        )
+        .hint(format!("`ostler operation show {} --wait`", operation.id))),
         (Some(outcome), error) => {
-            let why = error.as_ref().map_or_else(String::new, |error| format!(": {}", complaint(error)));
-            let failure = Failure::new(Exit::Refused, format!("vm {id}: marking its domain {outcome}{why}"));
+            let why =
+                error.as_ref().map_or_else(String::new, |error| format!(": {}", complaint(error)));
+            let failure =
+                Failure::new(Exit::Refused, format!("vm {id}: marking its domain {outcome}{why}"));
             Err(failure.hint(format!("`ostler vm why {id}` says what can be done")))
         }
     }
@@ -361,8 +433,10 @@ fn changes_of(domain: &str, plan: &PlanPreview) -> String {
     if plan.changes.is_empty() {
         return format!("domain {domain}: would be adopted, and stays the machine that it is\n");
     }
-    let told = if plan.allowed { "would be adopted" } else { "would be refused without --accept-changes" };
-    let changes: String = plan.changes.iter().map(|change| format!("  {}\n", crate::text::clean(change))).collect();
+    let told =
+        if plan.allowed { "would be adopted" } else { "would be refused without --accept-changes" };
+    let changes: String =
+        plan.changes.iter().map(|change| format!("  {}\n", crate::text::clean(change))).collect();
     format!("domain {domain}: {told}. From its next start on it is another machine:\n{changes}")
 }
 
@@ -371,10 +445,17 @@ async fn turn(cx: &Context, hosts: &[String], state: &str) -> Result<(), Failure
     let mut changed = Vec::new();
     for name in hosts {
         let change = ChangeHost { state: Some(state.to_owned()), ..ChangeHost::default() };
-        changed.push(client.change_host(name, &change).await.map_err(|err| Failure::from(err).about(&format!("host {name}")))?);
+        changed.push(
+            client
+                .change_host(name, &change)
+                .await
+                .map_err(|err| Failure::from(err).about(&format!("host {name}")))?,
+        );
     }
     cx.out.write(&cx.out.rows(&changed)?)?;
-    for host in changed.iter().filter(|host| state == "draining" && host.vms > 0 && cx.out.for_people()) {
+    for host in
+        changed.iter().filter(|host| state == "draining" && host.vms > 0 && cx.out.for_people())
+    {
         crate::out::aside(&format!(
             "hint: {} on {} stay there: `ostler vm list --host {1} -o name | xargs ostler vm resched` moves them",
             count(usize::try_from(host.vms).unwrap_or(usize::MAX), "VM"),

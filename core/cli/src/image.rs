@@ -48,7 +48,8 @@ pub struct AddImage {
 }
 
 impl Row for Image {
-    const HEADINGS: &'static [&'static str] = &["ID", "NAME", "STATE", "FORMAT", "SIZE", "USED BY", "PATH"];
+    const HEADINGS: &'static [&'static str] =
+        &["ID", "NAME", "STATE", "FORMAT", "SIZE", "USED BY", "PATH"];
     const WIDER: &'static [&'static str] = &["ADDED"];
 
     fn cells(&self) -> Vec<Cell> {
@@ -77,19 +78,30 @@ pub(crate) async fn run(cx: &Context, command: ImageCommand) -> Result<(), Failu
             let added = client.add_image(&NewImage { name, path, format }).await?;
             let line = || {
                 let size = added.size.map(|size| format!(", {size}")).unwrap_or_default();
-                let told = format!("image {} {}: added, {}{size}\n", added.id, added.name, added.state);
+                let told =
+                    format!("image {} {}: added, {}{size}\n", added.id, added.name, added.state);
                 told + &notes(&added.notes)
             };
             cx.out.write(&cx.out.one(&added, &added.name, line)?)
         }
-        ImageCommand::List(watch) => watch::run(cx, &watch, async || cx.out.rows(&client.images().await?)).await,
+        ImageCommand::List(watch) => {
+            watch::run(cx, &watch, async || cx.out.rows(&client.images().await?)).await
+        }
         ImageCommand::Show { image } => {
             let image = client.image(&image).await?;
             let page = || {
                 let mut page = Page::new(cx.out.colour);
-                page.section("Information").pair("ID", image.id).pair("Name", &image.name).state("State", &image.state);
-                page.pair("Path", &image.path).pair("Format", &image.format).pair("Used by", format!("{} disks", image.used_by));
-                page.pair("Size", image.size.map_or_else(|| "not known".to_owned(), |size| size.to_string()));
+                page.section("Information")
+                    .pair("ID", image.id)
+                    .pair("Name", &image.name)
+                    .state("State", &image.state);
+                page.pair("Path", &image.path)
+                    .pair("Format", &image.format)
+                    .pair("Used by", format!("{} disks", image.used_by));
+                page.pair(
+                    "Size",
+                    image.size.map_or_else(|| "not known".to_owned(), |size| size.to_string()),
+                );
                 page.pair("Added", moment(now(), image.added));
                 page.done()
             };

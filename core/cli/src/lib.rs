@@ -1,7 +1,7 @@
 //! The `ostler` command: the command line, and what it prints.
 //!
-//! **Invariant:** everything that is done to VMs goes through `ostler-api`. This crate knows only the words of the daemon. `ostler
-//! plugin` works on files only, through `ostler-testkit`.
+//! **Invariant:** everything that is done to VMs goes through `ostler-api`. This crate knows only
+//! the words of the daemon. `ostler plugin` works on files only, through `ostler-testkit`.
 //!
 //! ```text
 //!   args (clap) -> one module a resource -> client (ostler-api), with `retry` around what may be sent twice

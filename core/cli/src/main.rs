@@ -1,4 +1,5 @@
-//! `ostler`: reads the command line, runs the command, prints a failure, and ends with its exit code.
+//! `ostler`: reads the command line, runs the command, prints a failure, and ends with its exit
+//! code.
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -22,7 +23,8 @@ fn main() -> ExitCode {
     match ended(cli) {
         Ok(exit) => exit.into(),
         Err(err) => {
-            // Writing to standard error may fail. The exit code still tells that the command failed.
+            // Writing to standard error may fail. The exit code still tells that the command
+            // failed.
             let _ = writeln!(std::io::stderr(), "error: {err:#}");
             Exit::Server.into()
         }

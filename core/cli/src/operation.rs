@@ -52,7 +52,8 @@ fn duration(now: Time, began: Time, ended: Option<Time>) -> String {
 }
 
 impl Row for Operation {
-    const HEADINGS: &'static [&'static str] = &["ID", "VM", "VERB", "OUTCOME", "STEP", "TOOK", "AGE"];
+    const HEADINGS: &'static [&'static str] =
+        &["ID", "VM", "VERB", "OUTCOME", "STEP", "TOOK", "AGE"];
     const WIDER: &'static [&'static str] = &["BY", "BEGAN", "ERROR"];
 
     fn cells(&self) -> Vec<Cell> {
@@ -62,7 +63,9 @@ impl Row for Operation {
             self.vm.into(),
             Cell::from(&self.verb),
             outcome(self),
-            Cell::maybe(self.failed_at.as_ref().or_else(|| self.steps.last().map(|step| &step.kind))),
+            Cell::maybe(
+                self.failed_at.as_ref().or_else(|| self.steps.last().map(|step| &step.kind)),
+            ),
             duration(now, self.began, self.ended).into(),
             age(now, self.began).into(),
             Cell::from(&self.by),
@@ -89,8 +92,13 @@ pub(crate) fn complaint(error: &DriverComplaint) -> String {
 fn page(cx: &Context, operation: &Operation) -> String {
     let now = now();
     let mut page = Page::new(cx.out.colour);
-    page.section("Information").pair("ID", operation.id).pair("VM", operation.vm).pair("Verb", &operation.verb);
-    page.pair("Outcome", outcome(operation)).pair("By", &operation.by).pair("Began", moment(now, operation.began));
+    page.section("Information")
+        .pair("ID", operation.id)
+        .pair("VM", operation.vm)
+        .pair("Verb", &operation.verb);
+    page.pair("Outcome", outcome(operation))
+        .pair("By", &operation.by)
+        .pair("Began", moment(now, operation.began));
     page.pair_if("Ended", operation.ended.map(|ended| moment(now, ended)));
     page.pair("Took", duration(now, operation.began, operation.ended));
     page.pair_if("Overtaken by", operation.superseded_by);
@@ -107,7 +115,11 @@ fn page(cx: &Context, operation: &Operation) -> String {
         let took = duration(now, step.began, step.ended).into();
         vec![
             step.number.into(),
-            Cell::from(&if step.undoing { format!("{} (undo)", step.kind) } else { step.kind.clone() }),
+            Cell::from(&if step.undoing {
+                format!("{} (undo)", step.kind)
+            } else {
+                step.kind.clone()
+            }),
             state,
             took,
             step.attempts.into(),
@@ -115,7 +127,11 @@ fn page(cx: &Context, operation: &Operation) -> String {
         ]
     };
     let rows = operation.steps.iter().map(row).collect();
-    page.section("Steps").table(&["NUMBER", "KIND", "STATE", "TOOK", "SENT", "ERROR"], rows, "none");
+    page.section("Steps").table(
+        &["NUMBER", "KIND", "STATE", "TOOK", "SENT", "ERROR"],
+        rows,
+        "none",
+    );
     page.done()
 }
 
@@ -126,7 +142,9 @@ pub(crate) async fn run(cx: &Context, command: OperationCommand) -> Result<(), F
         OperationCommand::List { vms, watch } => {
             let mut worst = Exit::Ok;
             watch::run(cx, &watch, async || {
-                let seen = several::look(&vms, async |vm| Ok(client.operations_of(vm).await?.operations)).await?;
+                let seen =
+                    several::look(&vms, async |vm| Ok(client.operations_of(vm).await?.operations))
+                        .await?;
                 worst = seen.worst;
                 cx.out.rows(&seen.found.concat())
             })
@@ -144,9 +162,10 @@ pub(crate) async fn run(cx: &Context, command: OperationCommand) -> Result<(), F
             cx.out.write(&cx.out.one(&ended, &ended.id.to_string(), || page(cx, &ended))?)?;
             match ended.outcome.as_deref() {
                 Some("succeeded") => Ok(()),
-                None => {
-                    Err(Failure::new(Exit::TimedOut, format!("operation {} has not ended after {timeout}; it goes on", ended.id)))
-                }
+                None => Err(Failure::new(
+                    Exit::TimedOut,
+                    format!("operation {} has not ended after {timeout}; it goes on", ended.id),
+                )),
                 Some("superseded") => Err(Failure::silent(Exit::Conflict)),
                 Some(_) => Err(Failure::silent(Exit::Refused)),
             }

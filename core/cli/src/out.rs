@@ -6,8 +6,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 
-/// Prints a line beside the result, to standard error. An error in writing is ignored: the command was already done, so its result
-/// must still be printed.
+/// Prints a line beside the result, to standard error. An error in writing is ignored: the command
+/// was already done, so its result must still be printed.
 pub(crate) fn aside(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
@@ -92,15 +92,25 @@ impl Out {
             Format::Json => json(&items),
             Format::Yaml => yaml(&items),
             Format::Name => Ok(items.iter().map(|item| item.handle() + "\n").collect()),
-            Format::Table | Format::Wide => Ok(self.table(T::HEADINGS, T::WIDER, items.iter().map(Row::cells).collect())),
+            Format::Table | Format::Wide => {
+                Ok(self.table(T::HEADINGS, T::WIDER, items.iter().map(Row::cells).collect()))
+            }
         }
     }
 
     /// A table. `wider` are the headings of the last cells. Only `-o wide` shows these.
     fn table(self, headings: &[&str], wider: &[&str], mut rows: Vec<Vec<Cell>>) -> String {
-        let headings = if self.format == Format::Wide { [headings, wider].concat() } else { headings.to_vec() };
+        let headings = if self.format == Format::Wide {
+            [headings, wider].concat()
+        } else {
+            headings.to_vec()
+        };
         rows.iter_mut().for_each(|cells| cells.truncate(headings.len()));
-        if self.headings { table::render(&headings, rows, self.colour) } else { table::bare(headings.len(), rows, self.colour) }
+        if self.headings {
+            table::render(&headings, rows, self.colour)
+        } else {
+            table::bare(headings.len(), rows, self.colour)
+        }
     }
 
     /// Several things of several VMs in the chosen format. The first column is the VM's id.
@@ -111,14 +121,20 @@ impl Out {
             Format::Yaml => yaml(&all().collect::<Vec<_>>()),
             Format::Name => Ok(all().map(|of| of.one.handle() + "\n").collect()),
             Format::Table | Format::Wide => {
-                let rows = all().map(|of| [vec![Cell::from(of.vm)], of.one.cells()].concat()).collect();
+                let rows =
+                    all().map(|of| [vec![Cell::from(of.vm)], of.one.cells()].concat()).collect();
                 Ok(self.table(&[&["VM"], T::HEADINGS].concat(), T::WIDER, rows))
             }
         }
     }
 
     /// One thing in the chosen format. `page` makes the text for people.
-    pub(crate) fn one<T: Serialize>(self, item: &T, handle: &str, page: impl FnOnce() -> String) -> Result<String, Failure> {
+    pub(crate) fn one<T: Serialize>(
+        self,
+        item: &T,
+        handle: &str,
+        page: impl FnOnce() -> String,
+    ) -> Result<String, Failure> {
         match self.format {
             Format::Json => json(item),
             Format::Yaml => yaml(item),
@@ -174,10 +190,15 @@ mod tests {
     fn every_format_says_the_same() {
         let render = |format| out(format).rows(&images()).expect("printable");
         assert_eq!(render(Format::Name), "debian\n");
-        assert!(render(Format::Table).starts_with("ID  NAME    STATE"), "{}", render(Format::Table));
+        assert!(
+            render(Format::Table).starts_with("ID  NAME    STATE"),
+            "{}",
+            render(Format::Table)
+        );
         assert!(!render(Format::Table).contains("ADDED"));
         assert!(render(Format::Wide).contains("ADDED"));
-        let bare = Out { headings: false, ..out(Format::Table) }.rows(&images()).expect("printable");
+        let bare =
+            Out { headings: false, ..out(Format::Table) }.rows(&images()).expect("printable");
         assert_eq!(bare, "3  debian  ready  qcow2     2  images:debian.qcow2\n");
         let json: Vec<Image> = serde_json::from_str(&render(Format::Json)).expect("JSON");
         let yaml: Vec<Image> = serde_yaml_ng::from_str(&render(Format::Yaml)).expect("YAML");

@@ -75,7 +75,8 @@ struct Asked<'a> {
 #[derive(Serialize)]
 struct Command<'a> {
     name: &'a str,
-    /// The program and its arguments, with their typed placeholders, as audit and dry run print them.
+    /// The program and its arguments, with their typed placeholders, as audit and dry run print
+    /// them.
     argv: String,
 }
 
@@ -121,8 +122,16 @@ impl<'a> Shown<'a> {
             digest: &inspection.digest,
             size: inspection.size,
             abilities: inspection.abilities.iter().map(ToString::to_string).collect(),
-            capabilities: manifest.capabilities.iter().map(|asked| Asked { name: &asked.name, why: &asked.why }).collect(),
-            commands: manifest.commands.iter().map(|command| Command { name: command.name(), argv: command.to_string() }).collect(),
+            capabilities: manifest
+                .capabilities
+                .iter()
+                .map(|asked| Asked { name: &asked.name, why: &asked.why })
+                .collect(),
+            commands: manifest
+                .commands
+                .iter()
+                .map(|command| Command { name: command.name(), argv: command.to_string() })
+                .collect(),
             settings: manifest
                 .config
                 .iter()
@@ -140,17 +149,35 @@ impl<'a> Shown<'a> {
 
     fn page(&self, colour: bool) -> String {
         let mut page = Page::new(colour);
-        page.section("Information").pair("Name", &self.name).pair("Version", self.version).pair("Summary", self.summary);
-        page.pair("Licence", self.licence).pair("Authors", self.authors.join(", ")).pair("Kinds", self.kinds.join(", "));
+        page.section("Information")
+            .pair("Name", &self.name)
+            .pair("Version", self.version)
+            .pair("Summary", self.summary);
+        page.pair("Licence", self.licence)
+            .pair("Authors", self.authors.join(", "))
+            .pair("Kinds", self.kinds.join(", "));
         page.pair("Abilities", self.abilities.join(", ")).pair("Contract", self.contract);
         page.pair("Size", format!("{} KiB", self.size.div_ceil(1024))).pair("SHA-256", self.digest);
-        let rows = self.capabilities.iter().map(|asked| vec![Cell::from(asked.name), Cell::from(asked.why)]).collect();
+        let rows = self
+            .capabilities
+            .iter()
+            .map(|asked| vec![Cell::from(asked.name), Cell::from(asked.why)])
+            .collect();
         page.section("Asks for").table(&["CAPABILITY", "WHY"], rows, "nothing");
-        let rows = self.commands.iter().map(|command| vec![Cell::from(command.name), Cell::from(&command.argv)]).collect();
+        let rows = self
+            .commands
+            .iter()
+            .map(|command| vec![Cell::from(command.name), Cell::from(&command.argv)])
+            .collect();
         page.section("Commands").table(&["NAME", "PROGRAM AND ARGUMENTS"], rows, "none");
         let setting = |setting: &Setting<'_>| {
             let needed = if setting.required { "yes" } else { "-" };
-            vec![Cell::from(setting.name), Cell::from(needed), Cell::maybe(setting.default), Cell::from(setting.about)]
+            vec![
+                Cell::from(setting.name),
+                Cell::from(needed),
+                Cell::maybe(setting.default),
+                Cell::from(setting.about),
+            ]
         };
         let rows = self.settings.iter().map(setting).collect();
         page.section("Settings").table(&["NAME", "NEEDED", "DEFAULT", "ABOUT"], rows, "none");
@@ -171,17 +198,21 @@ struct Tested<'a> {
 }
 
 fn bad_file(err: &dyn std::error::Error) -> Failure {
-    Failure::usage(crate::failure::chain(err)).hint("`ostler plugin new` lays down a driver that builds")
+    Failure::usage(crate::failure::chain(err))
+        .hint("`ostler plugin new` lays down a driver that builds")
 }
 
-/// Refuses settings and capabilities that the manifest does not have. Otherwise a misspelt one would be ignored in silence.
+/// Refuses settings and capabilities that the manifest does not have. Otherwise a misspelt one
+/// would be ignored in silence.
 fn known_to(inspection: &Inspection, args: &TestArgs) -> Result<(), Failure> {
     let manifest = &inspection.manifest;
     let settings: Vec<&str> = manifest.config.keys().map(String::as_str).collect();
-    let capabilities: Vec<&str> = manifest.capabilities.iter().map(|asked| asked.name.as_str()).collect();
+    let capabilities: Vec<&str> =
+        manifest.capabilities.iter().map(|asked| asked.name.as_str()).collect();
     let set = [&args.config, &args.blind, &args.second].into_iter().flatten().map(|(key, _)| key);
     let unknown = |what: &str, given: &str, known: &[&str]| {
-        let failure = Failure::usage(format!("the manifest of {} has no {what} {given}", manifest.name));
+        let failure =
+            Failure::usage(format!("the manifest of {} has no {what} {given}", manifest.name));
         failure.hint(match ostler_api::nearest(given, known.iter().copied()) {
             Some(near) => format!("did you mean {near}?"),
             None if known.is_empty() => format!("it has no {what} at all"),
@@ -221,7 +252,8 @@ async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
         patience: args.patience.duration(),
         ..TestOptions::default()
     };
-    let report: TestReport = ostler_testkit::test_plugin(&args.file, &options).await.map_err(|err| bad_file(&err))?;
+    let report: TestReport =
+        ostler_testkit::test_plugin(&args.file, &options).await.map_err(|err| bad_file(&err))?;
     let tested = Tested {
         driver: Shown::new(&report.inspection),
         granted: report.granted.iter().map(String::as_str).collect(),
@@ -247,22 +279,29 @@ pub(crate) async fn run(cx: &Context, command: PluginCommand) -> Result<(), Fail
         }
         PluginCommand::Test(args) => test(cx, args).await,
         PluginCommand::New { name, kind, dir, sdk } => {
-            let kind: PluginKind = kind.parse().map_err(|err| Failure::usage(crate::failure::chain(&err)))?;
+            let kind: PluginKind =
+                kind.parse().map_err(|err| Failure::usage(crate::failure::chain(&err)))?;
             let made = match sdk {
                 None => new_plugin(&dir, &name, kind),
                 Some(sdk) => {
-                    let sdk = std::path::absolute(&sdk).map_err(|err| Failure::usage(format!("{}: {err}", sdk.display())))?;
+                    let sdk = std::path::absolute(&sdk)
+                        .map_err(|err| Failure::usage(format!("{}: {err}", sdk.display())))?;
                     let path = toml::Value::String(sdk.display().to_string());
                     new_plugin_with(&dir, &name, kind, &format!("path = {path}"))
                 }
             };
             let folder = made.map_err(|err| match err {
-                ostler_testkit::PlantError::Exists { .. } => Failure::new(Exit::Conflict, err.to_string()),
+                ostler_testkit::PlantError::Exists { .. } => {
+                    Failure::new(Exit::Conflict, err.to_string())
+                }
                 other => Failure::usage(crate::failure::chain(&other)),
             })?;
             cx.out.line(&folder.display().to_string())?;
             if cx.out.for_people() {
-                let file = format!("target/wasm32-wasip2/release/{}.wasm", ostler_testkit::crate_name(&name).replace('-', "_"));
+                let file = format!(
+                    "target/wasm32-wasip2/release/{}.wasm",
+                    ostler_testkit::crate_name(&name).replace('-', "_")
+                );
                 crate::out::aside(&format!(
                     "next: cd {} && cargo build --release --target wasm32-wasip2 && ostler plugin test {file}",
                     folder.display()

@@ -2,17 +2,20 @@
 
 use crate::Failure;
 
-/// The most VMs of one command. It keeps a typing error such as `1..1000000` from becoming a million requests.
+/// The most VMs of one command. It keeps a typing error such as `1..1000000` from becoming a
+/// million requests.
 pub(crate) const VMS_MAX: usize = 10_000;
 
-/// Each VM that was named, once, in the given order. Ranges such as `1..5` or `1-5` include both ends.
+/// Each VM that was named, once, in the given order. Ranges such as `1..5` or `1-5` include both
+/// ends.
 pub(crate) fn expand(given: &[String]) -> Result<Vec<String>, Failure> {
     let mut seen = std::collections::HashSet::new();
     let mut vms = Vec::new();
     for part in given.iter().flat_map(|text| text.split(',')) {
         let part = part.trim();
         if part.is_empty() {
-            return Err(Failure::usage("a VM's name is empty").hint("write ids, names, or ranges such as 1..5"));
+            return Err(Failure::usage("a VM's name is empty")
+                .hint("write ids, names, or ranges such as 1..5"));
         }
         let (from, to) = match ends(part) {
             None => {
@@ -21,11 +24,16 @@ pub(crate) fn expand(given: &[String]) -> Result<Vec<String>, Failure> {
                 }
                 continue;
             }
-            Some(Ends::Bad) => return Err(Failure::usage(format!("{part} is no range of ids")).hint("write 1..5 or 1-5")),
+            Some(Ends::Bad) => {
+                return Err(
+                    Failure::usage(format!("{part} is no range of ids")).hint("write 1..5 or 1-5")
+                );
+            }
             Some(Ends::Of(from, to)) => (from, to),
         };
         if from > to {
-            return Err(Failure::usage(format!("the range {part} runs backwards")).hint(format!("write {to}..{from}")));
+            return Err(Failure::usage(format!("the range {part} runs backwards"))
+                .hint(format!("write {to}..{from}")));
         }
         // The distance is compared, because `to - from + 1` could overflow.
         if to - from >= VMS_MAX as u64 {
@@ -43,9 +51,8 @@ pub(crate) fn expand(given: &[String]) -> Result<Vec<String>, Failure> {
 pub(crate) fn one(given: &str) -> Result<&str, Failure> {
     match expand(&[given.to_owned()])?.len() {
         0 | 1 => Ok(given),
-        number => {
-            Err(Failure::usage(format!("this is about one VM, and {given} are {number}")).hint("name one, by its id or name"))
-        }
+        number => Err(Failure::usage(format!("this is about one VM, and {given} are {number}"))
+            .hint("name one, by its id or name")),
     }
 }
 
@@ -54,7 +61,8 @@ enum Ends {
     Bad,
 }
 
-/// The ends of a range, if both consist of digits. Any other text is a name, because names may have dots and dashes, too.
+/// The ends of a range, if both consist of digits. Any other text is a name, because names may have
+/// dots and dashes, too.
 fn ends(text: &str) -> Option<Ends> {
     let (from, to) = text.split_once("..").or_else(|| text.split_once('-'))?;
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -91,7 +99,14 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for bad in ["5..1", "1..1000000", "1..99999999999999999999999", "0..18446744073709551615", "", "1,,2"] {
+        for bad in [
+            "5..1",
+            "1..1000000",
+            "1..99999999999999999999999",
+            "0..18446744073709551615",
+            "",
+            "1,,2",
+        ] {
             assert_eq!(of(&[bad]).expect_err(bad).exit, Exit::Usage, "{bad}");
         }
     }

@@ -1,12 +1,14 @@
 //! Sends requests again where this is safe.
 //!
-//! After a broken connection nobody knows whether the request was served. Requests that change something carry an
-//! `Idempotency-Key`, so the same request gets the same answer again. Requests that only read can always be repeated.
+//! After a broken connection nobody knows whether the request was served. Requests that change
+//! something carry an `Idempotency-Key`, so the same request gets the same answer again. Requests
+//! that only read can always be repeated.
 
 use ostler_api::{ClientError, code};
 use std::time::Duration;
 
-/// How often one request is sent at most. With the pauses below this takes about 11 s. A daemon restarts in less.
+/// How often one request is sent at most. With the pauses below this takes about 11 s. A daemon
+/// restarts in less.
 const TRIES: u32 = 10;
 /// The first pause. Each later pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -23,8 +25,8 @@ pub(crate) fn pause(number: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(1 << number.saturating_sub(1).min(16)).min(LAST_PAUSE)
 }
 
-/// Sends until there is an answer. If nobody listens at the first try, it gives up at once: nothing was sent, so nothing is in
-/// doubt.
+/// Sends until there is an answer. If nobody listens at the first try, it gives up at once: nothing
+/// was sent, so nothing is in doubt.
 pub(crate) async fn patiently<T, F>(send: impl FnMut() -> F) -> Result<T, ClientError>
 where
     F: Future<Output = Result<T, ClientError>>,
@@ -32,7 +34,10 @@ where
     with_pauses(pause, send).await
 }
 
-async fn with_pauses<T, F>(pause: fn(u32) -> Duration, mut send: impl FnMut() -> F) -> Result<T, ClientError>
+async fn with_pauses<T, F>(
+    pause: fn(u32) -> Duration,
+    mut send: impl FnMut() -> F,
+) -> Result<T, ClientError>
 where
     F: Future<Output = Result<T, ClientError>>,
 {
@@ -53,7 +58,9 @@ where
 fn worth(error: &ClientError, tries: u32) -> bool {
     match error {
         ClientError::Unreachable { source, .. } => tries > 1 || !source.is_connect(),
-        ClientError::Problem(problem) => matches!(problem.code.as_str(), code::SHUTTING_DOWN | code::OVERLOADED),
+        ClientError::Problem(problem) => {
+            matches!(problem.code.as_str(), code::SHUTTING_DOWN | code::OVERLOADED)
+        }
         // For `TimedOut` the request has waited for at least a minute already.
         ClientError::TimedOut { .. } | ClientError::Garbled { .. } | ClientError::Setup(_) => false,
     }
@@ -92,8 +99,11 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_there_is_told_at_once() {
-        let client =
-            ostler_api::Client::new(&"unix:/nonexistent/ostler.sock".parse().expect("an endpoint"), None).expect("a client");
+        let client = ostler_api::Client::new(
+            &"unix:/nonexistent/ostler.sock".parse().expect("an endpoint"),
+            None,
+        )
+        .expect("a client");
         let began = std::time::Instant::now();
         assert!(patiently(|| client.version()).await.is_err());
         assert!(began.elapsed() < Duration::from_secs(1));

@@ -53,7 +53,12 @@ impl Page {
     }
 
     /// A table. `none` is printed instead if there are no rows.
-    pub(crate) fn table(&mut self, headings: &[&str], rows: Vec<Vec<Cell>>, none: &str) -> &mut Self {
+    pub(crate) fn table(
+        &mut self,
+        headings: &[&str],
+        rows: Vec<Vec<Cell>>,
+        none: &str,
+    ) -> &mut Self {
         self.flush();
         if rows.is_empty() {
             return self.line(none);
@@ -87,7 +92,10 @@ impl Page {
         if self.pairs.is_empty() {
             return;
         }
-        let rows = std::mem::take(&mut self.pairs).into_iter().map(|(what, cell)| vec![Cell::from(what), cell]).collect();
+        let rows = std::mem::take(&mut self.pairs)
+            .into_iter()
+            .map(|(what, cell)| vec![Cell::from(what), cell])
+            .collect();
         let table = table::bare(2, rows, self.colour);
         self.indented(&table);
     }
@@ -107,8 +115,16 @@ mod tests {
     #[test]
     fn a_page_has_sections() {
         let mut page = Page::new(false);
-        page.section("Information").pair("ID", 7).pair("Name", "web").pair_if("Host", None::<String>).state("State", "running");
-        page.section("Disks").table(&["NAME", "FILE"], vec![vec![Cell::from("vda"), Cell::from("disk-0")]], "none");
+        page.section("Information")
+            .pair("ID", 7)
+            .pair("Name", "web")
+            .pair_if("Host", None::<String>)
+            .state("State", "running");
+        page.section("Disks").table(
+            &["NAME", "FILE"],
+            vec![vec![Cell::from("vda"), Cell::from("disk-0")]],
+            "none",
+        );
         page.section("NICs").table(&["BRIDGE"], Vec::new(), "none");
         page.section("User data").block("a\nb\u{7}");
         expect![[r#"

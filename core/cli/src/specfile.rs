@@ -1,4 +1,5 @@
-//! Reads specification files in TOML, YAML or JSON. The file's extension decides the language, or else the first line does.
+//! Reads specification files in TOML, YAML or JSON. The file's extension decides the language, or
+//! else the first line does.
 
 use crate::Failure;
 use ostler_api::{BODY_MAX, VmSpec, decode};
@@ -23,7 +24,8 @@ impl Language {
     }
 }
 
-/// Reads a VM's specification from a file, or from standard input if the file is `-`. `name` replaces the name in the file.
+/// Reads a VM's specification from a file, or from standard input if the file is `-`. `name`
+/// replaces the name in the file.
 pub(crate) fn read(file: &Path, name: Option<&str>) -> Result<VmSpec, Failure> {
     let text = text(file)?;
     parse(&shown(file), language_of(file, &text), &text, name)
@@ -59,7 +61,8 @@ fn text_of(file: &Path) -> Result<String, String> {
 }
 
 fn language_of(file: &Path, text: &str) -> Language {
-    let extension = file.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
+    let extension =
+        file.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
     match extension.as_deref() {
         Some("toml") => Language::Toml,
         Some("yaml" | "yml") => Language::Yaml,
@@ -68,21 +71,32 @@ fn language_of(file: &Path, text: &str) -> Language {
     }
 }
 
-/// The first line that is not empty and no comment decides: `{` is JSON, `[table]` and `key = value` are TOML, the rest is YAML.
+/// The first line that is not empty and no comment decides: `{` is JSON, `[table]` and
+/// `key = value` are TOML, the rest is YAML.
 fn looks_like(text: &str) -> Language {
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut lines =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     match lines.next() {
         Some(line) if line.starts_with('{') => Language::Json,
         Some(line) if line.starts_with('[') => Language::Toml,
         Some(line) => {
             let key_ends = line.find(['=', ':']);
-            if key_ends.is_some_and(|at| line.as_bytes().get(at) == Some(&b'=')) { Language::Toml } else { Language::Yaml }
+            if key_ends.is_some_and(|at| line.as_bytes().get(at) == Some(&b'=')) {
+                Language::Toml
+            } else {
+                Language::Yaml
+            }
         }
         None => Language::Toml,
     }
 }
 
-fn parse(shown: &str, language: Language, text: &str, name: Option<&str>) -> Result<VmSpec, Failure> {
+fn parse(
+    shown: &str,
+    language: Language,
+    text: &str,
+    name: Option<&str>,
+) -> Result<VmSpec, Failure> {
     let value: Result<Value, String> = match language {
         Language::Toml => toml::from_str(text).map_err(|err| err.to_string()),
         Language::Yaml => serde_yaml_ng::from_str(text).map_err(|err| err.to_string()),
@@ -97,7 +111,9 @@ fn parse(shown: &str, language: Language, text: &str, name: Option<&str>) -> Res
     })?;
     let Some(fields) = value.as_object_mut() else {
         let failure = Failure::usage(format!("{shown} holds no specification"));
-        return Err(failure.hint("at least `name` and `memory` are needed; `ostler help spec` shows one"));
+        return Err(
+            failure.hint("at least `name` and `memory` are needed; `ostler help spec` shows one")
+        );
     };
     if let Some(name) = name {
         fields.insert("name".to_owned(), Value::String(name.to_owned()));
@@ -106,7 +122,9 @@ fn parse(shown: &str, language: Language, text: &str, name: Option<&str>) -> Res
         let failure = Failure::usage(format!("{shown}: {misfit}"));
         match misfit.hint() {
             Some(hint) => failure.hint(hint),
-            None if misfit.detail.contains("missing field `name`") => failure.hint("write it into the file, or say --name"),
+            None if misfit.detail.contains("missing field `name`") => {
+                failure.hint("write it into the file, or say --name")
+            }
             None => failure.hint("`ostler help spec` shows one with everything"),
         }
     })
@@ -118,7 +136,8 @@ mod tests {
 
     const TOML: &str = "# a VM\nname = \"web\"\nmemory = \"96MiB\"\n[[disks]]\nname = \"vda\"\nimage = \"debian\"\n";
     const YAML: &str = "name: web\nmemory: 96MiB\ndisks:\n  - name: vda\n    image: debian\n";
-    const JSON: &str = r#"{"name": "web", "memory": "96MiB", "disks": [{"name": "vda", "image": "debian"}]}"#;
+    const JSON: &str =
+        r#"{"name": "web", "memory": "96MiB", "disks": [{"name": "vda", "image": "debian"}]}"#;
 
     fn guessed(text: &str) -> Result<VmSpec, Failure> {
         parse("f", looks_like(text), text, None)

@@ -56,9 +56,11 @@ pub(crate) fn tone_of(word: &str) -> Tone {
     match word {
         "running" | "on" | "ready" | "succeeded" | "yes" | "ok" => Tone::Good,
         "failed" | "unknown" | "error" | "no" | "off" => Tone::Bad,
-        "hold" | "stopped" | "suspended" | "poweroff" | "undeployed" | "done" | "superseded" => Tone::Quiet,
-        "pending" | "prolog" | "boot" | "migrate" | "hotplug" | "snapshot" | "save" | "epilog" | "shutdown" | "draining"
-        | "locked" => Tone::Busy,
+        "hold" | "stopped" | "suspended" | "poweroff" | "undeployed" | "done" | "superseded" => {
+            Tone::Quiet
+        }
+        "pending" | "prolog" | "boot" | "migrate" | "hotplug" | "snapshot" | "save" | "epilog"
+        | "shutdown" | "draining" | "locked" => Tone::Busy,
         _ => Tone::Plain,
     }
 }
@@ -105,7 +107,8 @@ pub(crate) fn render(headings: &[&str], rows: Vec<Vec<Cell>>, colour: bool) -> S
     for column in table.column_iter_mut() {
         column.set_padding((0, GAP));
     }
-    let mut text = table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n");
+    let mut text =
+        table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n");
     text.push('\n');
     text
 }
@@ -117,8 +120,18 @@ mod tests {
 
     fn sample(colour: bool) -> String {
         let rows = vec![
-            vec![Cell::from(7), Cell::from("web"), Cell::state("running"), Cell::maybe(Some("alpha"))],
-            vec![Cell::from(12), Cell::from("a\u{1b}[31m\nb"), Cell::state("failed"), Cell::maybe(None::<String>)],
+            vec![
+                Cell::from(7),
+                Cell::from("web"),
+                Cell::state("running"),
+                Cell::maybe(Some("alpha")),
+            ],
+            vec![
+                Cell::from(12),
+                Cell::from("a\u{1b}[31m\nb"),
+                Cell::state("failed"),
+                Cell::maybe(None::<String>),
+            ],
         ];
         render(&["ID", "NAME", "STATE", "HOST"], rows, colour)
     }

@@ -18,14 +18,19 @@ const fn harmless(c: char) -> char {
     match c {
         '\n' | '\r' | '\t' => ' ',
         // Control characters, and characters that change the direction of writing.
-        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        '\u{0}'..='\u{1f}'
+        | '\u{7f}'..='\u{9f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         c => c,
     }
 }
 
 /// A length of time in at most two units: `45s`, `3m12s`, `2h5m`, `3d4h`.
 pub(crate) fn span(ms: u64) -> String {
-    let two = |big: u64, b: &str, small: u64, s: &str| if small == 0 { format!("{big}{b}") } else { format!("{big}{b}{small}{s}") };
+    let two = |big: u64, b: &str, small: u64, s: &str| {
+        if small == 0 { format!("{big}{b}") } else { format!("{big}{b}{small}{s}") }
+    };
     match ms / 1000 {
         s if s < 60 => format!("{s}s"),
         s if s < 3600 => two(s / 60, "m", s % 60, "s"),
@@ -50,7 +55,11 @@ pub(crate) fn age(now: Time, then: Time) -> String {
 
 /// A moment, with how far it is from now.
 pub(crate) fn moment(now: Time, then: Time) -> String {
-    if then > now { format!("{then} (in {})", span(then.since(now))) } else { format!("{then} ({} ago)", age(now, then)) }
+    if then > now {
+        format!("{then} (in {})", span(then.since(now)))
+    } else {
+        format!("{then} ({} ago)", age(now, then))
+    }
 }
 
 /// One line for each note.

@@ -1,8 +1,9 @@
 //! Words of other tools, which people type who know virsh, qm, onevm, kubectl or a cloud.
 //!
-//! A word that means the same here is an alias of the command. A word that has another meaning here, or none, is answered from the
-//! table below. Only words that are not in the table are answered by their spelling. By spelling alone, `destroy`, which powers a
-//! VM off in virsh, would be answered with `deploy`.
+//! A word that means the same here is an alias of the command. A word that has another meaning
+//! here, or none, is answered from the table below. Only words that are not in the table are
+//! answered by their spelling. By spelling alone, `destroy`, which powers a VM off in virsh, would
+//! be answered with `deploy`.
 
 use crate::{Cli, Failure};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -54,7 +55,11 @@ const TIPS: &[Tip] = &[
         &["pause", "freeze", "sleep", "hibernate", "save", "managedsave"],
         "`ostler vm suspend VM` saves its memory to a file, `resume` has it go on; it is never paused with its memory in place",
     ),
-    tip("vm", &["unpause", "restore", "wake", "wakeup", "continue", "unsuspend"], "`ostler vm resume VM`"),
+    tip(
+        "vm",
+        &["unpause", "restore", "wake", "wakeup", "continue", "unsuspend"],
+        "`ostler vm resume VM`",
+    ),
     tip(
         "vm",
         &[
@@ -102,14 +107,22 @@ const TIPS: &[Tip] = &[
         &["new", "launch", "define", "apply", "instantiate", "deploy-from", "create-vm"],
         "`ostler vm create -f FILE`; `ostler help spec` shows such a file",
     ),
-    tip("vm", &["adopt", "import", "register"], "`ostler host adopt HOST DOMAIN` makes a domain that is there a VM"),
+    tip(
+        "vm",
+        &["adopt", "import", "register"],
+        "`ostler host adopt HOST DOMAIN` makes a domain that is there a VM",
+    ),
     tip(
         "vm",
         &["detach-disk", "disk-remove", "disk-rm", "disk-delete", "detach-volume", "unplug"],
         "`ostler vm disk-detach VM DISK` unplugs a disk and DELETES it; `ostler vm disk-snapshot VM DISK IMAGE --live` saves it as an \
          image first",
     ),
-    tip("vm", &["disk-add", "attach-volume", "add-disk", "plug"], "`ostler vm disk-attach VM --blank 1GiB` (or --image, --swap)"),
+    tip(
+        "vm",
+        &["disk-add", "attach-volume", "add-disk", "plug"],
+        "`ostler vm disk-attach VM --blank 1GiB` (or --image, --swap)",
+    ),
     tip(
         "vm",
         &["disk-resize", "resize-disk", "blockresize", "grow", "extend"],
@@ -135,15 +148,27 @@ const TIPS: &[Tip] = &[
         &["status", "state", "domstate", "health", "explain", "events", "history"],
         "`ostler vm why VM` says what it waits for, `ostler vm show VM` everything, `ostler event watch --vm VM` what happens to it",
     ),
-    tip("vm", &["dumpxml", "xml", "yaml", "json", "dump", "export"], "`ostler vm show VM -o yaml` (or json)"),
+    tip(
+        "vm",
+        &["dumpxml", "xml", "yaml", "json", "dump", "export"],
+        "`ostler vm show VM -o yaml` (or json)",
+    ),
     tip(
         "vm",
         &["stats", "domstats", "usage", "metrics", "counters"],
         "`ostler vm show VM` has what it uses, `ostler vm top` what is going on",
     ),
     tip("vm", &["operations", "jobs", "tasks", "op", "ops"], "`ostler operation list VM`"),
-    tip("vm", &["watch"], "`ostler vm list --watch`, `ostler vm show VM --watch`, `ostler event watch --vm VM`"),
-    tip("vm", &["wait"], "verbs wait by themselves; `ostler operation show ID --wait` waits for one that was asked for before"),
+    tip(
+        "vm",
+        &["watch"],
+        "`ostler vm list --watch`, `ostler vm show VM --watch`, `ostler event watch --vm VM`",
+    ),
+    tip(
+        "vm",
+        &["wait"],
+        "verbs wait by themselves; `ostler operation show ID --wait` waits for one that was asked for before",
+    ),
     tip(
         "vm",
         &["cancel", "abort", "stop-operation", "unlock"],
@@ -154,8 +179,16 @@ const TIPS: &[Tip] = &[
         &["retry", "undo", "repair", "fix"],
         "`ostler vm recover VM --retry` (or --undo) for a VM that failed; `ostler vm why VM` says what is possible",
     ),
-    tip("vm", &["label", "tag", "labels", "annotate"], "labels are given in the file a VM is created from, and stay"),
-    tip("vm", &["autostart", "ha"], "a VM that was off stays off after its host was; `ostler vm start VM` starts it"),
+    tip(
+        "vm",
+        &["label", "tag", "labels", "annotate"],
+        "labels are given in the file a VM is created from, and stay",
+    ),
+    tip(
+        "vm",
+        &["autostart", "ha"],
+        "a VM that was off stays off after its host was; `ostler vm start VM` starts it",
+    ),
     tip(
         "vm",
         &["mv", "evacuate", "relocate"],
@@ -190,7 +223,11 @@ const TIPS: &[Tip] = &[
         &["upload", "import", "pull", "download", "push", "build"],
         "put the file into the directory of an image datastore, then `ostler image add NAME --path DATASTORE:FILE`",
     ),
-    tip("image", &["edit", "set", "resize", "clone", "rename"], "an image stays as it was added; add another one"),
+    tip(
+        "image",
+        &["edit", "set", "resize", "clone", "rename"],
+        "an image stays as it was added; add another one",
+    ),
     tip(
         "datastore",
         &["edit", "set", "change", "update", "rename"],
@@ -206,9 +243,17 @@ const TIPS: &[Tip] = &[
         &["cancel", "abort", "kill", "stop", "delete"],
         "an operation goes on until it ends; `ostler vm why VM` says what can be asked for meanwhile",
     ),
-    tip("operation", &["retry", "undo", "recover"], "`ostler vm recover VM --retry` (or --undo) for a VM that failed"),
+    tip(
+        "operation",
+        &["retry", "undo", "recover"],
+        "`ostler vm recover VM --retry` (or --undo) for a VM that failed",
+    ),
     tip("operation", &["wait", "watch", "follow"], "`ostler operation show ID --wait`, or --watch"),
-    tip("event", &["list", "ls", "show", "get", "log"], "`ostler event watch --after 0` prints all that are kept and goes on"),
+    tip(
+        "event",
+        &["list", "ls", "show", "get", "log"],
+        "`ostler event watch --after 0` prints all that are kept and goes on",
+    ),
     tip("admin", &["restore"], "on a stopped daemon: `ostlerd --data-dir DIR --restore FILE`"),
     tip(
         "admin",
@@ -239,7 +284,11 @@ const TIPS: &[Tip] = &[
     ),
     tip("", &["task", "tasks", "job", "jobs"], "`ostler operation`"),
     tip("", &["ps"], "`ostler vm list`"),
-    tip("", &["instance", "instances", "guest", "guests", "domain", "domains", "machine", "machines"], "`ostler vm`"),
+    tip(
+        "",
+        &["instance", "instances", "guest", "guests", "domain", "domains", "machine", "machines"],
+        "`ostler vm`",
+    ),
 ];
 
 /// The failure for a word that is no command. None if the command line is wrong in another way.
@@ -265,13 +314,16 @@ fn built() -> Command {
 /// The command that `word` was typed after.
 fn reached<'a>(root: &'a Command, typed: &[OsString], word: &str) -> &'a Command {
     let mut at = root;
-    for part in typed.iter().skip(1).filter_map(|part| part.to_str()).take_while(|part| *part != word) {
+    for part in
+        typed.iter().skip(1).filter_map(|part| part.to_str()).take_while(|part| *part != word)
+    {
         at = at.find_subcommand(part).unwrap_or(at);
     }
     at
 }
 
-/// The failure for a word that is no command after `at`. It suggests a command by meaning first, then by spelling.
+/// The failure for a word that is no command after `at`. It suggests a command by meaning first,
+/// then by spelling.
 pub(crate) fn unknown(root: &Command, at: &Command, word: &str) -> Failure {
     let name = if at.get_name() == root.get_name() { "" } else { at.get_name() };
     let failure = Failure::usage(format!("unrecognized subcommand '{word}'"));
@@ -279,10 +331,13 @@ pub(crate) fn unknown(root: &Command, at: &Command, word: &str) -> Failure {
         return failure.hint(tip);
     }
     let vm = root.find_subcommand("vm").filter(|_| name.is_empty());
-    if let Some(verb) = vm.and_then(|vm| vm.find_subcommand(word)).filter(|verb| verb.get_name() != "help") {
+    if let Some(verb) =
+        vm.and_then(|vm| vm.find_subcommand(word)).filter(|verb| verb.get_name() != "help")
+    {
         return failure.hint(format!("`ostler vm {}`", verb.get_name()));
     }
-    let known = at.get_subcommands().filter(|command| !command.is_hide_set()).map(Command::get_name);
+    let known =
+        at.get_subcommands().filter(|command| !command.is_hide_set()).map(Command::get_name);
     let path = if name.is_empty() { "ostler".to_owned() } else { format!("ostler {name}") };
     failure.hint(match ostler_api::nearest(word, known).filter(|near| alike(near, word)) {
         Some(near) => format!("did you mean {near}?"),
@@ -293,14 +348,19 @@ pub(crate) fn unknown(root: &Command, at: &Command, word: &str) -> Failure {
 /// The tip for a word of other tools.
 fn meant(behind: &str, word: &str) -> Option<&'static str> {
     let word = word.to_ascii_lowercase();
-    TIPS.iter().find(|tip| tip.behind == behind && tip.words.contains(&word.as_str())).map(|tip| tip.tip)
+    TIPS.iter()
+        .find(|tip| tip.behind == behind && tip.words.contains(&word.as_str()))
+        .map(|tip| tip.tip)
 }
 
-/// Whether one word is probably the other one misspelt: at most two letters of each are not in the other.
+/// Whether one word is probably the other one misspelt: at most two letters of each are not in the
+/// other.
 fn alike(known: &str, word: &str) -> bool {
     let missing = |a: &str, b: &str| {
         let mut left: Vec<char> = b.chars().collect();
-        a.chars().filter(|c| left.iter().position(|d| d == c).map(|at| left.swap_remove(at)).is_none()).count()
+        a.chars()
+            .filter(|c| left.iter().position(|d| d == c).map(|at| left.swap_remove(at)).is_none())
+            .count()
     };
     missing(known, word) <= 2 && missing(word, known) <= 2
 }
@@ -312,7 +372,8 @@ mod tests {
 
     /// The hint that the command prints for this line.
     fn told(line: &str) -> String {
-        let typed: Vec<OsString> = ["ostler"].into_iter().chain(line.split(' ')).map(OsString::from).collect();
+        let typed: Vec<OsString> =
+            ["ostler"].into_iter().chain(line.split(' ')).map(OsString::from).collect();
         let error = Cli::try_parse_from(&typed).expect_err(line);
         let failure = no_such_command(&error, &typed).unwrap_or_else(|| panic!("{line}: {error}"));
         assert_eq!(failure.exit, crate::Exit::Usage);
@@ -355,16 +416,40 @@ mod tests {
     fn every_tip_is_reached_and_names_commands_that_there_are() {
         let root = built();
         for tip in TIPS {
-            let at = if tip.behind.is_empty() { &root } else { root.find_subcommand(tip.behind).expect(tip.behind) };
+            let at = if tip.behind.is_empty() {
+                &root
+            } else {
+                root.find_subcommand(tip.behind).expect(tip.behind)
+            };
             for word in tip.words {
-                assert!(at.find_subcommand(word).is_none(), "{} {word} is a command: it is never tipped", tip.behind);
-                assert_eq!(unknown(&root, at, word).hint.as_deref(), Some(tip.tip), "{} {word} is tipped twice", tip.behind);
+                assert!(
+                    at.find_subcommand(word).is_none(),
+                    "{} {word} is a command: it is never tipped",
+                    tip.behind
+                );
+                assert_eq!(
+                    unknown(&root, at, word).hint.as_deref(),
+                    Some(tip.tip),
+                    "{} {word} is tipped twice",
+                    tip.behind
+                );
             }
-            for line in tip.tip.split('`').skip(1).step_by(2).filter_map(|line| line.strip_prefix("ostler ")) {
+            for line in tip
+                .tip
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .filter_map(|line| line.strip_prefix("ostler "))
+            {
                 let mut command = &root;
-                for part in line.split(' ').take_while(|part| part.chars().all(|c| c.is_ascii_lowercase() || c == '-')) {
+                for part in line
+                    .split(' ')
+                    .take_while(|part| part.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
+                {
                     if command.has_subcommands() {
-                        command = command.find_subcommand(part).unwrap_or_else(|| panic!("{line}: no {part}"));
+                        command = command
+                            .find_subcommand(part)
+                            .unwrap_or_else(|| panic!("{line}: no {part}"));
                     }
                 }
             }

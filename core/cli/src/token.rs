@@ -39,8 +39,18 @@ impl Row for Token {
     const WIDER: &'static [&'static str] = &["CREATED"];
 
     fn cells(&self) -> Vec<Cell> {
-        let good = if self.expired { Cell::toned("expired", Tone::Bad) } else { Cell::toned("yes", Tone::Good) };
-        vec![Cell::from(&self.name), Cell::from(&self.scope), good, Cell::maybe(self.expires), self.created.into()]
+        let good = if self.expired {
+            Cell::toned("expired", Tone::Bad)
+        } else {
+            Cell::toned("yes", Tone::Good)
+        };
+        vec![
+            Cell::from(&self.name),
+            Cell::from(&self.scope),
+            good,
+            Cell::maybe(self.expires),
+            self.created.into(),
+        ]
     }
 
     fn handle(&self) -> String {
@@ -55,9 +65,12 @@ pub(crate) async fn run(cx: &Context, command: TokenCommand) -> Result<(), Failu
         TokenCommand::Add { name, scope, lifetime } => {
             let made = client.add_token(&NewToken { name, scope, lifetime }).await?;
             if cx.out.for_people() {
-                // Only the secret goes to standard output, so that it can be redirected into a file.
+                // Only the secret goes to standard output, so that it can be redirected into a
+                // file.
                 let (name, scope) = (&made.token.name, &made.token.scope);
-                crate::out::aside(&format!("token {name} ({scope}): keep this secret, it is not told again"));
+                crate::out::aside(&format!(
+                    "token {name} ({scope}): keep this secret, it is not told again"
+                ));
             }
             cx.out.write(&cx.out.one(&made, &made.token.name, || format!("{}\n", made.secret))?)
         }

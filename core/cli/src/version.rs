@@ -12,7 +12,8 @@ struct Versions {
     server: Option<Version>,
 }
 
-/// Prints both versions. If the daemon cannot be asked, its version is left out and the failure is printed.
+/// Prints both versions. If the daemon cannot be asked, its version is left out and the failure is
+/// printed.
 pub(crate) async fn run(cx: &Context) -> Result<(), Failure> {
     let client = env!("CARGO_PKG_VERSION");
     let asked = match cx.client() {
@@ -28,7 +29,10 @@ pub(crate) async fn run(cx: &Context) -> Result<(), Failure> {
         let mut page = Page::new(cx.out.colour);
         page.section("Client").pair("Version", client);
         if let Some(server) = &both.server {
-            page.section("Daemon").pair("Version", &server.version).pair("Store", &server.store).pair("Events", server.seq);
+            page.section("Daemon")
+                .pair("Version", &server.version)
+                .pair("Store", &server.store)
+                .pair("Events", server.seq);
             page.pair("Endpoint", &cx.endpoint);
         }
         page.done()

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 /// The shortest pause. A list of 100,000 VMs takes the daemon some tens of milliseconds.
 const SHORTEST: Duration = Duration::from_millis(200);
-/// How often in a row the daemon may be unreachable before the command gives up. With the default pause this is a minute.
+/// How often in a row the daemon may be unreachable before the command gives up. With the default
+/// pause this is a minute.
 const AWAY_MAX: u32 = 30;
 
 /// Whether to look again and again.
@@ -22,7 +23,8 @@ pub struct Watch {
     pub interval: Span,
 }
 
-/// Prints once, or again whenever the text has changed. On a terminal the new text replaces the old one.
+/// Prints once, or again whenever the text has changed. On a terminal the new text replaces the old
+/// one.
 pub(crate) async fn run(
     cx: &Context,
     watch: &Watch,
@@ -56,5 +58,9 @@ pub(crate) async fn run(
 
 fn paint(cx: &Context, text: &str) -> Result<(), Failure> {
     // Goes to the top left and clears from there. This flickers less than clearing first.
-    if cx.out.terminal { cx.out.write(&format!("\u{1b}[H\u{1b}[J{text}")) } else { cx.out.write(text) }
+    if cx.out.terminal {
+        cx.out.write(&format!("\u{1b}[H\u{1b}[J{text}"))
+    } else {
+        cx.out.write(text)
+    }
 }

@@ -12,10 +12,15 @@ const NOWHERE: &str = "--server=unix:/nonexistent/ostler.sock";
 #[test]
 fn a_daemon_that_is_away_is_6() {
     let began = std::time::Instant::now();
-    for args in
-        [&["vm", "list"][..], &["vm", "show", "1"], &["vm", "resume", "1..50"], &["event", "watch"], &["host", "remove", "a", "b"]]
-    {
-        let ran = run(&[&[NOWHERE], args].concat()).expect(6).says("cannot reach ostlerd").says("hint: ");
+    for args in [
+        &["vm", "list"][..],
+        &["vm", "show", "1"],
+        &["vm", "resume", "1..50"],
+        &["event", "watch"],
+        &["host", "remove", "a", "b"],
+    ] {
+        let ran =
+            run(&[&[NOWHERE], args].concat()).expect(6).says("cannot reach ostlerd").says("hint: ");
         assert_eq!(ran.err.matches("error:").count(), 1, "said once: {}", ran.err);
     }
     assert!(began.elapsed().as_secs() < 20);
@@ -61,7 +66,11 @@ fn wrong_usage_is_2() {
 
 #[test]
 fn the_environment_says_where_and_may_be_wrong() {
-    let run = |server: &str| Ran::of(&command().env("OSTLER_SERVER", server).args(["vm", "list"]).output().expect("runs"));
+    let run = |server: &str| {
+        Ran::of(
+            &command().env("OSTLER_SERVER", server).args(["vm", "list"]).output().expect("runs"),
+        )
+    };
     run("ftp://x").expect(2).says("OSTLER_SERVER");
     run("unix:/nonexistent/ostler.sock").expect(6).says("unix:/nonexistent/ostler.sock");
 }
@@ -94,21 +103,33 @@ fn a_bad_file_is_2_and_nothing_is_sent() {
 
 #[test]
 fn help_and_completions_need_no_daemon() {
-    assert!(run(&["help", "exit-codes"]).expect(0).out.contains("6  The daemon cannot be reached."));
+    assert!(
+        run(&["help", "exit-codes"]).expect(0).out.contains("6  The daemon cannot be reached.")
+    );
     assert!(run(&["help", "vm", "create"]).expect(0).out.contains("--hold"));
     assert!(run(&["help"]).expect(0).out.contains("Exit codes"));
     assert!(run(&["help", "spec"]).expect(0).out.contains("[headroom]"));
-    let (long, short) = (run(&["vm", "migrate", "--help"]).expect(0).out, run(&["vm", "migrate", "-h"]).expect(0).out);
+    let (long, short) = (
+        run(&["vm", "migrate", "--help"]).expect(0).out,
+        run(&["vm", "migrate", "-h"]).expect(0).out,
+    );
     assert_eq!(long, short, "help has one length, which fits a screen");
     assert!(run(&["--version"]).expect(0).out.starts_with("ostler "));
-    for (shell, word) in [("bash", "complete -F"), ("zsh", "#compdef ostler"), ("fish", "complete -c ostler")] {
+    for (shell, word) in
+        [("bash", "complete -F"), ("zsh", "#compdef ostler"), ("fish", "complete -c ostler")]
+    {
         assert!(run(&["completion", shell]).expect(0).out.contains(word), "{shell}");
     }
 }
 
 #[test]
 fn a_reader_that_leaves_early_is_no_trouble() {
-    let mut child = command().args(["completion", "bash"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    let mut child = command()
+        .args(["completion", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
     drop(child.stdout.take());
     Ran::of(&child.wait_with_output().expect("ends")).expect(0);
 }
@@ -119,9 +140,16 @@ fn drivers_are_laid_down_and_looked_at() {
     let dir = folder.path().display().to_string();
     let made = run(&["plugin", "new", "mine", "--kind", "rules", "--dir", &dir]).expect(0);
     assert!(std::path::Path::new(made.out.trim()).join("manifest.toml").exists());
-    run(&["plugin", "new", "mine", "--kind", "rules", "--dir", &dir]).expect(4).says("there already");
-    let digit = run(&["plugin", "new", "8.most", "--kind", "rules", "--dir", &dir, "-o", "table"]).expect(0);
-    assert!(digit.err.contains("driver_8_most.wasm"), "the crate's name has no digit first: {}", digit.err);
+    run(&["plugin", "new", "mine", "--kind", "rules", "--dir", &dir])
+        .expect(4)
+        .says("there already");
+    let digit = run(&["plugin", "new", "8.most", "--kind", "rules", "--dir", &dir, "-o", "table"])
+        .expect(0);
+    assert!(
+        digit.err.contains("driver_8_most.wasm"),
+        "the crate's name has no digit first: {}",
+        digit.err
+    );
     run(&["plugin", "new", "../x", "--kind", "rules", "--dir", &dir]).expect(2);
     let file = folder.path().join("no.wasm");
     std::fs::File::create(&file).and_then(|mut file| file.write_all(b"not wasm")).expect("written");
@@ -135,7 +163,9 @@ fn drivers_are_laid_down_and_looked_at() {
     assert_eq!((&inspected["name"], &inspected["kinds"][0]), (&"sim".into(), &"hypervisor".into()));
     assert!(run(&["plugin", "inspect", &sim]).expect(0).out.contains("ASKS FOR"));
     // Settings and capabilities that the manifest does not have are reported, not ignored.
-    run(&["plugin", "test", &sim, "--set", "datastor=system"]).expect(2).says("did you mean datastore?");
+    run(&["plugin", "test", &sim, "--set", "datastor=system"])
+        .expect(2)
+        .says("did you mean datastore?");
     run(&["plugin", "test", &sim, "--second", "foldr=b"]).expect(2).says("did you mean folder?");
     run(&["plugin", "test", &sim, "--grant", "file"]).expect(2).says("did you mean files?");
 }

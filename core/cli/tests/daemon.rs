@@ -1,4 +1,5 @@
-//! Runs the command against a real daemon: each failure has its exit code, and each command does what it says.
+//! Runs the command against a real daemon: each failure has its exit code, and each command does
+//! what it says.
 
 #[allow(dead_code)]
 mod support;
@@ -11,7 +12,9 @@ const SPEC: &str = "name = \"web\"\nmemory = \"96MiB\"\n";
 #[track_caller]
 fn held(daemon: &Daemon, name: &str) -> String {
     let file = daemon.file("vm.toml", SPEC);
-    let ran = daemon.run(&["vm", "create", "-f", &file, "--name", name, "--hold", "-o", "name"]).expect(0);
+    let ran = daemon
+        .run(&["vm", "create", "-f", &file, "--name", name, "--hold", "-o", "name"])
+        .expect(0);
     ran.out.trim().to_owned()
 }
 
@@ -31,7 +34,9 @@ fn every_way_to_fail_has_its_code() {
     daemon.run(&["vm", "console-log", &id]).expect(1);
     let file = daemon.file("bad.toml", "name = \"a\"\nmemory = 96\n[[disks]]\nname = \"vda\"\n");
     daemon.run(&["vm", "create", "-f", &file]).expect(2).says("spec.disks[0]");
-    daemon.run(&["datastore", "add", "d", "--kind", "image", "--driver", "none", "--root", "/x"]).expect(1);
+    daemon
+        .run(&["datastore", "add", "d", "--kind", "image", "--driver", "none", "--root", "/x"])
+        .expect(1);
     daemon.run(&["token", "add", "bob", "--scope", "read"]).expect(0).says("keep this secret");
     daemon.run(&["token", "add", "bob", "--scope", "read"]).expect(4);
     daemon.run(&["token", "remove", "nobody"]).expect(3);
@@ -51,7 +56,13 @@ fn tokens_open_the_door_over_tcp() {
     daemon.run(&[&http, "--token-file", &admin, "vm", "list"]).expect(0);
     let secret = daemon.run(&["token", "add", "reader", "--scope", "read"]).expect(0).out;
     let reader = |args: &[&str]| {
-        let output = daemon.command().env("OSTLER_TOKEN", &secret).arg(&http).args(args).output().expect("starts");
+        let output = daemon
+            .command()
+            .env("OSTLER_TOKEN", &secret)
+            .arg(&http)
+            .args(args)
+            .output()
+            .expect("starts");
         support::Ran::of(&output)
     };
     reader(&["vm", "list"]).expect(0);
@@ -71,9 +82,18 @@ fn lists_come_in_every_form() {
     daemon.run(&["vm", "delete", "b"]).expect(0);
     assert_eq!(daemon.run(&["vm", "list", "-o", "name"]).expect(0).out, "1\n3\n");
     assert_eq!(daemon.run(&["vm", "list", "-a", "-o", "name"]).expect(0).out, "1\n2\n3\n");
-    assert_eq!(daemon.run(&["vm", "list", "--state", "done,hold", "-o", "name"]).expect(0).out, "1\n2\n3\n");
-    assert_eq!(daemon.run(&["vm", "list", "--name", "c", "-o", "json"]).expect(0).json()[0]["id"], 3);
-    let limited = daemon.run(&["vm", "list", "--limit", "1", "-o", "name"]).expect(0).says("showing the first 1, there are more");
+    assert_eq!(
+        daemon.run(&["vm", "list", "--state", "done,hold", "-o", "name"]).expect(0).out,
+        "1\n2\n3\n"
+    );
+    assert_eq!(
+        daemon.run(&["vm", "list", "--name", "c", "-o", "json"]).expect(0).json()[0]["id"],
+        3
+    );
+    let limited = daemon
+        .run(&["vm", "list", "--limit", "1", "-o", "name"])
+        .expect(0)
+        .says("showing the first 1, there are more");
     assert_eq!(limited.out, "1\n");
     let table = daemon.run(&["vm", "list"]).expect(0).out;
     assert!(table.starts_with("ID  NAME  STATE  OWNER") && !table.contains('\u{1b}'), "{table}");
@@ -126,7 +146,10 @@ fn an_ambiguous_name_lists_its_candidates() {
 fn waiting_has_an_end_and_says_why() {
     let Some(daemon) = Daemon::start(None) else { return };
     let file = daemon.file("vm.toml", SPEC);
-    let ran = daemon.run(&["vm", "create", "-f", &file, "--wait", "--timeout", "300ms"]).expect(7).says("ostler vm why 1");
+    let ran = daemon
+        .run(&["vm", "create", "-f", &file, "--wait", "--timeout", "300ms"])
+        .expect(7)
+        .says("ostler vm why 1");
     assert!(ran.out.contains("vm 1 web: created"), "{ran:#?}");
 }
 
@@ -137,16 +160,46 @@ fn a_vm_lives_from_create_to_done() {
     let system = daemon.folder.path().join("system");
     std::fs::create_dir(&system).expect("made");
     let root = system.display().to_string();
-    daemon.run(&["datastore", "add", "system", "--kind", "system", "--driver", "transfer-qcow2", "--root", &root]).expect(0);
-    daemon.run(&["host", "add", "h1", "--driver", "sim", "--set", "datastore=system", "--label", "zone=a"]).expect(0);
+    daemon
+        .run(&[
+            "datastore",
+            "add",
+            "system",
+            "--kind",
+            "system",
+            "--driver",
+            "transfer-qcow2",
+            "--root",
+            &root,
+        ])
+        .expect(0);
+    daemon
+        .run(&[
+            "host",
+            "add",
+            "h1",
+            "--driver",
+            "sim",
+            "--set",
+            "datastore=system",
+            "--label",
+            "zone=a",
+        ])
+        .expect(0);
     let file = daemon.file("vm.yaml", "name: web\nmemory: 96MiB\n");
-    assert_eq!(daemon.run(&["vm", "create", "-f", &file, "--wait"]).expect(0).out, "vm 1 web: created, running\n");
+    assert_eq!(
+        daemon.run(&["vm", "create", "-f", &file, "--wait"]).expect(0).out,
+        "vm 1 web: created, running\n"
+    );
     daemon.run(&["vm", "resume", "web"]).expect(0);
     let plan = daemon.run(&["vm", "poweroff", "web", "--hard", "--dry-run"]).expect(0);
     assert!(plan.out.contains("would be accepted"), "{plan:#?}");
-    for (verb, state) in
-        [(&["suspend"][..], "suspended"), (&["resume"], "running"), (&["reboot"], "running"), (&["poweroff", "--hard"], "poweroff")]
-    {
+    for (verb, state) in [
+        (&["suspend"][..], "suspended"),
+        (&["resume"], "running"),
+        (&["reboot"], "running"),
+        (&["poweroff", "--hard"], "poweroff"),
+    ] {
         let ran = daemon.run(&[&["vm"], verb, &["web"]].concat()).expect(0);
         assert!(ran.out.starts_with(&format!("vm web: {state} (")), "{ran:#?}");
     }
@@ -169,23 +222,42 @@ fn ranges_are_taken_wherever_vms_are_named() {
     }
     daemon.run(&["vm", "schedule", "1..2", "delete", "--at", "daily 02:00"]).expect(0);
     let shown = daemon.run(&["vm", "show", "1..3", "-o", "json"]).expect(0).json();
-    let names: Vec<&str> = shown.as_array().expect("a list").iter().map(|vm| vm["name"].as_str().expect("text")).collect();
+    let names: Vec<&str> = shown
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|vm| vm["name"].as_str().expect("text"))
+        .collect();
     assert_eq!(names, ["a", "b", "c"]);
-    assert_eq!(daemon.run(&["vm", "show", "b", "-o", "json"]).expect(0).json()["id"], 2, "one alone is no list");
+    assert_eq!(
+        daemon.run(&["vm", "show", "b", "-o", "json"]).expect(0).json()["id"],
+        2,
+        "one alone is no list"
+    );
     assert_eq!(daemon.run(&["vm", "show", "1..3"]).expect(0).out.matches("INFORMATION").count(), 3);
     // A VM that does not exist is reported, and the others are shown.
-    let ran = daemon.run(&["vm", "show", "1..2", "9", "-o", "name"]).expect(3).says("there is no vm 9");
+    let ran =
+        daemon.run(&["vm", "show", "1..2", "9", "-o", "name"]).expect(3).says("there is no vm 9");
     assert_eq!(ran.out, "1\n2\n");
     let table = daemon.run(&["vm", "schedules", "1..3"]).expect(0).out;
     assert!(table.starts_with("VM  ID  VERB") && table.lines().count() == 3, "{table}");
     let entries = daemon.run(&["vm", "schedules", "1..3", "-o", "json"]).expect(0).json();
-    assert_eq!((&entries[1]["vm"], &entries[1]["id"], &entries[1]["verb"]), (&2.into(), &0.into(), &"delete".into()));
+    assert_eq!(
+        (&entries[1]["vm"], &entries[1]["id"], &entries[1]["verb"]),
+        (&2.into(), &0.into(), &"delete".into())
+    );
     assert!(daemon.run(&["vm", "schedules", "1"]).expect(0).out.starts_with("ID  VERB"));
-    assert_eq!(daemon.run(&["vm", "snapshots", "1..3"]).expect(0).out, "VM  NAME  LABEL  MADE  OFFERED\n");
+    assert_eq!(
+        daemon.run(&["vm", "snapshots", "1..3"]).expect(0).out,
+        "VM  NAME  LABEL  MADE  OFFERED\n"
+    );
     daemon.run(&["vm", "release", "1..3"]).expect(0);
     let operations = daemon.run(&["operation", "list", "1..3", "--no-header"]).expect(0).out;
     assert_eq!(operations.matches(" release ").count(), 3, "{operations}");
-    daemon.run(&["vm", "unschedule", "1", "7"]).expect(1).says("`ostler vm schedules 1` lists them");
+    daemon
+        .run(&["vm", "unschedule", "1", "7"])
+        .expect(1)
+        .says("`ostler vm schedules 1` lists them");
 }
 
 #[test]
@@ -194,7 +266,9 @@ fn words_of_other_tools_do_what_they_mean() {
     let file = daemon.file("vm.toml", SPEC);
     daemon.run(&["vm", "create", &file, "--hold"]).expect(0);
     let ran = daemon.run(&["vm", "create", &file, "--hold", "--name", "web"]).expect(0);
-    assert!(ran.says("warning: vm 1 (hold) has this name already").out.starts_with("vm 2 web: created"));
+    assert!(
+        ran.says("warning: vm 1 (hold) has this name already").out.starts_with("vm 2 web: created")
+    );
     daemon.run(&["vm", "create", &file, "-f", &file]).expect(2);
     assert_eq!(daemon.run(&["vm", "ls", "web", "-o", "name"]).expect(0).out, "1\n2\n");
     assert_eq!(daemon.run(&["vm", "ls", "nobody", "-o", "name"]).expect(0).out, "");
@@ -202,15 +276,28 @@ fn words_of_other_tools_do_what_they_mean() {
     assert!(bare.starts_with("1  web") && bare.lines().count() == 2, "{bare}");
     // A VM on hold is released. Then it is pending, and `start` changes nothing more.
     assert!(daemon.run(&["vm", "start", "1"]).expect(0).out.starts_with("vm 1: pending"));
-    assert_eq!(daemon.run(&["vm", "start", "1", "--no-wait"]).expect(0).out, "vm 1: pending already\n");
-    assert!(daemon.run(&["vm", "start", "2", "--dry-run"]).expect(0).out.contains("release would be accepted"));
+    assert_eq!(
+        daemon.run(&["vm", "start", "1", "--no-wait"]).expect(0).out,
+        "vm 1: pending already\n"
+    );
+    assert!(
+        daemon
+            .run(&["vm", "start", "2", "--dry-run"])
+            .expect(0)
+            .out
+            .contains("release would be accepted")
+    );
     daemon.run(&["vm", "start", "9"]).expect(3);
     daemon.run(&["vm", "reset", "1"]).expect(1).says("reboot-hard");
-    let events = daemon.run(&["events", "--after", "0", "--kind", "created", "--count", "2", "-o", "json"]).expect(0).out;
+    let events = daemon
+        .run(&["events", "--after", "0", "--kind", "created", "--count", "2", "-o", "json"])
+        .expect(0)
+        .out;
     assert_eq!(events.lines().count(), 2);
 }
 
-/// Types `answer` to a command on a terminal. Answers the command's output and exit code. None if `script` is missing.
+/// Types `answer` to a command on a terminal. Answers the command's output and exit code. None if
+/// `script` is missing.
 #[track_caller]
 fn on_a_terminal(daemon: &Daemon, command: &str, answer: &str) -> Option<support::Ran> {
     let line = format!("{} {command}", env!("CARGO_BIN_EXE_ostler"));
@@ -222,7 +309,8 @@ fn on_a_terminal(daemon: &Daemon, command: &str, answer: &str) -> Option<support
         .stderr(std::process::Stdio::piped())
         .spawn()
         .ok()?;
-    std::io::Write::write_all(child.stdin.as_mut().expect("piped"), answer.as_bytes()).expect("written");
+    std::io::Write::write_all(child.stdin.as_mut().expect("piped"), answer.as_bytes())
+        .expect("written");
     Some(support::Ran::of(&child.wait_with_output().expect("ends")))
 }
 
@@ -238,9 +326,13 @@ fn on_a_terminal_it_is_asked_once_before_something_is_destroyed() {
         eprintln!("SKIPPED: script (bsdutils) is missing");
         return;
     };
-    for words in
-        ["delete deletes for good:", "vm a (no disks of its own)", "vm b (no disks of its own)", "Go on? [y/N]", "nothing was done"]
-    {
+    for words in [
+        "delete deletes for good:",
+        "vm a (no disks of its own)",
+        "vm b (no disks of its own)",
+        "Go on? [y/N]",
+        "nothing was done",
+    ] {
         assert!(no.out.contains(words), "no {words} in {no:#?}");
     }
     assert_eq!((no.code, vms().as_str()), (1, "1 2 3 4 "));

@@ -1,4 +1,5 @@
-//! The life of a VM as it is typed, on two hosts of `sim`. Each request is carried out, and each wrong one changes nothing.
+//! The life of a VM as it is typed, on two hosts of `sim`. Each request is carried out, and each
+//! wrong one changes nothing.
 
 #[allow(dead_code)]
 mod support;
@@ -10,7 +11,8 @@ use support::{Daemon, Ran};
 /// Long enough for a loaded machine.
 const SOON: Duration = Duration::from_secs(60);
 
-/// A daemon with two hosts that share their storage, and a VM called `web` that runs on one of them.
+/// A daemon with two hosts that share their storage, and a VM called `web` that runs on one of
+/// them.
 struct World {
     daemon: Daemon,
     vm: String,
@@ -24,18 +26,46 @@ impl World {
             std::fs::create_dir(&root).expect("made");
             let root = root.display().to_string();
             daemon
-                .run(&["datastore", "add", name, "--kind", kind, "--driver", "transfer-qcow2", "--root", &root, "--shared"])
+                .run(&[
+                    "datastore",
+                    "add",
+                    name,
+                    "--kind",
+                    kind,
+                    "--driver",
+                    "transfer-qcow2",
+                    "--root",
+                    &root,
+                    "--shared",
+                ])
                 .expect(0);
         }
         for host in ["h1", "h2"] {
             let folder = format!("folder={host}");
-            daemon.run(&["host", "add", host, "--driver", "sim", "--set", "datastore=simhosts", "--set", &folder]).expect(0);
+            daemon
+                .run(&[
+                    "host",
+                    "add",
+                    host,
+                    "--driver",
+                    "sim",
+                    "--set",
+                    "datastore=simhosts",
+                    "--set",
+                    &folder,
+                ])
+                .expect(0);
         }
         daemon.run(&["driver", "bind-rules", "sim", "snapshots-kvm"]).expect(0);
         let spec = "name = \"web\"\nmemory = \"96MiB\"\nhost = \"h1\"\nheadroom = { vcpus = 4, memory = \"1GiB\" }\n\
                     [[disks]]\nname = \"vda\"\nsize = \"4MiB\"\n[[nics]]\nbridge = \"br0\"\n";
         let file = daemon.file("web.toml", spec);
-        let vm = daemon.run(&["vm", "create", "-f", &file, "--wait", "-o", "name"]).expect(0).out.trim().to_owned();
+        let vm = daemon
+            .run(&["vm", "create", "-f", &file, "--wait", "-o", "name"])
+            .expect(0)
+            .out
+            .trim()
+            .to_owned();
         Some(Self { daemon, vm })
     }
 
@@ -72,7 +102,11 @@ impl World {
 }
 
 fn names(list: &Value, field: &str) -> Vec<String> {
-    list.as_array().into_iter().flatten().filter_map(|one| one[field].as_str().map(str::to_owned)).collect()
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|one| one[field].as_str().map(str::to_owned))
+        .collect()
 }
 
 #[test]
@@ -80,7 +114,9 @@ fn a_vm_moves() {
     let Some(world) = World::start() else { return };
     let plan = world.vm(&["migrate", "web", "h2", "--live", "--dry-run"]).expect(0).out;
     assert!(plan.contains("migrate-live would be accepted") && plan.contains("migrate"), "{plan}");
-    for (flag, place) in [("--live", "h2"), ("", "h1"), ("--poweroff", "h2"), ("--poweroff-hard", "h1")] {
+    for (flag, place) in
+        [("--live", "h2"), ("", "h1"), ("--poweroff", "h2"), ("--poweroff-hard", "h1")]
+    {
         let flags: Vec<&str> = [flag].into_iter().filter(|flag| !flag.is_empty()).collect();
         let ran = world.vm(&[&["migrate", "web", place][..], &flags].concat()).expect(0);
         assert!(ran.out.starts_with(&format!("vm web: running, on {place} (migrate")), "{ran:#?}");
@@ -89,7 +125,10 @@ fn a_vm_moves() {
     }
     let history = world.shown()["history"].clone();
     assert_eq!(names(&history, "host"), ["h1", "h2", "h1", "h2", "h1"]);
-    assert_eq!(names(&history, "begun_by"), ["deploy", "migrate-live", "migrate", "migrate-poweroff", "migrate-poweroff-hard"]);
+    assert_eq!(
+        names(&history, "begun_by"),
+        ["deploy", "migrate-live", "migrate", "migrate-poweroff", "migrate-poweroff-hard"]
+    );
     world.refused(&["migrate", "web", "nowhere"], 3, "there is no host nowhere");
     world.refused(&["migrate", "web", "h1"], 1, "on host h1 already");
     world.refused(&["migrate", "web", "h1", "--dry-run"], 1, "on host h1 already");
@@ -103,9 +142,25 @@ fn a_vm_moves() {
 #[test]
 fn a_host_that_cannot_be_asked_says_so_when_it_is_added() {
     let Some(world) = World::start() else { return };
-    let ran = world.daemon.run(&["host", "add", "h3", "--driver", "sim", "--set", "datastore=simhosts", "--set", "folder=h3"]);
-    assert!(ran.expect(0).out.contains(": added, on, it answers: "), "the first look is waited for");
-    let ran = world.daemon.run(&["host", "add", "h4", "--driver", "sim", "--set", "datastore=nowhere"]).expect(0);
+    let ran = world.daemon.run(&[
+        "host",
+        "add",
+        "h3",
+        "--driver",
+        "sim",
+        "--set",
+        "datastore=simhosts",
+        "--set",
+        "folder=h3",
+    ]);
+    assert!(
+        ran.expect(0).out.contains(": added, on, it answers: "),
+        "the first look is waited for"
+    );
+    let ran = world
+        .daemon
+        .run(&["host", "add", "h4", "--driver", "sim", "--set", "datastore=nowhere"])
+        .expect(0);
     assert!(ran.out.contains(": added, on, it does not answer"), "{ran:#?}");
     ran.says("warning: ").says("ostler host change h4 --set");
 }
@@ -132,7 +187,11 @@ fn disks_and_cards_come_and_go() {
     world.vm(&["nic-attach", "web", "--bridge", "br1", "--mac", "52:54:00:AA:BB:CC"]).expect(0);
     let macs = names(&world.shown()["nics"], "mac");
     assert_eq!((macs.len(), macs[2].as_str()), (3, "52:54:00:aa:bb:cc"));
-    world.refused(&["nic-attach", "web", "--bridge", "br1", "--mac", "52:54:00:aa:bb:cc"], 1, "twice");
+    world.refused(
+        &["nic-attach", "web", "--bridge", "br1", "--mac", "52:54:00:aa:bb:cc"],
+        1,
+        "twice",
+    );
     world.refused(&["nic-attach", "web", "--bridge", "br1", "--mac", "nonsense"], 2, "mac");
     world.refused(&["nic-detach", "web", "52:54:00:00:00:00"], 1, "no network card");
     world.vm(&["nic-detach", "web", &macs[1]]).expect(0);
@@ -173,7 +232,14 @@ fn snapshots_are_made_gone_back_to_and_lost() {
     // The rules of a host come before those of its driver.
     world.daemon.run(&["host", "bind-rules", "h1", "snapshots-kvm"]).expect(0);
     world.vm(&["snapshot-create", "web"]).expect(0);
-    assert!(world.daemon.run(&["host", "show", "h1"]).expect(0).out.contains("Snapshot rules  snapshots-kvm"));
+    assert!(
+        world
+            .daemon
+            .run(&["host", "show", "h1"])
+            .expect(0)
+            .out
+            .contains("Snapshot rules  snapshots-kvm")
+    );
     world.daemon.run(&["host", "unbind-rules", "h1"]).expect(0);
     world.refused(&["snapshot-create", "web"], 1, "bind-rules");
     world.daemon.run(&["host", "unbind-rules", "h1"]).expect(3);
@@ -188,13 +254,26 @@ fn snapshots_are_made_gone_back_to_and_lost() {
 fn disks_become_images() {
     let Some(world) = World::start() else { return };
     world.vm(&["disk-snapshot", "web", "vda", "now", "--live", "--datastore", "images"]).expect(0);
-    let told = world.vm(&["disk-snapshot", "web", "vda", "later", "--datastore", "images"]).expect(0).out;
+    let told =
+        world.vm(&["disk-snapshot", "web", "vda", "later", "--datastore", "images"]).expect(0).out;
     assert!(told.contains(", disk vda becomes image later when it is shut down ("), "{told}");
     assert_eq!(world.shown()["disks"][0]["becomes"], "later");
     world.refused(&["disk-snapshot", "web", "vda", "again", "--datastore", "images"], 1, "already");
-    world.refused(&["disk-snapshot", "web", "vdq", "again", "--datastore", "images"], 1, "no disk vdq");
-    world.refused(&["disk-snapshot", "web", "vda", "again", "--datastore", "nowhere"], 3, "nowhere");
-    world.refused(&["disk-snapshot", "web", "vda", "again", "--datastore", "system"], 1, "image datastores");
+    world.refused(
+        &["disk-snapshot", "web", "vdq", "again", "--datastore", "images"],
+        1,
+        "no disk vdq",
+    );
+    world.refused(
+        &["disk-snapshot", "web", "vda", "again", "--datastore", "nowhere"],
+        3,
+        "nowhere",
+    );
+    world.refused(
+        &["disk-snapshot", "web", "vda", "again", "--datastore", "system"],
+        1,
+        "image datastores",
+    );
     world.vm(&["disk-snapshot-cancel", "web", "vda"]).expect(0);
     world.refused(&["disk-snapshot-cancel", "web", "vda"], 1, "no disk vda that is to become");
     world.vm(&["disk-snapshot", "web", "vda", "at-the-end", "--datastore", "images"]).expect(0);
@@ -211,7 +290,10 @@ fn size_name_and_data_change() {
     let told = world.vm(&["resize", "web", "--cpu", "0.25", "--enforce"]).expect(0).out;
     assert!(told.contains(", with 0.25 CPUs, 2 virtual, 128MiB ("), "{told}");
     let spec = world.shown()["spec"].clone();
-    assert_eq!((&spec["cpu"], &spec["vcpus"], &spec["memory"]), (&0.25.into(), &2.into(), &"128MiB".into()));
+    assert_eq!(
+        (&spec["cpu"], &spec["vcpus"], &spec["memory"]),
+        (&0.25.into(), &2.into(), &"128MiB".into())
+    );
     assert_eq!(spec["headroom"], serde_json::json!({"vcpus": 4, "memory": "1GiB"}));
     world.refused(&["resize", "web", "--memory", "2GiB"], 1, "1024 MiB");
     world.refused(&["resize", "web", "--cpu", "200", "--enforce"], 1, "h1");
@@ -235,13 +317,20 @@ fn what_is_planned_is_done_later() {
     world.vm(&["schedule", "web", "suspend", "--at", "2020-01-01T00:00"]).expect(1).says("future");
     world.refused(&["schedule", "web", "suspend"], 2, "--at");
     world.refused(&["schedule", "web", "suspend", "--at", "tomorrow"], 2, "daily 02:00");
-    world.refused(&["schedule", "web", "suspend", "--at", "daily 02:00", "--zone", "Mars/Base"], 2, "Europe/Berlin");
+    world.refused(
+        &["schedule", "web", "suspend", "--at", "daily 02:00", "--zone", "Mars/Base"],
+        2,
+        "Europe/Berlin",
+    );
     world.refused(&["schedule", "web", "migrate", "nowhere", "--at", "daily 02:00"], 3, "nowhere");
     world.refused(&["schedule", "web", "dance", "--at", "daily 02:00"], 2, "unexpected argument");
     world.refused(&["unschedule", "web", "7"], 1, "no scheduled action 7");
     world.refused(&["reschedule", "web", "7", "--at", "daily 03:00"], 1, "no scheduled action 7");
     let berlin = ["--at", "daily 02:00", "--zone", "Europe/Berlin"];
-    let told = world.vm(&[&["schedule", "web", "migrate", "h2", "--live"][..], &berlin].concat()).expect(0).out;
+    let told = world
+        .vm(&[&["schedule", "web", "migrate", "h2", "--live"][..], &berlin].concat())
+        .expect(0)
+        .out;
     assert!(told.contains(", schedule 0 is due ") && told.contains("T02:00:00+0"), "{told}");
     let list = world.vm(&["schedules", "web"]).expect(0).out;
     for word in ["migrate-live", "host=h2", "daily 02:00", "Europe/Berlin", "waiting"] {
@@ -249,7 +338,10 @@ fn what_is_planned_is_done_later() {
     }
     world.vm(&["reschedule", "web", "0", "--at", "weekly sun 03:00", "--times", "2"]).expect(0);
     let entry = world.shown()["schedules"][0].clone();
-    assert_eq!((&entry["when"], &entry["zone"], &entry["times"]), (&"weekly sun 03:00".into(), &"Europe/Berlin".into(), &2.into()));
+    assert_eq!(
+        (&entry["when"], &entry["zone"], &entry["times"]),
+        (&"weekly sun 03:00".into(), &"Europe/Berlin".into(), &2.into())
+    );
     world.vm(&["reschedule", "web", "0", "--without-end"]).expect(0);
     assert!(world.shown()["schedules"][0]["times"].is_null());
 
@@ -257,7 +349,10 @@ fn what_is_planned_is_done_later() {
     let soon = soon();
     world.vm(&["schedule", "web", "suspend", "--at", &soon]).expect(0);
     let shown = world.eventually("it to be done", |shown| shown["schedules"][1]["last"] == "done");
-    assert_eq!((&shown["state"], &shown["schedules"][1]["fired"]), (&"suspended".into(), &1.into()));
+    assert_eq!(
+        (&shown["state"], &shown["schedules"][1]["fired"]),
+        (&"suspended".into(), &1.into())
+    );
     world.vm(&["schedule", "web", "reboot", "--hard", "--at", &self::soon()]).expect(0);
     world.eventually("it to fail", |shown| shown["schedules"][2]["last"] == "failed");
     let list = world.vm(&["schedules", "web"]).expect(0).out;
@@ -270,8 +365,10 @@ fn what_is_planned_is_done_later() {
 
 /// Two seconds from now, as `--at` takes it.
 fn soon() -> String {
-    let out =
-        std::process::Command::new("date").args(["-u", "-d", "+2 seconds", "+%Y-%m-%dT%H:%M:%SZ"]).output().expect("date runs");
+    let out = std::process::Command::new("date")
+        .args(["-u", "-d", "+2 seconds", "+%Y-%m-%dT%H:%M:%SZ"])
+        .output()
+        .expect("date runs");
     String::from_utf8(out.stdout).expect("text").trim().to_owned()
 }
 
@@ -295,7 +392,10 @@ fn a_domain_of_somebody_else_is_adopted() {
     assert!(ran.out.contains("adopted from h2"), "{ran:#?}");
     let shown = world.vm(&["show", "ours", "-o", "json"]).expect(0).json();
     assert_eq!((&shown["state"], &shown["placement"]["host"]), (&"running".into(), &"h2".into()));
-    assert_eq!((&shown["disks"][0]["adopted"], &shown["disks"][0]["file"]), (&true.into(), &"theirs.qcow2".into()));
+    assert_eq!(
+        (&shown["disks"][0]["adopted"], &shown["disks"][0]["file"]),
+        (&true.into(), &"theirs.qcow2".into())
+    );
     assert_eq!(shown["history"][0]["begun_by"], "adopt");
     world.daemon.run(&["host", "adopt", "h2", "theirs"]).expect(1);
     world.vm(&["delete", "ours"]).expect(0);
@@ -306,7 +406,11 @@ fn a_domain_of_somebody_else_is_adopted() {
 fn a_vm_whose_host_is_lost_is_forgotten() {
     let Some(world) = World::start() else { return };
     world.refused(&["forget", "web"], 1, "answers");
-    world.refused(&["migrate", "web", "h2", "--fenced", "--dry-run", "--if-version", "1"], 2, "cannot be used with");
+    world.refused(
+        &["migrate", "web", "h2", "--fenced", "--dry-run", "--if-version", "1"],
+        2,
+        "cannot be used with",
+    );
     world.vm(&["forget", "web", "--force"]).expect(0);
     let shown = world.eventually("it to be done", |shown| shown["state"] == "done");
     assert!(shown["placement"].is_null());

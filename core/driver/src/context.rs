@@ -1,6 +1,8 @@
 //! The context that a driver call gets beside its arguments.
 
-use ostler_model::{CallContext, DatastoreName, ExecTransport, HostId, HostName, OpaqueState, Progress};
+use ostler_model::{
+    CallContext, DatastoreName, ExecTransport, HostId, HostName, OpaqueState, Progress,
+};
 use std::collections::BTreeMap;
 use std::time::Instant;
 use tokio::sync::watch;
@@ -21,7 +23,8 @@ pub struct Site {
     pub roots: BTreeMap<DatastoreName, String>,
 }
 
-/// The controls of one call: its identity, deadline, cancellation, progress, and the driver's own state.
+/// The controls of one call: its identity, deadline, cancellation, progress, and the driver's own
+/// state.
 #[derive(Debug, Clone)]
 pub struct CallControl {
     /// Effect key, generation and deadline. The deadline here is on the wall clock, for the driver.
@@ -40,6 +43,12 @@ impl CallControl {
     /// A call whose progress nobody watches: for tests, probes and the conformance suite.
     #[must_use]
     pub fn detached(context: CallContext, until: Instant) -> Self {
-        Self { context, until, cancel: CancellationToken::new(), progress: watch::Sender::new(None), state: None }
+        Self {
+            context,
+            until,
+            cancel: CancellationToken::new(),
+            progress: watch::Sender::new(None),
+            state: None,
+        }
     }
 }

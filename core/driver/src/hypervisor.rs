@@ -1,7 +1,8 @@
 //! A hypervisor driver: the mandatory part, and an accessor for each optional part.
 
 use crate::abilities::{
-    Adopt, Changes, Console, DiskCopy, Fence, Hotplug, LiveResize, Metrics, Migrate, Reboot, Snapshots, Suspend,
+    Adopt, Changes, Console, DiskCopy, Fence, Hotplug, LiveResize, Metrics, Migrate, Reboot,
+    Snapshots, Suspend,
 };
 use crate::answers::Listed;
 use crate::{CallControl, DomainSpec, Site};
@@ -10,11 +11,12 @@ use ostler_model::{Ability, CallResult, DriverError, HostFacts, Observation, VmU
 
 /// A hypervisor driver: drives domains on hosts of one kind.
 ///
-/// The mandatory part is small. For each optional ability there is a trait, and an accessor here that answers the driver's part.
-/// [`Hypervisor::abilities`] is the upper bound of what the driver can do, and [`Hypervisor::probe`] says which abilities one host
-/// has. A driver that states an ability and has no part for it is refused ([`DriverEntry::new`](crate::DriverEntry::new)). The
-/// engine never makes a call for which the ability is missing. Calls are short: a press of the power button returns at once, and
-/// the engine waits for its effect.
+/// The mandatory part is small. For each optional ability there is a trait, and an accessor here
+/// that answers the driver's part. [`Hypervisor::abilities`] is the upper bound of what the driver
+/// can do, and [`Hypervisor::probe`] says which abilities one host has. A driver that states an
+/// ability and has no part for it is refused ([`DriverEntry::new`](crate::DriverEntry::new)). The
+/// engine never makes a call for which the ability is missing. Calls are short: a press of the
+/// power button returns at once, and the engine waits for its effect.
 #[async_trait]
 pub trait Hypervisor: Send + Sync {
     /// The abilities that the driver has on some host.
@@ -35,15 +37,17 @@ pub trait Hypervisor: Send + Sync {
     /// Has the domain off. Level: an absent domain is success. May run beside any other call.
     async fn destroy(&self, site: &Site, call: &CallControl) -> CallResult;
 
-    /// Has no such domain: off and undefined, with nothing of it left at the hypervisor. Level. A domain of the generation that
-    /// the call spares ([`CallContext::spares`](ostler_model::CallContext)) is not touched and does not count: the answer is then
-    /// *absent*.
+    /// Has no such domain: off and undefined, with nothing of it left at the hypervisor. Level. A
+    /// domain of the generation that the call spares
+    /// ([`CallContext::spares`](ostler_model::CallContext)) is not touched and does not count: the
+    /// answer is then *absent*.
     async fn remove(&self, site: &Site, call: &CallControl) -> CallResult;
 
     /// Looks at the domain of one VM.
     ///
     /// # Errors
-    /// If the host cannot be asked, and while a dropped call may still be at work. An absent domain is not an error.
+    /// If the host cannot be asked, and while a dropped call may still be at work. An absent domain
+    /// is not an error.
     async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError>;
 
     /// Lists all domains of the host, those of Ostler and all others.

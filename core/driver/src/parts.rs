@@ -1,7 +1,8 @@
 //! The optional parts of drivers: whether a driver has a part, and the error if it has not.
 
 use crate::abilities::{
-    Adopt, Changes, Console, DiskCopy, Fence, Hotplug, LiveResize, Metrics, Migrate, Reboot, Snapshots, Suspend,
+    Adopt, Changes, Console, DiskCopy, Fence, Hotplug, LiveResize, Metrics, Migrate, Reboot,
+    Snapshots, Suspend,
 };
 use crate::hypervisor::Hypervisor;
 use crate::transfer::{TransferImages, TransferInspect};
@@ -26,7 +27,10 @@ macro_rules! parts_of_abilities {
         })*
     };
 }
-parts_of_abilities!(Reboot, Suspend, Changes, Metrics, Migrate, Hotplug, Snapshots, LiveResize, DiskCopy, Adopt, Console, Fence);
+parts_of_abilities!(
+    Reboot, Suspend, Changes, Metrics, Migrate, Hotplug, Snapshots, LiveResize, DiskCopy, Adopt,
+    Console, Fence
+);
 
 impl Part for dyn TransferImages + '_ {
     fn deed() -> String {
@@ -43,10 +47,16 @@ impl Part for dyn TransferInspect + '_ {
 /// The part that a call needs, of the driver `name`.
 ///
 /// # Errors
-/// `refused` with code [`NOT_ABLE`] if the driver does not have it. The lifecycle checks the host's abilities before it decides on
-/// a call, so this error shows that the driver was replaced in between.
-pub fn require<'a, P: Part + ?Sized>(part: Option<&'a P>, name: &DriverName) -> Result<&'a P, DriverError> {
-    part.ok_or_else(|| DriverError::refused(NOT_ABLE, format!("driver {name} cannot {}", P::deed())))
+/// `refused` with code [`NOT_ABLE`] if the driver does not have it. The lifecycle checks the host's
+/// abilities before it decides on a call, so this error shows that the driver was replaced in
+/// between.
+pub fn require<'a, P: Part + ?Sized>(
+    part: Option<&'a P>,
+    name: &DriverName,
+) -> Result<&'a P, DriverError> {
+    part.ok_or_else(|| {
+        DriverError::refused(NOT_ABLE, format!("driver {name} cannot {}", P::deed()))
+    })
 }
 
 /// The abilities that the driver states without having their parts.

@@ -1,4 +1,5 @@
-//! The loaded drivers. The engine reads the registry for every call; it changes when a driver is loaded.
+//! The loaded drivers. The engine reads the registry for every call; it changes when a driver is
+//! loaded.
 
 use crate::{Hypervisor, SnapshotRules, Transfer, parts};
 use ostler_model::{Ability, DriverName};
@@ -96,7 +97,8 @@ fn words(abilities: &[Ability]) -> String {
     abilities.iter().map(Ability::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// A hypervisor driver states abilities that it has no part for. A call that needs one would find nothing to call.
+/// A hypervisor driver states abilities that it has no part for. A call that needs one would find
+/// nothing to call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("driver {name} states abilities that it has no part for: {}", words(.abilities))]
 pub struct WithoutPart {
@@ -119,7 +121,11 @@ impl DriverEntry {
     /// If a hypervisor driver states an ability that it has no part for.
     pub fn new(info: DriverInfo, kinds: Vec<DriverKind>) -> Result<Self, WithoutPart> {
         let abilities: Vec<Ability> = kinds.iter().flat_map(DriverKind::without_part).collect();
-        if abilities.is_empty() { Ok(Self { info, kinds }) } else { Err(WithoutPart { name: info.name, abilities }) }
+        if abilities.is_empty() {
+            Ok(Self { info, kinds })
+        } else {
+            Err(WithoutPart { name: info.name, abilities })
+        }
     }
 }
 
@@ -136,7 +142,8 @@ impl Registry {
         Self::default()
     }
 
-    /// Loads a driver, or replaces the one of that name. Calls that have begun end on the old driver.
+    /// Loads a driver, or replaces the one of that name. Calls that have begun end on the old
+    /// driver.
     pub fn insert(&self, entry: DriverEntry) {
         self.write().insert(entry.info.name.clone(), entry);
     }
@@ -145,14 +152,19 @@ impl Registry {
     #[must_use]
     pub fn list(&self) -> Vec<(DriverInfo, Vec<&'static str>)> {
         let entries = self.read();
-        entries.values().map(|entry| (entry.info.clone(), entry.kinds.iter().map(DriverKind::word).collect())).collect()
+        entries
+            .values()
+            .map(|entry| (entry.info.clone(), entry.kinds.iter().map(DriverKind::word).collect()))
+            .collect()
     }
 
     /// The driver of that name with its kinds, if it is loaded.
     #[must_use]
     pub fn get(&self, name: &DriverName) -> Option<(DriverInfo, Vec<&'static str>)> {
         let entries = self.read();
-        entries.get(name).map(|entry| (entry.info.clone(), entry.kinds.iter().map(DriverKind::word).collect()))
+        entries
+            .get(name)
+            .map(|entry| (entry.info.clone(), entry.kinds.iter().map(DriverKind::word).collect()))
     }
 
     /// A hypervisor driver.
@@ -160,11 +172,9 @@ impl Registry {
     /// # Errors
     /// If no driver of that name is loaded, or it is not of that kind.
     pub fn hypervisor(&self, name: &DriverName) -> Result<Arc<dyn Hypervisor>, RegistryError> {
-        self.find(
-            name,
-            "hypervisor",
-            |kind| if let DriverKind::Hypervisor(driver) = kind { Some(Arc::clone(driver)) } else { None },
-        )
+        self.find(name, "hypervisor", |kind| {
+            if let DriverKind::Hypervisor(driver) = kind { Some(Arc::clone(driver)) } else { None }
+        })
     }
 
     /// A transfer driver.
@@ -172,7 +182,9 @@ impl Registry {
     /// # Errors
     /// If no driver of that name is loaded, or it is not of that kind.
     pub fn transfer(&self, name: &DriverName) -> Result<Arc<dyn Transfer>, RegistryError> {
-        self.find(name, "transfer", |kind| if let DriverKind::Transfer(driver) = kind { Some(Arc::clone(driver)) } else { None })
+        self.find(name, "transfer", |kind| {
+            if let DriverKind::Transfer(driver) = kind { Some(Arc::clone(driver)) } else { None }
+        })
     }
 
     /// Snapshot rules.
@@ -180,7 +192,9 @@ impl Registry {
     /// # Errors
     /// If no driver of that name is loaded, or it is not of that kind.
     pub fn rules(&self, name: &DriverName) -> Result<Arc<dyn SnapshotRules>, RegistryError> {
-        self.find(name, "snapshot-rules", |kind| if let DriverKind::Rules(driver) = kind { Some(Arc::clone(driver)) } else { None })
+        self.find(name, "snapshot-rules", |kind| {
+            if let DriverKind::Rules(driver) = kind { Some(Arc::clone(driver)) } else { None }
+        })
     }
 
     fn find<T>(
@@ -202,7 +216,8 @@ impl Registry {
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<DriverName, DriverEntry>> {
-        // A panic while the lock was held cannot leave the map half written: each write is one insert.
+        // A panic while the lock was held cannot leave the map half written: each write is one
+        // insert.
         self.entries.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 

@@ -66,13 +66,22 @@ fn entry(abilities: &[Ability]) -> Result<DriverEntry, WithoutPart> {
 
 #[test]
 fn a_driver_that_states_an_ability_and_has_no_part_for_it_is_refused() {
-    use Ability::{Adopt, Changes, Console, DiskCopy, Fence, Hotplug, LiveResize, Metrics, Migrate, Reboot, Snapshots, Suspend};
-    for lacking in [Suspend, Migrate, Hotplug, Snapshots, LiveResize, Metrics, Console, Changes, Fence, DiskCopy, Adopt] {
+    use Ability::{
+        Adopt, Changes, Console, DiskCopy, Fence, Hotplug, LiveResize, Metrics, Migrate, Reboot,
+        Snapshots, Suspend,
+    };
+    for lacking in [
+        Suspend, Migrate, Hotplug, Snapshots, LiveResize, Metrics, Console, Changes, Fence,
+        DiskCopy, Adopt,
+    ] {
         let refused = entry(&[Reboot, lacking]).err().expect("refused");
         assert_eq!((refused.name.as_str(), refused.abilities), ("some", vec![lacking]));
     }
     let refused = entry(&[Suspend, Reboot, Fence]).err().expect("refused");
-    assert_eq!(refused.to_string(), "driver some states abilities that it has no part for: suspend, fence");
+    assert_eq!(
+        refused.to_string(),
+        "driver some states abilities that it has no part for: suspend, fence"
+    );
 }
 
 #[test]

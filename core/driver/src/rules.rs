@@ -3,21 +3,23 @@
 use async_trait::async_trait;
 use ostler_model::{Ability, DriverError, State, Verb};
 
-/// Snapshot rules: they say which snapshots may be made, reverted and deleted, and whether existing snapshots stay.
+/// Snapshot rules: they say which snapshots may be made, reverted and deleted, and whether existing
+/// snapshots stay.
 #[async_trait]
 pub trait SnapshotRules: Send + Sync {
     /// Answers one question. Pure: the same question always has the same answer.
     ///
     /// # Errors
-    /// If the rules gave no answer or crashed. The engine then refuses snapshot verbs, and hides snapshots for all other verbs.
+    /// If the rules gave no answer or crashed. The engine then refuses snapshot verbs, and hides
+    /// snapshots for all other verbs.
     async fn judge(&self, question: &RulesQuestion) -> Result<RulesVerdict, DriverError>;
 }
 
 /// A question to snapshot rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RulesQuestion {
-    /// The verb in kebab-case: one of [`Verb`]'s names (also `snapshot-create`, `snapshot-revert` and `snapshot-delete`), or
-    /// `observed` for a change that monitoring saw.
+    /// The verb in kebab-case: one of [`Verb`]'s names (also `snapshot-create`, `snapshot-revert`
+    /// and `snapshot-delete`), or `observed` for a change that monitoring saw.
     pub verb: String,
     /// The VM's state.
     pub state: State,
@@ -58,7 +60,8 @@ pub enum Verdict {
 pub enum SnapshotFate {
     /// It stays.
     Keep,
-    /// It is removed: right after the operation's first step if that step stops the guest, else before all steps.
+    /// It is removed: right after the operation's first step if that step stops the guest, else
+    /// before all steps.
     Lose,
     /// It stays at the hypervisor, but Ostler no longer offers it.
     Hide,

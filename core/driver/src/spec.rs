@@ -1,9 +1,11 @@
 //! The arguments of driver calls: files, domains, disks and transfer jobs.
 
-use ostler_model::{DatastoreName, DiskFormat, DiskName, Firmware, Graphics, HostId, Identity, MacAddress, RelPath};
+use ostler_model::{
+    DatastoreName, DiskFormat, DiskName, Firmware, Graphics, HostId, Identity, MacAddress, RelPath,
+};
 
-/// A file on one host. The engine makes `absolute` from the host's datastore roots, and hypervisors get this path. A component
-/// opens files only by `(datastore, path)`.
+/// A file on one host. The engine makes `absolute` from the host's datastore roots, and hypervisors
+/// get this path. A component opens files only by `(datastore, path)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileRef {
     /// The host that sees the file under this path.
@@ -16,7 +18,8 @@ pub struct FileRef {
     pub absolute: String,
 }
 
-/// The specification of a domain. It holds everything that a hypervisor needs; the driver need not look up anything.
+/// The specification of a domain. It holds everything that a hypervisor needs; the driver need not
+/// look up anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainSpec {
     /// The identity that is stamped into the domain before the domain may run.
@@ -27,7 +30,8 @@ pub struct DomainSpec {
     pub title: String,
     /// Virtual CPUs.
     pub vcpus: u32,
-    /// Thousandths of a physical CPU that are reserved for it. Hypervisors that can give CPU weights use it.
+    /// Thousandths of a physical CPU that are reserved for it. Hypervisors that can give CPU
+    /// weights use it.
     pub cpu_milli: u32,
     /// Most virtual CPUs that it can be given while it runs; at least `vcpus`.
     pub vcpus_most: u32,
@@ -64,9 +68,9 @@ pub struct DomainDisk {
     pub format: DiskFormat,
     /// Whether the guest may only read.
     pub read_only: bool,
-    /// All files below it, the next one first; empty if there is no file below it. None if the files are not known: for an
-    /// adopted disk, and for an image that was registered before Ostler inspected files. Then only the disk's own content tells
-    /// them.
+    /// All files below it, the next one first; empty if there is no file below it. None if the
+    /// files are not known: for an adopted disk, and for an image that was registered before Ostler
+    /// inspected files. Then only the disk's own content tells them.
     pub below: Option<Vec<Layer>>,
 }
 
@@ -95,7 +99,8 @@ pub struct FileLook {
     pub kind: FileKind,
     /// The size of the file in bytes.
     pub size: u64,
-    /// The format according to its content: `qcow2`, `raw`, or the name of a format that Ostler does not use for disks.
+    /// The format according to its content: `qcow2`, `raw`, or the name of a format that Ostler
+    /// does not use for disks.
     pub format: String,
     /// The size that a guest would see, in bytes.
     pub virtual_size: u64,
@@ -143,7 +148,8 @@ pub enum DiskSource {
 /// A job of a transfer driver. All jobs are level: a repeat finds the result and answers success.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TransferJob {
-    /// Make one disk. If a complete file exists that was made the same way, that is success. A partial file is replaced.
+    /// Make one disk. If a complete file exists that was made the same way, that is success. A
+    /// partial file is replaced.
     Prepare {
         /// The file of the disk.
         target: FileRef,
@@ -152,8 +158,9 @@ pub enum TransferJob {
         /// Where its content comes from.
         source: DiskSource,
     },
-    /// Copy one file, possibly between hosts, and verify it (its size, and more if the driver can). The source is not changed.
-    /// If the source is absent and a verified target exists, that is success.
+    /// Copy one file, possibly between hosts, and verify it (its size, and more if the driver can).
+    /// The source is not changed. If the source is absent and a verified target exists, that is
+    /// success.
     Copy {
         /// The source.
         from: FileRef,
@@ -171,8 +178,8 @@ pub enum TransferJob {
     },
 }
 
-/// Make an image of a disk that nobody writes to: a complete file of `format` with no file below it, in the image's own folder.
-/// Level: a repeat finds the image and answers success.
+/// Make an image of a disk that nobody writes to: a complete file of `format` with no file below
+/// it, in the image's own folder. Level: a repeat finds the image and answers success.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SaveBackJob {
     /// The disk.

@@ -1,7 +1,9 @@
-//! Full cycles a second through the engine alone: create, running, poweroff --hard, resume, shutdown --hard, done; every step durable,
-//! the fake as driver. `cargo bench -p ostler-engine --bench cycles -- [VMS]`
+//! Full cycles a second through the engine alone: create, running, poweroff --hard, resume,
+//! shutdown --hard, done; every step durable, the fake as driver.
+//! `cargo bench -p ostler-engine --bench cycles -- [VMS]`
 //!
-//! What it takes more than the same rows cost in `ostler-store`'s bench is what deciding and sending cost.
+//! What it takes more than the same rows cost in `ostler-store`'s bench is what deciding and
+//! sending cost.
 
 #[path = "../tests/engine/support.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the tests use the rest")]
@@ -15,7 +17,10 @@ use support::{World, ask, config, spec};
 async fn life(world: &World, n: usize, answers: &mut Vec<Duration>) {
     let began = Instant::now();
     let vm = world
-        .create(ostler_model::VmSpec { cpu_milli: 1, memory_mib: 1, ..spec(&format!("vm-{n}")) }, true)
+        .create(
+            ostler_model::VmSpec { cpu_milli: 1, memory_mib: 1, ..spec(&format!("vm-{n}")) },
+            true,
+        )
         .await
         .expect("creates");
     answers.push(began.elapsed());
@@ -36,7 +41,11 @@ async fn asked(world: &World, vm: VmId, verb: Verb, answers: &mut Vec<Duration>)
 
 fn main() {
     let vms: usize = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(1000);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("builds");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("builds");
     runtime.block_on(async {
         let config = ostler_engine::EngineConfig { lane_width: 1000, runner_idle: Duration::from_secs(2), ..config() };
         let world = World::with(ostler_engine::EngineConfig { poll_every: Duration::from_secs(10), ..config }).await;

@@ -9,17 +9,21 @@ use ostler_store::{CommitError, IdempotencyRow};
 pub(crate) fn replay(shared: &Shared, key: &Idempotency) -> Result<Option<Replied>, EngineError> {
     let found = shared.store.read()?.idempotency(&key.who, &key.route, &key.key, shared.now())?;
     match found {
-        Some(row) if row.body_hash != key.body_hash.as_bytes() => Err(EngineError::IdempotencyConflict { key: key.key.clone() }),
+        Some(row) if row.body_hash != key.body_hash.as_bytes() => {
+            Err(EngineError::IdempotencyConflict { key: key.key.clone() })
+        }
         Some(row) => replied(&row).map(Some),
         None => Ok(None),
     }
 }
 
-/// Reads a kept answer. If it cannot be read, this is an error: the request was done already, and must not be done twice.
+/// Reads a kept answer. If it cannot be read, this is an error: the request was done already, and
+/// must not be done twice.
 pub(crate) fn replied(row: &IdempotencyRow) -> Result<Replied, EngineError> {
-    let answer = serde_json::from_slice::<Answer>(&row.answer).map_err(|error| CommitError::Malformed {
-        why: format!("the answer kept for key {:?} cannot be read: {error}", row.key),
-    })?;
+    let answer =
+        serde_json::from_slice::<Answer>(&row.answer).map_err(|error| CommitError::Malformed {
+            why: format!("the answer kept for key {:?} cannot be read: {error}", row.key),
+        })?;
     Ok(Replied { answer, replayed: true })
 }
 
@@ -28,7 +32,11 @@ pub(crate) fn no_answer() -> EngineError {
     CommitError::Malformed { why: "a request was decided without an answer".to_owned() }.into()
 }
 
-pub(crate) fn keep_answer(key: &Idempotency, answer: &Answer, at: Timestamp) -> Option<IdempotencyRow> {
+pub(crate) fn keep_answer(
+    key: &Idempotency,
+    answer: &Answer,
+    at: Timestamp,
+) -> Option<IdempotencyRow> {
     let answer = serde_json::to_vec(answer).ok()?;
     Some(IdempotencyRow {
         who: key.who.clone(),

@@ -1,14 +1,15 @@
-//! The arguments of driver calls: the folders, files and hardware of a VM as drivers are told of them, made from its record as it
-//! was committed with the effect.
+//! The arguments of driver calls: the folders, files and hardware of a VM as drivers are told of
+//! them, made from its record as it was committed with the effect.
 
 use crate::directory::Directory;
 use crate::shared::Shared;
 use ostler_driver::{
-    DiskSource, DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, Layer, SaveBackJob, Site, Transfer, TransferJob,
+    DiskSource, DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, Layer, SaveBackJob, Site,
+    Transfer, TransferJob,
 };
 use ostler_model::{
-    Call, Datastore, DiskFormat, DiskName, DiskState, DriverError, DriverName, Effect, Generation, HostId, Identity, Image,
-    ImageId, Item, MacAddress, SnapshotName, Subject, VmRecord,
+    Call, Datastore, DiskFormat, DiskName, DiskState, DriverError, DriverName, Effect, Generation,
+    HostId, Identity, Image, ImageId, Item, MacAddress, SnapshotName, Subject, VmRecord,
 };
 use std::sync::Arc;
 
@@ -25,7 +26,11 @@ pub(crate) fn console_log(shared: &Shared, record: &VmRecord) -> Option<(HostId,
     let place = record.placement.as_ref()?;
     let directory = shared.directory();
     let store = directory.datastores.get(&record.storage.as_ref()?.datastore)?;
-    let file = directory.file(place.host, store, &format!("{ON_HOST}/{}/{CONSOLE_LOG}", record.folder()))?;
+    let file = directory.file(
+        place.host,
+        store,
+        &format!("{ON_HOST}/{}/{CONSOLE_LOG}", record.folder()),
+    )?;
     Some((place.host, file.absolute))
 }
 
@@ -34,10 +39,14 @@ pub(crate) fn no_host(host: HostId) -> DriverError {
 }
 
 fn missing(what: &str) -> DriverError {
-    DriverError::refused("missing", format!("{what} is not there; register it again, then recover --retry"))
+    DriverError::refused(
+        "missing",
+        format!("{what} is not there; register it again, then recover --retry"),
+    )
 }
 
-/// A call that takes long. The driver begins it, reports its progress when it is asked, and can be told to stop.
+/// A call that takes long. The driver begins it, reports its progress when it is asked, and can be
+/// told to stop.
 pub(crate) struct Job<'a> {
     /// The name of the driver, for the error of one that cannot do the job.
     pub(crate) name: &'a DriverName,
@@ -48,8 +57,18 @@ pub(crate) struct Job<'a> {
 pub(crate) enum Work {
     Transfer(Arc<dyn Transfer>, TransferJob),
     SaveBack(Arc<dyn Transfer>, SaveBackJob),
-    Migrate { driver: Arc<dyn Hypervisor>, domain: Box<DomainSpec>, to: Arc<Site>, move_disks: Vec<DiskName> },
-    CopyDisk { driver: Arc<dyn Hypervisor>, disk: DiskName, target: FileRef, format: DiskFormat },
+    Migrate {
+        driver: Arc<dyn Hypervisor>,
+        domain: Box<DomainSpec>,
+        to: Arc<Site>,
+        move_disks: Vec<DiskName>,
+    },
+    CopyDisk {
+        driver: Arc<dyn Hypervisor>,
+        disk: DiskName,
+        target: FileRef,
+        format: DiskFormat,
+    },
 }
 
 /// The two places in a datastore where a VM's files can be.
@@ -73,8 +92,11 @@ impl Arguments<'_> {
     /// The host that sees the files which the call is about.
     fn host(&self) -> HostId {
         match self.effect.call {
-            // These calls are sent to the front end, but they are about the files on the host of the VM's placement.
-            Call::CopyOut | Call::DropHome => self.record.placement.as_ref().map_or(HostId::FRONT_END, |place| place.host),
+            // These calls are sent to the front end, but they are about the files on the host of
+            // the VM's placement.
+            Call::CopyOut | Call::DropHome => {
+                self.record.placement.as_ref().map_or(HostId::FRONT_END, |place| place.host)
+            }
             _ => self.effect.host,
         }
     }
@@ -90,11 +112,16 @@ impl Arguments<'_> {
     }
 
     fn datastore(&self) -> Result<&Datastore, DriverError> {
-        let storage = self.record.storage.as_ref().ok_or_else(|| missing("the VM's system datastore"))?;
-        self.directory.datastores.get(&storage.datastore).ok_or_else(|| missing("the VM's system datastore"))
+        let storage =
+            self.record.storage.as_ref().ok_or_else(|| missing("the VM's system datastore"))?;
+        self.directory
+            .datastores
+            .get(&storage.datastore)
+            .ok_or_else(|| missing("the VM's system datastore"))
     }
 
-    /// The VM's folder, or a file in it. Shared storage has one folder, which all hosts and the front end see.
+    /// The VM's folder, or a file in it. Shared storage has one folder, which all hosts and the
+    /// front end see.
     fn file(&self, place: Place, name: Option<&str>) -> Result<FileRef, DriverError> {
         let (top, host) = match place {
             Place::Host => (ON_HOST, self.host()),
@@ -106,8 +133,11 @@ impl Arguments<'_> {
 
     fn file_on(&self, top: &str, host: HostId, name: Option<&str>) -> Result<FileRef, DriverError> {
         let folder = self.record.folder();
-        let path = name.map_or_else(|| format!("{top}/{folder}"), |name| format!("{top}/{folder}/{name}"));
-        self.directory.file(host, self.datastore()?, &path).ok_or_else(|| missing("a path for the VM's files"))
+        let path =
+            name.map_or_else(|| format!("{top}/{folder}"), |name| format!("{top}/{folder}/{name}"));
+        self.directory
+            .file(host, self.datastore()?, &path)
+            .ok_or_else(|| missing("a path for the VM's files"))
     }
 
     pub(crate) fn recovery(&self) -> Result<FileRef, DriverError> {
@@ -118,7 +148,12 @@ impl Arguments<'_> {
 
     pub(crate) fn disk(&self) -> Result<&DiskState, DriverError> {
         match &self.effect.key.item {
-            Item::Disk(name) => self.record.disks.iter().find(|disk| disk.name == *name).ok_or_else(|| missing("the disk")),
+            Item::Disk(name) => self
+                .record
+                .disks
+                .iter()
+                .find(|disk| disk.name == *name)
+                .ok_or_else(|| missing("the disk")),
             _ => Err(missing("a disk to act on")),
         }
     }
@@ -139,27 +174,47 @@ impl Arguments<'_> {
 
     pub(crate) fn nic(&self) -> Result<DomainNic, DriverError> {
         let mac = self.mac()?;
-        nics(self.record).into_iter().find(|nic| nic.mac == *mac).ok_or_else(|| missing("the network card"))
+        nics(self.record)
+            .into_iter()
+            .find(|nic| nic.mac == *mac)
+            .ok_or_else(|| missing("the network card"))
     }
 
     /// A disk's file among the VM's files on `host`.
     fn disk_file(&self, disk: &DiskState, host: HostId) -> Result<FileRef, DriverError> {
         match &disk.adopted {
-            Some(path) => {
-                self.directory.file(host, self.datastore()?, path.as_str()).ok_or_else(|| missing("a path for the adopted disk"))
-            }
+            Some(path) => self
+                .directory
+                .file(host, self.datastore()?, path.as_str())
+                .ok_or_else(|| missing("a path for the adopted disk")),
             None => self.file_on(ON_HOST, host, Some(disk.file.as_str())),
         }
     }
 
-    pub(crate) fn domain_disk(&self, disk: &DiskState, host: HostId) -> Result<DomainDisk, DriverError> {
-        let read_only = self.record.spec.disks.iter().any(|wanted| wanted.name == disk.name && wanted.read_only);
+    pub(crate) fn domain_disk(
+        &self,
+        disk: &DiskState,
+        host: HostId,
+    ) -> Result<DomainDisk, DriverError> {
+        let read_only = self
+            .record
+            .spec
+            .disks
+            .iter()
+            .any(|wanted| wanted.name == disk.name && wanted.read_only);
         let file = self.disk_file(disk, host)?;
-        Ok(DomainDisk { name: disk.name.clone(), file, format: disk.format, read_only, below: self.below(disk, host)? })
+        Ok(DomainDisk {
+            name: disk.name.clone(),
+            file,
+            format: disk.format,
+            read_only,
+            below: self.below(disk, host)?,
+        })
     }
 
-    /// The files below a disk. None if they are not known. A raw disk has nothing below it. A disk that Ostler made has nothing
-    /// below it, or only its image, if that image was found to stand alone.
+    /// The files below a disk. None if they are not known. A raw disk has nothing below it. A disk
+    /// that Ostler made has nothing below it, or only its image, if that image was found to stand
+    /// alone.
     fn below(&self, disk: &DiskState, host: HostId) -> Result<Option<Vec<Layer>>, DriverError> {
         match (disk.format, disk.image) {
             (DiskFormat::Raw, _) => Ok(Some(Vec::new())),
@@ -177,25 +232,45 @@ impl Arguments<'_> {
     }
 
     /// The image below a disk, as `host` sees its file.
-    fn base(&self, disk: &DiskState, host: HostId) -> Result<Option<(FileRef, DiskFormat)>, DriverError> {
+    fn base(
+        &self,
+        disk: &DiskState,
+        host: HostId,
+    ) -> Result<Option<(FileRef, DiskFormat)>, DriverError> {
         disk.image.map(|id| self.image(id, host)).transpose()
     }
 
     fn image(&self, id: ImageId, host: HostId) -> Result<(FileRef, DiskFormat), DriverError> {
         let image = self.image_row(id)?;
-        let store = self.directory.datastores.get(&image.datastore).ok_or_else(|| missing("the image's datastore"))?;
-        let file = self.directory.file(host, store, image.path.as_str()).ok_or_else(|| missing("the image's path"))?;
+        let store = self
+            .directory
+            .datastores
+            .get(&image.datastore)
+            .ok_or_else(|| missing("the image's datastore"))?;
+        let file = self
+            .directory
+            .file(host, store, image.path.as_str())
+            .ok_or_else(|| missing("the image's path"))?;
         Ok((file, image.format))
     }
 
     fn image_row(&self, id: ImageId) -> Result<Image, DriverError> {
-        let reader = self.shared.store.read().map_err(|error| DriverError::retry("store", error.to_string()))?;
-        let image = reader.image(id).map_err(|error| DriverError::retry("store", error.to_string()))?;
+        let reader = self
+            .shared
+            .store
+            .read()
+            .map_err(|error| DriverError::retry("store", error.to_string()))?;
+        let image =
+            reader.image(id).map_err(|error| DriverError::retry("store", error.to_string()))?;
         image.ok_or_else(|| missing("the image"))
     }
 
     /// The image that is made from a disk, as `host` sees its file.
-    fn new_image(&self, disk: &DiskState, host: HostId) -> Result<(FileRef, DiskFormat), DriverError> {
+    fn new_image(
+        &self,
+        disk: &DiskState,
+        host: HostId,
+    ) -> Result<(FileRef, DiskFormat), DriverError> {
         let of_subject = match self.record.operation.as_ref().map(|active| &active.subject) {
             Some(Subject::DiskImage { name, becomes }) if *name == disk.name => Some(becomes),
             _ => disk.save_as.as_ref(),
@@ -212,17 +287,26 @@ impl Arguments<'_> {
             Call::Prepare => self.prepare()?,
             Call::CopyIn => self.copy(self.home_to(self.effect.host))?,
             Call::CopyOut => self.copy(((ON_HOST, self.host()), self.home()))?,
-            Call::CopyAcross => self.copy(((ON_HOST, self.placed()?), (ON_HOST, self.effect.host)))?,
+            Call::CopyAcross => {
+                self.copy(((ON_HOST, self.placed()?), (ON_HOST, self.effect.host)))?
+            }
             Call::DropHome => TransferJob::Delete { target: self.file(Place::Home, None)? },
             Call::DropHost => TransferJob::Delete { target: self.file(Place::Host, None)? },
-            Call::DropDisk => TransferJob::Delete { target: self.disk_file(self.disk()?, self.effect.host)? },
+            Call::DropDisk => {
+                TransferJob::Delete { target: self.disk_file(self.disk()?, self.effect.host)? }
+            }
             Call::DropRecovery => TransferJob::Delete { target: self.recovery()? },
             Call::SaveBack => return Ok(Work::SaveBack(self.transfer()?, self.save_back()?)),
             Call::Migrate => return self.migrate(),
             Call::CopyDisk => {
                 let disk = self.disk()?;
                 let (target, format) = self.new_image(disk, self.effect.host)?;
-                return Ok(Work::CopyDisk { driver: self.hypervisor()?, disk: disk.name.clone(), target, format });
+                return Ok(Work::CopyDisk {
+                    driver: self.hypervisor()?,
+                    disk: disk.name.clone(),
+                    target,
+                    format,
+                });
             }
             _ => return Err(DriverError::refused("wrong-lane", "a call was sent as a job")),
         };
@@ -230,7 +314,11 @@ impl Arguments<'_> {
     }
 
     fn placed(&self) -> Result<HostId, DriverError> {
-        self.record.placement.as_ref().map(|place| place.host).ok_or_else(|| missing("the VM's place"))
+        self.record
+            .placement
+            .as_ref()
+            .map(|place| place.host)
+            .ok_or_else(|| missing("the VM's place"))
     }
 
     fn home(&self) -> (&'static str, HostId) {
@@ -242,18 +330,23 @@ impl Arguments<'_> {
     }
 
     fn migrate(&self) -> Result<Work, DriverError> {
-        let other = self.record.other.as_ref().ok_or_else(|| missing("the host that it goes to"))?;
+        let other =
+            self.record.other.as_ref().ok_or_else(|| missing("the host that it goes to"))?;
         let to = self.directory.site(other.host).ok_or_else(|| no_host(other.host))?;
         let domain = Box::new(self.domain(other.host, other.generation)?);
-        // Read-only disks are not moved: the destination has the same content already, and a hypervisor would not send them.
-        let written = domain.disks.iter().filter(|disk| !disk.read_only).map(|disk| disk.name.clone());
-        let move_disks = if self.record.storage_is_shared() { Vec::new() } else { written.collect() };
+        // Read-only disks are not moved: the destination has the same content already, and a
+        // hypervisor would not send them.
+        let written =
+            domain.disks.iter().filter(|disk| !disk.read_only).map(|disk| disk.name.clone());
+        let move_disks =
+            if self.record.storage_is_shared() { Vec::new() } else { written.collect() };
         Ok(Work::Migrate { driver: self.hypervisor()?, domain, to, move_disks })
     }
 
     fn save_back(&self) -> Result<SaveBackJob, DriverError> {
         let disk = self.disk()?;
-        // An adopted disk is never in the VM's folder, so its own path counts even if the VM has no placement.
+        // An adopted disk is never in the VM's folder, so its own path counts even if the VM has no
+        // placement.
         let from = if self.record.placement.is_some() || disk.adopted.is_some() {
             self.disk_file(disk, self.effect.host)?
         } else {
@@ -267,14 +360,29 @@ impl Arguments<'_> {
     fn prepare(&self) -> Result<TransferJob, DriverError> {
         let disk = self.disk()?;
         let target = self.file(Place::Host, Some(disk.file.as_str()))?;
-        let wanted = self.record.spec.disks.iter().find(|spec| spec.name == disk.name).ok_or_else(|| missing("the disk"))?;
+        let wanted = self
+            .record
+            .spec
+            .disks
+            .iter()
+            .find(|spec| spec.name == disk.name)
+            .ok_or_else(|| missing("the disk"))?;
         let source = match (&wanted.source, self.base(disk, self.host())?) {
-            (ostler_model::DiskSource::Image { .. }, Some((base, format))) => DiskSource::Image { base, format },
+            (ostler_model::DiskSource::Image { .. }, Some((base, format))) => {
+                DiskSource::Image { base, format }
+            }
             (ostler_model::DiskSource::Image { .. }, None) => return Err(missing("the image")),
-            (ostler_model::DiskSource::Blank { size_mib }, _) => DiskSource::Blank { size_mib: *size_mib },
-            (ostler_model::DiskSource::Swap { size_mib }, _) => DiskSource::Swap { size_mib: *size_mib },
+            (ostler_model::DiskSource::Blank { size_mib }, _) => {
+                DiskSource::Blank { size_mib: *size_mib }
+            }
+            (ostler_model::DiskSource::Swap { size_mib }, _) => {
+                DiskSource::Swap { size_mib: *size_mib }
+            }
             (ostler_model::DiskSource::File { path }, _) => {
-                return Err(DriverError::refused("adopted", format!("{path} was adopted: it is not made anew")));
+                return Err(DriverError::refused(
+                    "adopted",
+                    format!("{path} was adopted: it is not made anew"),
+                ));
             }
         };
         Ok(TransferJob::Prepare { target, format: disk.format, source })
@@ -285,7 +393,13 @@ impl Arguments<'_> {
             Ok((self.file_on(from_top, from, Some(name))?, self.file_on(to_top, to, Some(name))?))
         };
         if self.effect.key.item == Item::Recovery {
-            let name = self.record.recovery.as_ref().ok_or_else(|| missing("the recovery file"))?.name.as_str();
+            let name = self
+                .record
+                .recovery
+                .as_ref()
+                .ok_or_else(|| missing("the recovery file"))?
+                .name
+                .as_str();
             let (from, to) = pair(name)?;
             return Ok(TransferJob::Copy { from, to, format: None, base: None });
         }
@@ -300,11 +414,19 @@ impl Arguments<'_> {
     }
 
     /// The domain as it must be on `host`.
-    pub(crate) fn domain(&self, host: HostId, generation: Generation) -> Result<DomainSpec, DriverError> {
+    pub(crate) fn domain(
+        &self,
+        host: HostId,
+        generation: Generation,
+    ) -> Result<DomainSpec, DriverError> {
         let record = self.record;
         let spec = &record.spec;
         let named = |file: &Option<ostler_model::FilePath>, what: &str| match file {
-            Some(file) => self.directory.named(host, file).map(Some).ok_or_else(|| missing(&format!("{what} {file}"))),
+            Some(file) => self
+                .directory
+                .named(host, file)
+                .map(Some)
+                .ok_or_else(|| missing(&format!("{what} {file}"))),
             None => Ok(None),
         };
         let disks = record.disks.iter().map(|disk| self.domain_disk(disk, host));
@@ -332,7 +454,8 @@ impl Arguments<'_> {
 /// Two folders to copy between. Each is a top folder in the datastore, and the host that sees it.
 type FromTo = ((&'static str, HostId), (&'static str, HostId));
 
-/// The NICs. Each has the address in the specification, or one that is made from the VM's UUID and the NIC's index.
+/// The NICs. Each has the address in the specification, or one that is made from the VM's UUID and
+/// the NIC's index.
 fn nics(record: &VmRecord) -> Vec<DomainNic> {
     let nics = record.spec.nics.iter().enumerate();
     nics.map(|(at, nic)| DomainNic { mac: record.mac_of(at), bridge: nic.bridge.clone() }).collect()

@@ -1,4 +1,5 @@
-//! Commits the first decision about a VM, and carries it out. [`crate::create`] and [`crate::adopt`] make that decision.
+//! Commits the first decision about a VM, and carries it out. [`crate::create`] and
+//! [`crate::adopt`] make that decision.
 
 use crate::answers::{keep_answer, no_answer, replied};
 use crate::handle::{EngineError, Idempotency, Replied};
@@ -32,7 +33,8 @@ impl Birth {
     }
 }
 
-/// Hands the first decision to the VM's runner. From then on it is carried out, even if the caller goes away.
+/// Hands the first decision to the VM's runner. From then on it is carried out, even if the caller
+/// goes away.
 pub(crate) async fn bear(shared: &Arc<Shared>, birth: Birth) -> Result<Replied, EngineError> {
     let (reply, answer) = oneshot::channel();
     let vm = birth.decision.record.id;
@@ -45,13 +47,19 @@ pub(crate) async fn commit(shared: &Arc<Shared>, birth: Birth) -> Result<Replied
     let Birth { decision, idempotency, former } = birth;
     let answer = decision.answer.clone().ok_or_else(no_answer)?;
     let mut commit = as_commit(shared, &decision);
-    commit.idempotency = idempotency.as_ref().and_then(|key| keep_answer(key, &answer, shared.now()));
+    commit.idempotency =
+        idempotency.as_ref().and_then(|key| keep_answer(key, &answer, shared.now()));
     commit.resources = forgets(former);
-    let record = commit.vm.as_ref().map_or_else(|| Arc::new(decision.record.clone()), |change| Arc::clone(&change.record));
+    let record = commit
+        .vm
+        .as_ref()
+        .map_or_else(|| Arc::new(decision.record.clone()), |change| Arc::clone(&change.record));
     match shared.store.commit(commit).await? {
         Committed::Replayed(row) => return replied(&row),
         Committed::IdempotencyConflict => {
-            return Err(EngineError::IdempotencyConflict { key: idempotency.map(|key| key.key).unwrap_or_default() });
+            return Err(EngineError::IdempotencyConflict {
+                key: idempotency.map(|key| key.key).unwrap_or_default(),
+            });
         }
         committed => {
             if let Some(error) = refused(committed, record.id) {
@@ -71,7 +79,12 @@ pub(crate) async fn commit(shared: &Arc<Shared>, birth: Birth) -> Result<Replied
 /// Makes a commit of the first decision about a VM.
 pub(crate) fn as_commit(shared: &Shared, decision: &Decision) -> Commit {
     let (at, vm, version) = (shared.now(), decision.record.id, decision.record.version);
-    let event = |kind: &EventKind| EventDraft { at, vm: Some(vm), version: Some(version), kind: kind.clone() };
+    let event = |kind: &EventKind| EventDraft {
+        at,
+        vm: Some(vm),
+        version: Some(version),
+        kind: kind.clone(),
+    };
     Commit {
         vm: Some(VmChange { record: Arc::new(decision.record.clone()), expect: None }),
         claims: decision.claims.clone(),
@@ -87,7 +100,9 @@ pub(crate) fn refused(committed: Committed, vm: VmId) -> Option<EngineError> {
     match committed {
         Committed::ClaimRefused(refused) => Some(match refused.lack {
             Lack::Taken { .. } => EngineError::Taken(Box::new(refused)),
-            Lack::Missing | Lack::Closed { .. } | Lack::Full { .. } => Unusable::Claim(Box::new(refused)).into(),
+            Lack::Missing | Lack::Closed { .. } | Lack::Full { .. } => {
+                Unusable::Claim(Box::new(refused)).into()
+            }
         }),
         Committed::Refused(refused) => Some(EngineError::Resource(refused)),
         Committed::Stale { .. } => Some(EngineError::NoSuchVm(vm)),

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 /// How long a probe for a decision may take. The VM's other messages wait meanwhile.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// When the last probe for a decision began. Locked while a probe is made, so that others wait for its answer.
+/// When the last probe for a decision began. Locked while a probe is made, so that others wait for
+/// its answer.
 type Began = Arc<tokio::sync::Mutex<Option<Instant>>>;
 
 /// The probes of hosts that are made for decisions, beside the regular ones of the monitor.
@@ -43,9 +44,14 @@ impl Probes {
     }
 }
 
-/// The network interfaces of a host, for a decision about these network cards. A host that was not seen to have all of their bridges
-/// is probed anew first, because the bridge may have been made since. None: not known.
-pub(crate) async fn interfaces(shared: &Arc<Shared>, host: HostId, nics: &[NicSpec]) -> Option<Arc<BTreeSet<String>>> {
+/// The network interfaces of a host, for a decision about these network cards. A host that was not
+/// seen to have all of their bridges is probed anew first, because the bridge may have been made
+/// since. None: not known.
+pub(crate) async fn interfaces(
+    shared: &Arc<Shared>,
+    host: HostId,
+    nics: &[NicSpec],
+) -> Option<Arc<BTreeSet<String>>> {
     let known = interfaces_seen(shared, host);
     if missing_bridge(nics, known.as_deref()).is_none() {
         return known;
@@ -53,7 +59,8 @@ pub(crate) async fn interfaces(shared: &Arc<Shared>, host: HostId, nics: &[NicSp
     let asked = clock::instant();
     let turn = Arc::clone(locked(&shared.probes.began).entry(host).or_default());
     let mut began = turn.lock().await;
-    // A probe that began after this was asked answers it, too. So many decisions about one host cost two probes at most.
+    // A probe that began after this was asked answers it, too. So many decisions about one host
+    // cost two probes at most.
     if began.is_none_or(|began| began < asked) {
         *began = Some(clock::instant());
         let probed = match driver_of(shared, host) {
@@ -68,7 +75,8 @@ pub(crate) async fn interfaces(shared: &Arc<Shared>, host: HostId, nics: &[NicSp
     interfaces_seen(shared, host)
 }
 
-/// The network interfaces that a host had when it was probed last. None if they are not known, or if the host does not answer now.
+/// The network interfaces that a host had when it was probed last. None if they are not known, or
+/// if the host does not answer now.
 pub(crate) fn interfaces_seen(shared: &Shared, host: HostId) -> Option<Arc<BTreeSet<String>>> {
     locked(&shared.host_health).get(&host).filter(|health| health.reachable)?.interfaces.clone()
 }

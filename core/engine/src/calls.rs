@@ -4,25 +4,35 @@ use crate::arguments::{Arguments, Job, Work, no_host};
 use crate::clock;
 use crate::shared::Shared;
 use ostler_driver::{CallControl, JobStatus, Site, require};
-use ostler_model::{Call, CallResult, DriverError, DriverName, Effect, ErrorKind, HostId, Observation, Outcome, VmRecord};
+use ostler_model::{
+    Call, CallResult, DriverError, DriverName, Effect, ErrorKind, HostId, Observation, Outcome,
+    VmRecord,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The driver is asked for the progress of a long job: after this time at first, and then less and less often. Each wait is a
-/// fixed share of the time that the job has taken so far. So a late question makes the job at most that share longer.
+/// The driver is asked for the progress of a long job: after this time at first, and then less and
+/// less often. Each wait is a fixed share of the time that the job has taken so far. So a late
+/// question makes the job at most that share longer.
 const POLL_FIRST: Duration = Duration::from_millis(20);
 /// Each wait is the time so far divided by this number.
 const POLL_SHARE: u32 = 32;
 /// The longest wait.
 const POLL_MOST: Duration = Duration::from_secs(2);
 
-/// Runs a driver's future, and turns its panic into an answer. Drivers are code of others. If a panic took the answer away, the
-/// caller would wait for ever.
-pub(crate) async fn caught<T>(call: impl Future<Output = Result<T, DriverError>>) -> Result<T, DriverError> {
+/// Runs a driver's future, and turns its panic into an answer. Drivers are code of others. If a
+/// panic took the answer away, the caller would wait for ever.
+pub(crate) async fn caught<T>(
+    call: impl Future<Output = Result<T, DriverError>>,
+) -> Result<T, DriverError> {
     use futures::FutureExt as _;
-    // Only the driver's own data can be left half changed by the panic. No data of ours is borrowed mutably.
+    // Only the driver's own data can be left half changed by the panic. No data of ours is borrowed
+    // mutably.
     std::panic::AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| {
-        let words = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let words = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         let detail = format!("the driver panicked: {}", words.unwrap_or("without a word"));
         tracing::error!(detail, "a driver panicked");
         // The lifecycle recognises a crash by this code, and gives up after several of them.
@@ -31,7 +41,10 @@ pub(crate) async fn caught<T>(call: impl Future<Output = Result<T, DriverError>>
 }
 
 /// Looks at a VM on the host of its placement.
-pub(crate) async fn observe(shared: &Shared, record: &VmRecord) -> Result<Observation, DriverError> {
+pub(crate) async fn observe(
+    shared: &Shared,
+    record: &VmRecord,
+) -> Result<Observation, DriverError> {
     match &record.placement {
         Some(place) => observe_at(shared, place.host, &place.driver, record).await,
         None => Ok(Observation::Absent),
@@ -45,15 +58,24 @@ pub(crate) async fn observe_at(
     driver: &DriverName,
     record: &VmRecord,
 ) -> Result<Observation, DriverError> {
-    let driver = shared.drivers.hypervisor(driver).map_err(|error| DriverError::retry("not-loaded", error.to_string()))?;
+    let driver = shared
+        .drivers
+        .hypervisor(driver)
+        .map_err(|error| DriverError::retry("not-loaded", error.to_string()))?;
     let site = shared.directory().site(host).ok_or_else(|| no_host(host))?;
     caught(driver.observe(&site, record.uuid)).await
 }
 
 /// Calls the driver with the arguments of the effect.
-pub(crate) async fn call(shared: &Arc<Shared>, effect: &Effect, record: &VmRecord, control: &CallControl) -> CallResult {
+pub(crate) async fn call(
+    shared: &Arc<Shared>,
+    effect: &Effect,
+    record: &VmRecord,
+    control: &CallControl,
+) -> CallResult {
     let directory = shared.directory();
-    let site = directory.site_for(effect.host, &effect.driver).ok_or_else(|| no_host(effect.host))?;
+    let site =
+        directory.site_for(effect.host, &effect.driver).ok_or_else(|| no_host(effect.host))?;
     let args = Arguments { shared, directory: &directory, record, effect };
     if effect.call.is_job() {
         let job = args.job()?;
@@ -65,10 +87,16 @@ pub(crate) async fn call(shared: &Arc<Shared>, effect: &Effect, record: &VmRecor
 async fn hypervisor(args: &Arguments<'_>, site: &Site, control: &CallControl) -> CallResult {
     let (driver, name) = (args.hypervisor()?, &args.effect.driver);
     match args.effect.call {
-        Call::Deploy => driver.deploy(site, control, &args.domain(args.effect.host, args.effect.generation)?).await,
+        Call::Deploy => {
+            driver
+                .deploy(site, control, &args.domain(args.effect.host, args.effect.generation)?)
+                .await
+        }
         Call::Restore => {
             let domain = args.domain(args.effect.host, args.effect.generation)?;
-            require(driver.suspend(), name)?.restore(site, control, &domain, &args.recovery()?).await
+            require(driver.suspend(), name)?
+                .restore(site, control, &domain, &args.recovery()?)
+                .await
         }
         Call::Unpause => require(driver.suspend(), name)?.unpause(site, control).await,
         Call::PressPower => driver.press_power(site, control).await,
@@ -81,16 +109,30 @@ async fn hypervisor(args: &Arguments<'_>, site: &Site, control: &CallControl) ->
             let disk = args.domain_disk(args.disk()?, args.effect.host)?;
             require(driver.hotplug(), name)?.attach_disk(site, control, &disk).await
         }
-        Call::DetachDisk => require(driver.hotplug(), name)?.detach_disk(site, control, &args.disk()?.name).await,
-        Call::AttachNic => require(driver.hotplug(), name)?.attach_nic(site, control, &args.nic()?).await,
-        Call::DetachNic => require(driver.hotplug(), name)?.detach_nic(site, control, args.mac()?).await,
+        Call::DetachDisk => {
+            require(driver.hotplug(), name)?.detach_disk(site, control, &args.disk()?.name).await
+        }
+        Call::AttachNic => {
+            require(driver.hotplug(), name)?.attach_nic(site, control, &args.nic()?).await
+        }
+        Call::DetachNic => {
+            require(driver.hotplug(), name)?.detach_nic(site, control, args.mac()?).await
+        }
         Call::Resize => {
             let spec = &args.record.spec;
-            require(driver.live_resize(), name)?.resize(site, control, spec.vcpus, spec.memory_mib).await
+            require(driver.live_resize(), name)?
+                .resize(site, control, spec.vcpus, spec.memory_mib)
+                .await
         }
-        Call::CreateSnapshot => require(driver.snapshots(), name)?.create(site, control, args.snapshot()?).await,
-        Call::RevertSnapshot => require(driver.snapshots(), name)?.revert(site, control, args.snapshot()?).await,
-        Call::DeleteSnapshot => require(driver.snapshots(), name)?.delete(site, control, args.snapshot()?).await,
+        Call::CreateSnapshot => {
+            require(driver.snapshots(), name)?.create(site, control, args.snapshot()?).await
+        }
+        Call::RevertSnapshot => {
+            require(driver.snapshots(), name)?.revert(site, control, args.snapshot()?).await
+        }
+        Call::DeleteSnapshot => {
+            require(driver.snapshots(), name)?.delete(site, control, args.snapshot()?).await
+        }
         Call::Stamp => {
             let identity = args.identity(args.effect.generation);
             require(driver.adopt(), name)?.stamp(site, control, &identity).await
@@ -99,8 +141,15 @@ async fn hypervisor(args: &Arguments<'_>, site: &Site, control: &CallControl) ->
             let seen = driver.observe(site, args.record.uuid).await?;
             Ok(Outcome { seen: Some(seen), state: None })
         }
-        Call::Migrate | Call::CopyDisk | Call::Prepare | Call::CopyIn | Call::DropHome | Call::DropRecovery => wrong_lane(),
-        Call::CopyOut | Call::DropHost | Call::CopyAcross | Call::DropDisk | Call::SaveBack => wrong_lane(),
+        Call::Migrate
+        | Call::CopyDisk
+        | Call::Prepare
+        | Call::CopyIn
+        | Call::DropHome
+        | Call::DropRecovery => wrong_lane(),
+        Call::CopyOut | Call::DropHost | Call::CopyAcross | Call::DropDisk | Call::SaveBack => {
+            wrong_lane()
+        }
     }
 }
 
@@ -112,35 +161,53 @@ impl Job<'_> {
     async fn begin(&self, site: &Site, control: &CallControl) -> Result<JobStatus, DriverError> {
         match &self.work {
             Work::Transfer(driver, job) => driver.begin(site, control, job).await,
-            Work::SaveBack(driver, job) => require(driver.images(), self.name)?.begin_save_back(site, control, job).await,
+            Work::SaveBack(driver, job) => {
+                require(driver.images(), self.name)?.begin_save_back(site, control, job).await
+            }
             Work::Migrate { driver, domain, to, move_disks } => {
-                require(driver.migrate(), self.name)?.begin(site, control, domain, to, move_disks).await
+                require(driver.migrate(), self.name)?
+                    .begin(site, control, domain, to, move_disks)
+                    .await
             }
             Work::CopyDisk { driver, disk, target, format } => {
-                require(driver.disk_copy(), self.name)?.begin(site, control, disk, target, *format).await
+                require(driver.disk_copy(), self.name)?
+                    .begin(site, control, disk, target, *format)
+                    .await
             }
         }
     }
 
     async fn poll(&self, site: &Site, control: &CallControl) -> Result<JobStatus, DriverError> {
         match &self.work {
-            Work::Transfer(driver, _) | Work::SaveBack(driver, _) => driver.poll(site, control).await,
-            Work::Migrate { driver, .. } => require(driver.migrate(), self.name)?.poll(site, control).await,
-            Work::CopyDisk { driver, .. } => require(driver.disk_copy(), self.name)?.poll(site, control).await,
+            Work::Transfer(driver, _) | Work::SaveBack(driver, _) => {
+                driver.poll(site, control).await
+            }
+            Work::Migrate { driver, .. } => {
+                require(driver.migrate(), self.name)?.poll(site, control).await
+            }
+            Work::CopyDisk { driver, .. } => {
+                require(driver.disk_copy(), self.name)?.poll(site, control).await
+            }
         }
     }
 
     async fn abort(&self, site: &Site, control: &CallControl) -> Result<(), DriverError> {
         match &self.work {
-            Work::Transfer(driver, _) | Work::SaveBack(driver, _) => driver.abort(site, control).await,
-            Work::Migrate { driver, .. } => require(driver.migrate(), self.name)?.abort(site, control).await,
-            Work::CopyDisk { driver, .. } => require(driver.disk_copy(), self.name)?.abort(site, control).await,
+            Work::Transfer(driver, _) | Work::SaveBack(driver, _) => {
+                driver.abort(site, control).await
+            }
+            Work::Migrate { driver, .. } => {
+                require(driver.migrate(), self.name)?.abort(site, control).await
+            }
+            Work::CopyDisk { driver, .. } => {
+                require(driver.disk_copy(), self.name)?.abort(site, control).await
+            }
         }
     }
 }
 
-/// Begins the job and asks for its progress until it is done. If this future is dropped, the job is begun again when the effect
-/// is sent again.
+/// Begins the job and asks for its progress until it is done. If this future is dropped, the job is
+/// begun again when the effect is sent again.
 async fn run_job(job: &Job<'_>, site: &Site, control: &CallControl) -> CallResult {
     let begun = clock::instant();
     let mut status = job.begin(site, control).await?;
@@ -149,7 +216,8 @@ async fn run_job(job: &Job<'_>, site: &Site, control: &CallControl) -> CallResul
             JobStatus::Done(outcome) => return Ok(outcome),
             JobStatus::Pending(progress) => {
                 control.progress.send_replace(Some(progress));
-                let wait = (clock::instant().duration_since(begun) / POLL_SHARE).clamp(POLL_FIRST, POLL_MOST);
+                let wait = (clock::instant().duration_since(begun) / POLL_SHARE)
+                    .clamp(POLL_FIRST, POLL_MOST);
                 tokio::select! {
                     biased;
                     () = tokio::time::sleep(wait) => {}

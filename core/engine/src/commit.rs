@@ -6,15 +6,15 @@ use crate::journal::note;
 use crate::shared::Shared;
 use ostler_lifecycle::Decision;
 use ostler_model::{
-    Book, Cause, ClaimRefused, EventKind, Hint, ImageChange, Lack, OperationId, OperationRecord, Refusal, RefusalKind, Verb, VmId,
-    VmRecord,
+    Book, Cause, ClaimRefused, EventKind, Hint, ImageChange, Lack, OperationId, OperationRecord,
+    Refusal, RefusalKind, Verb, VmId, VmRecord,
 };
 use ostler_store::{Commit, CommitError, Committed, EventDraft, ResourceChange, VmChange};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Makes a commit of a decision. Answers also which operations the decision changes; `operations` are then as they will be after
-/// it.
+/// Makes a commit of a decision. Answers also which operations the decision changes; `operations`
+/// are then as they will be after it.
 pub(crate) fn as_commit(
     shared: &Shared,
     before: &VmRecord,
@@ -24,9 +24,15 @@ pub(crate) fn as_commit(
     let touched = note(operations, decision);
     let Decision { record, changed, effects, settled, claims, events, images, .. } = decision;
     let (at, vm, version) = (shared.now(), record.id, record.version);
-    let event = |kind: &EventKind| EventDraft { at, vm: Some(vm), version: Some(version), kind: kind.clone() };
+    let event = |kind: &EventKind| EventDraft {
+        at,
+        vm: Some(vm),
+        version: Some(version),
+        kind: kind.clone(),
+    };
     let commit = Commit {
-        vm: changed.then(|| VmChange { record: Arc::new(record.clone()), expect: Some(before.version) }),
+        vm: changed
+            .then(|| VmChange { record: Arc::new(record.clone()), expect: Some(before.version) }),
         claims: claims.clone(),
         operations: touched.iter().filter_map(|id| operations.get(id).cloned()).collect(),
         outbox_put: effects.clone(),
@@ -38,7 +44,8 @@ pub(crate) fn as_commit(
     Ok((commit, touched))
 }
 
-/// The changes of images, one per image. If an operator has removed the image meanwhile, its state is not changed.
+/// The changes of images, one per image. If an operator has removed the image meanwhile, its state
+/// is not changed.
 fn resources(shared: &Shared, images: &[ImageChange]) -> Result<Vec<ResourceChange>, EngineError> {
     if images.is_empty() {
         return Ok(Vec::new());
@@ -47,12 +54,16 @@ fn resources(shared: &Shared, images: &[ImageChange]) -> Result<Vec<ResourceChan
     let mut changes = BTreeMap::new();
     for change in images {
         match change {
-            ImageChange::Add(image) => drop(changes.insert(image.id, ResourceChange::ImagePut(image.clone()))),
+            ImageChange::Add(image) => {
+                drop(changes.insert(image.id, ResourceChange::ImagePut(image.clone())))
+            }
             ImageChange::Set { image, state } if reader.image(*image)?.is_some() => {
                 changes.insert(*image, ResourceChange::ImageSetState { id: *image, state: *state });
             }
             ImageChange::Set { .. } => {}
-            ImageChange::Discard { image } => drop(changes.insert(*image, ResourceChange::ImageDiscard(*image))),
+            ImageChange::Discard { image } => {
+                drop(changes.insert(*image, ResourceChange::ImageDiscard(*image)))
+            }
         }
     }
     Ok(changes.into_values().collect())
@@ -68,15 +79,16 @@ pub(crate) fn not_applied(
     match committed? {
         Committed::ClaimRefused(refused) => Err(claim_refused(refused, vm, verb)),
         Committed::Replayed(row) => replied(&row),
-        Committed::IdempotencyConflict => {
-            Err(EngineError::IdempotencyConflict { key: idempotency.map(|key| key.key.clone()).unwrap_or_default() })
-        }
+        Committed::IdempotencyConflict => Err(EngineError::IdempotencyConflict {
+            key: idempotency.map(|key| key.key.clone()).unwrap_or_default(),
+        }),
         // The VM was forgotten meanwhile.
         Committed::Stale { found: None } => Err(EngineError::NoSuchVm(vm)),
         Committed::Refused(refused) => Err(EngineError::Resource(refused)),
         // Only this runner writes the record, so this is a defect. The record is read again.
         Committed::Stale { found: Some(_) } | Committed::Applied { .. } => {
-            Err(CommitError::Malformed { why: format!("VM {vm} was changed by another writer") }.into())
+            Err(CommitError::Malformed { why: format!("VM {vm} was changed by another writer") }
+                .into())
         }
     }
 }

@@ -12,18 +12,20 @@ pub struct EngineConfig {
     pub poll_every: Duration,
     /// A host that could not be asked is asked again after this time.
     pub retry_every: Duration,
-    /// How many mutating calls run at once for each driver and host, unless `lanes` says otherwise. Libvirt serves about this
-    /// many well.
+    /// How many mutating calls run at once for each driver and host, unless `lanes` says otherwise.
+    /// Libvirt serves about this many well.
     pub lane_width: usize,
     /// The same for single drivers, by name.
     pub lanes: BTreeMap<DriverName, usize>,
-    /// How long a call may go on after it was told to stop. Then it is dropped, and its outcome is unknown.
+    /// How long a call may go on after it was told to stop. Then it is dropped, and its outcome is
+    /// unknown.
     pub cancel_grace: Duration,
     /// A runner with nothing to do ends after this long.
     pub runner_idle: Duration,
-    /// How often the watchdog looks for VMs that should go on and that nobody works on. Only a defect makes such a VM, so this is
-    /// slow. Without the watchdog such a VM would stand until the daemon is started again, so a minute is soon enough. Each round
-    /// reads the record of every VM with an operation or an open call.
+    /// How often the watchdog looks for VMs that should go on and that nobody works on. Only a
+    /// defect makes such a VM, so this is slow. Without the watchdog such a VM would stand until
+    /// the daemon is started again, so a minute is soon enough. Each round reads the record of
+    /// every VM with an operation or an open call.
     pub watchdog_every: Duration,
     /// A VM that has been done for this long is forgotten, with its operations.
     pub keep_done: Millis,

@@ -1,5 +1,5 @@
-//! Asks a driver for the counters of a running guest, when somebody wants to see them. Nothing is kept here: an observer
-//! (`/metrics`, later the store) makes histories and rates of them.
+//! Asks a driver for the counters of a running guest, when somebody wants to see them. Nothing is
+//! kept here: an observer (`/metrics`, later the store) makes histories and rates of them.
 
 use crate::Engine;
 use crate::handle::EngineError;
@@ -8,7 +8,8 @@ use ostler_driver::DomainMetrics;
 use ostler_model::{DriverError, VmId};
 use std::time::Duration;
 
-/// How long a host may take to answer with counters. People look at counters, so a late answer is of no use.
+/// How long a host may take to answer with counters. People look at counters, so a late answer is
+/// of no use.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Engine {
@@ -20,12 +21,18 @@ impl Engine {
         let record = self.store().read()?.vm(vm)?.ok_or(EngineError::NoSuchVm(vm))?;
         let Some(place) = &record.placement else { return Ok(None) };
         let unusable = |error: DriverError| Unusable::Counters { vm, host: place.host, error };
-        let no_driver = |error: ostler_driver::RegistryError| unusable(DriverError::refused("failed", error.to_string()));
+        let no_driver = |error: ostler_driver::RegistryError| {
+            unusable(DriverError::refused("failed", error.to_string()))
+        };
         let driver = self.drivers().hypervisor(&place.driver).map_err(no_driver)?;
         let Some(counts) = driver.metrics() else { return Ok(None) };
-        let site = self.site(place.host).ok_or_else(|| unusable(DriverError::retry("no-host", "the host is not known")))?;
+        let site = self
+            .site(place.host)
+            .ok_or_else(|| unusable(DriverError::retry("no-host", "the host is not known")))?;
         let counted = tokio::time::timeout(COUNT_TIMEOUT, counts.sample(&site)).await;
-        let all = counted.unwrap_or_else(|_| Err(DriverError::retry("timeout", "the host did not answer in time")));
+        let all = counted.unwrap_or_else(|_| {
+            Err(DriverError::retry("timeout", "the host did not answer in time"))
+        });
         let all = all.map_err(unusable)?;
         Ok(all.into_iter().find(|counters| counters.vm == Some(record.uuid)))
     }

@@ -7,16 +7,22 @@ use crate::handle::{CreateRequest, EngineError, Idempotency, Replied};
 use crate::shared::Shared;
 use crate::unusable::Unusable;
 use futures::future::join_all;
-use ostler_lifecycle::{Decision, Named, NewVm, NotCreated, Reachable, bridges_are_somewhere, create, disks_of};
-use ostler_model::{Book, ClaimRefused, DiskSource, Holding, Host, HostId, HostState, MacAddress, OperationId, VmId, VmSpec};
+use ostler_lifecycle::{
+    Decision, Named, NewVm, NotCreated, Reachable, bridges_are_somewhere, create, disks_of,
+};
+use ostler_model::{
+    Book, ClaimRefused, DiskSource, Holding, Host, HostId, HostState, MacAddress, OperationId,
+    VmId, VmSpec,
+};
 use std::sync::Arc;
 
-/// How many hosts are probed at once for the bridges of a new VM. If there are more, the VM is made, and the scheduler says which host
-/// lacks a bridge.
+/// How many hosts are probed at once for the bridges of a new VM. If there are more, the VM is
+/// made, and the scheduler says which host lacks a bridge.
 const LOOKS_MAX: usize = 64;
 
-/// How often network addresses are chosen at most, if another VM has one of them already. Among a million cards, one choice in a
-/// million is taken already. If several in a row are taken, something else is wrong.
+/// How often network addresses are chosen at most, if another VM has one of them already. Among a
+/// million cards, one choice in a million is taken already. If several in a row are taken,
+/// something else is wrong.
 pub(crate) const DRAWS_MAX: u32 = 8;
 
 /// Creates a VM from a specification.
@@ -31,7 +37,8 @@ pub(crate) async fn create_vm(
         return Ok(replied);
     }
     look_at_bridges(shared, &request.spec).await?;
-    let given: Vec<MacAddress> = request.spec.nics.iter().filter_map(|nic| nic.mac.clone()).collect();
+    let given: Vec<MacAddress> =
+        request.spec.nics.iter().filter_map(|nic| nic.mac.clone()).collect();
     let mut draws = DRAWS_MAX;
     loop {
         // Each decision has a new UUID, and so it has new network addresses.
@@ -44,16 +51,24 @@ pub(crate) async fn create_vm(
     }
 }
 
-/// Refuses a specification whose network cards no host could plug in: each host that the VM may go to lacks one of their bridges.
-pub(crate) async fn look_at_bridges(shared: &Arc<Shared>, spec: &VmSpec) -> Result<(), EngineError> {
+/// Refuses a specification whose network cards no host could plug in: each host that the VM may go
+/// to lacks one of their bridges.
+pub(crate) async fn look_at_bridges(
+    shared: &Arc<Shared>,
+    spec: &VmSpec,
+) -> Result<(), EngineError> {
     if spec.nics.is_empty() {
         return Ok(());
     }
     let directory = shared.directory();
-    let may_go = |host: &&Host| host.hypervisor.is_some() && spec.host.as_ref().is_none_or(|only| *only == host.name);
+    let may_go = |host: &&Host| {
+        host.hypervisor.is_some() && spec.host.as_ref().is_none_or(|only| *only == host.name)
+    };
     let hosts: Vec<&Host> = directory.hosts.values().filter(may_go).collect();
     // A host that takes no VMs now may take this one later, and then it may have the bridge.
-    let seen = |host: &&Host| (host.state == HostState::On).then(|| interfaces_seen(shared, host.id)).flatten();
+    let seen = |host: &&Host| {
+        (host.state == HostState::On).then(|| interfaces_seen(shared, host.id)).flatten()
+    };
     let known: Vec<Reachable> = hosts.iter().map(|host| (host.name.clone(), seen(host))).collect();
     if bridges_are_somewhere(&spec.nics, &known).is_ok() || hosts.len() > LOOKS_MAX {
         return Ok(());
@@ -64,20 +79,30 @@ pub(crate) async fn look_at_bridges(shared: &Arc<Shared>, spec: &VmSpec) -> Resu
     bridges_are_somewhere(&spec.nics, &known).map_err(not_created)
 }
 
-/// Whether Ostler itself chose what another VM has already. `given` are the addresses that the specification names.
+/// Whether Ostler itself chose what another VM has already. `given` are the addresses that the
+/// specification names.
 pub(crate) fn chose(given: &[MacAddress], refused: &ClaimRefused) -> bool {
     let Holding { book, key, .. } = &refused.claim.holding;
     *book == Book::Mac && !given.iter().any(|mac| mac.as_str() == key.as_str())
 }
 
-/// Decides a creation. The creation itself and its dry run both use this. A refusal uses up no VM id.
-pub(crate) fn decided(shared: &Shared, request: CreateRequest, id: impl FnOnce() -> VmId) -> Result<Decision, EngineError> {
+/// Decides a creation. The creation itself and its dry run both use this. A refusal uses up no VM
+/// id.
+pub(crate) fn decided(
+    shared: &Shared,
+    request: CreateRequest,
+    id: impl FnOnce() -> VmId,
+) -> Result<Decision, EngineError> {
     request.spec.check()?;
     request.spec.check_labels()?;
     Ok(create(new_vm(shared, request, id)?, shared.now()))
 }
 
-fn new_vm(shared: &Shared, request: CreateRequest, id: impl FnOnce() -> VmId) -> Result<NewVm, EngineError> {
+fn new_vm(
+    shared: &Shared,
+    request: CreateRequest,
+    id: impl FnOnce() -> VmId,
+) -> Result<NewVm, EngineError> {
     let reader = shared.store.read()?;
     let directory = shared.directory();
     let mut named = Named {

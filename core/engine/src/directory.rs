@@ -1,10 +1,11 @@
-//! Hosts and datastores in the form that drivers need. They are read often and change rarely, so they are replaced as a whole.
+//! Hosts and datastores in the form that drivers need. They are read often and change rarely, so
+//! they are replaced as a whole.
 
 use ostler_driver::{FileRef, Site};
 use ostler_lifecycle::{Candidate, Near};
 use ostler_model::{
-    Datastore, DatastoreId, DatastoreKind, DatastoreName, DriverName, ExecTransport, FilePath, Host, HostId, HostState,
-    HypervisorId, RelPath, Storage, Timestamp, VmRecord,
+    Datastore, DatastoreId, DatastoreKind, DatastoreName, DriverName, ExecTransport, FilePath,
+    Host, HostId, HostState, HypervisorId, RelPath, Storage, Timestamp, VmRecord,
 };
 use ostler_store::{ReadError, Reader};
 use std::collections::BTreeMap;
@@ -16,18 +17,21 @@ pub(crate) struct Directory {
     pub(crate) hosts: BTreeMap<HostId, Host>,
     pub(crate) datastores: BTreeMap<DatastoreId, Datastore>,
     sites: BTreeMap<HostId, Arc<Site>>,
-    /// For each host that is the same hypervisor as another host: the host that was first known to be it.
+    /// For each host that is the same hypervisor as another host: the host that was first known to
+    /// be it.
     twins: BTreeMap<HostId, HostId>,
 }
 
 impl Directory {
     pub(crate) fn load(reader: &Reader) -> Result<Self, ReadError> {
-        let hosts: BTreeMap<HostId, Host> = reader.hosts()?.into_iter().map(|host| (host.id, host)).collect();
+        let hosts: BTreeMap<HostId, Host> =
+            reader.hosts()?.into_iter().map(|host| (host.id, host)).collect();
         let datastores: BTreeMap<DatastoreId, Datastore> =
             reader.datastores()?.into_iter().map(|store| (store.id, store)).collect();
         let roots: BTreeMap<DatastoreName, String> =
             datastores.values().map(|store| (store.name.clone(), store.root.clone())).collect();
-        let mut sites: BTreeMap<HostId, Arc<Site>> = hosts.values().map(|host| (host.id, Arc::new(site(host, &roots)))).collect();
+        let mut sites: BTreeMap<HostId, Arc<Site>> =
+            hosts.values().map(|host| (host.id, Arc::new(site(host, &roots)))).collect();
         sites.entry(HostId::FRONT_END).or_insert_with(|| Arc::new(front_end(&roots)));
         let twins = twins(&hosts);
         Ok(Self { hosts, datastores, sites, twins })
@@ -37,11 +41,16 @@ impl Directory {
         self.sites.get(&host).cloned()
     }
 
-    /// The site of a host, as `driver` may see it. The settings of a host are only for its own hypervisor driver. A transfer
-    /// driver does not see them, because a setting of the same name would mean something else to it.
+    /// The site of a host, as `driver` may see it. The settings of a host are only for its own
+    /// hypervisor driver. A transfer driver does not see them, because a setting of the same name
+    /// would mean something else to it.
     pub(crate) fn site_for(&self, host: HostId, driver: &DriverName) -> Option<Arc<Site>> {
         let site = self.site(host)?;
-        let own = self.hosts.get(&host).and_then(|host| host.hypervisor.as_ref()).is_some_and(|own| own.driver == *driver);
+        let own = self
+            .hosts
+            .get(&host)
+            .and_then(|host| host.hypervisor.as_ref())
+            .is_some_and(|own| own.driver == *driver);
         if own || site.config.is_empty() {
             return Some(site);
         }
@@ -50,7 +59,11 @@ impl Directory {
 
     /// As [`Self::site`], for a host that is not in the store yet.
     pub(crate) fn site_to_be(&self, host: &Host) -> Site {
-        let roots = self.datastores.values().map(|store| (store.name.clone(), store.root.clone())).collect();
+        let roots = self
+            .datastores
+            .values()
+            .map(|store| (store.name.clone(), store.root.clone()))
+            .collect();
         site(host, &roots)
     }
 
@@ -66,15 +79,20 @@ impl Directory {
 
     /// The names of all image datastores.
     pub(crate) fn image_datastores(&self) -> impl Iterator<Item = &DatastoreName> {
-        self.datastores.values().filter(|store| store.kind == DatastoreKind::Image).map(|store| &store.name)
+        self.datastores
+            .values()
+            .filter(|store| store.kind == DatastoreKind::Image)
+            .map(|store| &store.name)
     }
 
-    /// Hosts that may take VMs according to the operator: they are on, and have a hypervisor driver.
+    /// Hosts that may take VMs according to the operator: they are on, and have a hypervisor
+    /// driver.
     pub(crate) fn hosts_on(&self) -> impl Iterator<Item = &Host> {
         self.hosts.values().filter(|host| host.state == HostState::On && host.hypervisor.is_some())
     }
 
-    /// The host that was known earlier to be the same hypervisor as `host`. If there is one, `host` takes no VMs.
+    /// The host that was known earlier to be the same hypervisor as `host`. If there is one, `host`
+    /// takes no VMs.
     pub(crate) fn twin_of(&self, host: HostId) -> Option<&Host> {
         self.hosts.get(self.twins.get(&host)?)
     }
@@ -100,8 +118,9 @@ impl Directory {
         })
     }
 
-    /// Whether two hosts are reached in the same way. Then a path is the same file on both hosts, even if their datastores are
-    /// said to differ. A file that is copied from one host to the other, and then removed from the first, would be lost.
+    /// Whether two hosts are reached in the same way. Then a path is the same file on both hosts,
+    /// even if their datastores are said to differ. A file that is copied from one host to the
+    /// other, and then removed from the first, would be lost.
     pub(crate) fn same_files(&self, one: HostId, other: HostId) -> bool {
         let transport = |host| self.sites.get(&host).map(|site| &site.transport);
         one != other && transport(one) == transport(other)
@@ -122,12 +141,17 @@ impl Directory {
 
 fn twins(hosts: &BTreeMap<HostId, Host>) -> BTreeMap<HostId, HostId> {
     let mut first: BTreeMap<&HypervisorId, (Timestamp, HostId)> = BTreeMap::new();
-    let known = || hosts.values().filter_map(|host| host.identity.as_ref().map(|identity| (host.id, identity)));
+    let known = || {
+        hosts.values().filter_map(|host| host.identity.as_ref().map(|identity| (host.id, identity)))
+    };
     for (host, identity) in known() {
         let since = (identity.since, host);
         first.entry(&identity.id).and_modify(|first| *first = (*first).min(since)).or_insert(since);
     }
-    known().filter_map(|(host, identity)| Some((host, first.get(&identity.id)?.1))).filter(|(host, first)| host != first).collect()
+    known()
+        .filter_map(|(host, identity)| Some((host, first.get(&identity.id)?.1)))
+        .filter(|(host, first)| host != first)
+        .collect()
 }
 
 fn site(host: &Host, roots: &BTreeMap<DatastoreName, String>) -> Site {
@@ -144,7 +168,9 @@ fn front_end(roots: &BTreeMap<DatastoreName, String>) -> Site {
     Site {
         id: HostId::FRONT_END,
         // The constant is a valid name.
-        name: "front-end".parse().unwrap_or_else(|_| unreachable!("front-end is a valid host name")),
+        name: "front-end"
+            .parse()
+            .unwrap_or_else(|_| unreachable!("front-end is a valid host name")),
         config: BTreeMap::new(),
         transport: ExecTransport::Local,
         roots: roots.clone(),
@@ -163,7 +189,10 @@ mod tests {
             id: HostId(1),
             name: "h".parse().expect("a name"),
             state: HostState::On,
-            hypervisor: Some(DriverRef { driver: name("kvm"), config: [("uri".to_owned(), "x".to_owned())].into() }),
+            hypervisor: Some(DriverRef {
+                driver: name("kvm"),
+                config: [("uri".to_owned(), "x".to_owned())].into(),
+            }),
             rules: None,
             identity: None,
             transport: ExecTransport::Local,
@@ -174,11 +203,16 @@ mod tests {
         };
         let roots = [("system".parse().expect("a name"), "/srv".to_owned())].into();
         let sites = [(host.id, Arc::new(site(&host, &roots)))].into();
-        let directory = Directory { hosts: [(host.id, host)].into(), sites, ..Directory::default() };
+        let directory =
+            Directory { hosts: [(host.id, host)].into(), sites, ..Directory::default() };
         let seen_by = |driver| directory.site_for(HostId(1), &name(driver)).expect("a site");
         assert_eq!(seen_by("kvm").config.len(), 1);
         assert!(seen_by("transfer").config.is_empty());
-        assert_eq!(seen_by("transfer").roots, seen_by("kvm").roots, "it is the same host in all else");
+        assert_eq!(
+            seen_by("transfer").roots,
+            seen_by("kvm").roots,
+            "it is the same host in all else"
+        );
         assert!(directory.site_for(HostId(2), &name("kvm")).is_none());
     }
 }

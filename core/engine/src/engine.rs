@@ -3,26 +3,29 @@
 use crate::arguments;
 use crate::facts::abilities;
 use crate::handle::{
-    ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth, Idempotency, Preview, Replied,
-    Restored, SnapshotAdvice, WAIT_MAX, Waited,
+    ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth,
+    Idempotency, Preview, Replied, Restored, SnapshotAdvice, WAIT_MAX, Waited,
 };
 use crate::mailbox::Message;
 use crate::rules;
 use crate::shared::{Shared, locked};
-use crate::{EngineConfig, adopt, answers, create, identity, monitor, preview, restored, retention, scheduler, timers, watchdog};
+use crate::{
+    EngineConfig, adopt, answers, create, identity, monitor, preview, restored, retention,
+    scheduler, timers, watchdog,
+};
 use ostler_driver::{Registry, Site};
 use ostler_lifecycle::{Facts, LastError, presumed, why_with};
 use ostler_model::{
-    Cause, DriverName, Ended, EventKind, Hint, Host, HostId, HostName, HypervisorId, OperationId, OperationRecord, Refusal,
-    RefusalKind, Verb, VmId,
+    Cause, DriverName, Ended, EventKind, Hint, Host, HostId, HostName, HypervisorId, OperationId,
+    OperationRecord, Refusal, RefusalKind, Verb, VmId,
 };
 use ostler_store::{Commit, Committed, EventDraft, ResourceChange, Store};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 
-/// How many VMs may look at once, after a start, whether they have something to go on with. Each reads its record and commits.
-/// More at once would only pile up.
+/// How many VMs may look at once, after a start, whether they have something to go on with. Each
+/// reads its record and commits. More at once would only pile up.
 const WAKES_AT_ONCE: usize = 256;
 /// How long a shutdown waits for tasks that have not ended.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(10);
@@ -41,15 +44,20 @@ impl Engine {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn start(config: EngineConfig, store: Store, drivers: Registry) -> Result<Self, EngineError> {
+    pub async fn start(
+        config: EngineConfig,
+        store: Store,
+        drivers: Registry,
+    ) -> Result<Self, EngineError> {
         let shared = Arc::new(Shared::new(config, store, drivers)?);
         let reader = shared.store.read()?;
         for (due, vm) in reader.timers_all()? {
             shared.timers.set(vm, Some(due));
         }
         let active = reader.active_vms()?;
-        // A call that the previous process dropped may still be at work, although no call is open. So before this process sends
-        // the first mutating call for a VM to a host where something of the VM is or may be, it looks at the VM there.
+        // A call that the previous process dropped may still be at work, although no call is open.
+        // So before this process sends the first mutating call for a VM to a host where something
+        // of the VM is or may be, it looks at the VM there.
         for host in shared.directory().hosts.keys() {
             for vm in reader.vms_on_host(*host)? {
                 shared.executor.mark_maybe_running(vm, [*host]);
@@ -82,20 +90,29 @@ impl Engine {
     ///
     /// # Errors
     /// Refusals change nothing.
-    pub async fn create(&self, request: CreateRequest, idempotency: Option<Idempotency>) -> Result<Replied, EngineError> {
+    pub async fn create(
+        &self,
+        request: CreateRequest,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Replied, EngineError> {
         create::create_vm(&self.shared, request, idempotency).await
     }
 
-    /// Adopts a domain: makes a VM of a domain that somebody else made. The answer is given after the commit. The domain is
-    /// stamped after that.
+    /// Adopts a domain: makes a VM of a domain that somebody else made. The answer is given after
+    /// the commit. The domain is stamped after that.
     ///
     /// # Errors
     /// Refusals change nothing, and the domain stays as it is.
-    pub async fn adopt(&self, request: AdoptRequest, idempotency: Option<Idempotency>) -> Result<Replied, EngineError> {
+    pub async fn adopt(
+        &self,
+        request: AdoptRequest,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Replied, EngineError> {
         adopt::adopt_domain(&self.shared, request, idempotency).await
     }
 
-    /// Lists how a domain would differ from its next start on, if it were adopted. Nothing is changed.
+    /// Lists how a domain would differ from its next start on, if it were adopted. Nothing is
+    /// changed.
     ///
     /// # Errors
     /// As [`Self::adopt`], but for the changes themselves.
@@ -107,22 +124,31 @@ impl Engine {
     ///
     /// # Errors
     /// Refusals change nothing.
-    pub async fn act(&self, vm: VmId, request: ActionRequest, idempotency: Option<Idempotency>) -> Result<Replied, EngineError> {
+    pub async fn act(
+        &self,
+        vm: VmId,
+        request: ActionRequest,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Replied, EngineError> {
         if let Some(key) = &idempotency
             && let Some(replied) = answers::replay(&self.shared, key)?
         {
             return Ok(replied);
         }
         let (reply, answer) = oneshot::channel();
-        self.shared.mailboxes.ask(&self.shared, vm, Message::Request(request, idempotency, reply))?;
+        self.shared.mailboxes.ask(
+            &self.shared,
+            vm,
+            Message::Request(request, idempotency, reply),
+        )?;
         self.shared.answered(answer).await
     }
 
     /// The result of a dry run of an action. Changes nothing.
     ///
     /// # Errors
-    /// If the VM does not exist, the store is read-only, or a resource would refuse the action itself. Every other refusal is
-    /// part of the answer.
+    /// If the VM does not exist, the store is read-only, or a resource would refuse the action
+    /// itself. Every other refusal is part of the answer.
     pub async fn preview(&self, vm: VmId, request: ActionRequest) -> Result<Preview, EngineError> {
         let (reply, answer) = oneshot::channel();
         self.shared.mailboxes.ask(&self.shared, vm, Message::Preview(request, reply))?;
@@ -137,8 +163,8 @@ impl Engine {
         preview::creation(&self.shared, request).await
     }
 
-    /// Changes a resource that is not a VM. A change that was begun is carried out, and the engine's directory follows it, even
-    /// if the caller goes away.
+    /// Changes a resource that is not a VM. A change that was begun is carried out, and the
+    /// engine's directory follows it, even if the caller goes away.
     ///
     /// # Errors
     /// Refusals change nothing.
@@ -146,8 +172,8 @@ impl Engine {
         self.carry_out(change, by, None).await
     }
 
-    /// The same, and calls `then` after the commit, even if the caller is gone by then. If several changes are made by this,
-    /// their `then` are called in the order of the commits.
+    /// The same, and calls `then` after the commit, even if the caller is gone by then. If several
+    /// changes are made by this, their `then` are called in the order of the commits.
     ///
     /// # Errors
     /// Refusals change nothing, and `then` is not called.
@@ -160,18 +186,28 @@ impl Engine {
         self.carry_out(change, by, Some(Box::new(then))).await
     }
 
-    /// Removes a host that the operator states to be fenced and not to come back. Ostler no longer waits to sweep what VMs left
-    /// there. If VMs have their placement there, the removal is refused and names them; these VMs are not changed.
+    /// Removes a host that the operator states to be fenced and not to come back. Ostler no longer
+    /// waits to sweep what VMs left there. If VMs have their placement there, the removal is
+    /// refused and names them; these VMs are not changed.
     ///
     /// # Errors
     /// Refusals change nothing. If it fails half-way, ask again.
     pub async fn remove_fenced(&self, host: HostId, by: &str) -> Result<(), EngineError> {
         let shared = Arc::clone(&self.shared);
         self.shared.outlive(async move { crate::fenced::give_up(&shared, host).await }).await?;
-        self.change(ResourceChange::HostRemove(host), &format!("{by}, who stated that it is fenced")).await
+        self.change(
+            ResourceChange::HostRemove(host),
+            &format!("{by}, who stated that it is fenced"),
+        )
+        .await
     }
 
-    async fn carry_out(&self, change: ResourceChange, by: &str, then: Option<Then>) -> Result<(), EngineError> {
+    async fn carry_out(
+        &self,
+        change: ResourceChange,
+        by: &str,
+        then: Option<Then>,
+    ) -> Result<(), EngineError> {
         let kind = describe(&change, by);
         let event = EventDraft { at: self.shared.now(), vm: None, version: None, kind };
         let commit = Commit { resources: vec![change], events: vec![event], ..Commit::default() };
@@ -195,7 +231,8 @@ impl Engine {
         self.shared.outlive(task).await
     }
 
-    /// The hosts and VMs that are still waited for since the store was restored from a backup. None if all VMs are reconciled.
+    /// The hosts and VMs that are still waited for since the store was restored from a backup. None
+    /// if all VMs are reconciled.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -203,7 +240,8 @@ impl Engine {
         restored::view(&self.shared)
     }
 
-    /// A person states that the record of a VM is right: a newer domain on another host is not the VM.
+    /// A person states that the record of a VM is right: a newer domain on another host is not the
+    /// VM.
     ///
     /// # Errors
     /// When there is no such VM, or the store cannot be written.
@@ -217,7 +255,11 @@ impl Engine {
     ///
     /// # Errors
     /// When there is no such operation.
-    pub async fn wait(&self, operation: OperationId, patience: Duration) -> Result<Waited, EngineError> {
+    pub async fn wait(
+        &self,
+        operation: OperationId,
+        patience: Duration,
+    ) -> Result<Waited, EngineError> {
         let mut end = self.shared.on_end(operation);
         let running = self.waited(operation, false)?;
         if running.operation.ended.is_some() {
@@ -244,10 +286,13 @@ impl Engine {
         let reader = self.shared.store.read()?;
         let record = reader.vm(vm)?.ok_or(EngineError::NoSuchVm(vm))?;
         let place = record.placement.as_ref();
-        let silent = place.and_then(|place| self.host_health(place.host)).is_some_and(|health| !health.reachable);
+        let silent = place
+            .and_then(|place| self.host_health(place.host))
+            .is_some_and(|health| !health.reachable);
         let abilities = place.and_then(|place| abilities(&self.shared, place.host, &place.driver));
         let elsewhere = self.shared.seen.elsewhere(&record, self.shared.store.id());
-        let mut why = why_with(&record, &Facts { abilities, elsewhere, ..presumed(&record, silent) });
+        let mut why =
+            why_with(&record, &Facts { abilities, elsewhere, ..presumed(&record, silent) });
         if why.last_error.is_none() && record.operation.is_none() {
             why.last_error = reader.operations_of(vm, 1)?.first().and_then(failed);
         }
@@ -271,7 +316,8 @@ impl Engine {
         let Some(rules) = rules::bound(&self.shared, &record) else {
             return Err(no_rules(vm, true));
         };
-        let advice = rules::advise(&self.shared, &record, "snapshot-create", record.state, None).await;
+        let advice =
+            rules::advise(&self.shared, &record, "snapshot-create", record.state, None).await;
         let refused = match advice {
             Some(Ok(advice)) => advice.refused,
             // If the rules give no answer or trap, this counts as a refusal.
@@ -291,7 +337,8 @@ impl Engine {
         Some(health)
     }
 
-    /// Asks which hypervisor a host would be. None if its driver cannot say, or it does not answer soon.
+    /// Asks which hypervisor a host would be. None if its driver cannot say, or it does not answer
+    /// soon.
     pub async fn identify(&self, host: &Host) -> Option<HypervisorId> {
         identity::ask(&self.shared, host).await
     }
@@ -331,7 +378,8 @@ impl Engine {
         monitor::tell(&self.shared, kind).await;
     }
 
-    /// The host of a VM, and the absolute path of its console log there. None if the VM has no placement.
+    /// The host of a VM, and the absolute path of its console log there. None if the VM has no
+    /// placement.
     #[must_use]
     pub fn console_log(&self, vm: VmId) -> Option<(HostId, String)> {
         let record = self.shared.store.read().ok()?.vm(vm).ok()??;
@@ -346,12 +394,15 @@ impl Engine {
         self.shared.tasks.wait().await;
     }
 
-    /// Ends the engine. No new calls are sent. Calls that are in flight stay open, and the next start looks what came of them.
+    /// Ends the engine. No new calls are sent. Calls that are in flight stay open, and the next
+    /// start looks what came of them.
     pub async fn shutdown(&self) {
         self.shared.stop.cancel();
         self.shared.tasks.close();
         if tokio::time::timeout(SHUTDOWN_WAIT, self.shared.tasks.wait()).await.is_err() {
-            tracing::warn!("some driver calls have not ended; the next start looks what came of them");
+            tracing::warn!(
+                "some driver calls have not ended; the next start looks what came of them"
+            );
         }
     }
 }
@@ -365,7 +416,13 @@ fn failed(operation: &OperationRecord) -> Option<LastError> {
 
 fn no_rules(vm: VmId, has_host: bool) -> EngineError {
     let (kind, verb) = (RefusalKind::Rules, Verb::SnapshotCreate);
-    EngineError::Refused(Refusal { kind, verb, vm, cause: Cause::NoRulesToAsk { has_host }, hint: Hint::DeployAndBindRules })
+    EngineError::Refused(Refusal {
+        kind,
+        verb,
+        vm,
+        cause: Cause::NoRulesToAsk { has_host },
+        hint: Hint::DeployAndBindRules,
+    })
 }
 
 /// The event for a change of a resource.
@@ -380,7 +437,9 @@ fn describe(change: &ResourceChange, by: &str) -> EventKind {
         ResourceChange::DatastoreRemove(id) => ("datastore", id.to_string(), "removed"),
         ResourceChange::ImagePut(image) => ("image", image.name.to_string(), "changed"),
         ResourceChange::ImageSetState { id, .. } => ("image", id.to_string(), "changed"),
-        ResourceChange::ImageRemove(id) | ResourceChange::ImageDiscard(id) => ("image", id.to_string(), "removed"),
+        ResourceChange::ImageRemove(id) | ResourceChange::ImageDiscard(id) => {
+            ("image", id.to_string(), "removed")
+        }
         ResourceChange::TokenPut(token) => ("token", token.name.clone(), "changed"),
         ResourceChange::TokenRemove(name) => ("token", name.clone(), "removed"),
         ResourceChange::DriverPut(driver) => ("driver", driver.name.to_string(), "changed"),
@@ -390,5 +449,10 @@ fn describe(change: &ResourceChange, by: &str) -> EventKind {
         ResourceChange::VmForget(id) => ("vm", id.to_string(), "removed"),
         ResourceChange::RestoreOver => ("restore", "of the store".to_owned(), "over"),
     };
-    EventKind::Resource { resource: resource.to_owned(), name, change: what.to_owned(), detail: format!("by {by}") }
+    EventKind::Resource {
+        resource: resource.to_owned(),
+        name,
+        change: what.to_owned(),
+        detail: format!("by {by}"),
+    }
 }

@@ -1,6 +1,6 @@
-//! Sends the decided calls to drivers, each in the lane of its driver and host, and hands the answers to the runners. Every call
-//! that was sent is answered in bounded time: by the driver, or with an error when it is dropped after its deadline, or when it
-//! panics.
+//! Sends the decided calls to drivers, each in the lane of its driver and host, and hands the
+//! answers to the runners. Every call that was sent is answered in bounded time: by the driver, or
+//! with an error when it is dropped after its deadline, or when it panics.
 
 use crate::EngineConfig;
 use crate::calls;
@@ -13,8 +13,8 @@ use crate::shared::{Shared, locked};
 use ostler_driver::CallControl;
 use ostler_lifecycle::Input;
 use ostler_model::{
-    Call, CallContext, CallResult, DriverError, DriverName, Effect, EffectKey, ErrorKind, HostId, Lane, Millis, Outcome, Progress,
-    Timestamp, VmId, VmRecord,
+    Call, CallContext, CallResult, DriverError, DriverName, Effect, EffectKey, ErrorKind, HostId,
+    Lane, Millis, Outcome, Progress, Timestamp, VmId, VmRecord,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-/// How many looks and destroys run at once for each driver and host, at least. They have a lane of their own. So calls that are
-/// stuck cannot keep an operator from seeing and ending them.
+/// How many looks and destroys run at once for each driver and host, at least. They have a lane of
+/// their own. So calls that are stuck cannot keep an operator from seeing and ending them.
 const CONTROL_WIDTH: usize = 8;
 
 /// How long the look before a call may take.
@@ -41,8 +41,8 @@ struct InFlight {
 /// A call that has returned.
 pub(crate) struct Returned {
     entry: Entry,
-    /// When its time began to run: when it was sent, or when the look before it failed. None if it was stopped before it had a
-    /// place in its lane.
+    /// When its time began to run: when it was sent, or when the look before it failed. None if it
+    /// was stopped before it had a place in its lane.
     sent: Option<Timestamp>,
     result: CallResult,
 }
@@ -58,9 +58,9 @@ impl Returned {
     }
 }
 
-/// The entry of a call in the map of calls in flight. The task that handles the call owns it. If that task panics, or the answer
-/// is lost with a mailbox, the entry is removed too. Then nobody works on the call, and the runner treats it like an open call of
-/// a previous process.
+/// The entry of a call in the map of calls in flight. The task that handles the call owns it. If
+/// that task panics, or the answer is lost with a mailbox, the entry is removed too. Then nobody
+/// works on the call, and the runner treats it like an open call of a previous process.
 struct Entry {
     shared: Arc<Shared>,
     key: EffectKey,
@@ -100,18 +100,21 @@ impl Lanes {
 
 /// The calls in flight, and their lanes.
 pub(crate) struct Executor {
-    /// Holds a call from before it is sent until its VM's runner has received the answer. An open call in a record that is not in
-    /// this map was sent by a previous process, or its task here has failed.
+    /// Holds a call from before it is sent until its VM's runner has received the answer. An open
+    /// call in a record that is not in this map was sent by a previous process, or its task here
+    /// has failed.
     in_flight: Mutex<HashMap<EffectKey, InFlight>>,
     sendings: AtomicU64,
-    /// Hosts where a call of a VM may still be at work though nobody waits for it: the call was dropped, or a previous process
-    /// sent it. If the host's driver answers a look, no such call is at work there.
+    /// Hosts where a call of a VM may still be at work though nobody waits for it: the call was
+    /// dropped, or a previous process sent it. If the host's driver answers a look, no such call is
+    /// at work there.
     maybe_running: Mutex<HashSet<(VmId, HostId)>>,
-    /// Transfer drivers where a call of a VM may still be at work in the same way. Only the transfer driver itself can tell: a
-    /// hypervisor does not see who copies or removes files beside it.
+    /// Transfer drivers where a call of a VM may still be at work in the same way. Only the
+    /// transfer driver itself can tell: a hypervisor does not see who copies or removes files
+    /// beside it.
     transferring: Mutex<HashSet<(VmId, DriverName)>>,
-    /// VMs from before this process of which an earlier process may have left a transfer at work. The driver of such a VM's files
-    /// is asked once.
+    /// VMs from before this process of which an earlier process may have left a transfer at work.
+    /// The driver of such a VM's files is asked once.
     inherited: Mutex<HashSet<VmId>>,
     lanes: Mutex<HashMap<(DriverName, HostId), Lanes>>,
     width: usize,
@@ -178,7 +181,11 @@ impl Executor {
 
     /// The transfer drivers where a transfer of this VM may still be at work.
     fn transferring(&self, vm: VmId) -> Vec<DriverName> {
-        locked(&self.transferring).iter().filter(|(of, _)| *of == vm).map(|(_, driver)| driver.clone()).collect()
+        locked(&self.transferring)
+            .iter()
+            .filter(|(of, _)| *of == vm)
+            .map(|(_, driver)| driver.clone())
+            .collect()
     }
 
     /// The driver of the VM's files, if an earlier process may have left a transfer at work there.
@@ -201,24 +208,28 @@ impl Executor {
 
     /// Removes the lanes of hosts that are gone.
     pub(crate) fn prune(&self, directory: &Directory) {
-        locked(&self.lanes).retain(|(_, host), lanes| directory.site(*host).is_some() || lanes.in_use());
+        locked(&self.lanes)
+            .retain(|(_, host), lanes| directory.site(*host).is_some() || lanes.in_use());
     }
 
-    /// Sends a call whose effect is committed. There must be at most one call per effect key at a time: a second call would be
-    /// the same effect.
+    /// Sends a call whose effect is committed. There must be at most one call per effect key at a
+    /// time: a second call would be the same effect.
     pub(crate) fn send(&self, shared: &Arc<Shared>, effect: Effect, record: Arc<VmRecord>) {
         let cancel = CancellationToken::new();
         let (report, progress) = watch::channel(None);
         let sending = self.sendings.fetch_add(1, Ordering::Relaxed);
-        locked(&self.in_flight)
-            .insert(effect.key.clone(), InFlight { sending, queued: Some(shared.now()), cancel: cancel.clone(), progress });
+        locked(&self.in_flight).insert(
+            effect.key.clone(),
+            InFlight { sending, queued: Some(shared.now()), cancel: cancel.clone(), progress },
+        );
         let lanes = self.lanes_for(&effect, &record);
         let task = Arc::clone(shared);
         let entry = Entry { shared: Arc::clone(shared), key: effect.key.clone(), sending };
         shared.spawn(async move {
             let (sent, result) = attempt(&task, &effect, &record, lanes, &cancel, report).await;
             if task.stop.is_cancelled() {
-                // The daemon ends. The record keeps the call open, and the next start looks what came of it.
+                // The daemon ends. The record keeps the call open, and the next start looks what
+                // came of it.
                 return;
             }
             let returned = Returned { entry, sent, result };
@@ -226,23 +237,33 @@ impl Executor {
         });
     }
 
-    /// The lanes in which a call takes a place, in the order of their hosts. A call that moves something between two hosts is
-    /// work for both of them. The fixed order prevents a deadlock between two such calls in opposite directions.
+    /// The lanes in which a call takes a place, in the order of their hosts. A call that moves
+    /// something between two hosts is work for both of them. The fixed order prevents a deadlock
+    /// between two such calls in opposite directions.
     fn lanes_for(&self, effect: &Effect, record: &VmRecord) -> Vec<Arc<Semaphore>> {
         let mut at = BTreeMap::from([(effect.host, &effect.driver)]);
         if matches!(effect.call, Call::Migrate | Call::CopyAcross) {
             for place in record.placement.iter().chain(&record.other) {
                 let transfer = effect.call.lane() == Lane::Transfer;
-                at.entry(place.host).or_insert(if transfer { &effect.driver } else { &place.driver });
+                at.entry(place.host).or_insert(if transfer {
+                    &effect.driver
+                } else {
+                    &place.driver
+                });
             }
         }
-        at.into_iter().map(|(host, driver)| lane(effect.call, self.lanes_of(driver, host))).collect()
+        at.into_iter()
+            .map(|(host, driver)| lane(effect.call, self.lanes_of(driver, host)))
+            .collect()
     }
 
     fn lanes_of(&self, driver: &DriverName, host: HostId) -> Lanes {
         let mut lanes = locked(&self.lanes);
         let width = self.widths.get(driver).copied().unwrap_or(self.width).max(1);
-        let fresh = || Lanes { work: Arc::new(Semaphore::new(width)), control: Arc::new(Semaphore::new(CONTROL_WIDTH.max(width))) };
+        let fresh = || Lanes {
+            work: Arc::new(Semaphore::new(width)),
+            control: Arc::new(Semaphore::new(CONTROL_WIDTH.max(width))),
+        };
         lanes.entry((driver.clone(), host)).or_insert_with(fresh).clone()
     }
 }
@@ -254,8 +275,9 @@ fn lane(call: Call, lanes: Lanes) -> Arc<Semaphore> {
     }
 }
 
-/// Waits for a place in the lane, then calls the driver. A waiting call keeps its turn. Each call before it ends in bounded time,
-/// so the wait is bounded too. Operators are told how long it has waited. Answers when the call was sent, if it was.
+/// Waits for a place in the lane, then calls the driver. A waiting call keeps its turn. Each call
+/// before it ends in bounded time, so the wait is bounded too. Operators are told how long it has
+/// waited. Answers when the call was sent, if it was.
 async fn attempt(
     shared: &Arc<Shared>,
     effect: &Effect,
@@ -289,7 +311,8 @@ async fn attempt(
         () = cancel.cancelled() => Err(DriverError::new(ErrorKind::Cancelled, "cancelled", "it was told to stop before it was sent")),
     };
     if let Err(error) = alone {
-        // The call's time runs from here too: a host that does not answer the look would not have answered the call.
+        // The call's time runs from here too: a host that does not answer the look would not have
+        // answered the call.
         return (Some(shared.now()), Err(error));
     }
     shared.reach(Point::Sending).await;
@@ -303,16 +326,18 @@ async fn attempt(
     (sent, result)
 }
 
-/// The daemon ends before the call is sent. Nobody sees this answer: the record keeps the call open.
+/// The daemon ends before the call is sent. Nobody sees this answer: the record keeps the call
+/// open.
 fn stopping() -> DriverError {
     DriverError::retry("stopping", "the daemon ends")
 }
 
-/// Makes sure that only one mutating call of a VM is at work at a time. After a call that nobody waits for any more, the next
-/// call is sent only when the driver answers a look. A driver does not answer a look while a dropped call is at work.
-/// A call of the transfer lane waits only for dropped transfers. No host is looked at for it, because `lifecycle` asks for a
-/// transfer after a hypervisor call only when a look has shown what came of that call, or when a person has said that the host is
-/// lost. A look here would hold back the second case for ever.
+/// Makes sure that only one mutating call of a VM is at work at a time. After a call that nobody
+/// waits for any more, the next call is sent only when the driver answers a look. A driver does not
+/// answer a look while a dropped call is at work. A call of the transfer lane waits only for
+/// dropped transfers. No host is looked at for it, because `lifecycle` asks for a transfer after a
+/// hypervisor call only when a look has shown what came of that call, or when a person has said
+/// that the host is lost. A look here would hold back the second case for ever.
 async fn alone(shared: &Shared, effect: &Effect, record: &VmRecord) -> Result<(), DriverError> {
     if matches!(effect.call, Call::Destroy | Call::Observe) {
         return Ok(());
@@ -325,13 +350,22 @@ async fn alone(shared: &Shared, effect: &Effect, record: &VmRecord) -> Result<()
         if !shared.executor.may_run_at(effect.vm, host) {
             continue;
         }
-        match tokio::time::timeout(LOOK_TIMEOUT, calls::observe_at(shared, host, &effect.driver, record)).await {
+        match tokio::time::timeout(
+            LOOK_TIMEOUT,
+            calls::observe_at(shared, host, &effect.driver, record),
+        )
+        .await
+        {
             Ok(Ok(_)) => drop(locked(&shared.executor.maybe_running).remove(&(effect.vm, host))),
             Ok(Err(error)) => {
-                return Err(DriverError::retry("earlier-call", format!("an earlier call may still be at work: {error}")));
+                return Err(DriverError::retry(
+                    "earlier-call",
+                    format!("an earlier call may still be at work: {error}"),
+                ));
             }
             Err(_) => {
-                let detail = "an earlier call may still be at work: the host did not answer in time";
+                let detail =
+                    "an earlier call may still be at work: the host did not answer in time";
                 return Err(DriverError::retry("earlier-call", detail));
             }
         }
@@ -343,15 +377,25 @@ async fn alone(shared: &Shared, effect: &Effect, record: &VmRecord) -> Result<()
 ///
 /// # Errors
 /// *Retry* while a transfer driver cannot say that nothing of it is at work.
-pub(crate) async fn transfers_are_over(shared: &Shared, record: &VmRecord) -> Result<(), DriverError> {
+pub(crate) async fn transfers_are_over(
+    shared: &Shared,
+    record: &VmRecord,
+) -> Result<(), DriverError> {
     if shared.config.hooks.sabotage == Sabotage::TransfersBeside {
         return Ok(());
     }
-    let at_work = |error: String| DriverError::retry("earlier-call", format!("an earlier transfer may still be at work: {error}"));
+    let at_work = |error: String| {
+        DriverError::retry(
+            "earlier-call",
+            format!("an earlier transfer may still be at work: {error}"),
+        )
+    };
     // If its driver is not loaded, nobody can tell, and the VM must not wait for that.
-    let inherited = shared.executor.inherited(record).filter(|driver| shared.drivers.transfer(driver).is_ok());
+    let inherited =
+        shared.executor.inherited(record).filter(|driver| shared.drivers.transfer(driver).is_ok());
     for driver in shared.executor.transferring(record.id).into_iter().chain(inherited) {
-        let transfer = shared.drivers.transfer(&driver).map_err(|error| at_work(error.to_string()))?;
+        let transfer =
+            shared.drivers.transfer(&driver).map_err(|error| at_work(error.to_string()))?;
         match tokio::time::timeout(LOOK_TIMEOUT, calls::caught(transfer.idle(record.uuid))).await {
             Ok(Ok(())) => shared.executor.transfers_ended(record, driver),
             Ok(Err(error)) => return Err(at_work(error.to_string())),
@@ -361,8 +405,8 @@ pub(crate) async fn transfers_are_over(shared: &Shared, record: &VmRecord) -> Re
     Ok(())
 }
 
-/// The hosts where an earlier call could still act on the same domain: the host of the call, and for a migration, or a call at
-/// its other host, both hosts of the migration.
+/// The hosts where an earlier call could still act on the same domain: the host of the call, and
+/// for a migration, or a call at its other host, both hosts of the migration.
 fn touched(effect: &Effect, record: &VmRecord) -> Vec<HostId> {
     let other = record.other.as_ref().map(|place| place.host);
     let here = record.placement.as_ref().map(|place| place.host);
@@ -376,19 +420,23 @@ fn touched(effect: &Effect, record: &VmRecord) -> Vec<HostId> {
     hosts
 }
 
-/// A destroy may run beside a call that nobody waits for any more. That call may start the domain again after the destroy, so the
-/// domain that the destroy saw proves nothing. So its answer carries no look. A later look is answered only when the other call
-/// is over.
+/// A destroy may run beside a call that nobody waits for any more. That call may start the domain
+/// again after the destroy, so the domain that the destroy saw proves nothing. So its answer
+/// carries no look. A later look is answered only when the other call is over.
 fn beside(shared: &Shared, effect: &Effect, result: CallResult) -> CallResult {
     match result {
-        Ok(outcome) if effect.call == Call::Destroy && shared.executor.may_run_at(effect.vm, effect.host) => {
+        Ok(outcome)
+            if effect.call == Call::Destroy
+                && shared.executor.may_run_at(effect.vm, effect.host) =>
+        {
             Ok(Outcome { seen: None, ..outcome })
         }
         Ok(_) | Err(_) => result,
     }
 }
 
-/// Calls the driver, and makes sure that the call ends: it is told to stop at its deadline, and dropped a grace period later.
+/// Calls the driver, and makes sure that the call ends: it is told to stop at its deadline, and
+/// dropped a grace period later.
 async fn bounded(
     shared: &Arc<Shared>,
     effect: &Effect,
@@ -430,11 +478,14 @@ async fn bounded(
     if result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown) {
         // The call was dropped, crashed or lost. Its work on the host may go on.
         match effect.call.lane() {
-            Lane::Hypervisor => shared.executor.mark_maybe_running(effect.vm, touched(effect, record)),
+            Lane::Hypervisor => {
+                shared.executor.mark_maybe_running(effect.vm, touched(effect, record))
+            }
             Lane::Transfer => shared.executor.transfers_on(effect.vm, &effect.driver),
         }
     }
-    let took = u64::try_from(clock::instant().duration_since(began).as_micros()).unwrap_or(u64::MAX);
+    let took =
+        u64::try_from(clock::instant().duration_since(began).as_micros()).unwrap_or(u64::MAX);
     shared.count_call(&effect.driver, took, result.as_ref().err());
     tracing::debug!(key = %effect.key, call = %effect.call, took_us = took, ok = result.is_ok(), "driver call");
     result
@@ -444,7 +495,11 @@ async fn bounded(
 fn told_in_time(result: CallResult, until: Instant, patience: Millis) -> CallResult {
     match result {
         Err(error) if error.kind == ErrorKind::Cancelled && clock::instant() >= until => {
-            let detail = format!("it was not done within {} s and was stopped: {}", patience.0 / 1000, error.detail);
+            let detail = format!(
+                "it was not done within {} s and was stopped: {}",
+                patience.0 / 1000,
+                error.detail
+            );
             Err(DriverError::new(ErrorKind::Cancelled, "deadline", detail))
         }
         Ok(_) | Err(_) => result,

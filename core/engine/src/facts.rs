@@ -4,10 +4,12 @@ use crate::bridges::interfaces;
 use crate::calls;
 use crate::rules;
 use crate::shared::{Shared, locked};
-use ostler_lifecycle::{Candidate, Facts, Input, Interfaces, Shelf, image_to_be, wants_advice, wants_look};
+use ostler_lifecycle::{
+    Candidate, Facts, Input, Interfaces, Shelf, image_to_be, wants_advice, wants_look,
+};
 use ostler_model::{
-    Ability, Args, Datastore, DatastoreId, DatastoreName, DiskName, DiskSource, DriverError, DriverName, HostId, Image, ImageId,
-    ImageName, Request, State, Verb, VmRecord,
+    Ability, Args, Datastore, DatastoreId, DatastoreName, DiskName, DiskSource, DriverError,
+    DriverName, HostId, Image, ImageId, ImageName, Request, State, Verb, VmRecord,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +26,10 @@ pub(crate) async fn facts(shared: &Arc<Shared>, record: &VmRecord, input: &Input
     if asked.verb == Verb::Deploy || asked.verb.is_migration() {
         if let Some(host) = asked.host {
             let interfaces = interfaces(shared, host, &record.spec.nics).await;
-            facts.target = shared.directory().candidate(record, host).map(|target| Candidate { interfaces, ..target });
+            facts.target = shared
+                .directory()
+                .candidate(record, host)
+                .map(|target| Candidate { interfaces, ..target });
         }
         let driver = |target: &Candidate| abilities(shared, target.host, target.driver.as_ref()?);
         facts.target_abilities = facts.target.as_ref().and_then(driver);
@@ -36,16 +41,21 @@ pub(crate) async fn facts(shared: &Arc<Shared>, record: &VmRecord, input: &Input
     }
     if wants_look(record, asked.verb) {
         let look = tokio::time::timeout(LOOK_TIMEOUT, calls::observe(shared, record)).await;
-        facts.look = Some(look.unwrap_or_else(|_| Err(DriverError::retry("timeout", "the host did not answer in time"))));
+        facts.look = Some(look.unwrap_or_else(|_| {
+            Err(DriverError::retry("timeout", "the host did not answer in time"))
+        }));
     }
     if wants_advice(record, asked.verb) {
-        facts.advice = rules::advise(shared, record, &asked.verb.to_string(), record.state, subject(asked)).await;
+        facts.advice =
+            rules::advise(shared, record, &asked.verb.to_string(), record.state, subject(asked))
+                .await;
     }
     images(shared, record, asked, &mut facts);
     facts
 }
 
-/// The facts after a look has changed the VM's state to `state`: the snapshot rules must say what becomes of its snapshots.
+/// The facts after a look has changed the VM's state to `state`: the snapshot rules must say what
+/// becomes of its snapshots.
 pub(crate) async fn after_seeing(shared: &Arc<Shared>, record: &VmRecord, state: State) -> Facts {
     let mut facts = bare(shared, record);
     facts.advice = rules::advise(shared, record, "observed", state, None).await;
@@ -65,11 +75,20 @@ fn subject(asked: &Request) -> Option<&str> {
     }
 }
 
-/// The abilities of a driver on a host. If the host was not probed yet or is not reachable, the abilities that the driver has on
-/// some host.
-pub(crate) fn abilities(shared: &Shared, host: HostId, driver: &DriverName) -> Option<Vec<Ability>> {
-    let probed = locked(&shared.host_health).get(&host).filter(|health| health.reachable).map(|health| health.abilities.clone());
-    probed.or_else(|| shared.drivers.hypervisor(driver).ok().map(|driver| driver.abilities().to_vec()))
+/// The abilities of a driver on a host. If the host was not probed yet or is not reachable, the
+/// abilities that the driver has on some host.
+pub(crate) fn abilities(
+    shared: &Shared,
+    host: HostId,
+    driver: &DriverName,
+) -> Option<Vec<Ability>> {
+    let probed = locked(&shared.host_health)
+        .get(&host)
+        .filter(|health| health.reachable)
+        .map(|health| health.abilities.clone());
+    probed.or_else(|| {
+        shared.drivers.hypervisor(driver).ok().map(|driver| driver.abilities().to_vec())
+    })
 }
 
 /// Looks up the image below a new disk, or prepares the image that a disk is to become.
@@ -77,7 +96,9 @@ fn images(shared: &Shared, record: &VmRecord, asked: &Request, facts: &mut Facts
     let found = |name: &ImageName| shared.store.read().ok()?.image_by_name(name).ok()?;
     match &asked.args {
         Args::NewDisk { source: DiskSource::Image { image }, .. } => facts.image = found(image),
-        Args::NewImage { disk, image, datastore } => facts.new_image = new_image(shared, record, disk, image, datastore.as_ref()),
+        Args::NewImage { disk, image, datastore } => {
+            facts.new_image = new_image(shared, record, disk, image, datastore.as_ref())
+        }
         _ => {}
     }
 }
@@ -91,9 +112,16 @@ fn new_image(
     asked: Option<&DatastoreName>,
 ) -> Option<(Image, DriverName)> {
     let below = record.disks.iter().find(|known| known.name == *disk).and_then(|known| known.image);
-    let datastore_of = |image: ImageId| -> Option<DatastoreId> { Some(shared.store.read().ok()?.image(image).ok()??.datastore) };
+    let datastore_of = |image: ImageId| -> Option<DatastoreId> {
+        Some(shared.store.read().ok()?.image(image).ok()??.datastore)
+    };
     let datastores: Vec<Datastore> = shared.directory().datastores.values().cloned().collect();
     let id = shared.store.next_image_id();
-    let shelf = Shelf { datastores: &datastores, below: below.and_then(datastore_of), id, now: shared.now() };
+    let shelf = Shelf {
+        datastores: &datastores,
+        below: below.and_then(datastore_of),
+        id,
+        now: shared.now(),
+    };
     image_to_be(record, disk, name, asked, &shelf)
 }

@@ -1,4 +1,5 @@
-//! Gives up what VMs have left on a host that is lost for good. Each VM's runner does this for its VM.
+//! Gives up what VMs have left on a host that is lost for good. Each VM's runner does this for its
+//! VM.
 
 use crate::handle::EngineError;
 use crate::hooks::Sabotage;
@@ -19,8 +20,8 @@ const NAMED_MAX: usize = 10;
 /// Makes all VMs give up what they left on `host`.
 ///
 /// # Errors
-/// If the host answers, or was not asked yet, or VMs have their placement there: then nothing was changed. If a VM cannot give up
-/// what it left: then other VMs may have done so already.
+/// If the host answers, or was not asked yet, or VMs have their placement there: then nothing was
+/// changed. If a VM cannot give up what it left: then other VMs may have done so already.
 pub(crate) async fn give_up(shared: &Arc<Shared>, host: HostId) -> Result<(), EngineError> {
     let state = shared.directory().hosts.get(&host).map(|known| known.state);
     let answers = locked(&shared.host_health).get(&host).map(|health| health.reachable);
@@ -29,7 +30,9 @@ pub(crate) async fn give_up(shared: &Arc<Shared>, host: HostId) -> Result<(), En
     if shared.config.hooks.sabotage == Sabotage::LostForEver {
         return Ok(());
     }
-    let mut given_up = futures::stream::iter(left).map(|vm| give_up_one(shared, vm, host)).buffer_unordered(AT_ONCE);
+    let mut given_up = futures::stream::iter(left)
+        .map(|vm| give_up_one(shared, vm, host))
+        .buffer_unordered(AT_ONCE);
     while let Some(answer) = given_up.next().await {
         answer?;
     }

@@ -1,10 +1,12 @@
-//! The types of the engine's public interface: requests, answers and errors. Everything else is private.
+//! The types of the engine's public interface: requests, answers and errors. Everything else is
+//! private.
 
 use crate::unusable::Unusable;
 use ostler_lifecycle::{Found, Waits, Why};
 use ostler_model::{
-    Answer, Args, Book, ClaimRefused, Destroyed, EventSeq, HostId, Millis, OperationId, OperationRecord, Progress, Refusal,
-    Request, ResourceRefused, ScheduleId, Timestamp, Verb, Version, VmId, VmName, VmSpec,
+    Answer, Args, Book, ClaimRefused, Destroyed, EventSeq, HostId, Millis, OperationId,
+    OperationRecord, Progress, Refusal, Request, ResourceRefused, ScheduleId, Timestamp, Verb,
+    Version, VmId, VmName, VmSpec,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -49,7 +51,8 @@ pub struct AdoptRequest {
     pub domain: String,
     /// The name of the VM. If none is given, its name at the hypervisor.
     pub name: Option<VmName>,
-    /// Whether the VM may differ from its next start on, where a specification cannot express what the domain is now.
+    /// Whether the VM may differ from its next start on, where a specification cannot express what
+    /// the domain is now.
     pub accept_changes: bool,
     /// Who asks. Becomes the owner.
     pub by: String,
@@ -59,10 +62,19 @@ impl ActionRequest {
     /// `verb` without arguments.
     #[must_use]
     pub fn of(verb: Verb, by: impl Into<String>) -> Self {
-        Self { verb, by: by.into(), args: Args::None, host: None, enforce: false, force: false, if_version: None }
+        Self {
+            verb,
+            by: by.into(),
+            args: Args::None,
+            host: None,
+            enforce: false,
+            force: false,
+            if_version: None,
+        }
     }
 
-    /// Whether Ostler itself chose what another VM has already, so that the next decision chooses something else.
+    /// Whether Ostler itself chose what another VM has already, so that the next decision chooses
+    /// something else.
     pub(crate) fn chose(&self, refused: &ClaimRefused) -> bool {
         match refused.claim.holding.book {
             Book::Mac => matches!(&self.args, Args::NewNic(nic) if nic.mac.is_none()),
@@ -71,7 +83,11 @@ impl ActionRequest {
     }
 
     /// The request for the lifecycle.
-    pub(crate) fn to_request(&self, operation: OperationId, schedule: Option<ScheduleId>) -> Request {
+    pub(crate) fn to_request(
+        &self,
+        operation: OperationId,
+        schedule: Option<ScheduleId>,
+    ) -> Request {
         Request {
             operation,
             verb: self.verb,
@@ -113,7 +129,8 @@ pub struct Replied {
 pub struct Preview {
     /// The refusal, if the request would be refused.
     pub refused: Option<Refusal>,
-    /// The states that the VM would pass through, in order. The last one is the state in which it would rest.
+    /// The states that the VM would pass through, in order. The last one is the state in which it
+    /// would rest.
     pub states: Vec<String>,
     /// The steps that the operation would take.
     pub steps: Vec<String>,
@@ -125,7 +142,8 @@ pub struct Preview {
     pub hides: Vec<String>,
     /// Everything that would be removed for good.
     pub destroys: Vec<Destroyed>,
-    /// For a VM that would be created: what the scheduler would do with it now, one reason per host.
+    /// For a VM that would be created: what the scheduler would do with it now, one reason per
+    /// host.
     pub scheduler: Vec<Waits>,
 }
 
@@ -163,7 +181,9 @@ pub enum EngineError {
     #[error(transparent)]
     Resource(#[from] ResourceRefused),
     /// The same key was used before for a request with another body.
-    #[error("idempotency key {key:?} was used before with another body; use a new key for a new request")]
+    #[error(
+        "idempotency key {key:?} was used before with another body; use a new key for a new request"
+    )]
     IdempotencyConflict {
         /// The key.
         key: String,
@@ -201,7 +221,8 @@ pub struct Explained {
     pub why: Why,
     /// How far the driver call of the current step is.
     pub progress: Option<Progress>,
-    /// For how long the driver call of the current step has waited for earlier calls of its driver and host to end.
+    /// For how long the driver call of the current step has waited for earlier calls of its driver
+    /// and host to end.
     pub queued: Option<Millis>,
     /// For pending VMs: what the scheduler said last, one reason per host.
     pub scheduler: Vec<Waits>,

@@ -9,7 +9,9 @@ use crate::shared::{Shared, locked};
 use crate::sweep;
 use ostler_driver::Listed;
 use ostler_lifecycle::{Input, UNREACHABLE_GRACE};
-use ostler_model::{DomainSeen, DriverError, EventKind, HostFacts, HostId, State, Timestamp, VmId, VmUuid};
+use ostler_model::{
+    DomainSeen, DriverError, EventKind, HostFacts, HostId, State, Timestamp, VmId, VmUuid,
+};
 use ostler_store::{Commit, ReadError, ResourceChange, VmSummary};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -31,8 +33,14 @@ struct Strays {
 }
 
 /// Handles the answer of a host.
-pub(crate) async fn reachable(shared: &Arc<Shared>, host: HostId, facts: Option<HostFacts>, listed: &Listed) {
-    // If the store cannot be read here, those who read it for an answer report the error. The old list of strays stays.
+pub(crate) async fn reachable(
+    shared: &Arc<Shared>,
+    host: HostId,
+    facts: Option<HostFacts>,
+    listed: &Listed,
+) {
+    // If the store cannot be read here, those who read it for an answer report the error. The old
+    // list of strays stays.
     let strays = strays(shared, host, listed).ok();
     if let Some(strays) = &strays {
         keep_list(shared, host, strays.newer.clone(), listed);
@@ -56,15 +64,28 @@ pub(crate) async fn reachable(shared: &Arc<Shared>, host: HostId, facts: Option<
 }
 
 /// Keeps the domains that are newer than the store, as facts for decisions about their VMs.
-fn keep_list(shared: &Shared, host: HostId, domains: BTreeMap<VmUuid, DomainSeen>, listed: &Listed) {
+fn keep_list(
+    shared: &Shared,
+    host: HostId,
+    domains: BTreeMap<VmUuid, DomainSeen>,
+    listed: &Listed,
+) {
     let directory = shared.directory();
-    let Some(driver) = directory.hosts.get(&host).and_then(|host| host.hypervisor.as_ref()) else { return };
+    let Some(driver) = directory.hosts.get(&host).and_then(|host| host.hypervisor.as_ref()) else {
+        return;
+    };
     let unreadable = listed.unreadable.iter().copied().collect();
     shared.seen.keep(host, List { driver: driver.driver.clone(), domains, unreadable });
 }
 
-/// Updates the host's health. Answers whether VMs may go there that could not before, and which strays are new.
-fn note(shared: &Shared, host: HostId, facts: Option<&HostFacts>, strays: Option<&Strays>) -> (bool, Vec<(String, &'static str)>) {
+/// Updates the host's health. Answers whether VMs may go there that could not before, and which
+/// strays are new.
+fn note(
+    shared: &Shared,
+    host: HostId,
+    facts: Option<&HostFacts>,
+    strays: Option<&Strays>,
+) -> (bool, Vec<(String, &'static str)>) {
     let mut health = locked(&shared.host_health);
     let entry = health.entry(host).or_insert_with(|| unseen(host, shared.now()));
     let came_back = !entry.reachable;
@@ -86,7 +107,8 @@ fn note(shared: &Shared, host: HostId, facts: Option<&HostFacts>, strays: Option
 
 /// Keeps the facts of a probe that was made for a decision, if the host is watched.
 pub(crate) fn keep_facts(shared: &Shared, host: HostId, facts: &HostFacts) {
-    let changed = locked(&shared.host_health).get_mut(&host).is_some_and(|entry| entry.learn(facts));
+    let changed =
+        locked(&shared.host_health).get_mut(&host).is_some_and(|entry| entry.learn(facts));
     if changed {
         shared.scheduler.wake();
     }
@@ -100,7 +122,8 @@ pub(crate) fn forget_interfaces(shared: &Shared, host: HostId) {
 }
 
 impl HostHealth {
-    /// Keeps the facts of a probe. Answers whether the host has other network interfaces than before.
+    /// Keeps the facts of a probe. Answers whether the host has other network interfaces than
+    /// before.
     fn learn(&mut self, facts: &HostFacts) -> bool {
         self.hypervisor.clone_from(&facts.hypervisor);
         self.notes.clone_from(&facts.notes);
@@ -116,7 +139,11 @@ impl HostHealth {
 /// Keeps the capacity of the host, if it has changed.
 async fn keep_total(shared: &Arc<Shared>, host: HostId, facts: &HostFacts) {
     let directory = shared.directory();
-    if directory.hosts.get(&host).is_none_or(|known| known.total_is_fixed || known.total == facts.total) {
+    if directory
+        .hosts
+        .get(&host)
+        .is_none_or(|known| known.total_is_fixed || known.total == facts.total)
+    {
         return;
     }
     let probed = ResourceChange::HostProbed { id: host, total: facts.total };
@@ -125,11 +152,16 @@ async fn keep_total(shared: &Arc<Shared>, host: HostId, facts: &HostFacts) {
         task.store.commit(Commit { resources: vec![probed], ..Commit::default() }).await?;
         task.reload_directory()
     });
-    // If the store cannot be written, the next commit of a VM reports it. If the reload fails, the old directory stays.
+    // If the store cannot be written, the next commit of a VM reports it. If the reload fails, the
+    // old directory stays.
     let _ = noted.await;
 }
 
-fn fresh<'a>(before: &[String], now: &'a [String], what: &'static str) -> impl Iterator<Item = (String, &'static str)> + use<'a> {
+fn fresh<'a>(
+    before: &[String],
+    now: &'a [String],
+    what: &'static str,
+) -> impl Iterator<Item = (String, &'static str)> + use<'a> {
     let before: HashSet<String> = before.iter().cloned().collect();
     now.iter().filter(move |name| !before.contains(*name)).map(move |name| (name.clone(), what))
 }
@@ -182,7 +214,9 @@ fn left_on(shared: &Shared, host: HostId) -> Result<BTreeSet<VmId>, ReadError> {
     let reader = shared.store.read()?;
     let mut found = BTreeSet::new();
     for vm in reader.vms_on_host(host)? {
-        let left = |summary: &VmSummary| summary.also_on.contains(&host) || summary.unused_memory && summary.host == Some(host);
+        let left = |summary: &VmSummary| {
+            summary.also_on.contains(&host) || summary.unused_memory && summary.host == Some(host)
+        };
         if reader.vm_summary(vm)?.is_some_and(|summary| !summary.active && left(&summary)) {
             found.insert(vm);
         }
@@ -190,9 +224,14 @@ fn left_on(shared: &Shared, host: HostId) -> Result<BTreeSet<VmId>, ReadError> {
     Ok(found)
 }
 
-/// Handles a host that did not answer. Nothing is concluded about its VMs at first. After a grace period, its running VMs become
-/// `unknown`.
-pub(crate) async fn unreachable(shared: &Arc<Shared>, host: HostId, since: Timestamp, error: &DriverError) {
+/// Handles a host that did not answer. Nothing is concluded about its VMs at first. After a grace
+/// period, its running VMs become `unknown`.
+pub(crate) async fn unreachable(
+    shared: &Arc<Shared>,
+    host: HostId,
+    since: Timestamp,
+    error: &DriverError,
+) {
     let first = {
         let mut health = locked(&shared.host_health);
         let entry = health.entry(host).or_insert_with(|| unseen(host, shared.now()));
@@ -205,9 +244,23 @@ pub(crate) async fn unreachable(shared: &Arc<Shared>, host: HostId, since: Times
         first
     };
     if first {
-        let name = shared.directory().hosts.get(&host).map(|host| host.name.to_string()).unwrap_or_default();
+        let name = shared
+            .directory()
+            .hosts
+            .get(&host)
+            .map(|host| host.name.to_string())
+            .unwrap_or_default();
         let detail = format!("cannot be asked: {}", error.told());
-        tell(shared, EventKind::Resource { resource: "host".to_owned(), name, change: "error".to_owned(), detail }).await;
+        tell(
+            shared,
+            EventKind::Resource {
+                resource: "host".to_owned(),
+                name,
+                change: "error".to_owned(),
+                detail,
+            },
+        )
+        .await;
     }
     if shared.now().since(since) < UNREACHABLE_GRACE {
         return;
@@ -223,10 +276,9 @@ fn running_on(shared: &Shared, host: HostId) -> Result<Vec<VmId>, ReadError> {
     let reader = shared.store.read()?;
     let mut running = Vec::new();
     for vm in reader.vms_on_host(host)? {
-        if reader
-            .vm_summary(vm)?
-            .is_some_and(|summary| summary.host == Some(host) && summary.state == State::Running && !summary.active)
-        {
+        if reader.vm_summary(vm)?.is_some_and(|summary| {
+            summary.host == Some(host) && summary.state == State::Running && !summary.active
+        }) {
             running.push(vm);
         }
     }

@@ -1,5 +1,5 @@
-//! Hooks by which tests end an engine at an exact point as `kill -9` would, break it on purpose, or give it its clock and its
-//! chance. Nothing else sets these.
+//! Hooks by which tests end an engine at an exact point as `kill -9` would, break it on purpose, or
+//! give it its clock and its chance. Nothing else sets these.
 
 use ostler_model::{Millis, Timestamp, VmUuid};
 use std::fmt;
@@ -31,27 +31,32 @@ pub enum Sabotage {
     NoOutbox,
     /// Nobody looks for open calls of a previous process.
     NoResume,
-    /// A request is carried out only while its caller waits: if the caller goes away, what follows the commit is not done.
+    /// A request is carried out only while its caller waits: if the caller goes away, what follows
+    /// the commit is not done.
     CallerCarries,
     /// If an answer is lost with its runner, the call stays in the map of calls in flight.
     AnswersLost,
     /// After a restore, requests and schedules do not wait until it is known where the VM is.
     Ungated,
-    /// Hosts and datastores are read, and put into memory some time later. An older state may replace a newer one.
+    /// Hosts and datastores are read, and put into memory some time later. An older state may
+    /// replace a newer one.
     LateReload,
-    /// A proposal that was refused keeps its capacity for the rest of the cycle, and is made again in the next one.
+    /// A proposal that was refused keeps its capacity for the rest of the cycle, and is made again
+    /// in the next one.
     RefusalsForgotten,
-    /// The time of a call runs while it waits for a place in its lane, and a call that has waited too long goes to the end.
+    /// The time of a call runs while it waits for a place in its lane, and a call that has waited
+    /// too long goes to the end.
     WaitCounts,
     /// A transfer does not wait for a dropped transfer of the same VM.
     TransfersBeside,
-    /// A VM waits for ever for a host on which it has left something, even if the operator says that the host is lost.
+    /// A VM waits for ever for a host on which it has left something, even if the operator says
+    /// that the host is lost.
     LostForEver,
 }
 
 impl Sabotage {
-    /// Whether the watchdog runs under this fault. It does not run under the faults whose damage it would repair: these faults
-    /// once were real, and there was no watchdog then.
+    /// Whether the watchdog runs under this fault. It does not run under the faults whose damage it
+    /// would repair: these faults once were real, and there was no watchdog then.
     pub(crate) const fn is_watched(self) -> bool {
         !matches!(self, Self::CallerCarries | Self::AnswersLost)
     }
@@ -72,7 +77,8 @@ pub struct Hooks {
     pub sabotage: Sabotage,
     /// Asked at every point. If it answers yes, the engine ends there.
     pub crash: Option<Crash>,
-    /// Asked at every point. If it answers yes, the task panics there with the text [`WANTED_PANIC`].
+    /// Asked at every point. If it answers yes, the task panics there with the text
+    /// [`WANTED_PANIC`].
     pub panics: Option<Crash>,
     /// A host that stops answering counts as silent for this long already.
     pub head_start: Millis,
@@ -80,7 +86,8 @@ pub struct Hooks {
     pub now: Option<Source<Timestamp>>,
     /// Gives the UUIDs of new VMs, instead of random ones.
     pub uuid: Option<Source<VmUuid>>,
-    /// Gives how long a thread is held up at the place that [`Sabotage::LateReload`] leaves without a lock.
+    /// Gives how long a thread is held up at the place that [`Sabotage::LateReload`] leaves without
+    /// a lock.
     pub held_up: Option<Source<Duration>>,
 }
 

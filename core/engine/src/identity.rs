@@ -1,5 +1,6 @@
-//! Finds out which hypervisor a host is. One hypervisor must be one host. Under two names its capacity would count twice. And a
-//! guest that moves from one name to the other would be removed at its origin, which is where it runs.
+//! Finds out which hypervisor a host is. One hypervisor must be one host. Under two names its
+//! capacity would count twice. And a guest that moves from one name to the other would be removed
+//! at its origin, which is where it runs.
 
 use crate::monitor::{tell, within};
 use crate::shared::Shared;
@@ -8,8 +9,8 @@ use ostler_store::{Commit, ResourceChange};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a new host may take to say which hypervisor it is, while somebody adds it. If it does not answer, the monitor asks
-/// again.
+/// How long a new host may take to say which hypervisor it is, while somebody adds it. If it does
+/// not answer, the monitor asks again.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Asks a host that is not in the store yet which hypervisor it is.
@@ -20,18 +21,21 @@ pub(crate) async fn ask(shared: &Shared, host: &Host) -> Option<HypervisorId> {
     within(ASK_TIMEOUT, driver.probe(&site)).await.ok()?.identity
 }
 
-/// Keeps the hypervisor identity of a host, if it has changed, and reports a host that is the same hypervisor as another host.
+/// Keeps the hypervisor identity of a host, if it has changed, and reports a host that is the same
+/// hypervisor as another host.
 pub(crate) async fn keep(shared: &Arc<Shared>, host: HostId, facts: &HostFacts) {
     let known = shared.directory().hosts.get(&host).map(|known| known.identity.clone());
-    if known.is_none_or(|known| known.as_ref().map(|identity| &identity.id) == facts.identity.as_ref()) {
+    if known
+        .is_none_or(|known| known.as_ref().map(|identity| &identity.id) == facts.identity.as_ref())
+    {
         return;
     }
     let identity = facts.identity.clone().map(|id| Identified { id, since: shared.now() });
     let change = ResourceChange::HostIdentified { id: host, identity };
     let task = Arc::clone(shared);
-    // The watch that asks may be stopped at any moment. The change must be committed, and the directory must follow it, all the
-    // same. If the store cannot be written, the next commit of a VM reports it. If the reload fails, the old directory stays, and
-    // the next probe tries again.
+    // The watch that asks may be stopped at any moment. The change must be committed, and the
+    // directory must follow it, all the same. If the store cannot be written, the next commit of a
+    // VM reports it. If the reload fails, the old directory stays, and the next probe tries again.
     let noted = shared.outlive(async move {
         task.store.commit(Commit { resources: vec![change], ..Commit::default() }).await?;
         task.reload_directory()?;
@@ -46,7 +50,16 @@ async fn tell_of_twin(shared: &Arc<Shared>, host: HostId) {
     if let (Some(known), Some(other)) = (directory.hosts.get(&host), directory.twin_of(host)) {
         let (name, detail) = (known.name.to_string(), is_a_twin(other));
         tracing::error!(host = name, "{detail}");
-        tell(shared, EventKind::Resource { resource: "host".to_owned(), name, change: "error".to_owned(), detail }).await;
+        tell(
+            shared,
+            EventKind::Resource {
+                resource: "host".to_owned(),
+                name,
+                change: "error".to_owned(),
+                detail,
+            },
+        )
+        .await;
     }
 }
 

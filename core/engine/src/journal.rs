@@ -11,8 +11,12 @@ pub(crate) fn born(decision: &Decision) -> Vec<OperationRecord> {
     operations.into_values().collect()
 }
 
-/// Writes the decision's journal into the records of the operations. Answers which operations were changed.
-pub(crate) fn note(operations: &mut BTreeMap<OperationId, OperationRecord>, decision: &Decision) -> Vec<OperationId> {
+/// Writes the decision's journal into the records of the operations. Answers which operations were
+/// changed.
+pub(crate) fn note(
+    operations: &mut BTreeMap<OperationId, OperationRecord>,
+    decision: &Decision,
+) -> Vec<OperationId> {
     let mut touched = Vec::new();
     for entry in &decision.journal {
         let id = entry.operation();

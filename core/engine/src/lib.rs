@@ -1,4 +1,5 @@
-//! The shell around the decisions: every input comes one way, one function decides, one writer commits, one part calls drivers.
+//! The shell around the decisions: every input comes one way, one function decides, one writer
+//! commits, one part calls drivers.
 //!
 //! ```text
 //!  request ─┐                                             ┌─> answer
@@ -7,10 +8,13 @@
 //!     tick ─┘                                             └─> scheduler, waiters, feed
 //! ```
 //!
-//! **Invariants:** No driver is called inside a transaction. No effect is sent, no answer is given and no event is seen before
-//! its commit. Only a VM's runner changes its record. A runner takes its next input after its commit is durable. While a
-//! mutating hypervisor call may still be at work at the host, only destroy is sent beside it. While a transfer may still be at
-//! work, nothing is sent beside it. Both hold for calls of a previous process, too. There is no second code path for recovery: a runner that loads a record with open calls that nobody works on gives itself the input `Restarted`.
+//! **Invariants:** No driver is called inside a transaction. No effect is sent, no answer is given
+//! and no event is seen before its commit. Only a VM's runner changes its record. A runner takes
+//! its next input after its commit is durable. While a mutating hypervisor call may still be at
+//! work at the host, only destroy is sent beside it. While a transfer may still be at work, nothing
+//! is sent beside it. Both hold for calls of a previous process, too. There is no second code path
+//! for recovery: a runner that loads a record with open calls that nobody works on gives itself the
+//! input `Restarted`.
 
 mod clock;
 mod config;
@@ -57,11 +61,13 @@ mod watchdog;
 pub use config::EngineConfig;
 pub use engine::Engine;
 pub use handle::{
-    ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth, Idempotency, Preview, Replied,
-    Restored, SnapshotAdvice, Unreconciled, WAIT_MAX, Waited,
+    ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth,
+    Idempotency, Preview, Replied, Restored, SnapshotAdvice, Unreconciled, WAIT_MAX, Waited,
 };
 #[doc(hidden)]
 pub use hooks::{Hooks, Point, Sabotage, WANTED_PANIC};
 /// The explanations that the engine hands on, for those who make words of them.
-pub use ostler_lifecycle::{Declined, Done, LastError, NotAdopted, NotCreated, Summary, Waits, WaitsFor, Why, WhyNot};
+pub use ostler_lifecycle::{
+    Declined, Done, LastError, NotAdopted, NotCreated, Summary, Waits, WaitsFor, Why, WhyNot,
+};
 pub use unusable::Unusable;

@@ -1,7 +1,8 @@
 //! One bounded mailbox per VM, with a runner behind it while there is something in it.
 //!
-//! **Invariant:** A message is put into a mailbox, and a mailbox is removed, only under the same lock. So a mailbox is empty when
-//! it is removed, no message is lost, and a VM never has two runners.
+//! **Invariant:** A message is put into a mailbox, and a mailbox is removed, only under the same
+//! lock. So a mailbox is empty when it is removed, no message is lost, and a VM never has two
+//! runners.
 
 use crate::birth::Birth;
 use crate::executor::Returned;
@@ -15,10 +16,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-/// How many messages may wait for one VM. A VM has at most two open calls, a tick, a look of the monitor and a wake-up. The rest
-/// are requests of people, and a longer queue for one VM helps nobody. Its runner holds at most as many messages again.
+/// How many messages may wait for one VM. A VM has at most two open calls, a tick, a look of the
+/// monitor and a wake-up. The rest are requests of people, and a longer queue for one VM helps
+/// nobody. Its runner holds at most as many messages again.
 pub(crate) const MAILBOX_MAX: usize = 64;
-/// A request is refused if this many messages wait. So there is always a place for the answers of drivers.
+/// A request is refused if this many messages wait. So there is always a place for the answers of
+/// drivers.
 const REQUESTS_MAX: usize = 48;
 
 /// A message to a runner.
@@ -31,20 +34,23 @@ pub(crate) enum Message {
     Request(ActionRequest, Option<Idempotency>, oneshot::Sender<Result<Replied, EngineError>>),
     /// A request for a dry run of an action.
     Preview(ActionRequest, oneshot::Sender<Result<Preview, EngineError>>),
-    /// A person states that the record is right, and that a newer domain on another host is not the VM.
+    /// A person states that the record is right, and that a newer domain on another host is not the
+    /// VM.
     Accept(String, oneshot::Sender<Result<(), EngineError>>),
-    /// The VM is to be made. Its runner commits that, so that nobody else handles its first call, and the caller may go away.
+    /// The VM is to be made. Its runner commits that, so that nobody else handles its first call,
+    /// and the caller may go away.
     Born(Box<Birth>, oneshot::Sender<Result<Replied, EngineError>>),
     /// The operator states that a host is gone for good.
     HostGone(HostId, oneshot::Sender<Result<(), EngineError>>),
-    /// The runner looks whether there is something to go on with, after a start or after a part of the engine failed. The permit
-    /// bounds how many runners do so at once.
+    /// The runner looks whether there is something to go on with, after a start or after a part of
+    /// the engine failed. The permit bounds how many runners do so at once.
     Wake(OwnedSemaphorePermit),
     /// Something of this VM is, or may be, on a host where it should not be, and that host answers.
     Sweep(Sweeping),
 }
 
-/// Boxed, because a channel allocates its places in blocks of 32 and most mailboxes hold one message.
+/// Boxed, because a channel allocates its places in blocks of 32 and most mailboxes hold one
+/// message.
 type Inbox = mpsc::Sender<Box<Message>>;
 
 /// The mailboxes of VMs that have a runner.
@@ -54,8 +60,15 @@ pub(crate) struct Mailboxes {
 }
 
 impl Mailboxes {
-    /// Puts `message` in, if fewer than `bound` messages wait. Otherwise gives it back, with the mailbox.
-    fn put(&self, shared: &Arc<Shared>, vm: VmId, message: Box<Message>, bound: usize) -> Result<(), (Box<Message>, Inbox)> {
+    /// Puts `message` in, if fewer than `bound` messages wait. Otherwise gives it back, with the
+    /// mailbox.
+    fn put(
+        &self,
+        shared: &Arc<Shared>,
+        vm: VmId,
+        message: Box<Message>,
+        bound: usize,
+    ) -> Result<(), (Box<Message>, Inbox)> {
         let mut open = locked(&self.open);
         let inbox = open.entry(vm).or_insert_with(|| start(shared, vm));
         if inbox.is_closed() {
@@ -66,7 +79,9 @@ impl Mailboxes {
             return Err((message, inbox.clone()));
         }
         inbox.try_send(message).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back) => (back, inbox.clone()),
+            mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back) => {
+                (back, inbox.clone())
+            }
         })
     }
 
@@ -81,15 +96,16 @@ impl Mailboxes {
                     inbox
                 }
             };
-            // The message takes its place under the lock, in the next round. This only waits until there is a place, or the
-            // runner is gone.
+            // The message takes its place under the lock, in the next round. This only waits until
+            // there is a place, or the runner is gone.
             tokio::select! {
                 biased;
                 _ = inbox.reserve() => {}
                 () = shared.stop.cancelled() => return,
             }
-            // If the runtime ends and nobody has stopped the engine, each new runner is dropped at once, and each new mailbox is
-            // closed. Without this yield the loop would never give its thread back, and the end of the runtime would hang.
+            // If the runtime ends and nobody has stopped the engine, each new runner is dropped at
+            // once, and each new mailbox is closed. Without this yield the loop would never give
+            // its thread back, and the end of the runtime would hang.
             tokio::task::yield_now().await;
         }
     }
@@ -100,11 +116,17 @@ impl Mailboxes {
     }
 
     /// Puts a request into the mailbox. Refuses it if too many messages wait.
-    pub(crate) fn ask(&self, shared: &Arc<Shared>, vm: VmId, message: Message) -> Result<(), EngineError> {
+    pub(crate) fn ask(
+        &self,
+        shared: &Arc<Shared>,
+        vm: VmId,
+        message: Message,
+    ) -> Result<(), EngineError> {
         if shared.stop.is_cancelled() {
             return Err(EngineError::ShuttingDown);
         }
-        self.put(shared, vm, Box::new(message), REQUESTS_MAX).map_err(|_| EngineError::Overloaded { vm, waiting: REQUESTS_MAX })
+        self.put(shared, vm, Box::new(message), REQUESTS_MAX)
+            .map_err(|_| EngineError::Overloaded { vm, waiting: REQUESTS_MAX })
     }
 
     /// Removes a mailbox if it is empty. Its runner then ends.

@@ -1,5 +1,6 @@
-//! Observes hosts, with one watch per host. Events and lists only tell which VMs to look at. Only a look at the single VM is
-//! evidence, and the VM's step counter is read before it. A lost event costs a delay, and never makes a state wrong.
+//! Observes hosts, with one watch per host. Events and lists only tell which VMs to look at. Only a
+//! look at the single VM is evidence, and the VM's step counter is read before it. A lost event
+//! costs a delay, and never makes a state wrong.
 
 use crate::calls;
 use crate::health;
@@ -7,7 +8,10 @@ use crate::mailbox::Message;
 use crate::shared::{Shared, locked};
 use ostler_driver::{Hypervisor, Listed, Site};
 use ostler_lifecycle::{Input, is_suspect};
-use ostler_model::{DomainSeen, DriverError, EventKind, Host, HostId, HostState, Power, Reason, State, Timestamp, VmUuid};
+use ostler_model::{
+    DomainSeen, DriverError, EventKind, Host, HostId, HostState, Power, Reason, State, Timestamp,
+    VmUuid,
+};
 use ostler_store::{Commit, EventDraft, ReadError};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -21,9 +25,11 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(20);
 const CHANGES_WAIT: Duration = Duration::from_secs(10);
 /// How many VMs of one host are looked at in parallel, each by itself.
 const LOOKS_AT_ONCE: usize = 8;
-/// A host that answers is probed again after this many lists: memory is added, or its hypervisor is upgraded.
+/// A host that answers is probed again after this many lists: memory is added, or its hypervisor is
+/// upgraded.
 const PROBE_EVERY: u32 = 30;
-/// The pause after each batch of changes. Without it, a driver that always answers at once would keep this loop busy.
+/// The pause after each batch of changes. Without it, a driver that always answers at once would
+/// keep this loop busy.
 const CHANGES_REST: Duration = Duration::from_millis(10);
 
 struct Watch {
@@ -48,15 +54,22 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     while !shared.stop.is_cancelled() {
         let directory = shared.directory();
         let watched = |host: &Host| host.hypervisor.is_some() && host.state != HostState::Off;
-        let wanted: BTreeMap<HostId, &Host> =
-            directory.hosts.values().filter(|host| watched(host)).map(|host| (host.id, host)).collect();
-        let ending: Vec<HostId> =
-            watches.iter().filter(|(id, watch)| !wanted.get(id).is_some_and(|host| watch.fits(host))).map(|(id, _)| *id).collect();
+        let wanted: BTreeMap<HostId, &Host> = directory
+            .hosts
+            .values()
+            .filter(|host| watched(host))
+            .map(|host| (host.id, host))
+            .collect();
+        let ending: Vec<HostId> = watches
+            .iter()
+            .filter(|(id, watch)| !wanted.get(id).is_some_and(|host| watch.fits(host)))
+            .map(|(id, _)| *id)
+            .collect();
         for id in ending {
             let Some(watch) = watches.remove(&id) else { continue };
             watch.stop.cancel();
-            // The watch ends at its next await. After that it cannot write the data that is removed here. A panic has been
-            // reported already.
+            // The watch ends at its next await. After that it cannot write the data that is removed
+            // here. A panic has been reported already.
             let _ = watch.task.await;
             locked(&shared.host_health).remove(&id);
             shared.seen.forget(id);
@@ -86,29 +99,44 @@ async fn watch(shared: Arc<Shared>, host: HostId, stop: CancellationToken) {
 }
 
 /// The hypervisor driver of a host, and the host's site.
-pub(crate) fn driver_of(shared: &Shared, host: HostId) -> Result<(Arc<dyn Hypervisor>, Arc<Site>), DriverError> {
+pub(crate) fn driver_of(
+    shared: &Shared,
+    host: HostId,
+) -> Result<(Arc<dyn Hypervisor>, Arc<Site>), DriverError> {
     let directory = shared.directory();
     let known = directory.hosts.get(&host).and_then(|host| host.hypervisor.as_ref());
-    let name = known.map(|driver| &driver.driver).ok_or_else(|| DriverError::retry("no-host", "the host was removed"))?;
-    let driver = shared.drivers.hypervisor(name).map_err(|error| DriverError::retry("not-loaded", error.to_string()))?;
-    let site = directory.site(host).ok_or_else(|| DriverError::retry("no-host", "the host was removed"))?;
+    let name = known
+        .map(|driver| &driver.driver)
+        .ok_or_else(|| DriverError::retry("no-host", "the host was removed"))?;
+    let driver = shared
+        .drivers
+        .hypervisor(name)
+        .map_err(|error| DriverError::retry("not-loaded", error.to_string()))?;
+    let site = directory
+        .site(host)
+        .ok_or_else(|| DriverError::retry("no-host", "the host was removed"))?;
     Ok((driver, site))
 }
 
 /// Runs a call that changes nothing, and waits at most `time` for it.
-pub(crate) async fn within<T>(time: Duration, call: impl Future<Output = Result<T, DriverError>>) -> Result<T, DriverError> {
+pub(crate) async fn within<T>(
+    time: Duration,
+    call: impl Future<Output = Result<T, DriverError>>,
+) -> Result<T, DriverError> {
     tokio::time::timeout(time, calls::caught(call))
         .await
         .unwrap_or_else(|_| Err(DriverError::retry("timeout", "the host did not answer in time")))
 }
 
-/// Lists the host regularly. Probes it at first, when it comes back, after every `PROBE_EVERY` lists, and when a VM waits for a
-/// bridge that the host does not have.
+/// Lists the host regularly. Probes it at first, when it comes back, after every `PROBE_EVERY`
+/// lists, and when a VM waits for a bridge that the host does not have.
 async fn poll(shared: &Arc<Shared>, host: HostId) {
     let mut blind_since: Option<Timestamp> = None;
     let mut lists = 0;
     loop {
-        let looked = look_over(shared, host, shared.probes.is_wanted(host) || lists % PROBE_EVERY == 0).await;
+        let looked =
+            look_over(shared, host, shared.probes.is_wanted(host) || lists % PROBE_EVERY == 0)
+                .await;
         let wait = match &looked {
             Ok(()) => {
                 lists = lists.wrapping_add(1);
@@ -118,7 +146,8 @@ async fn poll(shared: &Arc<Shared>, host: HostId) {
             Err(error) => {
                 lists = 0;
                 let head_start = shared.config.hooks.head_start;
-                let since = *blind_since.get_or_insert_with(|| Timestamp(shared.now().0.saturating_sub(head_start.0)));
+                let since = *blind_since
+                    .get_or_insert_with(|| Timestamp(shared.now().0.saturating_sub(head_start.0)));
                 health::unreachable(shared, host, since, error).await;
                 shared.config.retry_every
             }
@@ -127,16 +156,20 @@ async fn poll(shared: &Arc<Shared>, host: HostId) {
     }
 }
 
-/// Waits until the hypervisor reports changes, if its driver can. If the driver was replaced, the next round uses the new one.
+/// Waits until the hypervisor reports changes, if its driver can. If the driver was replaced, the
+/// next round uses the new one.
 async fn follow(shared: &Arc<Shared>, host: HostId) {
     let mut cursor = 0;
     loop {
         let known = driver_of(shared, host).ok();
-        let Some((changes, site)) = known.as_ref().and_then(|(driver, site)| Some((driver.changes()?, site))) else {
+        let Some((changes, site)) =
+            known.as_ref().and_then(|(driver, site)| Some((driver.changes()?, site)))
+        else {
             tokio::time::sleep(shared.config.poll_every).await;
             continue;
         };
-        match within(CHANGES_WAIT + ASK_TIMEOUT, changes.changes(site, cursor, CHANGES_WAIT)).await {
+        match within(CHANGES_WAIT + ASK_TIMEOUT, changes.changes(site, cursor, CHANGES_WAIT)).await
+        {
             Ok(batch) => {
                 cursor = batch.cursor;
                 let vms = batch.vms.into_iter().collect::<BTreeSet<_>>();
@@ -156,7 +189,8 @@ async fn follow(shared: &Arc<Shared>, host: HostId) {
 async fn look_over(shared: &Arc<Shared>, host: HostId, probe: bool) -> Result<(), DriverError> {
     let (driver, site) = driver_of(shared, host)?;
     let facts = if probe { Some(within(ASK_TIMEOUT, driver.probe(&site)).await?) } else { None };
-    let expected = expected(shared, host).map_err(|error| DriverError::retry("store", error.to_string()))?;
+    let expected =
+        expected(shared, host).map_err(|error| DriverError::retry("store", error.to_string()))?;
     let listed = within(ASK_TIMEOUT, driver.list(&site)).await?;
     health::reachable(shared, host, facts, &listed).await;
     let suspects = suspects(shared, &expected, &listed);
@@ -180,7 +214,11 @@ fn expected(shared: &Shared, host: HostId) -> Result<HashMap<VmUuid, Expected>, 
             if summary.host == Some(host) {
                 found.insert(
                     summary.uuid,
-                    Expected { state: summary.state, reason: summary.reason, newer: shared.seen.knows(summary.uuid) },
+                    Expected {
+                        state: summary.state,
+                        reason: summary.reason,
+                        newer: shared.seen.knows(summary.uuid),
+                    },
                 );
             }
         }
@@ -188,20 +226,35 @@ fn expected(shared: &Shared, host: HostId) -> Result<HashMap<VmUuid, Expected>, 
     Ok(found)
 }
 
-/// VMs that must be looked at one by one, because their line in the list does not agree with their state.
-fn suspects(shared: &Shared, expected: &HashMap<VmUuid, Expected>, listed: &Listed) -> BTreeSet<VmUuid> {
+/// VMs that must be looked at one by one, because their line in the list does not agree with their
+/// state.
+fn suspects(
+    shared: &Shared,
+    expected: &HashMap<VmUuid, Expected>,
+    listed: &Listed,
+) -> BTreeSet<VmUuid> {
     let store = shared.store.id();
-    let ours = |domain: &&DomainSeen| domain.identity.is_some_and(|identity| identity.store == store);
-    let seen: HashMap<VmUuid, Power> = listed.domains.iter().filter(ours).map(|domain| (domain.uuid, domain.power)).collect();
+    let ours =
+        |domain: &&DomainSeen| domain.identity.is_some_and(|identity| identity.store == store);
+    let seen: HashMap<VmUuid, Power> =
+        listed.domains.iter().filter(ours).map(|domain| (domain.uuid, domain.power)).collect();
     let unreadable: HashSet<VmUuid> = listed.unreadable.iter().copied().collect();
-    let odd = |uuid: &VmUuid, is: &Expected| is_suspect(is.state, is.reason, is.newer, seen.get(uuid).copied());
-    expected.iter().filter(|(uuid, is)| !unreadable.contains(uuid) && odd(uuid, is)).map(|(uuid, _)| *uuid).collect()
+    let odd = |uuid: &VmUuid, is: &Expected| {
+        is_suspect(is.state, is.reason, is.newer, seen.get(uuid).copied())
+    };
+    expected
+        .iter()
+        .filter(|(uuid, is)| !unreadable.contains(uuid) && odd(uuid, is))
+        .map(|(uuid, _)| *uuid)
+        .collect()
 }
 
 /// Looks at each of these VMs, and hands the observation to its runner.
 async fn look_at(shared: &Arc<Shared>, host: HostId, vms: BTreeSet<VmUuid>) {
     use futures::StreamExt as _;
-    futures::stream::iter(vms).for_each_concurrent(LOOKS_AT_ONCE, |uuid| look_at_one(shared, host, uuid)).await;
+    futures::stream::iter(vms)
+        .for_each_concurrent(LOOKS_AT_ONCE, |uuid| look_at_one(shared, host, uuid))
+        .await;
 }
 
 async fn look_at_one(shared: &Arc<Shared>, host: HostId, uuid: VmUuid) {
@@ -220,15 +273,17 @@ async fn look_at_one(shared: &Arc<Shared>, host: HostId, uuid: VmUuid) {
     // During a migration, the operation knows by itself when the other host must be asked.
     let other = record.other.as_ref().filter(|_| record.operation.is_none());
     if other.is_some_and(|place| is_silent(shared, place.host)) {
-        // A look at only one of the two hosts does not count. And a host that does not answer must not delay the looks at this
-        // host.
+        // A look at only one of the two hosts does not count. And a host that does not answer must
+        // not delay the looks at this host.
         return;
     }
     // The step counter was read before the look. If a decision is made meanwhile, the look is void.
     let both = async {
         let seen = calls::observe(shared, &record).await?;
         let there = match other {
-            Some(other) => Some(calls::observe_at(shared, other.host, &other.driver, &record).await?),
+            Some(other) => {
+                Some(calls::observe_at(shared, other.host, &other.driver, &record).await?)
+            }
             None => None,
         };
         Ok((seen, there))

@@ -7,13 +7,15 @@ use crate::handle::{ActionRequest, CreateRequest, EngineError, Preview};
 use crate::shared::Shared;
 use crate::{birth, create, scheduler};
 use ostler_lifecycle::{Decision, Input, decide, recipe};
-use ostler_model::{EventKind, MacAddress, OperationId, OperationRecord, Refusal, State, Verb, VmRecord};
+use ostler_model::{
+    EventKind, MacAddress, OperationId, OperationRecord, Refusal, State, Verb, VmRecord,
+};
 use ostler_store::Committed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The result of a dry run of `asked`. It is decided like the action itself, and the store judges it in its turn among the
-/// commits. Changes nothing.
+/// The result of a dry run of `asked`. It is decided like the action itself, and the store judges
+/// it in its turn among the commits. Changes nothing.
 pub(crate) async fn preview(
     shared: &Arc<Shared>,
     record: &Arc<VmRecord>,
@@ -32,25 +34,35 @@ pub(crate) async fn preview(
         match shared.store.rehearse(commit).await? {
             // The action itself would choose another address.
             Committed::ClaimRefused(claim) if asked.chose(&claim) => {}
-            Committed::ClaimRefused(claim) => match claim_refused(claim, record.id, Some(asked.verb)) {
-                EngineError::Refused(refusal) => return refused(refusal),
-                error => return Err(error),
-            },
+            Committed::ClaimRefused(claim) => {
+                match claim_refused(claim, record.id, Some(asked.verb)) {
+                    EngineError::Refused(refusal) => return refused(refusal),
+                    error => return Err(error),
+                }
+            }
             Committed::Refused(why) => return Err(EngineError::Resource(why)),
             // Only this runner writes the record, and there is no idempotency key.
-            Committed::Applied { .. } | Committed::Stale { .. } | Committed::Replayed(_) | Committed::IdempotencyConflict => {}
+            Committed::Applied { .. }
+            | Committed::Stale { .. }
+            | Committed::Replayed(_)
+            | Committed::IdempotencyConflict => {}
         }
     }
     Ok(describe(&decision, asked.verb))
 }
 
-/// The result of a dry run of a creation, and where the scheduler would place the VM now. Changes nothing.
+/// The result of a dry run of a creation, and where the scheduler would place the VM now. Changes
+/// nothing.
 ///
 /// # Errors
 /// As for the creation itself.
-pub(crate) async fn creation(shared: &Arc<Shared>, request: CreateRequest) -> Result<Preview, EngineError> {
+pub(crate) async fn creation(
+    shared: &Arc<Shared>,
+    request: CreateRequest,
+) -> Result<Preview, EngineError> {
     create::look_at_bridges(shared, &request.spec).await?;
-    let given: Vec<MacAddress> = request.spec.nics.iter().filter_map(|nic| nic.mac.clone()).collect();
+    let given: Vec<MacAddress> =
+        request.spec.nics.iter().filter_map(|nic| nic.mac.clone()).collect();
     let decision = create::decided(shared, request, || NO_VM)?;
     match birth::refused(shared.store.rehearse(birth::as_commit(shared, &decision)).await?, NO_VM) {
         // The creation itself would choose another address.
@@ -59,13 +71,18 @@ pub(crate) async fn creation(shared: &Arc<Shared>, request: CreateRequest) -> Re
         None => {}
     }
     let record = decision.record;
-    let scheduler = if record.state == State::Pending { scheduler::foresee(shared, &record)? } else { Vec::new() };
+    let scheduler = if record.state == State::Pending {
+        scheduler::foresee(shared, &record)?
+    } else {
+        Vec::new()
+    };
     Ok(Preview { states: vec![record.state.to_string()], scheduler, ..Preview::default() })
 }
 
 fn describe(decision: &Decision, verb: Verb) -> Preview {
     let overtakes = decision.answer.as_ref().and_then(|answer| answer.overtook);
-    let destroys = decision.answer.as_ref().map(|answer| answer.destroys.clone()).unwrap_or_default();
+    let destroys =
+        decision.answer.as_ref().map(|answer| answer.destroys.clone()).unwrap_or_default();
     let (mut loses, mut hides) = (Vec::new(), Vec::new());
     for event in &decision.events {
         if let EventKind::Snapshots { lost, hidden, .. } = event {
@@ -73,15 +90,26 @@ fn describe(decision: &Decision, verb: Verb) -> Preview {
             hides.extend(hidden.iter().cloned());
         }
     }
-    // An operation that runs beside another one leaves the other one in the slot. That other one was not asked for here.
+    // An operation that runs beside another one leaves the other one in the slot. That other one
+    // was not asked for here.
     let begun = decision.record.operation.as_ref().filter(|active| active.id == NO_OPERATION);
     let Some(active) = begun else {
         let states = vec![decision.record.state.to_string()];
         return Preview { states, overtakes, loses, hides, destroys, ..Preview::default() };
     };
-    let mut states: Vec<String> = active.plan.iter().map(|kind| recipe::shown(verb, *kind).to_string()).collect();
+    let mut states: Vec<String> =
+        active.plan.iter().map(|kind| recipe::shown(verb, *kind).to_string()).collect();
     states.push(recipe::ends_in(verb, active.origin).to_string());
     states.dedup();
     let steps = active.plan.iter().map(ToString::to_string).collect();
-    Preview { refused: None, states, steps, overtakes, loses, hides, destroys, ..Preview::default() }
+    Preview {
+        refused: None,
+        states,
+        steps,
+        overtakes,
+        loses,
+        hides,
+        destroys,
+        ..Preview::default()
+    }
 }

@@ -1,17 +1,18 @@
-//! Remembers for a while which proposals of the scheduler were refused. If a VM was refused at a host for a reason that the
-//! scheduler does not know, it must not be proposed there again at once. Otherwise it would reserve the capacity in each cycle, and
-//! no other VM would get it.
+//! Remembers for a while which proposals of the scheduler were refused. If a VM was refused at a
+//! host for a reason that the scheduler does not know, it must not be proposed there again at once.
+//! Otherwise it would reserve the capacity in each cycle, and no other VM would get it.
 
 use ostler_lifecycle::Declined;
 use ostler_model::{HostId, VmId};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// How long a refusal is remembered. This is long enough for the VMs behind it to have their turn, and short enough that no VM
-/// waits long when the reason is gone. A change of a host, a datastore or an image ends it at once.
+/// How long a refusal is remembered. This is long enough for the VMs behind it to have their turn,
+/// and short enough that no VM waits long when the reason is gone. A change of a host, a datastore
+/// or an image ends it at once.
 const KEPT_FOR: Duration = Duration::from_secs(30);
-/// How many refusals are remembered at most; they use a few megabytes. A refusal for which there is no room is not remembered,
-/// and that VM is proposed again in the next regular cycle.
+/// How many refusals are remembered at most; they use a few megabytes. A refusal for which there is
+/// no room is not remembered, and that VM is proposed again in the next regular cycle.
 const KEPT_MAX: usize = 10_000;
 
 struct Refusal {
@@ -26,7 +27,8 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
-    /// Remembers that the VM was refused at the host, and why. Answers whether there was room to remember it.
+    /// Remembers that the VM was refused at the host, and why. Answers whether there was room to
+    /// remember it.
     pub(crate) fn keep(&mut self, vm: VmId, host: HostId, why: Declined, now: Instant) -> bool {
         if self.kept.len() >= KEPT_MAX {
             self.kept.retain(|_, refusal| refusal.until > now);
@@ -59,7 +61,10 @@ mod tests {
         let no = || Declined::Failed("no".to_owned());
         refusals.keep(VmId(1), HostId(1), no(), now);
         assert_eq!(refusals.why(VmId(1), HostId(1), now), Some(&no()));
-        assert_eq!((refusals.why(VmId(1), HostId(2), now), refusals.why(VmId(2), HostId(1), now)), (None, None));
+        assert_eq!(
+            (refusals.why(VmId(1), HostId(2), now), refusals.why(VmId(2), HostId(1), now)),
+            (None, None)
+        );
         let later = now + KEPT_FOR;
         assert_eq!(refusals.why(VmId(1), HostId(1), later), None);
         for vm in 0..2 * KEPT_MAX as u64 {

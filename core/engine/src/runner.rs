@@ -1,5 +1,5 @@
-//! The runner of one VM, which alone changes its record. For each input it collects facts, has the input decided, and commits.
-//! It does what was decided only after that.
+//! The runner of one VM, which alone changes its record. For each input it collects facts, has the
+//! input decided, and commits. It does what was decided only after that.
 
 use crate::answers::{keep_answer, no_answer, replay};
 use crate::birth;
@@ -17,8 +17,8 @@ use crate::sweep;
 use futures::FutureExt as _;
 use ostler_lifecycle::{Decision, Input, decide, due, must_rest};
 use ostler_model::{
-    Answer, Cause, Due, Effect, EffectKey, Hint, HostId, OperationId, OperationRecord, Refusal, RefusalKind, SCHEDULES_MAX,
-    ScheduleId, State, Strength, Verb, VmId, VmRecord,
+    Answer, Cause, Due, Effect, EffectKey, Hint, HostId, OperationId, OperationRecord, Refusal,
+    RefusalKind, SCHEDULES_MAX, ScheduleId, State, Strength, Verb, VmId, VmRecord,
 };
 use ostler_store::Committed;
 use std::borrow::Cow;
@@ -61,11 +61,12 @@ pub(crate) async fn run(shared: Arc<Shared>, vm: VmId, mut inbox: mpsc::Receiver
             return;
         }
         if let Some(message) = next(&mut waiting) {
-            // Boxed, because this future is large and most runners wait. So its memory is used only while a message is handled.
+            // Boxed, because this future is large and most runners wait. So its memory is used only
+            // while a message is handled.
             let handled = Box::pin(handle(&shared, vm, &mut loaded, *message));
             if AssertUnwindSafe(handled).catch_unwind().await.is_err() {
-                // The messages that wait are not lost. If a call was left open, the watchdog finds it, unless something else does
-                // earlier.
+                // The messages that wait are not lost. If a call was left open, the watchdog finds
+                // it, unless something else does earlier.
                 tracing::error!(%vm, "the runner of a VM panicked; the VM is read again");
                 loaded = None;
             }
@@ -73,8 +74,8 @@ pub(crate) async fn run(shared: Arc<Shared>, vm: VmId, mut inbox: mpsc::Receiver
     }
 }
 
-/// Takes the next message. This is the first one, unless a delete waits: the delete ends everything that came before it, and
-/// requests may take long because of the looks and answers that they need.
+/// Takes the next message. This is the first one, unless a delete waits: the delete ends everything
+/// that came before it, and requests may take long because of the looks and answers that they need.
 fn next(waiting: &mut VecDeque<Box<Message>>) -> Option<Box<Message>> {
     let strength = |message: &Message| match message {
         Message::Request(asked, ..) => asked.verb.strength(),
@@ -88,7 +89,10 @@ fn next(waiting: &mut VecDeque<Box<Message>>) -> Option<Box<Message>> {
         | Message::Sweep(_) => Strength::Plain,
     };
     // The first one of the strongest.
-    let strongest = waiting.iter().enumerate().max_by_key(|(at, message)| (strength(message), std::cmp::Reverse(*at)));
+    let strongest = waiting
+        .iter()
+        .enumerate()
+        .max_by_key(|(at, message)| (strength(message), std::cmp::Reverse(*at)));
     match strongest {
         Some((at, message)) if strength(message) >= Strength::Delete => waiting.remove(at),
         Some(_) | None => waiting.pop_front(),
@@ -98,13 +102,15 @@ fn next(waiting: &mut VecDeque<Box<Message>>) -> Option<Box<Message>> {
 async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, message: Message) {
     let message = match message {
         // There is no record to load yet.
-        Message::Born(birth, reply) => return drop(reply.send(birth::commit(shared, *birth).await)),
+        Message::Born(birth, reply) => {
+            return drop(reply.send(birth::commit(shared, *birth).await));
+        }
         message => message,
     };
     let ready = ready(shared, vm, loaded).await;
     if let Message::Returned(returned) = &message {
-        // After the record was loaded: else the call would look like one that nobody works on. And before it is settled: else a
-        // failure in between would leave the call open for ever.
+        // After the record was loaded: else the call would look like one that nobody works on. And
+        // before it is settled: else a failure in between would leave the call open for ever.
         returned.received();
     }
     let state = match (ready, loaded.as_mut()) {
@@ -122,7 +128,10 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
             let answer = answer(shared, state, &asked, idempotency.as_ref(), &mut reply).await;
             let broken = matches!(
                 answer,
-                Err(EngineError::Store(_) | EngineError::Read(_) | EngineError::NoSuchVm(_) | EngineError::Crashed)
+                Err(EngineError::Store(_)
+                    | EngineError::Read(_)
+                    | EngineError::NoSuchVm(_)
+                    | EngineError::Crashed)
             );
             // The caller may be gone. The decision stands.
             let _ = reply.send(answer);
@@ -132,11 +141,13 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
             return;
         }
         Message::Preview(asked, reply) => {
-            let _ = reply.send(preview(shared, &state.record, state.operations.clone(), &asked).await);
+            let _ =
+                reply.send(preview(shared, &state.record, state.operations.clone(), &asked).await);
             return;
         }
         Message::Accept(by, reply) => {
-            let outcome = take_in(shared, state, &restored::facts_of(shared, &state.record, Some(by))).await;
+            let outcome =
+                take_in(shared, state, &restored::facts_of(shared, &state.record, Some(by))).await;
             let broken = outcome.is_err();
             let _ = reply.send(outcome);
             if broken {
@@ -154,7 +165,8 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
             return;
         }
         Message::Sweep(sweeping) => put_away(shared, state, sweeping.host).await,
-        // The record may have been loaded before, and a task that worked on one of its calls may have failed since.
+        // The record may have been loaded before, and a task that worked on one of its calls may
+        // have failed since.
         Message::Wake(_place) => resume_orphans(shared, state).await,
         Message::Born(..) => return,
     };
@@ -165,7 +177,11 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
 }
 
 /// Removes what the VM has left on `host` and will not use again.
-async fn put_away(shared: &Arc<Shared>, state: &mut Loaded, host: HostId) -> Result<(), EngineError> {
+async fn put_away(
+    shared: &Arc<Shared>,
+    state: &mut Loaded,
+    host: HostId,
+) -> Result<(), EngineError> {
     if let Some(name) = sweep::drop_memory(shared, &state.record, host).await {
         take_in(shared, state, &Input::MemoryRemoved { name }).await?;
     }
@@ -176,7 +192,11 @@ async fn put_away(shared: &Arc<Shared>, state: &mut Loaded, host: HostId) -> Res
 }
 
 /// Loads the record if it is not loaded, and goes on with the open calls that nobody works on.
-async fn ready(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>) -> Result<(), EngineError> {
+async fn ready(
+    shared: &Arc<Shared>,
+    vm: VmId,
+    loaded: &mut Option<Loaded>,
+) -> Result<(), EngineError> {
     if loaded.is_none() {
         *loaded = load(shared, vm)?;
         if let Some(state) = loaded {
@@ -186,7 +206,11 @@ async fn ready(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>) -> R
     Ok(())
 }
 
-async fn take_in(shared: &Arc<Shared>, state: &mut Loaded, input: &Input) -> Result<(), EngineError> {
+async fn take_in(
+    shared: &Arc<Shared>,
+    state: &mut Loaded,
+    input: &Input,
+) -> Result<(), EngineError> {
     settle(shared, state, input, None).await?;
     if *input == Input::Tick {
         fire(shared, state).await?;
@@ -194,7 +218,8 @@ async fn take_in(shared: &Arc<Shared>, state: &mut Loaded, input: &Input) -> Res
     if *input == Input::Tick
         && let Some(due) = state.record.next_due()
     {
-        // If the clock was set back, the tick came too early and has used up the timer. The timer is set again.
+        // If the clock was set back, the tick came too early and has used up the timer. The timer
+        // is set again.
         shared.timers.set(state.record.id, Some(due));
     }
     Ok(())
@@ -203,7 +228,10 @@ async fn take_in(shared: &Arc<Shared>, state: &mut Loaded, input: &Input) -> Res
 /// Asks for the scheduled actions that are due. The result of each one is committed with it.
 async fn fire(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineError> {
     for _ in 0..SCHEDULES_MAX {
-        let Some(planned) = due(&faults::as_found(shared.config.hooks.sabotage, &state.record), shared.now()).cloned() else {
+        let Some(planned) =
+            due(&faults::as_found(shared.config.hooks.sabotage, &state.record), shared.now())
+                .cloned()
+        else {
             return Ok(());
         };
         let id = planned.id();
@@ -212,7 +240,10 @@ async fn fire(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineErro
             args: planned.args,
             host: planned.host,
             enforce: planned.host.is_some(),
-            ..ActionRequest::of(planned.schedule.verb, format!("schedule {id} of {}", planned.schedule.by))
+            ..ActionRequest::of(
+                planned.schedule.verb,
+                format!("schedule {id} of {}", planned.schedule.by),
+            )
         };
         let outcome = if late {
             Err(EngineError::Refused(too_late(state.record.id, asked.verb)))
@@ -222,10 +253,14 @@ async fn fire(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineErro
         let refusal = match outcome {
             Ok(_) => continue,
             Err(EngineError::Refused(refusal)) => refusal,
-            // For example, there is already an image with that name. This answer is final too: otherwise the action would be
-            // asked for for ever.
-            Err(EngineError::Resource(refused)) => not_to_be_had(state.record.id, asked.verb, Cause::Resource(refused)),
-            Err(EngineError::Taken(refused)) => not_to_be_had(state.record.id, asked.verb, Cause::Claim(refused)),
+            // For example, there is already an image with that name. This answer is final too:
+            // otherwise the action would be asked for for ever.
+            Err(EngineError::Resource(refused)) => {
+                not_to_be_had(state.record.id, asked.verb, Cause::Resource(refused))
+            }
+            Err(EngineError::Taken(refused)) => {
+                not_to_be_had(state.record.id, asked.verb, Cause::Claim(refused))
+            }
             Err(error) => return Err(error),
         };
         settle(shared, state, &Input::ScheduleRefused { schedule: id, refusal }, None).await?;
@@ -238,7 +273,13 @@ const fn not_to_be_had(vm: VmId, verb: Verb, cause: Cause) -> Refusal {
 }
 
 const fn too_late(vm: VmId, verb: Verb) -> Refusal {
-    Refusal { kind: RefusalKind::WrongState, verb, vm, cause: Cause::TooLate, hint: Hint::SeeMisfire }
+    Refusal {
+        kind: RefusalKind::WrongState,
+        verb,
+        vm,
+        cause: Cause::TooLate,
+        hint: Hint::SeeMisfire,
+    }
 }
 
 fn fail(message: Message, error: EngineError) {
@@ -266,13 +307,15 @@ fn load(shared: &Shared, vm: VmId) -> Result<Option<Loaded>, EngineError> {
     Ok(Some(Loaded { record: Arc::new(record), operations }))
 }
 
-/// An open call that no task in this process works on was sent by a previous process, or its task has failed. Its outcome is
-/// unknown.
+/// An open call that no task in this process works on was sent by a previous process, or its task
+/// has failed. Its outcome is unknown.
 async fn resume_orphans(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineError> {
-    let (at, nobody_at): (Vec<_>, Vec<_>) = state.record.open.iter().partition(|open| shared.executor.is_at(&open.key));
+    let (at, nobody_at): (Vec<_>, Vec<_>) =
+        state.record.open.iter().partition(|open| shared.executor.is_at(&open.key));
     let orphaned = must_rest(&state.record) || !nobody_at.is_empty();
     if !must_rest(&state.record) && !nobody_at.is_empty() && !at.is_empty() {
-        // The other call is still at work, and would be given up together with this one. The watchdog comes again.
+        // The other call is still at work, and would be given up together with this one. The
+        // watchdog comes again.
         return Ok(());
     }
     if orphaned && shared.config.hooks.sabotage != Sabotage::NoResume {
@@ -318,9 +361,10 @@ async fn request(
     ask(shared, state, asked, None, idempotency).await?.ok_or_else(no_answer)
 }
 
-/// Has a request decided. If Ostler chose something that another VM has, such as a network address, this asks again. Each time
-/// it is a new operation, and so something else is chosen. At most [`create::DRAWS_MAX`] decisions are made: with every other
-/// claim that is refused, the first decision is the last.
+/// Has a request decided. If Ostler chose something that another VM has, such as a network address,
+/// this asks again. Each time it is a new operation, and so something else is chosen. At most
+/// [`create::DRAWS_MAX`] decisions are made: with every other claim that is refused, the first
+/// decision is the last.
 async fn ask(
     shared: &Arc<Shared>,
     state: &mut Loaded,
@@ -339,7 +383,8 @@ async fn ask(
     }
 }
 
-/// Decides `input`, commits the decision, and does what was decided. For requests it gives an answer.
+/// Decides `input`, commits the decision, and does what was decided. For requests it gives an
+/// answer.
 async fn settle(
     shared: &Arc<Shared>,
     state: &mut Loaded,
@@ -353,7 +398,8 @@ async fn settle(
         Cow::Borrowed(&*state.record)
     };
     let mut decision = decide(&found, &facts, input, shared.now())?;
-    let seen = matches!(input, Input::Observed { .. }) && decision.record.state != state.record.state;
+    let seen =
+        matches!(input, Input::Observed { .. }) && decision.record.state != state.record.state;
     if seen && !state.record.snapshots.is_empty() {
         let facts = after_seeing(shared, &state.record, decision.record.state).await;
         decision = decide(&state.record, &facts, input, shared.now())?;
@@ -363,7 +409,9 @@ async fn settle(
         return Ok(answer.map(|answer| Replied { answer, replayed: false }));
     }
     let verb = if let Input::Request(asked) = input { Some(asked.verb) } else { None };
-    if let Some(replayed) = commit(shared, state, decision, answer.as_ref(), verb, idempotency).await? {
+    if let Some(replayed) =
+        commit(shared, state, decision, answer.as_ref(), verb, idempotency).await?
+    {
         return Ok(Some(replayed));
     }
     Ok(answer.map(|answer| Replied { answer, replayed: false }))
@@ -379,12 +427,17 @@ async fn commit(
 ) -> Result<Option<Replied>, EngineError> {
     let (mut commit, touched) = as_commit(shared, &state.record, &mut state.operations, &decision)?;
     let Decision { record, effects, cancels, .. } = decision;
-    let (vm, next) = (record.id, commit.vm.as_ref().map_or_else(|| Arc::new(record), |change| Arc::clone(&change.record)));
-    commit.idempotency = idempotency.zip(answer).and_then(|(key, answer)| keep_answer(key, answer, shared.now()));
+    let (vm, next) = (
+        record.id,
+        commit.vm.as_ref().map_or_else(|| Arc::new(record), |change| Arc::clone(&change.record)),
+    );
+    commit.idempotency =
+        idempotency.zip(answer).and_then(|(key, answer)| keep_answer(key, answer, shared.now()));
     let sabotage = shared.config.hooks.sabotage;
     if sabotage == Sabotage::ActFirst {
         send_all(shared, &effects, &next);
-        // This is as if the commit took some time, so that the test does not depend on luck in scheduling.
+        // This is as if the commit took some time, so that the test does not depend on luck in
+        // scheduling.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     shared.reach(Point::Decided).await;
@@ -412,7 +465,13 @@ fn send_all(shared: &Arc<Shared>, effects: &[Effect], record: &Arc<VmRecord>) {
 }
 
 /// Does what follows a commit, in the order in which it may be seen.
-fn publish(shared: &Arc<Shared>, state: &mut Loaded, before: &VmRecord, touched: &[OperationId], cancels: &[EffectKey]) {
+fn publish(
+    shared: &Arc<Shared>,
+    state: &mut Loaded,
+    before: &VmRecord,
+    touched: &[OperationId],
+    cancels: &[EffectKey],
+) {
     let next = &state.record;
     shared.timers.set(next.id, next.next_due());
     for key in cancels {
@@ -424,7 +483,8 @@ fn publish(shared: &Arc<Shared>, state: &mut Loaded, before: &VmRecord, touched:
         shared.scheduler.wake();
     }
     if before.is_unreconciled() && !next.is_unreconciled() {
-        // The lost time may have left a call at work on a host that the record did not know when this process was started.
+        // The lost time may have left a call at work on a host that the record did not know when
+        // this process was started.
         let places = next.placement.iter().chain(&next.other);
         shared.executor.mark_maybe_running(next.id, places.map(|place| place.host));
         restored::done(shared, next.id);
@@ -437,12 +497,14 @@ fn publish(shared: &Arc<Shared>, state: &mut Loaded, before: &VmRecord, touched:
     }
 }
 
-/// Nothing was committed, so the notes about these operations are not true. The operations are read again.
+/// Nothing was committed, so the notes about these operations are not true. The operations are read
+/// again.
 fn forget(shared: &Shared, state: &mut Loaded, touched: &[OperationId]) {
     for id in touched {
         match shared.store.read().and_then(|reader| reader.operation(*id)) {
             Ok(Some(operation)) => drop(state.operations.insert(*id, operation)),
-            // The operation never began, or the store cannot be read. In the second case nothing can be committed either.
+            // The operation never began, or the store cannot be read. In the second case nothing
+            // can be committed either.
             Ok(None) | Err(_) => drop(state.operations.remove(id)),
         }
     }

@@ -1,4 +1,5 @@
-//! Collects what each host offers, and asks for the proposed actions ([`ostler_lifecycle::propose`]) with ordinary requests.
+//! Collects what each host offers, and asks for the proposed actions
+//! ([`ostler_lifecycle::propose`]) with ordinary requests.
 
 use crate::bridges::interfaces_seen;
 use crate::clock;
@@ -21,10 +22,11 @@ use tokio::sync::{Notify, oneshot};
 pub(crate) const SCHEDULER: &str = "scheduler";
 /// How many VMs are read at once. Between two pages, other tasks have their turn.
 const PAGE: usize = 500;
-/// How many proposals may wait for an answer. Each needs a runner with its record, and a place in the store's queue. The next
-/// cycle goes on behind them.
+/// How many proposals may wait for an answer. Each needs a runner with its record, and a place in
+/// the store's queue. The next cycle goes on behind them.
 const PROPOSED_MAX: usize = 512;
-/// How many VMs that are to be moved are looked at in one cycle. The next cycle goes on behind them.
+/// How many VMs that are to be moved are looked at in one cycle. The next cycle goes on behind
+/// them.
 const MOVES_LOOKED_AT: usize = 500;
 /// If nothing wakes the scheduler, it looks again after this time: a host may have come back.
 const CYCLE_EVERY: Duration = Duration::from_secs(5);
@@ -48,7 +50,8 @@ impl SchedulerState {
         self.wake.notify_one();
     }
 
-    /// A host, a datastore or an image was changed. So a proposal that was refused may be accepted now.
+    /// A host, a datastore or an image was changed. So a proposal that was refused may be accepted
+    /// now.
     pub(crate) fn changed(&self) {
         locked(&self.refused).clear();
         self.wake();
@@ -66,7 +69,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut turn = Turn::default();
     while !shared.stop.is_cancelled() {
         if let Err(error) = cycle(&shared, &mut turn).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the scheduler cannot read the store");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the scheduler cannot read the store"
+            );
         }
         tokio::select! {
             biased;
@@ -84,8 +90,8 @@ struct Turn {
     moving: Option<VmId>,
 }
 
-/// Looks at every pending VM, the oldest first, and at the VMs that are to be moved. If a cycle ends early, the next one goes on
-/// there, so that the VMs behind have their turn too.
+/// Looks at every pending VM, the oldest first, and at the VMs that are to be moved. If a cycle
+/// ends early, the next one goes on there, so that the VMs behind have their turn too.
 async fn cycle(shared: &Arc<Shared>, turn: &mut Turn) -> Result<(), ReadError> {
     let mut seen: HashSet<VmId> = HashSet::new();
     let mut offers = None;
@@ -136,7 +142,8 @@ async fn place_pending(
             if locked(&shared.scheduler.proposed).len() >= PROPOSED_MAX {
                 return Ok(false);
             }
-            // This is set before the VM is read: if it cannot be read, the VMs behind it must still have their turn.
+            // This is set before the VM is read: if it cannot be read, the VMs behind it must still
+            // have their turn.
             turn.pending = Some(*vm);
             let offers = match &mut *offers {
                 Some(offers) => offers,
@@ -172,8 +179,13 @@ fn moves_now(reader: &Reader) -> Result<HashMap<HostId, usize>, ReadError> {
     let mut moves = HashMap::new();
     for vm in reader.active_vms()? {
         let summary = reader.vm_summary(vm)?;
-        let moving = summary.filter(|summary| summary.operation.as_ref().is_some_and(|brief| brief.verb.is_migration()));
-        for host in moving.iter().flat_map(|summary| summary.host.into_iter().chain(summary.also_on.iter().copied())) {
+        let moving = summary.filter(|summary| {
+            summary.operation.as_ref().is_some_and(|brief| brief.verb.is_migration())
+        });
+        for host in moving
+            .iter()
+            .flat_map(|summary| summary.host.into_iter().chain(summary.also_on.iter().copied()))
+        {
             *moves.entry(host).or_default() += 1;
         }
     }
@@ -194,8 +206,14 @@ impl Scene for View<'_> {
     }
 
     fn candidate(&self, host: HostId) -> Option<Candidate> {
-        let interfaces = if self.record.spec.nics.is_empty() { None } else { interfaces_seen(self.shared, host) };
-        self.directory.candidate(self.record, host).map(|candidate| Candidate { interfaces, ..candidate })
+        let interfaces = if self.record.spec.nics.is_empty() {
+            None
+        } else {
+            interfaces_seen(self.shared, host)
+        };
+        self.directory
+            .candidate(self.record, host)
+            .map(|candidate| Candidate { interfaces, ..candidate })
     }
 
     fn refused(&self, host: HostId) -> Option<Declined> {
@@ -207,7 +225,8 @@ impl Scene for View<'_> {
     }
 }
 
-/// Asks for the action that is proposed for a VM, or remembers why there is none. For a move, answers the two hosts.
+/// Asks for the action that is proposed for a VM, or remembers why there is none. For a move,
+/// answers the two hosts.
 fn place(
     shared: &Arc<Shared>,
     reader: &Reader,
@@ -232,7 +251,10 @@ fn place(
             };
             // The bridge may be made there while the VM waits for it.
             for name in lines.iter().filter_map(lacks) {
-                offers.iter().filter(|offer| offer.name == name).for_each(|offer| shared.probes.want(offer.host));
+                offers
+                    .iter()
+                    .filter(|offer| offer.name == name)
+                    .for_each(|offer| shared.probes.want(offer.host));
             }
             drop(locked(&shared.scheduler.said).insert(vm, lines));
             Ok(None)
@@ -244,8 +266,8 @@ fn place(
     }
 }
 
-/// The action that the scheduler would take now for a VM that does not exist yet: the host that it would choose, or the reasons
-/// why the VM would wait, one per host.
+/// The action that the scheduler would take now for a VM that does not exist yet: the host that it
+/// would choose, or the reasons why the VM would wait, one per host.
 pub(crate) fn foresee(shared: &Shared, record: &VmRecord) -> Result<Vec<Waits>, ReadError> {
     let mut offers = look_for_offers(shared, &shared.store.read()?)?;
     let view = View { shared, directory: shared.directory(), record, moves: None };
@@ -256,16 +278,19 @@ pub(crate) fn foresee(shared: &Shared, record: &VmRecord) -> Result<Vec<Waits>, 
     })
 }
 
-/// Reads the offers at the start of a cycle. Capacity that is refused after this is given back to them.
+/// Reads the offers at the start of a cycle. Capacity that is refused after this is given back to
+/// them.
 fn begin_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadError> {
     locked(&shared.scheduler.given_back).clear();
     look_for_offers(shared, reader)
 }
 
-/// The capacity that each host has left, without the proposals that are not committed. Later proposals are subtracted one by one.
+/// The capacity that each host has left, without the proposals that are not committed. Later
+/// proposals are subtracted one by one.
 fn look_for_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadError> {
     let directory = shared.directory();
-    let mut held: BTreeMap<HostId, Capacity> = reader.usage_all()?.into_iter().map(|(host, usage)| (host, usage.held)).collect();
+    let mut held: BTreeMap<HostId, Capacity> =
+        reader.usage_all()?.into_iter().map(|(host, usage)| (host, usage.held)).collect();
     let proposed = locked(&shared.scheduler.proposed).clone();
     for (vm, (host, capacity)) in proposed {
         if reader.vm_summary(vm)?.is_some_and(|summary| summary.host.is_none()) {
@@ -282,10 +307,15 @@ fn look_for_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadE
             name: host.name.clone(),
             driver,
             live: seen.is_some_and(|seen| seen.abilities.contains(&Ability::Migrate)),
-            free: host.total.minus(held.get(&host.id).copied().unwrap_or_default()).unwrap_or_default(),
+            free: host
+                .total
+                .minus(held.get(&host.id).copied().unwrap_or_default())
+                .unwrap_or_default(),
             silent: match seen {
                 Some(seen) if seen.reachable => None,
-                Some(seen) => Some(seen.error.clone().unwrap_or_else(|| "it does not answer".to_owned())),
+                Some(seen) => {
+                    Some(seen.error.clone().unwrap_or_else(|| "it does not answer".to_owned()))
+                }
                 None => Some("it was not probed yet".to_owned()),
             },
         })
@@ -293,10 +323,11 @@ fn look_for_offers(shared: &Shared, reader: &Reader) -> Result<Vec<Offer>, ReadE
     Ok(directory.hosts_on().filter_map(offer).collect())
 }
 
-/// Asks for the deployment or the move with an ordinary request. If it is refused, the VM stays where it is, its capacity is free
-/// again, and the refusal is remembered for a while.
+/// Asks for the deployment or the move with an ordinary request. If it is refused, the VM stays
+/// where it is, its capacity is free again, and the refusal is remembered for a while.
 fn ask(shared: &Arc<Shared>, vm: VmId, host: HostId, capacity: Capacity, verb: Verb) {
-    let asked = ActionRequest { host: Some(host), enforce: true, ..ActionRequest::of(verb, SCHEDULER) };
+    let asked =
+        ActionRequest { host: Some(host), enforce: true, ..ActionRequest::of(verb, SCHEDULER) };
     let (reply, answer) = oneshot::channel();
     locked(&shared.scheduler.proposed).insert(vm, (host, capacity));
     if let Err(error) = shared.mailboxes.ask(shared, vm, Message::Request(asked, None, reply)) {
@@ -311,10 +342,12 @@ fn ask(shared: &Arc<Shared>, vm: VmId, host: HostId, capacity: Capacity, verb: V
             Ok(Ok(_)) => None,
             Ok(Err(error)) => Some(declined(error)),
             // The VM's runner panicked, or the daemon ends.
-            Err(_) => Some(Declined::Failed("the daemon failed while it decided; its log tells more".to_owned())),
+            Err(_) => Some(Declined::Failed(
+                "the daemon failed while it decided; its log tells more".to_owned(),
+            )),
         };
-        // The VM may be proposed again at once only if this host is left out. A refusal that is not remembered would be repeated
-        // without a pause.
+        // The VM may be proposed again at once only if this host is left out. A refusal that is not
+        // remembered would be repeated without a pause.
         let others_now = match why {
             None => {
                 locked(&task.scheduler.said).remove(&vm);
@@ -367,7 +400,10 @@ mod tests {
             }
         }
         assert_eq!(looked_at.len(), all.len());
-        assert_eq!(in_turn(&all[..3], Some(VmId(2))).collect::<Vec<_>>(), [&VmId(3), &VmId(1), &VmId(2)]);
+        assert_eq!(
+            in_turn(&all[..3], Some(VmId(2))).collect::<Vec<_>>(),
+            [&VmId(3), &VmId(1), &VmId(2)]
+        );
         assert_eq!(in_turn(&[], Some(VmId(2))).count(), 0);
     }
 }

@@ -1,5 +1,6 @@
-//! Keeps the listed domains that are newer than this store's record of their VM, or whose VM is not reconciled since a restore.
-//! They are kept in memory only: each host is listed again after a start, and a restore waits for that.
+//! Keeps the listed domains that are newer than this store's record of their VM, or whose VM is not
+//! reconciled since a restore. They are kept in memory only: each host is listed again after a
+//! start, and a restore waits for that.
 
 use crate::shared::{Shared, locked};
 use ostler_lifecycle::{Found, is_elsewhere};
@@ -63,5 +64,11 @@ pub(crate) fn unlisted(shared: &Shared) -> Vec<HostId> {
     let directory = shared.directory();
     let lists = locked(&shared.seen.0);
     let watched = |host: &&Host| host.hypervisor.is_some() && host.state != HostState::Off;
-    directory.hosts.values().filter(watched).map(|host| host.id).filter(|host| !lists.contains_key(host)).collect()
+    directory
+        .hosts
+        .values()
+        .filter(watched)
+        .map(|host| host.id)
+        .filter(|host| !lists.contains_key(host))
+        .collect()
 }

@@ -25,7 +25,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long to wait before a part that panicked is started again. A bug that repeats at once must not use all of the CPU.
+/// How long to wait before a part that panicked is started again. A bug that repeats at once must
+/// not use all of the CPU.
 const PANIC_WAIT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Shared {
@@ -33,9 +34,11 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) drivers: Registry,
     directory: RwLock<Arc<Directory>>,
-    /// Held while the directory is read and replaced. A directory that was read earlier must not replace one that was read later.
+    /// Held while the directory is read and replaced. A directory that was read earlier must not
+    /// replace one that was read later.
     reloading: Mutex<()>,
-    /// Held during a change of a resource that is followed by an action, so that these actions come in the order of the commits.
+    /// Held during a change of a resource that is followed by an action, so that these actions come
+    /// in the order of the commits.
     pub(crate) changes: tokio::sync::Mutex<()>,
     pub(crate) mailboxes: Mailboxes,
     pub(crate) executor: Executor,
@@ -54,20 +57,26 @@ pub(crate) struct Shared {
     waiters: Mutex<HashMap<OperationId, Vec<oneshot::Sender<()>>>>,
     /// Wakes the monitor's supervisor: hosts were added, changed or removed.
     pub(crate) hosts_changed: Notify,
-    /// The daemon ends. Each runner finishes the message that it handles, driver calls are dropped, and nothing new is begun.
+    /// The daemon ends. Each runner finishes the message that it handles, driver calls are dropped,
+    /// and nothing new is begun.
     pub(crate) stop: CancellationToken,
     /// The engine was killed: everything stops where it is, as with `kill -9`.
     kill: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
 
-/// Locks a mutex whose data is consistent after every statement that holds it. So a panic cannot leave the data half written.
+/// Locks a mutex whose data is consistent after every statement that holds it. So a panic cannot
+/// leave the data half written.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
-    pub(crate) fn new(config: EngineConfig, store: Store, drivers: Registry) -> Result<Self, EngineError> {
+    pub(crate) fn new(
+        config: EngineConfig,
+        store: Store,
+        drivers: Registry,
+    ) -> Result<Self, EngineError> {
         let directory = Directory::load(&store.read()?)?;
         Ok(Self {
             executor: Executor::new(&config),
@@ -107,8 +116,8 @@ impl Shared {
         })
     }
 
-    /// Runs `task` to its end, even if the caller goes away. For tasks that commit and then have more to do: the client that
-    /// asked may be gone by then.
+    /// Runs `task` to its end, even if the caller goes away. For tasks that commit and then have
+    /// more to do: the client that asked may be gone by then.
     pub(crate) async fn outlive<T: Send + 'static>(
         &self,
         task: impl Future<Output = Result<T, EngineError>> + Send + 'static,
@@ -119,17 +128,23 @@ impl Shared {
         self.answered(answer).await
     }
 
-    /// Waits for an answer. If none comes, the engine has ended, or the task that should have answered has panicked.
-    pub(crate) async fn answered<T>(&self, answer: oneshot::Receiver<Result<T, EngineError>>) -> Result<T, EngineError> {
+    /// Waits for an answer. If none comes, the engine has ended, or the task that should have
+    /// answered has panicked.
+    pub(crate) async fn answered<T>(
+        &self,
+        answer: oneshot::Receiver<Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
         match answer.await {
             Ok(answer) => answer,
-            Err(_) if self.stop.is_cancelled() || self.kill.is_cancelled() => Err(EngineError::ShuttingDown),
+            Err(_) if self.stop.is_cancelled() || self.kill.is_cancelled() => {
+                Err(EngineError::ShuttingDown)
+            }
             Err(_) => Err(EngineError::Crashed),
         }
     }
 
-    /// Runs a task that lasts as long as the engine. If the task panics, it is started again. So a bug costs a moment, and does
-    /// not end the task for good.
+    /// Runs a task that lasts as long as the engine. If the task panics, it is started again. So a
+    /// bug costs a moment, and does not end the task for good.
     pub(crate) fn supervise<F: Future<Output = ()> + Send + 'static>(
         self: &Arc<Self>,
         what: &'static str,
@@ -175,7 +190,8 @@ impl Shared {
         Arc::clone(&self.directory.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads hosts and datastores again. If a caller has committed a change of them, the directory has it when this returns.
+    /// Reads hosts and datastores again. If a caller has committed a change of them, the directory
+    /// has it when this returns.
     pub(crate) fn reload_directory(self: &Arc<Self>) -> Result<(), EngineError> {
         let _turn = locked(&self.reloading);
         let fresh = Arc::new(Directory::load(&self.store.read()?)?);
@@ -187,9 +203,11 @@ impl Shared {
         Ok(())
     }
 
-    /// Under [`Sabotage::LateReload`]: puts the directory in place as a thread would that is held up after it has read the store.
+    /// Under [`Sabotage::LateReload`]: puts the directory in place as a thread would that is held
+    /// up after it has read the store.
     fn put_late(self: &Arc<Self>, fresh: Arc<Directory>) {
-        let held_up = self.config.hooks.held_up.as_ref().map_or(Duration::ZERO, |held_up| held_up());
+        let held_up =
+            self.config.hooks.held_up.as_ref().map_or(Duration::ZERO, |held_up| held_up());
         let shared = Arc::clone(self);
         drop(self.spawn(async move {
             tokio::time::sleep(held_up).await;
@@ -206,7 +224,8 @@ impl Shared {
         self.scheduler.changed();
     }
 
-    /// Waits for the end of an operation: told once, when the operation has ended and its end is durable.
+    /// Waits for the end of an operation: told once, when the operation has ended and its end is
+    /// durable.
     pub(crate) fn on_end(self: &Arc<Self>, operation: OperationId) -> EndWait {
         let (tell, told) = oneshot::channel();
         locked(&self.waiters).entry(operation).or_default().push(tell);
@@ -220,7 +239,12 @@ impl Shared {
         }
     }
 
-    pub(crate) fn count_call(&self, driver: &DriverName, took_us: u64, error: Option<&DriverError>) {
+    pub(crate) fn count_call(
+        &self,
+        driver: &DriverName,
+        took_us: u64,
+        error: Option<&DriverError>,
+    ) {
         let mut health = locked(&self.driver_health);
         let of = health.entry(driver.clone()).or_default();
         of.calls += 1;

@@ -1,8 +1,9 @@
-//! Removes what must not be on a host: domains of ours on hosts where they have no placement, what a VM left on a host that could
-//! not be asked when it went away, and unused memory files.
+//! Removes what must not be on a host: domains of ours on hosts where they have no placement, what
+//! a VM left on a host that could not be asked when it went away, and unused memory files.
 //!
-//! The VM's own runner does this, so that no operation of the VM can begin meanwhile. The calls have the leftover's own
-//! generation, so that the host refuses them (`stale`) if a later placement has arrived there after all.
+//! The VM's own runner does this, so that no operation of the VM can begin meanwhile. The calls
+//! have the leftover's own generation, so that the host refuses them (`stale`) if a later placement
+//! has arrived there after all.
 
 use crate::arguments;
 use crate::calls;
@@ -14,19 +15,21 @@ use crate::shared::{Shared, locked};
 use ostler_driver::{CallControl, JobStatus, TransferJob};
 use ostler_lifecycle::{PutAway, put_away, unused_memory};
 use ostler_model::{
-    CallContext, DriverError, EffectKey, ErrorKind, EventKind, Generation, HostId, Item, Millis, Observation, OperationId, RelPath,
-    StepNo, VmId, VmRecord,
+    CallContext, DriverError, EffectKey, ErrorKind, EventKind, Generation, HostId, Item, Millis,
+    Observation, OperationId, RelPath, StepNo, VmId, VmRecord,
 };
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long one sweep may take: the look and the removals together. The VM's other messages wait meanwhile.
+/// How long one sweep may take: the look and the removals together. The VM's other messages wait
+/// meanwhile.
 const PATIENCE: Millis = Millis::secs(20);
 /// How often the driver is asked for the progress of a job that removes files.
 const POLL: Duration = Duration::from_millis(50);
 
-/// A sweep that was asked for and has not ended: at most one per VM and host. A host is listed more often than a slow removal can
-/// end there. Without this bound, the same sweeps would fill the VM's mailbox, and its other messages would wait.
+/// A sweep that was asked for and has not ended: at most one per VM and host. A host is listed more
+/// often than a slow removal can end there. Without this bound, the same sweeps would fill the VM's
+/// mailbox, and its other messages would wait.
 pub(crate) struct Sweeping {
     shared: Arc<Shared>,
     vm: VmId,
@@ -39,8 +42,8 @@ impl Drop for Sweeping {
     }
 }
 
-/// Asks the VM's runner to sweep `host`, unless it was asked already. If its mailbox has no place, the next list of the host asks
-/// again.
+/// Asks the VM's runner to sweep `host`, unless it was asked already. If its mailbox has no place,
+/// the next list of the host asks again.
 pub(crate) fn ask(shared: &Arc<Shared>, vm: VmId, host: HostId) {
     if locked(&shared.sweeps).insert((vm, host)) {
         let sweeping = Sweeping { shared: Arc::clone(shared), vm, host };
@@ -48,10 +51,17 @@ pub(crate) fn ask(shared: &Arc<Shared>, vm: VmId, host: HostId) {
     }
 }
 
-/// Looks again, and removes what is there if that is still safe. Answers the generation up to which `host` was seen empty.
-pub(crate) async fn sweep(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Option<Generation> {
+/// Looks again, and removes what is there if that is still safe. Answers the generation up to which
+/// `host` was seen empty.
+pub(crate) async fn sweep(
+    shared: &Arc<Shared>,
+    record: &VmRecord,
+    host: HostId,
+) -> Option<Generation> {
     let swept = tokio::time::timeout(PATIENCE.duration(), clear(shared, record, host)).await;
-    let lost = swept.as_ref().map_or(true, |answer| answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown));
+    let lost = swept.as_ref().map_or(true, |answer| {
+        answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown)
+    });
     if lost {
         // The call was dropped or lost. Its work on the host may go on.
         shared.executor.mark_maybe_running(record.id, [host]);
@@ -62,12 +72,20 @@ pub(crate) async fn sweep(shared: &Arc<Shared>, record: &VmRecord, host: HostId)
     match swept {
         Ok(Ok(Swept { destroyed, empty })) => {
             if let Some(domain) = destroyed {
-                monitor::tell(shared, EventKind::Stray { host, domain, what: "zombie-destroyed".to_owned() }).await;
+                monitor::tell(
+                    shared,
+                    EventKind::Stray { host, domain, what: "zombie-destroyed".to_owned() },
+                )
+                .await;
             }
             return empty;
         }
-        Ok(Err(error)) => tracing::warn!(vm = %record.id, %host, %error, "a leftover could not be put away; it stays on the list"),
-        Err(_) => tracing::warn!(vm = %record.id, %host, "a leftover could not be put away in time; it stays on the list"),
+        Ok(Err(error)) => {
+            tracing::warn!(vm = %record.id, %host, %error, "a leftover could not be put away; it stays on the list")
+        }
+        Err(_) => {
+            tracing::warn!(vm = %record.id, %host, "a leftover could not be put away in time; it stays on the list")
+        }
     }
     None
 }
@@ -80,13 +98,18 @@ struct Swept {
     empty: Option<Generation>,
 }
 
-async fn clear(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Result<Swept, DriverError> {
+async fn clear(
+    shared: &Arc<Shared>,
+    record: &VmRecord,
+    host: HostId,
+) -> Result<Swept, DriverError> {
     let (driver, site) = monitor::driver_of(shared, host)?;
     let seen = calls::caught(driver.observe(&site, record.uuid)).await?;
     let mut swept = Swept::default();
     let mut decided = decide(shared, record, host, &seen);
     if let (Some(generation), Observation::Present(domain)) = (decided.domain, &seen) {
-        calls::caught(driver.remove(&site, &control(shared, record, generation, Item::Domain))).await?;
+        calls::caught(driver.remove(&site, &control(shared, record, generation, Item::Domain)))
+            .await?;
         swept.destroyed = Some(domain.name.clone());
         // The removal took some time, and another host may have listed a newer domain meanwhile.
         decided = decide(shared, record, host, &Observation::Absent);
@@ -105,16 +128,26 @@ async fn clear(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Result<
     Ok(swept)
 }
 
-fn decide<'a>(shared: &Shared, record: &'a VmRecord, host: HostId, seen: &Observation) -> PutAway<'a> {
+fn decide<'a>(
+    shared: &Shared,
+    record: &'a VmRecord,
+    host: HostId,
+    seen: &Observation,
+) -> PutAway<'a> {
     let elsewhere = shared.seen.elsewhere(record, shared.store.id()).is_some();
     let directory = shared.directory();
-    let in_use = record.placement.as_ref().is_some_and(|place| directory.same_files(place.host, host));
+    let in_use =
+        record.placement.as_ref().is_some_and(|place| directory.same_files(place.host, host));
     put_away(record, shared.store.id(), host, seen, (elsewhere, in_use))
 }
 
-/// Removes an unused memory file on the host of the VM's placement. Answers its name when it is gone. The next sweeps remove the
-/// other files.
-pub(crate) async fn drop_memory(shared: &Arc<Shared>, record: &VmRecord, host: HostId) -> Option<RelPath> {
+/// Removes an unused memory file on the host of the VM's placement. Answers its name when it is
+/// gone. The next sweeps remove the other files.
+pub(crate) async fn drop_memory(
+    shared: &Arc<Shared>,
+    record: &VmRecord,
+    host: HostId,
+) -> Option<RelPath> {
     let name = unused_memory(record, host).first()?;
     if shared.seen.elsewhere(record, shared.store.id()).is_some() {
         // The domain on the other host may use the file.
@@ -123,7 +156,9 @@ pub(crate) async fn drop_memory(shared: &Arc<Shared>, record: &VmRecord, host: H
     let path = format!("{}/{}/{name}", arguments::ON_HOST, record.folder());
     let deleted = delete(shared, record, host, record.placed, Item::Recovery, &path);
     let deleted = tokio::time::timeout(PATIENCE.duration(), deleted).await;
-    let lost = deleted.as_ref().map_or(true, |answer| answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown));
+    let lost = deleted.as_ref().map_or(true, |answer| {
+        answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown)
+    });
     if let Some(storage) = record.storage.as_ref().filter(|_| lost) {
         // The call was dropped or lost. Its work on the host may go on.
         shared.executor.transfers_on(record.id, &storage.driver);
@@ -152,29 +187,38 @@ async fn delete(
     let directory = shared.directory();
     let gone = |what: &str| DriverError::retry("missing", format!("{what} is not known any more"));
     let storage = record.storage.as_ref().ok_or_else(|| gone("the VM's datastore"))?;
-    let store = directory.datastores.get(&storage.datastore).ok_or_else(|| gone("the VM's datastore"))?;
+    let store =
+        directory.datastores.get(&storage.datastore).ok_or_else(|| gone("the VM's datastore"))?;
     let site = directory.site(host).ok_or_else(|| gone("the host"))?;
-    let driver = shared.drivers.transfer(&storage.driver).map_err(|error| DriverError::retry("not-loaded", error.to_string()))?;
+    let driver = shared
+        .drivers
+        .transfer(&storage.driver)
+        .map_err(|error| DriverError::retry("not-loaded", error.to_string()))?;
     let target = directory.file(host, store, path).ok_or_else(|| gone("the path"))?;
     let control = control(shared, record, generation, item);
     transfers_are_over(shared, record).await?;
-    let mut status = calls::caught(driver.begin(&site, &control, &TransferJob::Delete { target })).await?;
+    let mut status =
+        calls::caught(driver.begin(&site, &control, &TransferJob::Delete { target })).await?;
     // The callers bound the time of the whole removal.
     while let JobStatus::Pending(_) = status {
         tokio::time::sleep(POLL).await;
         status = match calls::caught(driver.poll(&site, &control)).await {
-            Err(error) if error.kind == ErrorKind::Gone => return Err(DriverError::retry("job-lost", error.detail)),
+            Err(error) if error.kind == ErrorKind::Gone => {
+                return Err(DriverError::retry("job-lost", error.detail));
+            }
             answer => answer?,
         };
     }
     Ok(())
 }
 
-/// The data for a call that belongs to no operation. The current time makes it a new effect each time.
+/// The data for a call that belongs to no operation. The current time makes it a new effect each
+/// time.
 fn control(shared: &Shared, record: &VmRecord, generation: Generation, item: Item) -> CallControl {
     let now = shared.now();
     let key = EffectKey { vm: record.uuid, operation: OperationId(0), step: StepNo(now.0), item };
-    // A swept domain is of another generation than the placement. The host checks this in the same step as the removal.
+    // A swept domain is of another generation than the placement. The host checks this in the same
+    // step as the removal.
     let spares = record.placement.as_ref().map(|place| place.generation);
     let context = CallContext { key, attempt: 1, generation, spares, deadline: now.plus(PATIENCE) };
     CallControl::detached(context, clock::instant() + PATIENCE.duration())

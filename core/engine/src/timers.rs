@@ -1,4 +1,5 @@
-//! Fires due timers. The due times are in the store, with the records. This is only the alarm clock.
+//! Fires due timers. The due times are in the store, with the records. This is only the alarm
+//! clock.
 
 use crate::mailbox::Message;
 use crate::shared::{Shared, locked};
@@ -45,7 +46,8 @@ impl Timers {
         }
     }
 
-    /// Sets the timer of a VM that has none. Its last timer has fired, and the task that should have set the next one has failed.
+    /// Sets the timer of a VM that has none. Its last timer has fired, and the task that should
+    /// have set the next one has failed.
     pub(crate) fn restore(&self, vm: VmId, due: Timestamp) {
         if !locked(&self.alarms).of.contains_key(&vm) {
             self.set(vm, Some(due));
@@ -55,12 +57,16 @@ impl Timers {
     fn take_due(&self, now: Timestamp) -> (Vec<VmId>, Duration) {
         let mut alarms = locked(&self.alarms);
         let mut due = Vec::new();
-        while let Some((when, vm)) = alarms.queue.first().copied().filter(|(when, _)| *when <= now) {
+        while let Some((when, vm)) = alarms.queue.first().copied().filter(|(when, _)| *when <= now)
+        {
             alarms.queue.remove(&(when, vm));
             alarms.of.remove(&vm);
             due.push(vm);
         }
-        let wait = alarms.queue.first().map_or(LOOK_AT_CLOCK, |(when, _)| when.since(now).duration().min(LOOK_AT_CLOCK));
+        let wait = alarms
+            .queue
+            .first()
+            .map_or(LOOK_AT_CLOCK, |(when, _)| when.since(now).duration().min(LOOK_AT_CLOCK));
         (due, wait)
     }
 }
@@ -69,8 +75,8 @@ impl Timers {
 pub(crate) async fn run(shared: Arc<Shared>) {
     while !shared.stop.is_cancelled() {
         let (due, wait) = if matches!(shared.store.health(), Health::ReadOnly { .. }) {
-            // Nothing can be committed until the daemon is started again. A due timer would stay due, and would fire again
-            // without a pause.
+            // Nothing can be committed until the daemon is started again. A due timer would stay
+            // due, and would fire again without a pause.
             (Vec::new(), LOOK_AT_CLOCK)
         } else {
             shared.timers.take_due(shared.now())

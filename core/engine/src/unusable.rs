@@ -3,8 +3,8 @@
 use ostler_lifecycle::{NotAdopted, NotCreated};
 use ostler_model::{ClaimRefused, DriverError, Hint, HostId, VmId};
 
-/// Something that a request names does not exist or cannot be used: nothing was changed. Its `Display` is for logs; people are
-/// shown the words that `server` makes of it.
+/// Something that a request names does not exist or cannot be used: nothing was changed. Its
+/// `Display` is for logs; people are shown the words that `server` makes of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("it cannot be used: {self:?}")]
 pub enum Unusable {

@@ -1,5 +1,6 @@
-//! Looks slowly for VMs that should go on and that nobody works on: a part of the engine that panicked may have lost what would
-//! have carried them on. Without the watchdog they would stand until a request comes for them or the daemon is started again.
+//! Looks slowly for VMs that should go on and that nobody works on: a part of the engine that
+//! panicked may have lost what would have carried them on. Without the watchdog they would stand
+//! until a request comes for them or the daemon is started again.
 
 use crate::mailbox::Message;
 use crate::shared::Shared;
@@ -12,8 +13,8 @@ use tokio::sync::Semaphore;
 const PAGE: usize = 500;
 /// How many VMs are woken at once, as after a start.
 const WAKES_AT_ONCE: usize = 256;
-/// A timer counts as late only after this time. Before, its tick may be on the way, or the runner may be at a step that takes so
-/// long.
+/// A timer counts as late only after this time. Before, its tick may be on the way, or the runner
+/// may be at a step that takes so long.
 const LATE_AFTER: Millis = Millis::secs(30);
 
 /// Runs until the daemon ends.
@@ -26,7 +27,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             () = shared.stop.cancelled() => return,
         }
         if let Err(error) = round(&shared, &places).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "cannot read which VMs should go on");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot read which VMs should go on"
+            );
         }
     }
 }
@@ -39,12 +43,14 @@ async fn round(shared: &Arc<Shared>, places: &Arc<Semaphore>) -> Result<(), Read
     let active = shared.store.read()?.active_vms()?;
     for page in active.chunks(PAGE) {
         let reader = shared.store.read()?;
-        let left: Vec<VmId> = page.iter().copied().filter(|vm| is_left(shared, &reader, *vm)).collect();
+        let left: Vec<VmId> =
+            page.iter().copied().filter(|vm| is_left(shared, &reader, *vm)).collect();
         drop(reader);
         for vm in left {
             // The semaphore is never closed.
             let Ok(place) = Arc::clone(places).acquire_owned().await else { return Ok(()) };
-            // If the mailbox has no place, this fails. Then the runner is alive, and needs no wake-up.
+            // If the mailbox has no place, this fails. Then the runner is alive, and needs no
+            // wake-up.
             shared.mailboxes.offer(shared, vm, Message::Wake(place));
         }
         tokio::task::yield_now().await;
@@ -52,8 +58,8 @@ async fn round(shared: &Arc<Shared>, places: &Arc<Semaphore>) -> Result<(), Read
     Ok(())
 }
 
-/// Whether a call is open that no task in this process works on. The runner checks again, because the call may be about to be
-/// sent.
+/// Whether a call is open that no task in this process works on. The runner checks again, because
+/// the call may be about to be sent.
 fn is_left(shared: &Shared, reader: &Reader, vm: VmId) -> bool {
     // If the record cannot be read, those who need it report the error.
     let Ok(Some(record)) = reader.vm(vm) else { return false };

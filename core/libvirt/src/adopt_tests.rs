@@ -25,10 +25,13 @@ fn a_plain_domain_is_read() {
     let wild = domain(&format!("{disks}{nics}")).expect("can be said");
     assert_eq!((wild.name.as_str(), wild.vcpus, wild.memory_mib), ("old", 2, 1024));
     let name = |text: &str| text.parse::<DiskName>().expect("valid");
-    let expected =
-        [(name("vda"), "/a.qcow2".to_owned(), DiskFormat::Qcow2, false), (name("sda"), "/b".to_owned(), DiskFormat::Raw, true)];
+    let expected = [
+        (name("vda"), "/a.qcow2".to_owned(), DiskFormat::Qcow2, false),
+        (name("sda"), "/b".to_owned(), DiskFormat::Raw, true),
+    ];
     assert_eq!(wild.disks, expected);
-    let nics: Vec<_> = wild.nics.iter().map(|(mac, bridge)| (mac.as_str(), bridge.as_str())).collect();
+    let nics: Vec<_> =
+        wild.nics.iter().map(|(mac, bridge)| (mac.as_str(), bridge.as_str())).collect();
     assert_eq!(nics, [("52:54:00:aa:00:01", "br0"), ("52:54:00:aa:00:02", "virbr0")]);
 }
 
@@ -56,5 +59,8 @@ fn what_a_specification_cannot_say_is_refused_by_its_name() {
         assert!(error.detail.contains(word), "{word}: {error}");
     }
     let uefi = "<domain><vcpu>1</vcpu><memory>1024</memory><os firmware='efi'/></domain>";
-    assert_eq!(read("x".to_owned(), &Node::parse(uefi).expect("reads")).expect_err("uefi").code, "beyond-words");
+    assert_eq!(
+        read("x".to_owned(), &Node::parse(uefi).expect("reads")).expect_err("uefi").code,
+        "beyond-words"
+    );
 }

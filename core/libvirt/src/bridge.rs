@@ -3,10 +3,14 @@
 use ostler_driver::Site;
 use ostler_model::DriverError;
 
-/// For a missing bridge, libvirt reports a number that it could not read ("Cannot get interface MTU on 'br7': No such
-/// device"). The kind of the error, and so the engine's reaction, is decided already; this function only gives it clear
-/// words and a code of its own.
-pub(crate) fn told<'a>(error: DriverError, site: &Site, bridges: impl IntoIterator<Item = &'a str>) -> DriverError {
+/// For a missing bridge, libvirt reports a number that it could not read ("Cannot get interface MTU
+/// on 'br7': No such device"). The kind of the error, and so the engine's reaction, is decided
+/// already; this function only gives it clear words and a code of its own.
+pub(crate) fn told<'a>(
+    error: DriverError,
+    site: &Site,
+    bridges: impl IntoIterator<Item = &'a str>,
+) -> DriverError {
     if !error.detail.contains("No such device") {
         return error;
     }
@@ -14,7 +18,10 @@ pub(crate) fn told<'a>(error: DriverError, site: &Site, bridges: impl IntoIterat
     match missing {
         Some(bridge) => DriverError {
             code: "no-bridge".to_owned(),
-            detail: format!("host {} has no bridge {bridge} (libvirt: {})", site.name, error.detail),
+            detail: format!(
+                "host {} has no bridge {bridge} (libvirt: {})",
+                site.name, error.detail
+            ),
             ..error
         },
         None => error,
@@ -41,7 +48,10 @@ mod tests {
     fn libvirts_words_are_explained_once() {
         let words = "Cannot get interface MTU on 'br7': No such device";
         let error = DriverError::new(ErrorKind::NotHere, "failed", crate::failure::told(words));
-        assert_eq!(told(error, &site(), ["br7"]).detail, format!("host h1 has no bridge br7 (libvirt: {words})"));
+        assert_eq!(
+            told(error, &site(), ["br7"]).detail,
+            format!("host h1 has no bridge br7 (libvirt: {words})")
+        );
     }
 
     #[test]

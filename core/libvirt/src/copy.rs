@@ -1,9 +1,10 @@
 //! Copies a disk of a running domain, as the disk is at one moment.
 //!
-//! QEMU mirrors the disk. It copies all of the disk into a file that has no other file below it, and writes what the guest
-//! writes meanwhile to both. Once both are the same, the mirror is ended, and the guest goes on with the old disk: the file
-//! stays as the disk was at that moment, as after a power failure. The job is QEMU's own, so it outlives the process that
-//! asked for it. The stamp says whose job it is, and afterwards that the copy is done: a repeated call copies nothing
+//! QEMU mirrors the disk. It copies all of the disk into a file that has no other file below it,
+//! and writes what the guest writes meanwhile to both. Once both are the same, the mirror is ended,
+//! and the guest goes on with the old disk: the file stays as the disk was at that moment, as after
+//! a power failure. The job is QEMU's own, so it outlives the process that asked for it. The stamp
+//! says whose job it is, and afterwards that the copy is done: a repeated call copies nothing
 //! twice.
 
 use crate::domain_ops::{Order, look_after, write_stamp};
@@ -28,9 +29,11 @@ use virt_sys as sys;
 
 /// The pause between two looks at the mirror.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The longest that beginning or ending a mirror may take: QEMU creates a file, or writes what is still on its way.
+/// The longest that beginning or ending a mirror may take: QEMU creates a file, or writes what is
+/// still on its way.
 const STEP: Duration = Duration::from_secs(120);
-/// How long every look at the domain may fail while it is copied, before the job ends with that as its answer.
+/// How long every look at the domain may fail while it is copied, before the job ends with that as
+/// its answer.
 const BLIND_MOST: Duration = Duration::from_secs(60);
 
 /// A copy that is to be made.
@@ -84,7 +87,13 @@ enum Next {
 }
 
 /// The job: begins, waits until both are the same, and ends the mirror.
-pub(crate) async fn run(job: Arc<Job>, link: Arc<Link>, plan: Plan, patience: Duration, until: Instant) -> CallResult {
+pub(crate) async fn run(
+    job: Arc<Job>,
+    link: Arc<Link>,
+    plan: Plan,
+    patience: Duration,
+    until: Instant,
+) -> CallResult {
     let held = calls::lock(&link, plan.order.vm(), until).await?;
     let (mut begun, mut blind): (bool, Option<Instant>) = (false, None);
     let result = loop {
@@ -93,7 +102,10 @@ pub(crate) async fn run(job: Arc<Job>, link: Arc<Link>, plan: Plan, patience: Du
             Ok(next) => next,
             Err(error) if error.kind != ErrorKind::Retry || !begun => break Err(error),
             Err(error) if blind.get_or_insert_with(Instant::now).elapsed() > BLIND_MOST => {
-                break Err(DriverError::unknown("not-seen", format!("how the copy is cannot be seen: {}", error.detail)));
+                break Err(DriverError::unknown(
+                    "not-seen",
+                    format!("how the copy is cannot be seen: {}", error.detail),
+                ));
             }
             Err(_) => {
                 tokio::time::sleep(PAUSE).await;
@@ -104,13 +116,14 @@ pub(crate) async fn run(job: Arc<Job>, link: Arc<Link>, plan: Plan, patience: Du
         let deed = plan.clone();
         let done = match next {
             Next::Over(result) => break result,
-            // The call that stops the job ends the mirror too. But it may come before the mirror has begun, so the job ends
-            // it here.
+            // The call that stops the job ends the mirror too. But it may come before the mirror
+            // has begun, so the job ends it here.
             Next::Copies => {
                 begun = true;
                 job.works();
                 if job.is_stopped() {
-                    step(&link, move |live| abort(live, &deed.order, Some(&deed.disk)).map(drop)).await
+                    step(&link, move |live| abort(live, &deed.order, Some(&deed.disk)).map(drop))
+                        .await
                 } else {
                     tokio::time::sleep(PAUSE).await;
                     Ok(())
@@ -139,7 +152,11 @@ pub(crate) async fn run(job: Arc<Job>, link: Arc<Link>, plan: Plan, patience: Du
 }
 
 fn stopped() -> DriverError {
-    DriverError::new(ErrorKind::Cancelled, "aborted", "told to stop: nothing copies any more, and the file is not whole")
+    DriverError::new(
+        ErrorKind::Cancelled,
+        "aborted",
+        "told to stop: nothing copies any more, and the file is not whole",
+    )
 }
 
 async fn step<T: Send + 'static>(
@@ -156,7 +173,10 @@ fn running(live: &Live, order: &Order) -> Result<(Sight, Stamp), DriverError> {
     match sight.power {
         Power::Running | Power::Paused => Ok((sight, stamp)),
         Power::Off => Err(gone()),
-        Power::Crashed => Err(DriverError::refused("crashed", "the guest has crashed: its disk is not worth keeping")),
+        Power::Crashed => Err(DriverError::refused(
+            "crashed",
+            "the guest has crashed: its disk is not worth keeping",
+        )),
     }
 }
 
@@ -164,7 +184,9 @@ fn next(live: &Live, plan: &Plan, begun: bool) -> Result<Next, DriverError> {
     let (sight, stamp) = running(live, &plan.order)?;
     let ours = stamp.job.as_ref() == Some(&plan.order.key);
     Ok(match mirror(live, &sight, &plan.disk, Some(&plan.target))? {
-        Mirror::Absent if stamp.copied.as_ref() == Some(&plan.order.key) => Next::Over(look_after(live, plan.order.vm())),
+        Mirror::Absent if stamp.copied.as_ref() == Some(&plan.order.key) => {
+            Next::Over(look_after(live, plan.order.vm()))
+        }
         Mirror::Absent if begun => Next::Over(Err(DriverError::refused(
             "copy-failed",
             "QEMU gave the copy up: its log at the host says why (most often, no space is left)",
@@ -178,15 +200,26 @@ fn next(live: &Live, plan: &Plan, begun: bool) -> Result<Next, DriverError> {
     })
 }
 
-fn mirror(live: &Live, sight: &Sight, disk: &DiskName, target: Option<&str>) -> Result<Mirror, DriverError> {
+fn mirror(
+    live: &Live,
+    sight: &Sight,
+    disk: &DiskName,
+    target: Option<&str>,
+) -> Result<Mirror, DriverError> {
     let domain = description(live, sight, 0)?;
-    let is_it =
-        |node: &&Node| node.name == "disk" && node.child("target").and_then(|target| target.attr("dev")) == Some(disk.as_str());
-    let Some(node) = domain.child("devices").and_then(|devices| devices.children().find(is_it)) else {
+    let is_it = |node: &&Node| {
+        node.name == "disk"
+            && node.child("target").and_then(|target| target.attr("dev")) == Some(disk.as_str())
+    };
+    let Some(node) = domain.child("devices").and_then(|devices| devices.children().find(is_it))
+    else {
         return Err(DriverError::refused("no-disk", format!("the domain has no disk {disk}")));
     };
     let Some(mirror) = node.child("mirror") else { return Ok(Mirror::Absent) };
-    let file = mirror.child("source").and_then(|source| source.attr("file")).or_else(|| mirror.attr("file"));
+    let file = mirror
+        .child("source")
+        .and_then(|source| source.attr("file"))
+        .or_else(|| mirror.attr("file"));
     Ok(match (target, mirror.attr("ready")) {
         (Some(target), _) if file != Some(target) => Mirror::Others,
         (_, Some("yes")) => Mirror::Same,
@@ -198,14 +231,19 @@ fn begin(live: &Live, plan: &Plan) -> Result<(), DriverError> {
     let (sight, stamp) = running(live, &plan.order)?;
     plan.folder.make()?;
     write_stamp(live, &sight.domain, &Stamp { job: Some(plan.order.key.clone()), ..stamp })?;
-    // Needed for a domain that has a definition. libvirt forgets such a mirror when the domain stops, and that is wanted.
+    // Needed for a domain that has a definition. libvirt forgets such a mirror when the domain
+    // stops, and that is wanted.
     let flags = sys::VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB;
     let disk = plan.disk_text();
     let begun = match raw_jobs::block_copy(&sight.domain, &disk, &plan.xml, flags) {
         // An earlier attempt left a file: QEMU writes all of it again.
-        Err(error) if failure::is_refusal(&error) => {
-            raw_jobs::block_copy(&sight.domain, &disk, &plan.xml, flags | sys::VIR_DOMAIN_BLOCK_COPY_REUSE_EXT).map_err(|_| error)
-        }
+        Err(error) if failure::is_refusal(&error) => raw_jobs::block_copy(
+            &sight.domain,
+            &disk,
+            &plan.xml,
+            flags | sys::VIR_DOMAIN_BLOCK_COPY_REUSE_EXT,
+        )
+        .map_err(|_| error),
         other => other,
     };
     begun.map_err(|error| live.error(&error, During::Acting))
@@ -221,7 +259,11 @@ fn finish(live: &Live, plan: &Plan) -> CallResult {
 }
 
 /// Ends the copy that this effect key began, if it is at work. True once no such copy is at work.
-pub(crate) fn abort(live: &Live, order: &Order, disk: Option<&DiskName>) -> Result<bool, DriverError> {
+pub(crate) fn abort(
+    live: &Live,
+    order: &Order,
+    disk: Option<&DiskName>,
+) -> Result<bool, DriverError> {
     let Some(sight) = look(live, order.vm())?.filter(Sight::is_active) else { return Ok(true) };
     let stamp = order.may_touch(&sight)?;
     if stamp.job.as_ref() != Some(&order.key) {
@@ -255,7 +297,8 @@ pub(crate) fn progress(live: &Live, order: &Order) -> Result<Option<(u64, u64)>,
     let mut sum = None;
     for name in mirrored(live, &sight)? {
         let text = raw::c_string(&name).unwrap_or_default(); // as above
-        let seen = raw_jobs::block_job(&sight.domain, &text).map_err(|error| live.error(&error, During::Asking))?;
+        let seen = raw_jobs::block_job(&sight.domain, &text)
+            .map_err(|error| live.error(&error, During::Asking))?;
         if let Some((done, total)) = seen {
             let (before, of) = sum.unwrap_or((0, 0));
             sum = Some((done + before, total + of));

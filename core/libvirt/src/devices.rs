@@ -38,7 +38,11 @@ pub(crate) struct Disk<'a> {
 }
 
 impl<'a> Disk<'a> {
-    pub(crate) fn new(disk: &'a DomainDisk, order: Option<usize>, cache: Cache) -> Result<Self, DriverError> {
+    pub(crate) fn new(
+        disk: &'a DomainDisk,
+        order: Option<usize>,
+        cache: Cache,
+    ) -> Result<Self, DriverError> {
         let name = disk.name.as_str();
         // The name is the target device: its first letters select the bus.
         let letters = |prefix| name.strip_prefix(prefix).is_some_and(|rest: &str| letters_ok(rest));
@@ -47,13 +51,20 @@ impl<'a> Disk<'a> {
         } else if letters("sd") {
             "sata"
         } else {
-            let detail = format!("disk {name}: a disk is named after its device, vda to vdzz (virtio) or sda to sdzz (SATA)");
+            let detail = format!(
+                "disk {name}: a disk is named after its device, vda to vdzz (virtio) or sda to sdzz (SATA)"
+            );
             return Err(DriverError::refused("bad-disk-name", detail));
         };
         Ok(Self {
             kind: "file",
             device: "disk",
-            driver: DiskDriver { name: "qemu", kind: format_word(disk.format), cache: cache.word(), discard: "unmap" },
+            driver: DiskDriver {
+                name: "qemu",
+                kind: format_word(disk.format),
+                cache: cache.word(),
+                discard: "unmap",
+            },
             source: Source { file: &disk.file.absolute },
             backing: disk.below.as_deref().map(Backing::of),
             target: Target { dev: name, bus },
@@ -132,7 +143,8 @@ pub(crate) struct VirtioModel {
     pub(crate) kind: &'static str,
 }
 
-/// A pty whose output is also written to a file. The log begins with the first byte, and a console can be attached later.
+/// A pty whose output is also written to a file. The log begins with the first byte, and a console
+/// can be attached later.
 #[derive(Serialize)]
 pub(crate) struct Serial<'a> {
     #[serde(rename = "@type")]

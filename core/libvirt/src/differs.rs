@@ -1,9 +1,10 @@
 //! Lists how an adopted domain would become another machine from its next start on.
 //!
-//! Ostler makes a domain from its specification each time it starts it. A domain that somebody else made may have things
-//! that a specification cannot name: another machine type, another model of a network card, a clock in local time. A guest
-//! may not boot without them. So each difference is listed before the domain is adopted. Things that libvirt adds to every
-//! domain by itself are not listed.
+//! Ostler makes a domain from its specification each time it starts it. A domain that somebody else
+//! made may have things that a specification cannot name: another machine type, another model of a
+//! network card, a clock in local time. A guest may not boot without them. So each difference is
+//! listed before the domain is adopted. Things that libvirt adds to every domain by itself are not
+//! listed.
 
 use crate::options::Cache;
 use crate::tree::Node;
@@ -47,11 +48,17 @@ pub(crate) fn differences(domain: &Node, start: Start) -> Vec<String> {
     found.0
 }
 
-/// Whether the disks boot in the order in which they are listed. A disk without a boot number comes after all disks that
-/// have one.
+/// Whether the disks boot in the order in which they are listed. A disk without a boot number comes
+/// after all disks that have one.
 fn boots_in_order(devices: &Node) -> bool {
-    let disks = devices.children().filter(|node| node.name == "disk" && node.attr("device").is_none_or(|kind| kind == "disk"));
-    disks.map(|disk| attr(disk, "boot", "order").and_then(|order| order.parse().ok()).unwrap_or(u32::MAX)).is_sorted()
+    let disks = devices.children().filter(|node| {
+        node.name == "disk" && node.attr("device").is_none_or(|kind| kind == "disk")
+    });
+    disks
+        .map(|disk| {
+            attr(disk, "boot", "order").and_then(|order| order.parse().ok()).unwrap_or(u32::MAX)
+        })
+        .is_sorted()
 }
 
 struct Found(Vec<String>);
@@ -87,8 +94,12 @@ impl Found {
         match node.name.as_str() {
             "os" => self.os(node),
             "features" => {
-                // `tcg` sets the size of the cache for translated code: that is not the guest's machine, and we choose it.
-                for feature in node.children().filter(|feature| !matches!(feature.name.as_str(), "acpi" | "apic" | "tcg")) {
+                // `tcg` sets the size of the cache for translated code: that is not the guest's
+                // machine, and we choose it.
+                for feature in node
+                    .children()
+                    .filter(|feature| !matches!(feature.name.as_str(), "acpi" | "apic" | "tcg"))
+                {
                     self.say(format!("feature {} (it gets none)", feature.name));
                 }
             }
@@ -106,8 +117,8 @@ impl Found {
                     self.say("a security label of its own (it gets one made for it)");
                 }
             }
-            "name" | "uuid" | "title" | "description" | "metadata" | "memory" | "currentMemory" | "vcpu" | "on_crash"
-            | "resource" | "devices" => {}
+            "name" | "uuid" | "title" | "description" | "metadata" | "memory" | "currentMemory"
+            | "vcpu" | "on_crash" | "resource" | "devices" => {}
             other => self.say(format!("{other} (it gets none)")),
         }
     }
@@ -115,7 +126,9 @@ impl Found {
     fn os(&mut self, os: &Node) {
         if let Some(kind) = os.child("type") {
             self.unless("architecture", kind.attr("arch"), "x86_64");
-            let machine = kind.attr("machine").filter(|machine| *machine != "q35" && !machine.starts_with("pc-q35-"));
+            let machine = kind
+                .attr("machine")
+                .filter(|machine| *machine != "q35" && !machine.starts_with("pc-q35-"));
             self.unless("machine type", machine, "q35");
         }
         for node in os.children() {
@@ -139,13 +152,22 @@ impl Found {
         match kind {
             DomainType::Kvm => {
                 if mode != Some("host-model") {
-                    self.say(format!("CPU {} (becomes the host's model)", model.or(mode).unwrap_or("of its own")));
+                    self.say(format!(
+                        "CPU {} (becomes the host's model)",
+                        model.or(mode).unwrap_or("of its own")
+                    ));
                 }
             }
-            // For an emulated domain that names no CPU, libvirt itself writes `custom` and `qemu64`.
+            // For an emulated domain that names no CPU, libvirt itself writes `custom` and
+            // `qemu64`.
             DomainType::Qemu => {
-                if mode.is_some_and(|mode| mode != "custom") || model.is_some_and(|model| model != "qemu64") {
-                    self.say(format!("CPU {} (becomes the usual one)", model.or(mode).unwrap_or("of its own")));
+                if mode.is_some_and(|mode| mode != "custom")
+                    || model.is_some_and(|model| model != "qemu64")
+                {
+                    self.say(format!(
+                        "CPU {} (becomes the usual one)",
+                        model.or(mode).unwrap_or("of its own")
+                    ));
                 }
             }
         }
@@ -172,12 +194,18 @@ impl Found {
             }
             "input" => {
                 if node.attr("bus") != Some("ps2") {
-                    self.say(format!("an input device: {} (it gets none)", node.attr("type").unwrap_or("?")));
+                    self.say(format!(
+                        "an input device: {} (it gets none)",
+                        node.attr("type").unwrap_or("?")
+                    ));
                 }
             }
             "serial" => {
                 if !matches!(node.attr("type"), Some("pty" | "file")) {
-                    self.say(format!("a serial port on {} (becomes Ostler's console)", node.attr("type").unwrap_or("?")));
+                    self.say(format!(
+                        "a serial port on {} (becomes Ostler's console)",
+                        node.attr("type").unwrap_or("?")
+                    ));
                 }
             }
             "console" => {
@@ -188,11 +216,13 @@ impl Found {
             "memballoon" => self.unless("memory balloon", node.attr("model"), "virtio"),
             "audio" | "video" | "emulator" | "panic" => {}
             "channel" => {
-                let name = attr(node, "target", "name").or_else(|| node.attr("type")).unwrap_or("?");
+                let name =
+                    attr(node, "target", "name").or_else(|| node.attr("type")).unwrap_or("?");
                 self.say(format!("channel {name} (it gets none)"));
             }
             other => {
-                let model = node.attr("model").map_or_else(String::new, |model| format!(" {model}"));
+                let model =
+                    node.attr("model").map_or_else(String::new, |model| format!(" {model}"));
                 self.say(format!("device {other}{model} (it gets none)"));
             }
         }
@@ -204,8 +234,22 @@ impl Found {
         if kind != "disk" {
             return self.say(format!("the empty {kind} drive {target} (it gets none)"));
         }
-        self.unless(&format!("disk {target} with cache"), attr(disk, "driver", "cache"), cache.word());
-        for word in ["serial", "wwn", "vendor", "product", "iotune", "blockio", "geometry", "shareable", "transient"] {
+        self.unless(
+            &format!("disk {target} with cache"),
+            attr(disk, "driver", "cache"),
+            cache.word(),
+        );
+        for word in [
+            "serial",
+            "wwn",
+            "vendor",
+            "product",
+            "iotune",
+            "blockio",
+            "geometry",
+            "shareable",
+            "transient",
+        ] {
             if disk.child(word).is_some() {
                 self.say(format!("disk {target} with {word} (it gets none)"));
             }
@@ -217,9 +261,12 @@ impl Found {
         self.unless(&format!("network card {mac} of model"), attr(nic, "model", "type"), "virtio");
         if nic.attr("type") == Some("network") {
             let network = attr(nic, "source", "network").unwrap_or("?");
-            self.say(format!("network card {mac} on network {network} (becomes that network's bridge)"));
+            self.say(format!(
+                "network card {mac} on network {network} (becomes that network's bridge)"
+            ));
         }
-        for word in ["vlan", "bandwidth", "filterref", "mtu", "virtualport", "link", "boot", "rom"] {
+        for word in ["vlan", "bandwidth", "filterref", "mtu", "virtualport", "link", "boot", "rom"]
+        {
             if nic.child(word).is_some() {
                 self.say(format!("network card {mac} with {word} (it gets none)"));
             }
@@ -229,7 +276,9 @@ impl Found {
     fn graphics(&mut self, graphics: &Node) {
         let kind = graphics.attr("type").unwrap_or("?");
         if !is_our_screen(graphics) {
-            self.say(format!("a screen by {kind} (it gets VNC on 127.0.0.1 if it had VNC, and none otherwise)"));
+            self.say(format!(
+                "a screen by {kind} (it gets VNC on 127.0.0.1 if it had VNC, and none otherwise)"
+            ));
         }
     }
 }
@@ -237,8 +286,12 @@ impl Found {
 /// Whether a specification with `vnc` makes this very screen.
 fn is_our_screen(graphics: &Node) -> bool {
     let local = |address: Option<&str>| address.is_none_or(|address| address == "127.0.0.1");
-    let listens_local = local(graphics.attr("listen")) && local(attr(graphics, "listen", "address"));
-    is_vnc(graphics) && listens_local && graphics.attr("autoport") != Some("no") && graphics.attr("passwd").is_none()
+    let listens_local =
+        local(graphics.attr("listen")) && local(attr(graphics, "listen", "address"));
+    is_vnc(graphics)
+        && listens_local
+        && graphics.attr("autoport") != Some("no")
+        && graphics.attr("passwd").is_none()
 }
 
 /// Whether it is a screen by VNC.
@@ -276,11 +329,19 @@ mod tests {
     fn disks_that_boot_in_another_order_are_named() {
         let disks = |orders: [&str; 3]| {
             let disk = |(name, order): (char, &str)| {
-                let boot = if order.is_empty() { String::new() } else { format!("<boot order='{order}'/>") };
-                format!("<disk type='file' device='disk'><source file='/{name}'/><target dev='vd{name}'/>{boot}</disk>")
+                let boot = if order.is_empty() {
+                    String::new()
+                } else {
+                    format!("<boot order='{order}'/>")
+                };
+                format!(
+                    "<disk type='file' device='disk'><source file='/{name}'/><target dev='vd{name}'/>{boot}</disk>"
+                )
             };
             let disks: String = ['a', 'b', 'c'].into_iter().zip(orders).map(disk).collect();
-            let domain = format!("<domain type='qemu'><features><acpi/></features><devices>{disks}</devices></domain>");
+            let domain = format!(
+                "<domain type='qemu'><features><acpi/></features><devices>{disks}</devices></domain>"
+            );
             !differ(&domain).is_empty()
         };
         for same in [["", "", ""], ["1", "2", "3"], ["1", "4", ""], ["10", "", ""]] {

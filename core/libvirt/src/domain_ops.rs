@@ -13,7 +13,8 @@ use crate::tree::Node;
 use crate::xml;
 use ostler_driver::DomainSpec;
 use ostler_model::{
-    CallResult, DriverError, EffectKey, ErrorKind, Firmware, Generation, Observation, Outcome, Power, StoreId, VmUuid,
+    CallResult, DriverError, EffectKey, ErrorKind, Firmware, Generation, Observation, Outcome,
+    Power, StoreId, VmUuid,
 };
 use std::collections::BTreeSet;
 use std::ffi::c_int;
@@ -21,8 +22,8 @@ use virt::domain::Domain;
 use virt::error::{Error, ErrorNumber};
 use virt_sys as sys;
 
-/// All that libvirt keeps about a domain goes when the domain is undefined. The firmware's variables stay: they lie in the
-/// VM's folder, outlive the domain, and go with the folder.
+/// All that libvirt keeps about a domain goes when the domain is undefined. The firmware's
+/// variables stay: they lie in the VM's folder, outlive the domain, and go with the folder.
 pub(crate) const UNDEFINE_ALL: u32 = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
     | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
     | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
@@ -60,7 +61,10 @@ impl Order {
     /// Whether this call may touch the domain. Returns the domain's stamp, if so.
     pub(crate) fn may_touch(&self, sight: &Sight) -> Result<Stamp, DriverError> {
         if sight.mark == Mark::Unreadable {
-            return Err(foreign(self.vm(), "carries a mark of some Ostler's that this version cannot read"));
+            return Err(foreign(
+                self.vm(),
+                "carries a mark of some Ostler's that this version cannot read",
+            ));
         }
         self.may_touch_stamped(sight.mark.stamp())
     }
@@ -76,7 +80,10 @@ impl Order {
             return Err(foreign(&format!("belongs to the store {}", stamp.identity.store)));
         }
         if stamp.identity.generation > self.generation {
-            let detail = format!("generation {} is there, the call is for {}", stamp.identity.generation, self.generation);
+            let detail = format!(
+                "generation {} is there, the call is for {}",
+                stamp.identity.generation, self.generation
+            );
             return Err(DriverError::new(ErrorKind::Stale, "stale", detail));
         }
         Ok(stamp.clone())
@@ -86,7 +93,10 @@ impl Order {
     pub(crate) fn is_meant(&self, sight: &Sight) -> Result<Stamp, DriverError> {
         let stamp = self.may_touch(sight)?;
         if stamp.identity.generation < self.generation {
-            let detail = format!("only generation {} is there, the call is for {}", stamp.identity.generation, self.generation);
+            let detail = format!(
+                "only generation {} is there, the call is for {}",
+                stamp.identity.generation, self.generation
+            );
             return Err(DriverError::refused("older-generation", detail));
         }
         Ok(stamp)
@@ -103,7 +113,8 @@ pub(crate) const fn outcome(seen: Observation) -> Outcome {
     Outcome { seen: Some(seen), state: None }
 }
 
-/// Looks after a change. If the look fails, the caller does not know the result of the change: the error is *unknown*.
+/// Looks after a change. If the look fails, the caller does not know the result of the change: the
+/// error is *unknown*.
 pub(crate) fn look_after(live: &Live, vm: VmUuid) -> CallResult {
     let looked = look(live, vm).and_then(|sight| match sight {
         Some(sight) => observation(live, &sight),
@@ -123,7 +134,12 @@ pub(crate) fn changed_meanwhile(error: &Error) -> bool {
 }
 
 /// Makes the domain defined, stamped and running.
-pub(crate) fn deploy(live: &Live, order: &Order, config: &HostConfig, spec: &DomainSpec) -> CallResult {
+pub(crate) fn deploy(
+    live: &Live,
+    order: &Order,
+    config: &HostConfig,
+    spec: &DomainSpec,
+) -> CallResult {
     let host = host::capabilities(live)?.choose(config)?;
     let mut xml = xml::domain(spec, config, host.domain_type)?;
     let placing = |error: Error| live.error(&error, During::Placing);
@@ -144,23 +160,25 @@ pub(crate) fn deploy(live: &Live, order: &Order, config: &HostConfig, spec: &Dom
                 sight.domain.resume().map_err(placing)?;
                 return look_after(live, order.vm());
             }
-            // The guest crashed and was kept, or this placement may no longer run. The new placement replaces it.
+            // The guest crashed and was kept, or this placement may no longer run. The new
+            // placement replaces it.
             Power::Running | Power::Paused | Power::Crashed => stop(live, &sight.domain)?,
             Power::Off => goes_on = same && kept_memory_fits(live, &sight, spec)?,
         }
         take_name_back(live, &sight.domain, &spec.name)?;
     }
     let domain = Domain::define_xml(live.connect(), &xml).map_err(placing)?;
-    // Memory that libvirt keeps may be of an earlier placement, or of other hardware. It would bring back an old stamp, or
-    // not start at all.
+    // Memory that libvirt keeps may be of an earlier placement, or of other hardware. It would
+    // bring back an old stamp, or not start at all.
     match domain.create_with_flags(if goes_on { 0 } else { sys::VIR_DOMAIN_START_FORCE_BOOT }) {
         Err(error) if !changed_meanwhile(&error) => Err(placing(error)),
         Ok(_) | Err(_) => look_after(live, order.vm()),
     }
 }
 
-/// Whether the guest goes on from memory that libvirt keeps. It does if somebody asked libvirt to save the guest
-/// (`virsh managedsave`; a host may do so when it shuts down), and no disk or network card was plugged in or out since.
+/// Whether the guest goes on from memory that libvirt keeps. It does if somebody asked libvirt to
+/// save the guest (`virsh managedsave`; a host may do so when it shuts down), and no disk or
+/// network card was plugged in or out since.
 fn kept_memory_fits(live: &Live, sight: &Sight, spec: &DomainSpec) -> Result<bool, DriverError> {
     if !sight.managed {
         return Ok(false);
@@ -175,20 +193,25 @@ fn kept_memory_fits(live: &Live, sight: &Sight, spec: &DomainSpec) -> Result<boo
     let nics = spec.nics.iter().map(|nic| nic.mac.as_str().to_ascii_lowercase()).collect();
     let fits = of("disk", "target", "dev") == disks && of("interface", "mac", "address") == nics;
     if !fits {
-        tracing::warn!(name = spec.name, "libvirt keeps saved memory of a domain whose hardware was changed since: it is dropped");
+        tracing::warn!(
+            name = spec.name,
+            "libvirt keeps saved memory of a domain whose hardware was changed since: it is dropped"
+        );
     }
     Ok(fits)
 }
 
-/// Gives a renamed domain its name back: libvirt accepts no second name for a UUID, so a definition with our name would
-/// fail.
+/// Gives a renamed domain its name back: libvirt accepts no second name for a UUID, so a definition
+/// with our name would fail.
 pub(crate) fn take_name_back(live: &Live, domain: &Domain, name: &str) -> Result<(), DriverError> {
     let asking = |error: Error| live.error(&error, During::Asking);
     if domain.get_name().map_err(asking)? == name {
         return Ok(());
     }
     match domain.is_persistent() {
-        Ok(true) => domain.rename(name, 0).map(drop).map_err(|error| live.error(&error, During::Placing)),
+        Ok(true) => {
+            domain.rename(name, 0).map(drop).map_err(|error| live.error(&error, During::Placing))
+        }
         // A domain without a definition went away when it stopped.
         Ok(false) => Ok(()),
         Err(error) if changed_meanwhile(&error) => Ok(()),
@@ -199,20 +222,29 @@ pub(crate) fn take_name_back(live: &Live, domain: &Domain, name: &str) -> Result
 /// The definition, with the file of firmware variables that the domain already has.
 fn with_variables_of(live: &Live, sight: &Sight, xml: String) -> Result<String, DriverError> {
     let defined = description(live, sight, 0)?;
-    let variables = defined.child("os").and_then(|os| os.child("nvram")).map(Node::text).filter(|path| !path.is_empty());
+    let variables = defined
+        .child("os")
+        .and_then(|os| os.child("nvram"))
+        .map(Node::text)
+        .filter(|path| !path.is_empty());
     let Some(path) = variables else { return Ok(xml) };
-    let unreadable = |error: crate::tree::TreeError| DriverError::refused("bad-spec", format!("the domain as XML: {error}"));
+    let unreadable = |error: crate::tree::TreeError| {
+        DriverError::refused("bad-spec", format!("the domain as XML: {error}"))
+    };
     let mut domain = Node::parse(&xml).map_err(unreadable)?;
     domain.child_or_new("os").child_or_new("nvram").set_text(&path);
     domain.write().map_err(unreadable)
 }
 
-/// Defines a running domain that has no definition (restored elsewhere, migrated): it would vanish when it stops.
+/// Defines a running domain that has no definition (restored elsewhere, migrated): it would vanish
+/// when it stops.
 fn stay_defined(live: &Live, domain: &Domain, xml: &str) -> Result<(), DriverError> {
     if domain.is_persistent().map_err(|error| live.error(&error, During::Asking))? {
         return Ok(());
     }
-    Domain::define_xml(live.connect(), xml).map(drop).map_err(|error| live.error(&error, During::Acting))
+    Domain::define_xml(live.connect(), xml)
+        .map(drop)
+        .map_err(|error| live.error(&error, During::Acting))
 }
 
 /// Switches the domain off at once, without asking the guest.
@@ -228,7 +260,8 @@ pub(crate) fn destroy(live: &Live, order: &Order) -> CallResult {
     let Some(sight) = look(live, order.vm())? else { return Ok(outcome(Observation::Absent)) };
     order.may_touch(&sight)?;
     if sight.managed {
-        // The next start must not go on from kept memory: this call switches the guest off for good.
+        // The next start must not go on from kept memory: this call switches the guest off for
+        // good.
         sight.domain.managed_save_remove(0).map_err(|error| live.error(&error, During::Acting))?;
     } else if !sight.is_active() {
         return look_before(live, &sight);
@@ -242,7 +275,8 @@ pub(crate) fn remove(live: &Live, order: &Order) -> CallResult {
     let Some(sight) = look(live, order.vm())? else { return Ok(outcome(Observation::Absent)) };
     let stamp = order.may_touch(&sight)?;
     if order.spares == Some(stamp.identity.generation) {
-        // Both hosts of a move are this daemon. This domain is the VM's placement on the other host; this side has nothing.
+        // Both hosts of a move are this daemon. This domain is the VM's placement on the other
+        // host; this side has nothing.
         return Ok(outcome(Observation::Absent));
     }
     if sight.is_active() {
@@ -257,17 +291,21 @@ pub(crate) fn remove(live: &Live, order: &Order) -> CallResult {
 
 /// Writes the stamp into the running domain and into its definition, whichever of the two it has.
 pub(crate) fn write_stamp(live: &Live, domain: &Domain, stamp: &Stamp) -> Result<(), DriverError> {
-    let element = stamp.element().map_err(|error| DriverError::refused("bad-stamp", error.to_string()))?;
+    let element =
+        stamp.element().map_err(|error| DriverError::refused("bad-stamp", error.to_string()))?;
     let kind = c_int::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).unwrap_or_default();
-    let write = |flags| domain.set_metadata(kind, Some(&element), Some(PREFIX), Some(NAMESPACE), flags);
+    let write =
+        |flags| domain.set_metadata(kind, Some(&element), Some(PREFIX), Some(NAMESPACE), flags);
     let asking = |error: Error| live.error(&error, During::Asking);
-    let (runs, defined) = (domain.is_active().map_err(asking)?, domain.is_persistent().map_err(asking)?);
+    let (runs, defined) =
+        (domain.is_active().map_err(asking)?, domain.is_persistent().map_err(asking)?);
     let written = write(match (runs, defined) {
         (true, true) => sys::VIR_DOMAIN_AFFECT_LIVE | sys::VIR_DOMAIN_AFFECT_CONFIG,
         (true, false) => sys::VIR_DOMAIN_AFFECT_LIVE,
         (false, _) => sys::VIR_DOMAIN_AFFECT_CONFIG,
     });
-    // It does no harm if the stamp may or may not be written: the edge effect was not sent yet, and will not be.
+    // It does no harm if the stamp may or may not be written: the edge effect was not sent yet, and
+    // will not be.
     written.map(drop).map_err(|error| live.error(&error, During::Acting))
 }
 
@@ -286,15 +324,20 @@ pub(crate) fn edge(live: &Live, order: &Order, edge: Edge) -> CallResult {
             let detail = "the domain is paused and cannot answer the power button: resume it, or use the hard way";
             return Err(DriverError::refused("paused", detail));
         }
-        (Power::Crashed, _) => return Err(DriverError::refused("crashed", "the guest has crashed and cannot answer")),
+        (Power::Crashed, _) => {
+            return Err(DriverError::refused("crashed", "the guest has crashed and cannot answer"));
+        }
     }
     if stamp.edge.as_ref() == Some(&order.key) {
         return look_before(live, &sight);
     }
     write_stamp(live, &sight.domain, &Stamp { edge: Some(order.key.clone()), ..stamp })?;
     let pressed = match edge {
-        // Not libvirt's default mode: when ACPI is refused, that would fall back to the guest agent, or do nothing.
-        Edge::Press => sight.domain.shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN).map(drop),
+        // Not libvirt's default mode: when ACPI is refused, that would fall back to the guest
+        // agent, or do nothing.
+        Edge::Press => {
+            sight.domain.shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN).map(drop)
+        }
         Edge::Reboot => sight.domain.reboot(sys::VIR_DOMAIN_REBOOT_ACPI_POWER_BTN),
         Edge::Reset => sight.domain.reset().map(drop),
     };
@@ -306,13 +349,16 @@ pub(crate) fn edge(live: &Live, order: &Order, edge: Edge) -> CallResult {
 
 /// Lets a paused guest run on.
 pub(crate) fn unpause(live: &Live, order: &Order) -> CallResult {
-    let gone = || DriverError::new(ErrorKind::Gone, "not-running", "the domain is not there, or off");
+    let gone =
+        || DriverError::new(ErrorKind::Gone, "not-running", "the domain is not there, or off");
     let sight = look(live, order.vm())?.ok_or_else(gone)?;
     order.is_meant(&sight)?;
     match sight.power {
         Power::Running => look_before(live, &sight),
         Power::Off => Err(gone()),
-        Power::Crashed => Err(DriverError::refused("crashed", "the guest has crashed and cannot run on")),
+        Power::Crashed => {
+            Err(DriverError::refused("crashed", "the guest has crashed and cannot run on"))
+        }
         Power::Paused => match sight.domain.resume() {
             Err(error) if !changed_meanwhile(&error) => Err(live.error(&error, During::Acting)),
             Ok(_) | Err(_) => look_after(live, order.vm()),
@@ -320,8 +366,8 @@ pub(crate) fn unpause(live: &Live, order: &Order) -> CallResult {
     }
 }
 
-/// Ends the job that is at work on the domain, no matter who began it: the caller must know whose job it is. No error if
-/// there is no job.
+/// Ends the job that is at work on the domain, no matter who began it: the caller must know whose
+/// job it is. No error if there is no job.
 pub(crate) fn abort_job(live: &Live, vm: VmUuid) -> Result<(), DriverError> {
     let Some(sight) = look(live, vm)? else { return Ok(()) };
     match raw::abort_job(&sight.domain) {

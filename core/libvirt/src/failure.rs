@@ -1,8 +1,9 @@
-//! Translates libvirt's errors into the engine's errors, which say what to do next. The texts are for people; no decision
-//! reads them.
+//! Translates libvirt's errors into the engine's errors, which say what to do next. The texts are
+//! for people; no decision reads them.
 //!
-//! The code never concludes from an error that the connection was lost. A daemon reports its own troubles as a client (with
-//! its log daemon, or with the other host of a migration) in the same words, over a connection that is whole.
+//! The code never concludes from an error that the connection was lost. A daemon reports its own
+//! troubles as a client (with its log daemon, or with the other host of a migration) in the same
+//! words, over a connection that is whole.
 
 use crate::xml::SPARE_PORTS;
 use ostler_model::{DriverError, ErrorKind};
@@ -90,8 +91,8 @@ fn decide(meaning: Meaning, during: During) -> (ErrorKind, &'static str) {
     }
 }
 
-/// The one table of meanings, for a connection that lives. It is exhaustive: a code that a later binding adds must get its
-/// meaning here.
+/// The one table of meanings, for a connection that lives. It is exhaustive: a code that a later
+/// binding adds must get its meaning here.
 #[allow(clippy::too_many_lines)]
 const fn meaning(code: ErrorNumber) -> Meaning {
     use ErrorNumber as E;
@@ -164,7 +165,8 @@ const fn meaning(code: ErrorNumber) -> Meaning {
         E::Ok
         | E::InternalError
         | E::SystemError
-        // In these codes, the daemon itself could not connect to somebody else, or was not understood by them.
+        // In these codes, the daemon itself could not connect to somebody else, or was not
+        // understood by them.
         | E::NoConnect
         | E::InvalidConn
         | E::UnknownHost
@@ -218,7 +220,8 @@ mod tests {
     fn what_libvirt_says_in_riddles_is_told_plainly() {
         let slots = told("internal error: No more available PCI slots");
         assert!(
-            slots.starts_with("the VM has no free slot for another device") && slots.contains("poweroff and resume"),
+            slots.starts_with("the VM has no free slot for another device")
+                && slots.contains("poweroff and resume"),
             "{slots}"
         );
         assert_eq!(told("domain is not running"), "domain is not running");
@@ -244,9 +247,15 @@ mod tests {
             assert_eq!(kind == ErrorKind::Gone, meaning == Meaning::NoDomain, "{meaning:?}");
         }
         for during in [During::Acting, During::Placing] {
-            assert_eq!(decide(Meaning::Connection, during), (ErrorKind::Unknown, "lost-connection"));
+            assert_eq!(
+                decide(Meaning::Connection, during),
+                (ErrorKind::Unknown, "lost-connection")
+            );
         }
-        assert_eq!(decide(Meaning::Connection, During::Asking), (ErrorKind::Retry, "no-connection"));
+        assert_eq!(
+            decide(Meaning::Connection, During::Asking),
+            (ErrorKind::Retry, "no-connection")
+        );
     }
 
     #[test]
@@ -276,6 +285,9 @@ mod tests {
             assert_eq!(meaning(code), expected, "{code}");
         }
         // If virtlogd does not run, a start fails on this host.
-        assert_eq!(decide(meaning(ErrorNumber::SystemError), During::Placing), (ErrorKind::NotHere, "failed"));
+        assert_eq!(
+            decide(meaning(ErrorNumber::SystemError), During::Placing),
+            (ErrorKind::NotHere, "failed")
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The feed of domains that may have changed: a bounded ring that libvirt's events fill and `changes` reads.
+//! The feed of domains that may have changed: a bounded ring that libvirt's events fill and
+//! `changes` reads.
 
 use ostler_driver::ChangeBatch;
 use ostler_model::VmUuid;
@@ -7,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 
-/// The number of events that are kept. A start makes three events, and so does an end: the ring holds the starts of a
-/// thousand guests at once.
+/// The number of events that are kept. A start makes three events, and so does an end: the ring
+/// holds the starts of a thousand guests at once.
 const KEPT: usize = 4096;
 
 /// The changes of one host.
@@ -26,18 +27,22 @@ struct Ring {
 }
 
 impl Feed {
-    /// An empty feed. Its numbers begin with the time of day, so a cursor that an earlier process gave out is recognised as
-    /// old.
+    /// An empty feed. Its numbers begin with the time of day, so a cursor that an earlier process
+    /// gave out is recognised as old.
     pub(crate) fn new() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self::starting_at(u64::try_from(now.as_nanos()).unwrap_or(1).max(1))
     }
 
     fn starting_at(first: u64) -> Self {
-        Self { ring: Mutex::new(Ring { next: first, whole_from: first, entries: VecDeque::new() }), news: Notify::new() }
+        Self {
+            ring: Mutex::new(Ring { next: first, whole_from: first, entries: VecDeque::new() }),
+            news: Notify::new(),
+        }
     }
 
-    /// Notes that a domain may have changed. Called from libvirt's event thread: must not block and must not panic.
+    /// Notes that a domain may have changed. Called from libvirt's event thread: must not block and
+    /// must not panic.
     pub(crate) fn changed(&self, vm: VmUuid) {
         let mut ring = self.lock();
         let number = ring.next;
@@ -71,7 +76,10 @@ impl Feed {
             // Registered before the read, so that no event is missed between the read and the wait.
             news.as_mut().enable();
             let batch = self.read(cursor);
-            if batch.lost || !batch.vms.is_empty() || tokio::time::timeout_at(end, news).await.is_err() {
+            if batch.lost
+                || !batch.vms.is_empty()
+                || tokio::time::timeout_at(end, news).await.is_err()
+            {
                 return batch;
             }
         }
@@ -117,7 +125,11 @@ mod tests {
         feed.changed(vm(1));
         let second = feed.after(first.cursor, NOW).await;
         assert_eq!((second.vms.as_slice(), second.lost), (&[vm(1), vm(2)][..], false));
-        assert_eq!(feed.after(first.cursor, NOW).await, second, "the same cursor has the same answer");
+        assert_eq!(
+            feed.after(first.cursor, NOW).await,
+            second,
+            "the same cursor has the same answer"
+        );
         assert!(feed.after(second.cursor, NOW).await.vms.is_empty());
 
         feed.lost();

@@ -10,24 +10,25 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Folder(Option<PathBuf>);
 
 impl Folder {
-    /// The folder of a file on a host. QEMU opens the console's log and creates the copy of a disk, libvirt writes memory,
-    /// but neither creates the folder. A transfer driver has made it if the VM has disks. On a host that is reached over
-    /// ssh nothing is made here, so there a VM needs at least one disk.
+    /// The folder of a file on a host. QEMU opens the console's log and creates the copy of a disk,
+    /// libvirt writes memory, but neither creates the folder. A transfer driver has made it if the
+    /// VM has disks. On a host that is reached over ssh nothing is made here, so there a VM needs
+    /// at least one disk.
     pub(crate) fn of(site: &Site, file: &str) -> Self {
         let folder = Path::new(file).parent().map(Path::to_owned);
         Self(folder.filter(|_| matches!(site.transport, ExecTransport::Local)))
     }
 
-    /// Makes the folder. For a lane: this blocks, and on a network file system that hangs it blocks for as long as that
-    /// hangs.
+    /// Makes the folder. For a lane: this blocks, and on a network file system that hangs it blocks
+    /// for as long as that hangs.
     pub(crate) fn make(&self) -> Result<(), DriverError> {
         let Some(folder) = &self.0 else { return Ok(()) };
         std::fs::create_dir_all(folder).map_err(|error| explain(folder, &error))
     }
 }
 
-/// Only errors that stay until a person changes something are *refused*. A full disk or an absent network file system is
-/// *retry*.
+/// Only errors that stay until a person changes something are *refused*. A full disk or an absent
+/// network file system is *retry*.
 fn explain(folder: &Path, error: &io::Error) -> DriverError {
     let detail = format!("cannot make the folder {}: {error}", folder.display());
     match error.kind() {

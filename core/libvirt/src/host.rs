@@ -30,7 +30,8 @@ pub(crate) fn capabilities(live: &Live) -> Result<&Capabilities, DriverError> {
     if let Some(known) = live.capabilities.get() {
         return Ok(known);
     }
-    let xml = live.connect().get_capabilities().map_err(|error| live.error(&error, During::Asking))?;
+    let xml =
+        live.connect().get_capabilities().map_err(|error| live.error(&error, During::Asking))?;
     let found = Capabilities::parse(&xml)?;
     // Two calls at the same time find the same.
     Ok(live.capabilities.get_or_init(|| found))
@@ -45,7 +46,10 @@ pub(crate) fn probe(live: &Live, config: &HostConfig) -> Result<HostFacts, Drive
     let libvirt = live.connect().get_lib_version().map_err(asking)?;
     let name = live.connect().get_hostname().map_err(asking)?;
     // Drivers without a hypervisor of their own have no version.
-    let hypervisor = live.connect().get_hyp_version().map_or_else(|_| String::new(), |version| format!("QEMU {}", dotted(version)));
+    let hypervisor = live
+        .connect()
+        .get_hyp_version()
+        .map_or_else(|_| String::new(), |version| format!("QEMU {}", dotted(version)));
     Ok(HostFacts {
         interfaces: if config.bridge_check { interfaces(live) } else { None },
         identity: identity(capabilities(live)?.uuid.as_deref(), &name, &config.uri),
@@ -57,20 +61,24 @@ pub(crate) fn probe(live: &Live, config: &HostConfig) -> Result<HostFacts, Drive
     })
 }
 
-/// The names of the host's network interfaces, those that are down included: a bridge without a card is down. None if the daemon has no
-/// driver for interfaces, or if there are too many.
+/// The names of the host's network interfaces, those that are down included: a bridge without a
+/// card is down. None if the daemon has no driver for interfaces, or if there are too many.
 fn interfaces(live: &Live) -> Option<BTreeSet<String>> {
-    let found = live.connect().list_all_interfaces(0).ok().filter(|found| (1..=INTERFACES_MAX).contains(&found.len()))?;
+    let found = live
+        .connect()
+        .list_all_interfaces(0)
+        .ok()
+        .filter(|found| (1..=INTERFACES_MAX).contains(&found.len()))?;
     found.iter().map(|interface| interface.get_name().ok()).collect()
 }
 
-/// An identity that no other daemon has. It names the machine by UUID and host name (there are boards that all have the
-/// same UUID), and names the daemon on it. A machine has one system daemon. Of the other daemons a user may have any
-/// number, and only the URI distinguishes them.
+/// An identity that no other daemon has. It names the machine by UUID and host name (there are
+/// boards that all have the same UUID), and names the daemon on it. A machine has one system
+/// daemon. Of the other daemons a user may have any number, and only the URI distinguishes them.
 fn identity(uuid: Option<&str>, hostname: &str, uri: &str) -> Option<HypervisorId> {
     let uuid = uuid.filter(|uuid| !uuid.is_empty())?;
-    // The host name comes with its domain or without it, as the name service answers at the moment. So only its first part
-    // counts.
+    // The host name comes with its domain or without it, as the name service answers at the moment.
+    // So only its first part counts.
     let name = hostname.split('.').next().unwrap_or_default().to_ascii_lowercase();
     let place = uri.split('?').next().unwrap_or_default();
     let daemon = if place.ends_with("/system") { "system" } else { uri };
@@ -93,7 +101,11 @@ mod tests {
         assert!(system.is_some());
         assert_eq!(system, by("qemu+tcp://10.0.0.1:16509/system", "H1.example.org"));
         assert_eq!(system, by("qemu+unix:///system?socket=/run/x", "h1"));
-        assert_ne!(system, by("qemu:///system", "h2"), "another machine whose board has the same UUID");
+        assert_ne!(
+            system,
+            by("qemu:///system", "h2"),
+            "another machine whose board has the same UUID"
+        );
         assert_ne!(system, identity(Some("v"), "h1", "qemu:///system"));
         assert_ne!(
             by("qemu:///session", "h1"),

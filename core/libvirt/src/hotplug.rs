@@ -1,8 +1,10 @@
-//! Plugs disks and network cards into a domain that exists, and takes them out: now, and for its next start.
+//! Plugs disks and network cards into a domain that exists, and takes them out: now, and for its
+//! next start.
 //!
-//! The running domain and its definition are two descriptions, and a call that was cut off may have changed only one of
-//! them. So each is looked at and changed by itself. A guest is asked to let go of a device. It takes its time, or does not
-//! listen (while it boots, it loses the request): it is asked again until the call's time is over.
+//! The running domain and its definition are two descriptions, and a call that was cut off may have
+//! changed only one of them. So each is looked at and changed by itself. A guest is asked to let go
+//! of a device. It takes its time, or does not listen (while it boots, it loses the request): it is
+//! asked again until the call's time is over.
 
 use crate::calls;
 use crate::domain_ops::{Order, look_after, outcome};
@@ -13,7 +15,9 @@ use crate::look::{Sight, description, look};
 use crate::tree::Node;
 use crate::xml;
 use ostler_driver::{CallControl, DomainDisk, DomainNic};
-use ostler_model::{CallResult, DiskName, DriverError, ErrorKind, MacAddress, Observation, Power, VmUuid};
+use ostler_model::{
+    CallResult, DiskName, DriverError, ErrorKind, MacAddress, Observation, Power, VmUuid,
+};
 use std::time::{Duration, Instant};
 use virt_sys as sys;
 
@@ -44,22 +48,33 @@ pub(crate) struct Wanted {
 
 impl Wanted {
     /// A disk.
-    pub(crate) fn disk(disk: &DomainDisk, cache: crate::options::Cache) -> Result<Self, DriverError> {
+    pub(crate) fn disk(
+        disk: &DomainDisk,
+        cache: crate::options::Cache,
+    ) -> Result<Self, DriverError> {
         let device = Device::Disk(disk.name.clone());
         Ok(Self { device, xml: xml::disk(disk, cache)?, on: disk.file.absolute.clone() })
     }
 
     /// A network card.
     pub(crate) fn nic(nic: &DomainNic) -> Result<Self, DriverError> {
-        Ok(Self { device: Device::Nic(nic.mac.clone()), xml: xml::nic(nic)?, on: nic.bridge.clone() })
+        Ok(Self {
+            device: Device::Nic(nic.mac.clone()),
+            xml: xml::nic(nic)?,
+            on: nic.bridge.clone(),
+        })
     }
 }
 
 impl Device {
     fn is(&self, node: &Node) -> bool {
-        let attr = |child: &str, key: &str| node.child(child).and_then(|child| child.attr(key)).map(str::to_owned);
+        let attr = |child: &str, key: &str| {
+            node.child(child).and_then(|child| child.attr(key)).map(str::to_owned)
+        };
         match self {
-            Self::Disk(name) => node.name == "disk" && attr("target", "dev").as_deref() == Some(name.as_str()),
+            Self::Disk(name) => {
+                node.name == "disk" && attr("target", "dev").as_deref() == Some(name.as_str())
+            }
             Self::Nic(mac) => {
                 let address = attr("mac", "address").map(|address| address.to_ascii_lowercase());
                 node.name == "interface" && address.as_deref() == Some(mac.as_str())
@@ -107,15 +122,27 @@ impl Scope {
     }
 }
 
-fn find(live: &Live, sight: &Sight, scope: Scope, device: &Device) -> Result<Option<Node>, DriverError> {
+fn find(
+    live: &Live,
+    sight: &Sight,
+    scope: Scope,
+    device: &Device,
+) -> Result<Option<Node>, DriverError> {
     let domain = description(live, sight, scope.xml_flags())?;
-    Ok(domain.child("devices").and_then(|devices| devices.children().find(|node| device.is(node))).cloned())
+    Ok(domain
+        .child("devices")
+        .and_then(|devices| devices.children().find(|node| device.is(node)))
+        .cloned())
 }
 
-/// The descriptions to change. The running domain comes first, so that a refusal there leaves the definition as it was.
+/// The descriptions to change. The running domain comes first, so that a refusal there leaves the
+/// definition as it was.
 fn scopes(live: &Live, sight: &Sight) -> Result<Vec<Scope>, DriverError> {
     if sight.power == Power::Crashed {
-        return Err(DriverError::refused("crashed", "the guest has crashed: nothing can be plugged"));
+        return Err(DriverError::refused(
+            "crashed",
+            "the guest has crashed: nothing can be plugged",
+        ));
     }
     let mut scopes = Vec::new();
     if sight.is_active() {
@@ -139,7 +166,8 @@ pub(crate) fn attach(live: &Live, order: &Order, wanted: &Wanted) -> CallResult 
             Some(node) if wanted.device.on(&node) == Some(wanted.on.as_str()) => {}
             Some(node) => {
                 let on = wanted.device.on(&node).unwrap_or("something else").to_owned();
-                let detail = format!("{} is there already, on {on}: detach it first", wanted.device.word());
+                let detail =
+                    format!("{} is there already, on {on}: detach it first", wanted.device.word());
                 return Err(DriverError::refused("taken", detail));
             }
         }
@@ -160,11 +188,18 @@ enum Detached {
 }
 
 /// Makes the domain have no such device: asks the guest, looks, and asks again.
-pub(crate) async fn detach(link: &Link, call: &CallControl, order: &Order, device: &Device, patience: Duration) -> CallResult {
+pub(crate) async fn detach(
+    link: &Link,
+    call: &CallControl,
+    order: &Order,
+    device: &Device,
+    patience: Duration,
+) -> CallResult {
     let vm = order.vm();
     loop {
         let (wanted, whose) = (device.clone(), order.clone());
-        let asked = calls::change(link, call, move |live| ask_to_detach(live, &whose, &wanted)).await?;
+        let asked =
+            calls::change(link, call, move |live| ask_to_detach(live, &whose, &wanted)).await?;
         if let Detached::Done(result) = asked {
             return result;
         }
@@ -192,25 +227,38 @@ pub(crate) async fn detach(link: &Link, call: &CallControl, order: &Order, devic
 
 fn runs_with(live: &Live, vm: VmUuid, device: &Device) -> Result<bool, DriverError> {
     match look(live, vm)? {
-        Some(sight) if sight.is_active() => Ok(find(live, &sight, Scope::Running, device)?.is_some()),
+        Some(sight) if sight.is_active() => {
+            Ok(find(live, &sight, Scope::Running, device)?.is_some())
+        }
         Some(_) | None => Ok(false),
     }
 }
 
 fn ask_to_detach(live: &Live, order: &Order, device: &Device) -> Result<Detached, DriverError> {
-    let Some(sight) = look(live, order.vm())? else { return Ok(Detached::Done(Ok(outcome(Observation::Absent)))) };
+    let Some(sight) = look(live, order.vm())? else {
+        return Ok(Detached::Done(Ok(outcome(Observation::Absent))));
+    };
     order.is_meant(&sight)?;
     for scope in scopes(live, &sight)? {
         let Some(node) = find(live, &sight, scope, device)? else { continue };
         if scope == Scope::Running && sight.power == Power::Paused {
-            let detail = format!("the guest stands still and cannot let go of {}: resume it first", device.word());
+            let detail = format!(
+                "the guest stands still and cannot let go of {}: resume it first",
+                device.word()
+            );
             return Err(DriverError::refused("paused", detail));
         }
-        let xml = node.write().map_err(|error| DriverError::retry("no-answer", format!("libvirt's XML: {error}")))?;
+        let xml = node
+            .write()
+            .map_err(|error| DriverError::retry("no-answer", format!("libvirt's XML: {error}")))?;
         if let Err(error) = sight.domain.detach_device_flags(&xml, scope.change_flags()) {
-            // The device may be gone meanwhile, or an earlier request may still be open: the look says which.
+            // The device may be gone meanwhile, or an earlier request may still be open: the look
+            // says which.
             let told = live.error(&error, During::Acting);
-            if scope == Scope::Defined || told.kind != ErrorKind::Refused || told.code == "forbidden" {
+            if scope == Scope::Defined
+                || told.kind != ErrorKind::Refused
+                || told.code == "forbidden"
+            {
                 return Err(told);
             }
             tracing::debug!(vm = %order.vm(), %told, "asking a guest to let go of a device");

@@ -30,12 +30,21 @@ vm='00000000-0000-0000-0000-000000000002' generation='3' save='00000000-0000-000
 
 fn file(path: &str) -> FileRef {
     let absolute = format!("/new/{path}");
-    FileRef { host: HostId(1), datastore: "system".parse().expect("valid"), path: "x".parse().expect("valid"), absolute }
+    FileRef {
+        host: HostId(1),
+        datastore: "system".parse().expect("valid"),
+        path: "x".parse().expect("valid"),
+        absolute,
+    }
 }
 
 fn spec(disk: &str) -> DomainSpec {
     DomainSpec {
-        identity: Identity { store: StoreId(Uuid::from_u128(1)), vm: VmUuid(Uuid::from_u128(2)), generation: Generation(5) },
+        identity: Identity {
+            store: StoreId(Uuid::from_u128(1)),
+            vm: VmUuid(Uuid::from_u128(2)),
+            generation: Generation(5),
+        },
         name: "ostler-7".to_owned(),
         title: String::new(),
         vcpus: 1,

@@ -1,8 +1,8 @@
 //! Jobs that last long. A job is begun, polled and stopped by the effect key of its call.
 //!
-//! A job is a task of its own: it outlives the call that began it, and it holds no lane of the looks. This table is a
-//! convenience and proves nothing. After a restart ostlerd knows no job; `poll` then says *gone*, and a repeated `begin`
-//! looks at libvirt to find the outcome.
+//! A job is a task of its own: it outlives the call that began it, and it holds no lane of the
+//! looks. This table is a convenience and proves nothing. After a restart ostlerd knows no job;
+//! `poll` then says *gone*, and a repeated `begin` looks at libvirt to find the outcome.
 
 use ostler_driver::JobStatus;
 use ostler_model::{CallResult, DriverError, EffectKey, ErrorKind, Progress, VmUuid};
@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::watch;
 
-/// The most jobs at work for one host. The engine keeps fewer in flight; more would only wait for the host's network.
+/// The most jobs at work for one host. The engine keeps fewer in flight; more would only wait for
+/// the host's network.
 const MOST_AT_WORK: usize = 256;
 /// The number of ended jobs that are remembered, for the poll that asks how a job ended.
 const KEPT: usize = 256;
@@ -67,7 +68,10 @@ impl Drop for End {
         self.0.stage.send_if_modified(|stage| {
             let open = !matches!(stage, Stage::Ended(_));
             if open {
-                *stage = Stage::Ended(Err(DriverError::unknown("driver-panic", "the job's task ended without an answer")));
+                *stage = Stage::Ended(Err(DriverError::unknown(
+                    "driver-panic",
+                    "the job's task ended without an answer",
+                )));
             }
             open
         });
@@ -81,7 +85,12 @@ impl Jobs {
     }
 
     /// The job of this effect key that is at work, or a new one whose task is made by `work`.
-    pub(crate) fn begin<W>(&self, key: &EffectKey, kind: JobKind, work: impl FnOnce(Arc<Job>) -> W) -> Result<Arc<Job>, DriverError>
+    pub(crate) fn begin<W>(
+        &self,
+        key: &EffectKey,
+        kind: JobKind,
+        work: impl FnOnce(Arc<Job>) -> W,
+    ) -> Result<Arc<Job>, DriverError>
     where
         W: Future<Output = CallResult> + Send + 'static,
     {
@@ -90,14 +99,21 @@ impl Jobs {
             return if (&job.key, job.kind) == (key, kind) {
                 Ok(Arc::clone(job))
             } else {
-                Err(DriverError::retry("busy", format!("another job is at work on this domain: {}", job.key)))
+                Err(DriverError::retry(
+                    "busy",
+                    format!("another job is at work on this domain: {}", job.key),
+                ))
             };
         }
         if table.jobs.values().filter(|(_, job)| job.is_open()).count() >= MOST_AT_WORK {
             return Err(DriverError::retry("busy", "too many jobs are at work on this host"));
         }
-        let job =
-            Arc::new(Job { key: key.clone(), kind, stage: watch::Sender::new(Stage::Looking), stopped: watch::Sender::new(false) });
+        let job = Arc::new(Job {
+            key: key.clone(),
+            kind,
+            stage: watch::Sender::new(Stage::Looking),
+            stopped: watch::Sender::new(false),
+        });
         table.begun += 1;
         let number = table.begun;
         table.jobs.insert(key.vm, (number, Arc::clone(&job)));
@@ -115,14 +131,23 @@ impl Jobs {
     /// The job of this effect key and kind, if it is known.
     pub(crate) fn find(&self, key: &EffectKey, kind: JobKind) -> Option<Arc<Job>> {
         let table = self.lock();
-        table.jobs.get(&key.vm).map(|(_, job)| job).filter(|job| (&job.key, job.kind) == (key, kind)).cloned()
+        table
+            .jobs
+            .get(&key.vm)
+            .map(|(_, job)| job)
+            .filter(|job| (&job.key, job.kind) == (key, kind))
+            .cloned()
     }
 }
 
 impl Table {
     fn forget_old(&mut self) {
-        let mut ended: Vec<(u64, VmUuid)> =
-            self.jobs.iter().filter(|(_, (_, job))| !job.is_open()).map(|(vm, (number, _))| (*number, *vm)).collect();
+        let mut ended: Vec<(u64, VmUuid)> = self
+            .jobs
+            .iter()
+            .filter(|(_, (_, job))| !job.is_open())
+            .map(|(vm, (number, _))| (*number, *vm))
+            .collect();
         if let Some(too_many) = ended.len().checked_sub(KEPT) {
             ended.sort_unstable();
             for (_, vm) in ended.into_iter().take(too_many) {
@@ -156,14 +181,22 @@ impl Job {
     pub(crate) async fn decided(&self, until: Instant) {
         let mut stage = self.stage.subscribe();
         // We hold the sender, so the wait ends by a decision or by the time.
-        let _ = tokio::time::timeout_at(until.into(), stage.wait_for(|stage| !matches!(stage, Stage::Looking))).await;
+        let _ = tokio::time::timeout_at(
+            until.into(),
+            stage.wait_for(|stage| !matches!(stage, Stage::Looking)),
+        )
+        .await;
     }
 
     /// Waits, no longer than `until`, for its end.
     pub(crate) async fn ended(&self, until: Instant) -> Option<CallResult> {
         let mut stage = self.stage.subscribe();
         // As above.
-        let _ = tokio::time::timeout_at(until.into(), stage.wait_for(|stage| matches!(stage, Stage::Ended(_)))).await;
+        let _ = tokio::time::timeout_at(
+            until.into(),
+            stage.wait_for(|stage| matches!(stage, Stage::Ended(_))),
+        )
+        .await;
         self.result()
     }
 
@@ -197,7 +230,12 @@ mod tests {
     use uuid::Uuid;
 
     fn key(vm: u128, step: u64) -> EffectKey {
-        EffectKey { vm: VmUuid(Uuid::from_u128(vm)), operation: OperationId(1), step: StepNo(step), item: Item::Domain }
+        EffectKey {
+            vm: VmUuid(Uuid::from_u128(vm)),
+            operation: OperationId(1),
+            step: StepNo(step),
+            item: Item::Domain,
+        }
     }
 
     fn soon() -> Instant {
@@ -219,7 +257,8 @@ mod tests {
             .expect("begins");
         first.decided(soon()).await;
         assert!(matches!(first.status(""), Ok(JobStatus::Pending(_))));
-        let again = jobs.begin(&key(1, 1), JobKind::Migrate, |_| async { panic!("not a second time") });
+        let again =
+            jobs.begin(&key(1, 1), JobKind::Migrate, |_| async { panic!("not a second time") });
         assert!(Arc::ptr_eq(&again.expect("found"), &first));
         let other = jobs.begin(&key(1, 2), JobKind::Migrate, |_| async { Ok(NOTHING) });
         assert_eq!(other.err().map(|error| error.code), Some("busy".to_owned()));
@@ -233,7 +272,9 @@ mod tests {
     #[tokio::test]
     async fn a_job_that_panics_ends_in_doubt() {
         let jobs = Jobs::default();
-        let job = jobs.begin(&key(1, 1), JobKind::Migrate, |_| async { panic!("on purpose") }).expect("begins");
+        let job = jobs
+            .begin(&key(1, 1), JobKind::Migrate, |_| async { panic!("on purpose") })
+            .expect("begins");
         let ended = job.ended(soon()).await.expect("it ends");
         assert_eq!(ended.expect_err("no answer").kind, ErrorKind::Unknown);
     }
@@ -242,7 +283,9 @@ mod tests {
     async fn only_so_many_ends_are_remembered() {
         let jobs = Jobs::default();
         for vm in 0..(KEPT as u128 + 10) {
-            let job = jobs.begin(&key(vm, 1), JobKind::Migrate, |_| async { Ok(NOTHING) }).expect("begins");
+            let job = jobs
+                .begin(&key(vm, 1), JobKind::Migrate, |_| async { Ok(NOTHING) })
+                .expect("begins");
             job.ended(soon()).await;
         }
         assert!(jobs.lock().jobs.len() <= KEPT + 1);

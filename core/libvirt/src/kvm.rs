@@ -17,18 +17,21 @@ use crate::options::{HostConfig, KvmOptions};
 use crate::road::OpenTimes;
 use async_trait::async_trait;
 use ostler_driver::{
-    Adopt, CallControl, Changes, DiskCopy, DomainSpec, Hotplug, Hypervisor, Listed, LiveResize, Metrics, Migrate, Reboot, Site,
-    Snapshots, Suspend,
+    Adopt, CallControl, Changes, DiskCopy, DomainSpec, Hotplug, Hypervisor, Listed, LiveResize,
+    Metrics, Migrate, Reboot, Site, Snapshots, Suspend,
 };
-use ostler_model::{Ability, CallResult, DriverError, ErrorKind, HostFacts, Identity, Observation, VmUuid};
+use ostler_model::{
+    Ability, CallResult, DriverError, ErrorKind, HostFacts, Identity, Observation, VmUuid,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The KVM driver, for many hosts. A host's settings are `uri` (libvirt's, required), `accel` (`auto`, `kvm`, `tcg`),
-/// `cache` (`none`, `writeback`, `writethrough`), `cpu-shares` (`on`, `off`) and `bridge-check` (`on`; `off`: a bridge that
-/// libvirt does not list may still be there). Two more are for live migration to the
-/// host: `migrate-uri` (how other hosts' libvirt daemons reach this one; the `uri` itself if that goes over a network) and
-/// `migrate-address` (where they send memory).
+/// The KVM driver, for many hosts. A host's settings are `uri` (libvirt's, required), `accel`
+/// (`auto`, `kvm`, `tcg`), `cache` (`none`, `writeback`, `writethrough`), `cpu-shares` (`on`,
+/// `off`) and `bridge-check` (`on`; `off`: a bridge that libvirt does not list may still be there).
+/// Two more are for live migration to the host: `migrate-uri` (how other hosts' libvirt daemons
+/// reach this one; the `uri` itself if that goes over a network) and `migrate-address` (where they
+/// send memory).
 pub struct Kvm {
     options: KvmOptions,
     links: Links,
@@ -54,7 +57,12 @@ impl Kvm {
 
     fn order(&self, call: &CallControl) -> Order {
         let context = &call.context;
-        Order { store: self.options.store, key: context.key.clone(), generation: context.generation, spares: context.spares }
+        Order {
+            store: self.options.store,
+            key: context.key.clone(),
+            generation: context.generation,
+            spares: context.spares,
+        }
     }
 
     /// As [`Self::order`], and the specification must have the call's identity.
@@ -67,7 +75,10 @@ impl Kvm {
         let order = self.order(call);
         let same = identity.vm == order.key.vm && identity.generation == order.generation;
         if !same || order.store.is_some_and(|store| store != identity.store) {
-            return Err(DriverError::refused("bad-identity", "the specification's identity is not the call's"));
+            return Err(DriverError::refused(
+                "bad-identity",
+                "the specification's identity is not the call's",
+            ));
         }
         Ok(Order { store: Some(identity.store), ..order })
     }
@@ -115,7 +126,9 @@ impl Hypervisor for Kvm {
         let bridges = bridges_of(domain);
         let (order, domain) = (self.order_for(call, domain)?, domain.clone());
         let folder = Folder::of(site, &domain.console_log.absolute);
-        let deed = move |live: &Live| folder.make().and_then(|()| domain_ops::deploy(live, &order, &config, &domain));
+        let deed = move |live: &Live| {
+            folder.make().and_then(|()| domain_ops::deploy(live, &order, &config, &domain))
+        };
         let deployed = calls::change(&link, call, deed).await;
         deployed.map_err(|error| bridge::told(error, site, bridges.iter().map(String::as_str)))
     }
@@ -127,9 +140,14 @@ impl Hypervisor for Kvm {
     async fn destroy(&self, site: &Site, call: &CallControl) -> CallResult {
         let (link, _) = self.link(site)?;
         let order = self.order(call);
-        // Runs beside any other call: it needs neither the domain's lock nor a lane of the work road.
+        // Runs beside any other call: it needs neither the domain's lock nor a lane of the work
+        // road.
         let claim = link.locks.begin(call.context.key.vm, None);
-        link.express.run(call.until, Some(claim), ErrorKind::Unknown, move |live| domain_ops::destroy(live, &order)).await
+        link.express
+            .run(call.until, Some(claim), ErrorKind::Unknown, move |live| {
+                domain_ops::destroy(live, &order)
+            })
+            .await
     }
 
     async fn remove(&self, site: &Site, call: &CallControl) -> CallResult {

@@ -3,7 +3,8 @@
 use super::*;
 use ostler_driver::{DriverEntry, DriverInfo, DriverKind, DriverOrigin};
 use ostler_model::{
-    CallContext, EffectKey, ExecTransport, Generation, HostId, Item, OperationId, Power, StepNo, StoreId, Timestamp,
+    CallContext, EffectKey, ExecTransport, Generation, HostId, Item, OperationId, Power, StepNo,
+    StoreId, Timestamp,
 };
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,16 @@ fn site(uri: &str) -> Site {
 
 fn call(vm: VmUuid, until: Instant) -> CallControl {
     let key = EffectKey { vm, operation: OperationId(1), step: StepNo(1), item: Item::Domain };
-    CallControl::detached(CallContext { key, attempt: 1, generation: Generation(1), spares: None, deadline: Timestamp(0) }, until)
+    CallControl::detached(
+        CallContext {
+            key,
+            attempt: 1,
+            generation: Generation(1),
+            spares: None,
+            deadline: Timestamp(0),
+        },
+        until,
+    )
 }
 
 fn soon() -> Instant {
@@ -47,14 +57,26 @@ fn the_driver_has_a_part_for_each_ability_that_it_states() {
 async fn a_domain_that_nobody_stamped_is_seen_and_left_alone_until_it_is_adopted() {
     let (kvm, site) = (Kvm::new(KvmOptions::default()), site("test:///default"));
     let listed = Hypervisor::list(&kvm, &site).await.expect("lists");
-    let [wild] = listed.domains.as_slice() else { panic!("the test driver has one domain: {listed:?}") };
+    let [wild] = listed.domains.as_slice() else {
+        panic!("the test driver has one domain: {listed:?}")
+    };
     assert_eq!((wild.name.as_str(), wild.power, wild.identity), ("test", Power::Running, None));
     let call = call(wild.uuid, soon());
-    for result in [kvm.destroy(&site, &call).await, kvm.remove(&site, &call).await, kvm.press_power(&site, &call).await] {
+    for result in [
+        kvm.destroy(&site, &call).await,
+        kvm.remove(&site, &call).await,
+        kvm.press_power(&site, &call).await,
+    ] {
         assert_eq!(result.expect_err("not ours").code, "foreign");
     }
-    assert_eq!(kvm.observe(&site, wild.uuid).await.expect("asked"), Observation::Present(wild.clone()));
-    assert_eq!(kvm.observe(&site, VmUuid(Uuid::from_u128(5))).await.expect("asked"), Observation::Absent);
+    assert_eq!(
+        kvm.observe(&site, wild.uuid).await.expect("asked"),
+        Observation::Present(wild.clone())
+    );
+    assert_eq!(
+        kvm.observe(&site, VmUuid(Uuid::from_u128(5))).await.expect("asked"),
+        Observation::Absent
+    );
     is_adopted_and_given_cpus(&kvm, &site, wild.uuid).await;
 }
 
@@ -66,8 +88,14 @@ async fn a_call_whose_time_is_over_or_that_was_cancelled_sends_nothing() {
     assert!(matches!(late.kind, ErrorKind::Retry | ErrorKind::Unknown), "{late}");
     let stopped = call(vm, soon());
     stopped.cancel.cancel();
-    assert_eq!(kvm.remove(&site, &stopped).await.expect_err("cancelled").kind, ErrorKind::Cancelled);
-    assert_eq!(kvm.remove(&site, &call(vm, soon())).await.expect("absent").seen, Some(Observation::Absent));
+    assert_eq!(
+        kvm.remove(&site, &stopped).await.expect_err("cancelled").kind,
+        ErrorKind::Cancelled
+    );
+    assert_eq!(
+        kvm.remove(&site, &call(vm, soon())).await.expect("absent").seen,
+        Some(Observation::Absent)
+    );
 }
 
 #[tokio::test]
@@ -79,22 +107,32 @@ async fn a_host_that_cannot_be_reached_is_retried_and_never_empty() {
             kvm.observe(&site, VmUuid(Uuid::from_u128(7))).await.expect_err("not reached"),
             Hypervisor::list(&kvm, &site).await.expect_err("not reached"),
             Changes::changes(&kvm, &site, 0, Duration::ZERO).await.expect_err("not reached"),
-            kvm.destroy(&site, &call(VmUuid(Uuid::from_u128(7)), soon())).await.expect_err("not reached"),
+            kvm.destroy(&site, &call(VmUuid(Uuid::from_u128(7)), soon()))
+                .await
+                .expect_err("not reached"),
         ] {
-            assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Retry, "no-connection"), "{error}");
+            assert_eq!(
+                (error.kind, error.code.as_str()),
+                (ErrorKind::Retry, "no-connection"),
+                "{error}"
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn a_specification_of_another_identity_is_not_sent() {
-    let kvm = Kvm::new(KvmOptions { store: Some(StoreId(Uuid::from_u128(1))), ..KvmOptions::default() });
+    let kvm =
+        Kvm::new(KvmOptions { store: Some(StoreId(Uuid::from_u128(1))), ..KvmOptions::default() });
     let vm = VmUuid(Uuid::from_u128(8));
     let mut spec = crate::xml::tests::spec();
     for (store, uuid, generation) in [(2, vm, 1), (1, VmUuid(Uuid::from_u128(9)), 1), (1, vm, 2)] {
         spec.identity.store = StoreId(Uuid::from_u128(store));
         (spec.identity.vm, spec.identity.generation) = (uuid, Generation(generation));
-        let error = kvm.deploy(&site("test:///default"), &call(vm, soon()), &spec).await.expect_err("another's");
+        let error = kvm
+            .deploy(&site("test:///default"), &call(vm, soon()), &spec)
+            .await
+            .expect_err("another's");
         assert_eq!(error.code, "bad-identity");
     }
 }
@@ -129,7 +167,10 @@ async fn started<T>(future: &mut std::pin::Pin<&mut impl Future<Output = T>>) {
 async fn a_save_that_waits_for_its_turn_while_it_is_told_to_stop_does_not_begin() {
     let vm = VmUuid(Uuid::from_u128(11));
     let identity = Identity { store: StoreId(Uuid::from_u128(1)), vm, generation: Generation(1) };
-    let stamp = quick_xml::se::to_string_with_root(crate::stamp::ELEMENT, &crate::stamp::Stamp::new(identity).xml());
+    let stamp = quick_xml::se::to_string_with_root(
+        crate::stamp::ELEMENT,
+        &crate::stamp::Stamp::new(identity).xml(),
+    );
     let dir = std::env::temp_dir().join(format!("ostler-stopped-save-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a folder");
     // In the test driver each connection has a state of its own. The domain runs in each of them.
@@ -140,7 +181,8 @@ async fn a_save_that_waits_for_its_turn_while_it_is_told_to_stop_does_not_begin(
         stamp.expect("serialises")
     );
     std::fs::write(&host, domain).expect("written");
-    let (kvm, site) = (Kvm::new(KvmOptions::default()), site(&format!("test://{}", host.display())));
+    let (kvm, site) =
+        (Kvm::new(KvmOptions::default()), site(&format!("test://{}", host.display())));
     let (link, _) = kvm.link(&site).expect("a link");
     // All lanes are taken until the save was told to stop.
     let gate = Arc::new(std::sync::Barrier::new(5));

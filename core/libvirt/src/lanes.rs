@@ -1,11 +1,12 @@
-//! A pool of threads for calls that block: threads start when there is work and end when there is none, and their number is
-//! bounded.
+//! A pool of threads for calls that block: threads start when there is work and end when there is
+//! none, and their number is bounded.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// A thread that has nothing to do for this long ends, so that a thousand quiet hosts hold no threads.
+/// A thread that has nothing to do for this long ends, so that a thousand quiet hosts hold no
+/// threads.
 const IDLE: Duration = Duration::from_secs(10);
 /// The stack of a lane. libvirt's client and our own code need a tenth of it.
 const STACK: usize = 512 * 1024;
@@ -41,7 +42,13 @@ struct Work {
 impl Lanes {
     /// At most `most_threads` at work and `most_waiting` waiting.
     pub(crate) fn new(name: &'static str, most_threads: usize, most_waiting: usize) -> Self {
-        let inner = Inner { name, most_threads, most_waiting, work: Mutex::default(), arrived: Condvar::new() };
+        let inner = Inner {
+            name,
+            most_threads,
+            most_waiting,
+            work: Mutex::default(),
+            arrived: Condvar::new(),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -52,10 +59,14 @@ impl Lanes {
             return Err(Full);
         }
         work.waiting.push_back(job);
-        // Each idle thread takes one job. An idle thread for which a job already waits does not count as free.
+        // Each idle thread takes one job. An idle thread for which a job already waits does not
+        // count as free.
         if work.idle < work.waiting.len() && work.threads < self.inner.most_threads {
             let inner = Arc::clone(&self.inner);
-            let made = std::thread::Builder::new().name(inner.name.to_owned()).stack_size(STACK).spawn(move || inner.serve());
+            let made = std::thread::Builder::new()
+                .name(inner.name.to_owned())
+                .stack_size(STACK)
+                .spawn(move || inner.serve());
             match made {
                 Ok(_) => work.threads += 1,
                 Err(error) if work.threads == 0 => {
@@ -80,7 +91,8 @@ impl Inner {
 
     fn serve(&self) {
         while let Some(job) = self.next() {
-            // Jobs catch their own panics. Catching here again costs nothing and keeps the count of threads right.
+            // Jobs catch their own panics. Catching here again costs nothing and keeps the count of
+            // threads right.
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
                 tracing::error!("a libvirt call panicked");
             }
@@ -94,7 +106,8 @@ impl Inner {
                 return Some(job);
             }
             work.idle += 1;
-            let (woken, wait) = self.arrived.wait_timeout(work, IDLE).unwrap_or_else(PoisonError::into_inner);
+            let (woken, wait) =
+                self.arrived.wait_timeout(work, IDLE).unwrap_or_else(PoisonError::into_inner);
             work = woken;
             work.idle -= 1;
             if wait.timed_out() && work.waiting.is_empty() {

@@ -31,8 +31,9 @@ pub(crate) struct Format {
     pub(crate) kind: &'static str,
 }
 
-/// The files below a disk, down to an empty element that ends the chain. With this element libvirt opens these files and no
-/// others. Without it, libvirt reads from each file which file is below, and opens that.
+/// The files below a disk, down to an empty element that ends the chain. With this element libvirt
+/// opens these files and no others. Without it, libvirt reads from each file which file is below,
+/// and opens that.
 #[derive(Serialize)]
 #[serde(rename = "backingStore")]
 pub(crate) struct Backing<'a> {
@@ -92,7 +93,8 @@ mod tests {
     #[test]
     fn all_files_below_a_disk_are_told_down_to_the_end() {
         assert_eq!(told(Some(Vec::new())), "<backingStore/>");
-        let chain = vec![layer("/i/top<&.qcow2", DiskFormat::Qcow2), layer("/i/base.raw", DiskFormat::Raw)];
+        let chain =
+            vec![layer("/i/top<&.qcow2", DiskFormat::Qcow2), layer("/i/base.raw", DiskFormat::Raw)];
         assert_eq!(
             told(Some(chain)),
             "<backingStore type=\"file\"><format type=\"qcow2\"/><source file=\"/i/top&lt;&amp;.qcow2\"/>\

@@ -23,16 +23,20 @@
 //! raw        the few functions that only `virt-sys` has: all `unsafe` of the crate;  raw_jobs: those for jobs
 //! ```
 //!
-//! **Why several roads.** A call blocks its lane for as long as libvirt needs. Calls that change a domain have a road of
-//! four lanes. Looks and `destroy` have a second road. Calls that last as long as a migration have a third. So four saves
-//! that are under way do not delay a look or a destroy, and four migrations delay only a fifth migration. Each lane that is
-//! at work has a connection of its own. Events come over one more connection, on which nobody calls: `road` says why.
+//! **Why several roads.** A call blocks its lane for as long as libvirt needs. Calls that change a
+//! domain have a road of four lanes. Looks and `destroy` have a second road. Calls that last as
+//! long as a migration have a third. So four saves that are under way do not delay a look or a
+//! destroy, and four migrations delay only a fifth migration. Each lane that is at work has a
+//! connection of its own. Events come over one more connection, on which nobody calls: `road` says
+//! why.
 //!
-//! **The reboot trap.** libvirt's ACPI reboot presses the power button and promises to turn the "off" that follows into a
-//! reset. If the guest ignores the press, the promise stays: when the guest switches itself off later, libvirt restarts it,
-//! once. libvirt takes the promise back when a shutdown presses the button, and at a reset; so our own power-off and reset
-//! are never affected. libvirt has no call that only takes the promise back. One case remains: a guest ignores a reboot and
-//! switches itself off later. It comes up again, and the next time it stays off.
+//! **The reboot trap.** libvirt's ACPI reboot presses the power button and promises to turn the
+//! "off" that follows into a reset. If the guest ignores the press, the promise stays: when the
+//! guest switches itself off later, libvirt restarts it, once. libvirt takes the promise back when
+//! a shutdown presses the button, and at a reset; so our own power-off and reset are never
+//! affected. libvirt has no call that only takes the promise back. One case remains: a guest
+//! ignores a reboot and switches itself off later. It comes up again, and the next time it stays
+//! off.
 
 mod adopt;
 mod bridge;

@@ -9,8 +9,8 @@ use ostler_model::{DriverError, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The most calls that are at work at once on a road, each on a connection of its own. More would not make a daemon
-/// quicker.
+/// The most calls that are at work at once on a road, each on a connection of its own. More would
+/// not make a daemon quicker.
 const LANES: usize = 4;
 
 /// One daemon.
@@ -19,7 +19,8 @@ pub(crate) struct Link {
     pub(crate) work: Arc<Road>,
     /// For looks, and for `destroy`.
     pub(crate) express: Arc<Road>,
-    /// For calls that last as long as a job does: neither a change nor a look waits behind a migration.
+    /// For calls that last as long as a job does: neither a change nor a look waits behind a
+    /// migration.
     pub(crate) lasting: Arc<Road>,
     /// A connection for events only: nobody calls on it.
     events: Arc<Road>,
@@ -48,7 +49,9 @@ impl Link {
 
     /// Whether the opening of one of its connections hangs.
     pub(crate) fn hangs(&self) -> bool {
-        [&self.work, &self.express, &self.lasting, &self.events].into_iter().any(|road| road.hangs())
+        [&self.work, &self.express, &self.lasting, &self.events]
+            .into_iter()
+            .any(|road| road.hangs())
     }
 
     /// A question, on the express road.

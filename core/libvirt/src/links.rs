@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A link that nobody asked for in this time is closed: its host was removed, switched off, or has another URI now. The
-/// engine polls hosts that are in use much more often.
+/// A link that nobody asked for in this time is closed: its host was removed, switched off, or has
+/// another URI now. The engine polls hosts that are in use much more often.
 const UNUSED: Duration = Duration::from_secs(600);
 /// The pause between two searches for such links.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -34,7 +34,8 @@ impl Links {
         Self { times, table: Mutex::new(Table { links: HashMap::new(), swept: Instant::now() }) }
     }
 
-    /// The link of a URI, and the links that are no longer needed. The caller must drop those where a thread may block.
+    /// The link of a URI, and the links that are no longer needed. The caller must drop those where
+    /// a thread may block.
     pub(crate) fn get(&self, uri: &str) -> (Arc<Link>, Vec<Arc<Link>>) {
         self.get_at(uri, Instant::now())
     }
@@ -42,8 +43,10 @@ impl Links {
     fn get_at(&self, uri: &str, now: Instant) -> (Arc<Link>, Vec<Arc<Link>>) {
         // Only lookups and inserts happen under the lock.
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let used =
-            table.links.entry(uri.to_owned()).or_insert_with(|| Used { link: Arc::new(Link::new(uri, self.times)), last: now });
+        let used = table
+            .links
+            .entry(uri.to_owned())
+            .or_insert_with(|| Used { link: Arc::new(Link::new(uri, self.times)), last: now });
         used.last = now;
         let link = Arc::clone(&used.link);
         (link, table.sweep(now))
@@ -56,11 +59,15 @@ impl Table {
             return Vec::new();
         }
         self.swept = now;
-        // A link that somebody holds may still be used. A link also remembers calls that nobody waits for, and openings
-        // that hang. A new link would make as many openings again, each with a thread and a socket.
+        // A link that somebody holds may still be used. A link also remembers calls that nobody
+        // waits for, and openings that hang. A new link would make as many openings again, each
+        // with a thread and a socket.
         let is_unused = |used: &Used| {
             let long_ago = now.saturating_duration_since(used.last) > UNUSED;
-            long_ago && Arc::strong_count(&used.link) == 1 && used.link.locks.is_quiet() && !used.link.hangs()
+            long_ago
+                && Arc::strong_count(&used.link) == 1
+                && used.link.locks.is_quiet()
+                && !used.link.hangs()
         };
         self.links.extract_if(|_, used| is_unused(used)).map(|(_, used)| used.link).collect()
     }
@@ -86,7 +93,11 @@ mod tests {
         drop(hanging);
         let (ticket, worker) = busy.locks.begin(VmUuid(Uuid::from_u128(1)), None);
         drop((busy, idle));
-        assert_eq!(links.get_at("test:///new", later(1)).1.len(), 1, "only the one that nobody needs");
+        assert_eq!(
+            links.get_at("test:///new", later(1)).1.len(),
+            1,
+            "only the one that nobody needs"
+        );
         assert_eq!(links.get_at("test:///new", later(1)).1.len(), 0, "once a minute is enough");
         drop((ticket, worker, held));
         assert_eq!(links.get_at("test:///new", later(2)).1.len(), 2);

@@ -23,17 +23,23 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// Opens a connection. If there is a feed, the connection reports changes to it. Blocks for good if the daemon accepts
-    /// and never answers.
+    /// Opens a connection. If there is a feed, the connection reports changes to it. Blocks for
+    /// good if the daemon accepts and never answers.
     pub(crate) fn open(uri: &str, feed: Option<&Arc<Feed>>) -> Result<Self, DriverError> {
         raw::start_event_loop().map_err(|error| DriverError::retry("no-connection", error))?;
         let connect = Connect::open(Some(uri)).map_err(|error| open_error(&error))?;
         let pulse = Arc::new(Pulse::new(feed.cloned()));
-        // A libvirt driver that runs inside the process has no network connection and refuses keepalive: it needs none.
+        // A libvirt driver that runs inside the process has no network connection and refuses
+        // keepalive: it needs none.
         let kept = connect.set_keep_alive(KEEPALIVE.0, KEEPALIVE.1);
         raw::watch_connection(&connect, &pulse);
         let callbacks = feed.map(|feed| raw::watch_domains(&connect, feed)).unwrap_or_default();
-        tracing::info!(uri, keepalive = kept.is_ok(), events = callbacks.len(), "connected to libvirt");
+        tracing::info!(
+            uri,
+            keepalive = kept.is_ok(),
+            events = callbacks.len(),
+            "connected to libvirt"
+        );
         Ok(Self { connect: Some(connect), pulse, callbacks, capabilities: OnceLock::new() })
     }
 
@@ -47,8 +53,8 @@ impl Live {
         self.pulse.is_alive()
     }
 
-    /// As [`Self::is_alive`], and asks the client library too: the close callback comes from another thread and may be
-    /// late. Sends nothing.
+    /// As [`Self::is_alive`], and asks the client library too: the close callback comes from
+    /// another thread and may be late. Sends nothing.
     pub(crate) fn is_still_alive(&self) -> bool {
         if !self.connect().is_alive().unwrap_or(false) {
             self.pulse.is_over();
@@ -58,7 +64,10 @@ impl Live {
 
     /// Translates libvirt's error into the engine's.
     pub(crate) fn error(&self, error: &Error, during: During) -> DriverError {
-        let wire = matches!(error.domain(), ErrorDomain::Rpc | ErrorDomain::Remote | ErrorDomain::Ssh | ErrorDomain::Libssh);
+        let wire = matches!(
+            error.domain(),
+            ErrorDomain::Rpc | ErrorDomain::Remote | ErrorDomain::Ssh | ErrorDomain::Libssh
+        );
         let alive = if wire { self.is_still_alive() } else { self.is_alive() };
         driver_error(error, during, alive)
     }
@@ -77,10 +86,14 @@ impl Drop for Live {
     fn drop(&mut self) {
         let Some(connect) = self.connect.take() else { return };
         let closing = Closing { connect, callbacks: std::mem::take(&mut self.callbacks) };
-        // Closing sends a message to the daemon. If the daemon hangs, this blocks until keepalive finds that out.
+        // Closing sends a message to the daemon. If the daemon hangs, this blocks until keepalive
+        // finds that out.
         let parcel = Arc::new(Mutex::new(Some(closing)));
         let theirs = Arc::clone(&parcel);
-        if let Err(error) = std::thread::Builder::new().name("libvirt-close".to_owned()).spawn(move || close(&theirs)) {
+        if let Err(error) = std::thread::Builder::new()
+            .name("libvirt-close".to_owned())
+            .spawn(move || close(&theirs))
+        {
             tracing::warn!(%error, "no thread to close a libvirt connection: it is closed by the thread that used it");
             close(&parcel);
         }
@@ -93,10 +106,14 @@ struct Closing {
 }
 
 fn close(parcel: &Mutex<Option<Closing>>) {
-    let Some(Closing { mut connect, callbacks }) = parcel.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+    let Some(Closing { mut connect, callbacks }) =
+        parcel.lock().unwrap_or_else(PoisonError::into_inner).take()
+    else {
+        return;
+    };
     raw::unwatch(&connect, &callbacks);
-    // Dropping a `Connect` does not close it. If closing fails because the connection is broken, nothing better can be
-    // done.
+    // Dropping a `Connect` does not close it. If closing fails because the connection is broken,
+    // nothing better can be done.
     if let Err(error) = connect.close() {
         tracing::debug!(error = error.message(), "closing a libvirt connection");
     }

@@ -1,7 +1,8 @@
 //! One mutating call per domain at a time, and the memory of calls whose caller has gone.
 //!
-//! A call that is under way at libvirt cannot be taken back. If its future is dropped, or its deadline passes, the call is
-//! an *orphan*: its thread keeps the domain's lock until libvirt answers. Until then no look at the domain proves anything.
+//! A call that is under way at libvirt cannot be taken back. If its future is dropped, or its
+//! deadline passes, the call is an *orphan*: its thread keeps the domain's lock until libvirt
+//! answers. Until then no look at the domain proves anything.
 
 use ostler_model::VmUuid;
 use std::collections::HashMap;
@@ -41,7 +42,8 @@ enum Phase {
 /// A domain's lock, while it is held.
 pub(crate) type Held = OwnedMutexGuard<()>;
 
-/// The caller's handle on one call on one domain. Dropping it makes the call an orphan, if the call is at work.
+/// The caller's handle on one call on one domain. Dropping it makes the call an orphan, if the call
+/// is at work.
 pub(crate) struct Ticket {
     locks: Arc<Locks>,
     vm: VmUuid,
@@ -90,8 +92,8 @@ impl Locks {
         change(table.entry(vm).or_default());
     }
 
-    /// Counts a call as over, and forgets the entry if no call is left and only the table owns its lock: a caller that
-    /// waits for the lock owns it too.
+    /// Counts a call as over, and forgets the entry if no call is left and only the table owns its
+    /// lock: a caller that waits for the lock owns it too.
     fn tidy(&self, vm: VmUuid) {
         let mut table = self.table();
         if let Some(entry) = table.get_mut(&vm) {
@@ -108,7 +110,8 @@ fn lock(phase: &Mutex<Phase>) -> MutexGuard<'_, Phase> {
 }
 
 impl Ticket {
-    /// Notes that the caller waits no longer. True if the call will never begin, false if it is (or was) at work.
+    /// Notes that the caller waits no longer. True if the call will never begin, false if it is (or
+    /// was) at work.
     pub(crate) fn abandon(&self) -> bool {
         let mut phase = lock(&self.phase);
         match *phase {
@@ -149,7 +152,8 @@ impl Drop for Worker {
         self._held = None; // first: when a caller sees that the call is over, the lock must be free
         let mut phase = lock(&self.phase);
         if *phase == Phase::Orphan {
-            self.locks.change_orphans(self.vm, |entry| entry.orphans = entry.orphans.saturating_sub(1));
+            self.locks
+                .change_orphans(self.vm, |entry| entry.orphans = entry.orphans.saturating_sub(1));
         }
         *phase = Phase::Done;
         drop(phase);

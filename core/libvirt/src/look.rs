@@ -21,7 +21,8 @@ pub(crate) struct Sight {
     pub(crate) reason: PowerReason,
     /// Our mark in it.
     pub(crate) mark: Mark,
-    /// Whether it is off and libvirt keeps its memory for the next start, because somebody asked libvirt to save it.
+    /// Whether it is off and libvirt keeps its memory for the next start, because somebody asked
+    /// libvirt to save it.
     pub(crate) managed: bool,
 }
 
@@ -36,7 +37,9 @@ impl Sight {
 
     /// Whether libvirt has a job at work on it. True if libvirt does not tell.
     pub(crate) fn may_have_job(&self) -> bool {
-        self.domain.get_job_info().map_or(true, |job| u32::try_from(job.r#type) != Ok(sys::VIR_DOMAIN_JOB_NONE))
+        self.domain
+            .get_job_info()
+            .map_or(true, |job| u32::try_from(job.r#type) != Ok(sys::VIR_DOMAIN_JOB_NONE))
     }
 
     fn seen(&self) -> Result<DomainSeen, Error> {
@@ -72,14 +75,20 @@ pub(crate) fn observation(live: &Live, sight: &Sight) -> Result<Observation, Dri
 
 /// The domain's description as XML.
 pub(crate) fn description(live: &Live, sight: &Sight, flags: u32) -> Result<Node, DriverError> {
-    let xml = sight.domain.get_xml_desc(flags).map_err(|error| live.error(&error, During::Asking))?;
-    Node::parse(&xml).map_err(|error| DriverError::retry("no-answer", format!("libvirt's XML: {error}")))
+    let xml =
+        sight.domain.get_xml_desc(flags).map_err(|error| live.error(&error, During::Asking))?;
+    Node::parse(&xml)
+        .map_err(|error| DriverError::retry("no-answer", format!("libvirt's XML: {error}")))
 }
 
-/// Looks at all domains. A domain that goes away meanwhile is left out; a domain that cannot be read is listed as
-/// unreadable.
-pub(crate) fn list(live: &Live, is_orphaned: impl Fn(VmUuid) -> bool) -> Result<Listed, DriverError> {
-    let domains = live.connect().list_all_domains(0).map_err(|error| live.error(&error, During::Asking))?;
+/// Looks at all domains. A domain that goes away meanwhile is left out; a domain that cannot be
+/// read is listed as unreadable.
+pub(crate) fn list(
+    live: &Live,
+    is_orphaned: impl Fn(VmUuid) -> bool,
+) -> Result<Listed, DriverError> {
+    let domains =
+        live.connect().list_all_domains(0).map_err(|error| live.error(&error, During::Asking))?;
     let mut listed = Listed::default();
     for domain in domains {
         let uuid = VmUuid(domain.get_uuid().map_err(|error| live.error(&error, During::Asking))?);
@@ -101,7 +110,8 @@ pub(crate) fn list(live: &Live, is_orphaned: impl Fn(VmUuid) -> bool) -> Result<
     Ok(listed)
 }
 
-/// Only libvirt's own "no such domain" counts as absent. Any other error says nothing about the domain.
+/// Only libvirt's own "no such domain" counts as absent. Any other error says nothing about the
+/// domain.
 fn absent_is_a_fact<T>(live: &Live, looked: Result<T, Error>) -> Result<Option<T>, DriverError> {
     match looked {
         Ok(found) => Ok(Some(found)),
@@ -110,8 +120,8 @@ fn absent_is_a_fact<T>(live: &Live, looked: Result<T, Error>) -> Result<Option<T
     }
 }
 
-/// Reads the state first and the stamp second. If the domain is replaced in between, the look has the newer stamp, and the
-/// call is then refused as stale.
+/// Reads the state first and the stamp second. If the domain is replaced in between, the look has
+/// the newer stamp, and the call is then refused as stale.
 fn sight(domain: &Domain) -> Result<Result<Sight, DriverError>, Error> {
     let (state, mut reason) = domain.get_state()?;
     if rests_after_restore(domain, state, reason) {
@@ -120,17 +130,24 @@ fn sight(domain: &Domain) -> Result<Result<Sight, DriverError>, Error> {
     let mark = mark_of(domain)?;
     let managed = state == sys::VIR_DOMAIN_SHUTOFF && domain.has_managed_save(0)?;
     let Some((power, reason)) = power(state, reason) else {
-        return Ok(Err(DriverError::retry("no-answer", format!("libvirt does not know the domain's state ({state})"))));
+        return Ok(Err(DriverError::retry(
+            "no-answer",
+            format!("libvirt does not know the domain's state ({state})"),
+        )));
     };
     Ok(Ok(Sight { domain: domain.clone(), power, reason, mark, managed }))
 }
 
-/// Whether a paused domain was restored and only waits to be unpaused. libvirt gives it the reason "migration" for as long
-/// as it waits, and gives the same reason to a domain that is still being restored or migrated in. Those have a job (or,
-/// when migrated in, libvirt refuses to tell of it).
+/// Whether a paused domain was restored and only waits to be unpaused. libvirt gives it the reason
+/// "migration" for as long as it waits, and gives the same reason to a domain that is still being
+/// restored or migrated in. Those have a job (or, when migrated in, libvirt refuses to tell of it).
 fn rests_after_restore(domain: &Domain, state: sys::virDomainState, reason: c_int) -> bool {
-    let says_migration = state == sys::VIR_DOMAIN_PAUSED && u32::try_from(reason) == Ok(sys::VIR_DOMAIN_PAUSED_MIGRATION);
-    says_migration && domain.get_job_info().is_ok_and(|job| u32::try_from(job.r#type) == Ok(sys::VIR_DOMAIN_JOB_NONE))
+    let says_migration = state == sys::VIR_DOMAIN_PAUSED
+        && u32::try_from(reason) == Ok(sys::VIR_DOMAIN_PAUSED_MIGRATION);
+    says_migration
+        && domain
+            .get_job_info()
+            .is_ok_and(|job| u32::try_from(job.r#type) == Ok(sys::VIR_DOMAIN_JOB_NONE))
 }
 
 /// The stamp of the running domain, or of its definition if it is off.
@@ -147,11 +164,12 @@ fn mark_of(domain: &Domain) -> Result<Mark, Error> {
 fn power(state: sys::virDomainState, reason: c_int) -> Option<(Power, PowerReason)> {
     let reason = u32::try_from(reason).unwrap_or(0);
     match state {
-        // A guest that is shutting down still runs, and so does one that put itself to sleep (S3: the power button wakes
-        // it).
-        sys::VIR_DOMAIN_RUNNING | sys::VIR_DOMAIN_BLOCKED | sys::VIR_DOMAIN_SHUTDOWN | sys::VIR_DOMAIN_PMSUSPENDED => {
-            Some((Power::Running, PowerReason::None))
-        }
+        // A guest that is shutting down still runs, and so does one that put itself to sleep (S3:
+        // the power button wakes it).
+        sys::VIR_DOMAIN_RUNNING
+        | sys::VIR_DOMAIN_BLOCKED
+        | sys::VIR_DOMAIN_SHUTDOWN
+        | sys::VIR_DOMAIN_PMSUSPENDED => Some((Power::Running, PowerReason::None)),
         sys::VIR_DOMAIN_PAUSED => Some(paused(reason)),
         sys::VIR_DOMAIN_SHUTOFF => Some((Power::Off, shutoff(reason))),
         sys::VIR_DOMAIN_CRASHED => Some((Power::Crashed, PowerReason::Crashed)),
@@ -161,7 +179,9 @@ fn power(state: sys::virDomainState, reason: c_int) -> Option<(Power, PowerReaso
 
 fn paused(reason: sys::virDomainPausedReason) -> (Power, PowerReason) {
     match reason {
-        sys::VIR_DOMAIN_PAUSED_USER | sys::VIR_DOMAIN_PAUSED_FROM_SNAPSHOT => (Power::Paused, PowerReason::Person),
+        sys::VIR_DOMAIN_PAUSED_USER | sys::VIR_DOMAIN_PAUSED_FROM_SNAPSHOT => {
+            (Power::Paused, PowerReason::Person)
+        }
         sys::VIR_DOMAIN_PAUSED_IOERROR => (Power::Paused, PowerReason::IoError),
         sys::VIR_DOMAIN_PAUSED_WATCHDOG => (Power::Paused, PowerReason::Watchdog),
         sys::VIR_DOMAIN_PAUSED_CRASHED => (Power::Crashed, PowerReason::Crashed),
@@ -173,7 +193,8 @@ fn paused(reason: sys::virDomainPausedReason) -> (Power, PowerReason) {
         | sys::VIR_DOMAIN_PAUSED_DUMP
         | sys::VIR_DOMAIN_PAUSED_SNAPSHOT
         | sys::VIR_DOMAIN_PAUSED_SHUTTING_DOWN => (Power::Paused, PowerReason::Starting),
-        // An unknown reason, a failed post-copy, an error of libvirt's own, and reasons that later versions add.
+        // An unknown reason, a failed post-copy, an error of libvirt's own, and reasons that later
+        // versions add.
         _ => (Power::Paused, PowerReason::None),
     }
 }
@@ -182,8 +203,11 @@ const fn shutoff(reason: sys::virDomainShutoffReason) -> PowerReason {
     match reason {
         sys::VIR_DOMAIN_SHUTOFF_SHUTDOWN => PowerReason::Guest,
         sys::VIR_DOMAIN_SHUTOFF_DESTROYED => PowerReason::Destroyed,
-        // Its process died, could not be started, or was given up by a libvirt daemon that was restarted.
-        sys::VIR_DOMAIN_SHUTOFF_CRASHED | sys::VIR_DOMAIN_SHUTOFF_FAILED | sys::VIR_DOMAIN_SHUTOFF_DAEMON => PowerReason::Crashed,
+        // Its process died, could not be started, or was given up by a libvirt daemon that was
+        // restarted.
+        sys::VIR_DOMAIN_SHUTOFF_CRASHED
+        | sys::VIR_DOMAIN_SHUTOFF_FAILED
+        | sys::VIR_DOMAIN_SHUTOFF_DAEMON => PowerReason::Crashed,
         sys::VIR_DOMAIN_SHUTOFF_MIGRATED => PowerReason::Migrated,
         sys::VIR_DOMAIN_SHUTOFF_SAVED => PowerReason::Saved,
         sys::VIR_DOMAIN_SHUTOFF_FROM_SNAPSHOT => PowerReason::Person,
@@ -213,7 +237,8 @@ mod tests {
             (99, "of the future", 0..1),
         ] {
             for reason in reasons {
-                let meaning = power(state, reason).map_or("could not ask".to_owned(), |(power, why)| format!("{power} {why}"));
+                let meaning = power(state, reason)
+                    .map_or("could not ask".to_owned(), |(power, why)| format!("{power} {why}"));
                 writeln!(table, "{word} {reason}: {meaning}").expect("to a string");
             }
         }

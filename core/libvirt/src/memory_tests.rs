@@ -1,4 +1,5 @@
-//! Saved memory against libvirt's own test driver, which lives in this process and keeps a state of its own for each connection.
+//! Saved memory against libvirt's own test driver, which lives in this process and keeps a state of
+//! its own for each connection.
 
 use super::*;
 use crate::stamp::Stamp;
@@ -36,13 +37,24 @@ impl Rig {
     }
 
     fn stamp(&self, generation: u64) {
-        let identity = ostler_model::Identity { generation: Generation(generation), ..self.spec.identity };
+        let identity =
+            ostler_model::Identity { generation: Generation(generation), ..self.spec.identity };
         write_stamp(&self.live, &self.domain(), &Stamp::new(identity)).expect("stamped");
     }
 
     fn order(&self, step: u64, generation: u64) -> Order {
-        let key = EffectKey { vm: self.vm(), operation: OperationId(1), step: StepNo(step), item: Item::Domain };
-        Order { store: Some(self.spec.identity.store), key, generation: Generation(generation), spares: None }
+        let key = EffectKey {
+            vm: self.vm(),
+            operation: OperationId(1),
+            step: StepNo(step),
+            item: Item::Domain,
+        };
+        Order {
+            store: Some(self.spec.identity.store),
+            key,
+            generation: Generation(generation),
+            spares: None,
+        }
     }
 
     const fn vm(&self) -> VmUuid {
@@ -84,13 +96,19 @@ fn memory_that_libvirt_keeps_ends_no_save_of_ours() {
     let rig = Rig::up("ends");
     let order = rig.order(2, 1);
     let seen = save(&rig.live, &order, &rig.file()).expect("saved").seen;
-    assert!(matches!(&seen, Some(Observation::Present(seen)) if seen.reason == PowerReason::Saved), "{seen:?}");
+    assert!(
+        matches!(&seen, Some(Observation::Present(seen)) if seen.reason == PowerReason::Saved),
+        "{seen:?}"
+    );
     save(&rig.live, &order, &rig.file()).expect("the same save again");
     rig.runs_and_is_kept();
     let error = save(&rig.live, &order, &rig.file()).expect_err("the guest has run since");
     assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Gone, "not-running"));
     let seen = look(&rig.live, rig.vm()).expect("looked").expect("there");
-    let Observation::Present(seen) = crate::look::observation(&rig.live, &seen).expect("seen") else { panic!("it is there") };
+    let Observation::Present(seen) = crate::look::observation(&rig.live, &seen).expect("seen")
+    else {
+        panic!("it is there")
+    };
     assert_eq!((seen.power, seen.reason), (Power::Off, PowerReason::Kept));
 }
 
@@ -122,10 +140,18 @@ fn older_memory_that_libvirt_keeps_goes_before_a_restore() {
 #[test]
 fn a_file_that_could_not_be_read_is_not_said_to_be_gone() {
     let rig = Rig::up("unread");
-    let read = |path: &std::path::Path| image::read(&rig.live, &path.display().to_string()).map(drop).expect_err("no memory");
+    let read = |path: &std::path::Path| {
+        image::read(&rig.live, &path.display().to_string()).map(drop).expect_err("no memory")
+    };
     let kinds = |error: DriverError| (error.kind, error.code);
-    assert_eq!(kinds(read(&rig.dir.join("nothing"))), (ErrorKind::Gone, "no-recovery-file".to_owned()));
-    assert_eq!(kinds(read(&rig.dir.join("host.xml/below"))), (ErrorKind::Gone, "no-recovery-file".to_owned()));
+    assert_eq!(
+        kinds(read(&rig.dir.join("nothing"))),
+        (ErrorKind::Gone, "no-recovery-file".to_owned())
+    );
+    assert_eq!(
+        kinds(read(&rig.dir.join("host.xml/below"))),
+        (ErrorKind::Gone, "no-recovery-file".to_owned())
+    );
     let looped = rig.dir.join("loop");
     std::os::unix::fs::symlink(&looped, &looped).expect("linked");
     assert_eq!(kinds(read(&looped)), (ErrorKind::Retry, "no-answer".to_owned()));

@@ -1,22 +1,24 @@
 //! Moves a running domain to another host.
 //!
-//! **Who drives it.** The libvirt daemon of the source host does (`VIR_MIGRATE_PEER2PEER`). It connects to the other host's
-//! daemon, and goes on when the client that asked for it is gone. A migration that a client drives stands between two
-//! connections of that client. If the client dies after the memory was copied and before the last handshake, the guest
-//! stands still on one host and is thrown away on the other. With this flag ostlerd may die at any moment. The price is
-//! that the hosts' daemons must reach each other: a host's setting `migrate-uri` says how (`qemu+tls://HOST/system`), and
-//! `migrate-address` says where QEMU takes the memory.
+//! **Who drives it.** The libvirt daemon of the source host does (`VIR_MIGRATE_PEER2PEER`). It
+//! connects to the other host's daemon, and goes on when the client that asked for it is gone. A
+//! migration that a client drives stands between two connections of that client. If the client dies
+//! after the memory was copied and before the last handshake, the guest stands still on one host
+//! and is thrown away on the other. With this flag ostlerd may die at any moment. The price is that
+//! the hosts' daemons must reach each other: a host's setting `migrate-uri` says how
+//! (`qemu+tls://HOST/system`), and `migrate-address` says where QEMU takes the memory.
 //!
-//! **How it converges.** The call's effect key is stamped into the domain here before anything is sent. The destination
-//! gets the domain's description with the new identity in it (of the running state and of the definition). So the domain
-//! there carries its new generation from the moment it exists, which is before its memory arrives. The next action is
-//! decided by looking at both sides, never by an answer of libvirt's: [`decide`] is the whole table. An ostlerd that was
-//! restarted recognises the libvirt job of its predecessor by the stamp, waits for its end, and looks again.
+//! **How it converges.** The call's effect key is stamped into the domain here before anything is
+//! sent. The destination gets the domain's description with the new identity in it (of the running
+//! state and of the definition). So the domain there carries its new generation from the moment it
+//! exists, which is before its memory arrives. The next action is decided by looking at both sides,
+//! never by an answer of libvirt's: [`decide`] is the whole table. An ostlerd that was restarted
+//! recognises the libvirt job of its predecessor by the stamp, waits for its end, and looks again.
 //!
-//! **Shared disks.** libvirt would refuse to move a domain whose files are not on a file system that it knows as shared
-//! (`MigrateUnsafe`). The engine, which knows the datastores, decides which disks the hosts share. The disks that it names
-//! in `move_disks` are sent along; all others are shared. If a file is missing at the destination, the migration fails
-//! before anything has moved.
+//! **Shared disks.** libvirt would refuse to move a domain whose files are not on a file system
+//! that it knows as shared (`MigrateUnsafe`). The engine, which knows the datastores, decides which
+//! disks the hosts share. The disks that it names in `move_disks` are sent along; all others are
+//! shared. If a file is missing at the destination, the migration fails before anything has moved.
 
 use crate::calls;
 use crate::domain_ops::{Order, UNDEFINE_ALL, changed_meanwhile, stop, write_stamp};
@@ -32,7 +34,9 @@ use crate::raw;
 use crate::raw_jobs;
 use crate::stamp::Stamp;
 use ostler_driver::DomainSpec;
-use ostler_model::{CallResult, DiskName, DriverError, ErrorKind, Identity, Outcome, Power, VmUuid};
+use ostler_model::{
+    CallResult, DiskName, DriverError, ErrorKind, Identity, Outcome, Power, VmUuid,
+};
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,10 +47,12 @@ use virt_sys as sys;
 
 /// The pause between two looks while the job waits.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long both sides may stand still without a job before that counts as their final state. A daemon takes back the rest
-/// of a broken connection's migration within its keepalive, 30 s at most.
+/// How long both sides may stand still without a job before that counts as their final state. A
+/// daemon takes back the rest of a broken connection's migration within its keepalive, 30 s at
+/// most.
 const SETTLE: Duration = Duration::from_secs(40);
-/// How long looks at a side may fail while something may be at work, before the job ends with that as its answer.
+/// How long looks at a side may fail while something may be at work, before the job ends with that
+/// as its answer.
 const BLIND_MOST: Duration = Duration::from_secs(60);
 /// The longest that one migration may take. The engine's own patience is shorter and aborts.
 const MOST: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -59,7 +65,8 @@ const FLAGS: u32 = sys::VIR_MIGRATE_LIVE
     | sys::VIR_MIGRATE_UNSAFE
     // A guest that stopped for an I/O error must not arrive as if it ran.
     | sys::VIR_MIGRATE_ABORT_ON_ERROR
-    // A guest that writes faster than the network sends is slowed down; otherwise it would never arrive.
+    // A guest that writes faster than the network sends is slowed down; otherwise it would never
+    // arrive.
     | sys::VIR_MIGRATE_AUTO_CONVERGE;
 
 /// A migration that is to be made.
@@ -87,7 +94,10 @@ impl Plan {
         disks: &[DiskName],
     ) -> Result<Self, DriverError> {
         if here.uri == there.uri {
-            return Err(DriverError::refused("same-host", "both are the same libvirt daemon: there is nowhere to move to"));
+            return Err(DriverError::refused(
+                "same-host",
+                "both are the same libvirt daemon: there is nowhere to move to",
+            ));
         }
         let Some(uri) = &there.migrate_uri else {
             let detail = "the destination's uri is a socket on this machine, which other hosts do not reach: \
@@ -95,12 +105,24 @@ impl Plan {
             return Err(DriverError::refused("no-migrate-uri", detail));
         };
         // libvirt sends no read-only disk, and a new file in its place would be another disk.
-        if let Some(disk) = spec.disks.iter().find(|disk| disk.read_only && disks.contains(&disk.name)) {
-            let detail = format!("disk {} is read-only, and only disks that are written go along: copy its file first", disk.name);
+        if let Some(disk) =
+            spec.disks.iter().find(|disk| disk.read_only && disks.contains(&disk.name))
+        {
+            let detail = format!(
+                "disk {} is read-only, and only disks that are written go along: copy its file first",
+                disk.name
+            );
             return Err(DriverError::refused("read-only-disk", detail));
         }
-        let text = |text: &str| raw::c_string(text).ok_or_else(|| DriverError::refused("bad-text", "a setting has a NUL"));
-        let data = there.migrate_address.as_ref().map(|address| text(&format!("tcp://{address}"))).transpose()?;
+        let text = |text: &str| {
+            raw::c_string(text)
+                .ok_or_else(|| DriverError::refused("bad-text", "a setting has a NUL"))
+        };
+        let data = there
+            .migrate_address
+            .as_ref()
+            .map(|address| text(&format!("tcp://{address}")))
+            .transpose()?;
         let disks = disks.iter().map(|disk| text(disk.as_str())).collect::<Result<_, _>>()?;
         Ok(Self { order, spec: spec.clone(), folder, uri: text(uri)?, data, disks })
     }
@@ -113,10 +135,16 @@ impl Plan {
         if self.disks.is_empty() { FLAGS } else { FLAGS | sys::VIR_MIGRATE_NON_SHARED_DISK }
     }
 
-    /// The parameters of the migration: the domain's description for the destination, and where to send it.
-    fn texts(&self, live: &Live, domain: &Domain) -> Result<Vec<(&'static CStr, CString)>, DriverError> {
+    /// The parameters of the migration: the domain's description for the destination, and where to
+    /// send it.
+    fn texts(
+        &self,
+        live: &Live,
+        domain: &Domain,
+    ) -> Result<Vec<(&'static CStr, CString)>, DriverError> {
         let asking = |error| live.error(&error, During::Asking);
-        // Secure: with the passwords in the description. Otherwise the domain would arrive without them.
+        // Secure: with the passwords in the description. Otherwise the domain would arrive without
+        // them.
         let flags = sys::VIR_DOMAIN_XML_MIGRATABLE | sys::VIR_DOMAIN_XML_SECURE;
         let running = domain.get_xml_desc(flags).map_err(asking)?;
         let defined = if domain.is_persistent().map_err(asking)? {
@@ -125,13 +153,24 @@ impl Plan {
             running.clone()
         };
         let mut texts = Vec::new();
-        for (name, xml) in [(sys::VIR_MIGRATE_PARAM_DEST_XML, running), (sys::VIR_MIGRATE_PARAM_PERSIST_XML, defined)] {
-            let image = Image::parse(&xml).map_err(|error| DriverError::retry("no-answer", format!("libvirt's XML: {error}")))?;
+        for (name, xml) in [
+            (sys::VIR_MIGRATE_PARAM_DEST_XML, running),
+            (sys::VIR_MIGRATE_PARAM_PERSIST_XML, defined),
+        ] {
+            let image = Image::parse(&xml).map_err(|error| {
+                DriverError::retry("no-answer", format!("libvirt's XML: {error}"))
+            })?;
             let xml = image.as_domain(&self.spec)?;
-            texts.push((name, raw::c_string(&xml).ok_or_else(|| DriverError::refused("bad-text", "the XML has a NUL"))?));
+            texts.push((
+                name,
+                raw::c_string(&xml)
+                    .ok_or_else(|| DriverError::refused("bad-text", "the XML has a NUL"))?,
+            ));
         }
         texts.extend(self.data.iter().map(|data| (sys::VIR_MIGRATE_PARAM_URI, data.clone())));
-        texts.extend(self.disks.iter().map(|disk| (sys::VIR_MIGRATE_PARAM_MIGRATE_DISKS, disk.clone())));
+        texts.extend(
+            self.disks.iter().map(|disk| (sys::VIR_MIGRATE_PARAM_MIGRATE_DISKS, disk.clone())),
+        );
         Ok(texts)
     }
 }
@@ -198,7 +237,9 @@ pub(crate) fn standing(live: &Live, vm: VmUuid) -> Result<Option<Standing>, Driv
 fn work_on(live: &Live, domain: &Domain) -> Result<Work, DriverError> {
     match raw_jobs::job(domain) {
         Ok(None) => Ok(Work::Nothing),
-        Ok(Some(job)) if job.operation == sys::VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT => Ok(Work::Migration),
+        Ok(Some(job)) if job.operation == sys::VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT => {
+            Ok(Work::Migration)
+        }
         Ok(Some(_)) => Ok(Work::Other),
         // For a domain that moves in, libvirt answers with this error and tells nothing more.
         Err(error) if error.code() == ErrorNumber::OperationUnsupported => Ok(Work::Migration),
@@ -206,8 +247,8 @@ fn work_on(live: &Live, domain: &Domain) -> Result<Work, DriverError> {
     }
 }
 
-/// The whole table. `there` was looked at before `here`. So a domain that is seen running in both looks runs on both hosts:
-/// it has not moved between the looks.
+/// The whole table. `there` was looked at before `here`. So a domain that is seen running in both
+/// looks runs on both hosts: it has not moved between the looks.
 fn decide(
     order: &Order,
     identity: &Identity,
@@ -216,7 +257,8 @@ fn decide(
     settled: bool,
 ) -> Result<Next, DriverError> {
     let stamp_here = here.map(|here| order.may_touch_stamped(here.stamp.as_ref())).transpose()?;
-    let stamp_there = there.map(|there| order.may_touch_stamped(there.stamp.as_ref())).transpose()?;
+    let stamp_there =
+        there.map(|there| order.may_touch_stamped(there.stamp.as_ref())).transpose()?;
     let patiently = |next| if settled { next } else { Next::Settle };
     let (Some(there), Some(stamp_there)) = (there, stamp_there) else {
         return from_here(order, here.zip(stamp_here), settled);
@@ -225,9 +267,10 @@ fn decide(
         return match (there.power, here) {
             (Power::Off, Some(_)) => Ok(Next::ClearThere),
             (Power::Off, None) => Err(not_here()),
-            (Power::Running | Power::Paused | Power::Crashed, _) => {
-                Err(DriverError::refused("older-generation", "an older placement of this VM is there: remove it first"))
-            }
+            (Power::Running | Power::Paused | Power::Crashed, _) => Err(DriverError::refused(
+                "older-generation",
+                "an older placement of this VM is there: remove it first",
+            )),
         };
     }
     let Some(here) = here else {
@@ -241,17 +284,22 @@ fn decide(
         return Ok(Next::Await);
     }
     match (there.power, here.power) {
-        (Power::Running | Power::Crashed, Power::Running) => {
-            Err(DriverError::unknown("runs-twice", "the domain is seen running on both hosts: look at it, and stop one"))
+        (Power::Running | Power::Crashed, Power::Running) => Err(DriverError::unknown(
+            "runs-twice",
+            "the domain is seen running on both hosts: look at it, and stop one",
+        )),
+        (Power::Running | Power::Crashed, Power::Paused | Power::Off | Power::Crashed) => {
+            Ok(Next::ClearHere)
         }
-        (Power::Running | Power::Crashed, Power::Paused | Power::Off | Power::Crashed) => Ok(Next::ClearHere),
-        // Its memory arrived only in part, or arrived without this host hearing of it. The guest has not run there.
+        // Its memory arrived only in part, or arrived without this host hearing of it. The guest
+        // has not run there.
         (Power::Paused, _) => Ok(patiently(Next::ClearThere)),
-        // libvirt makes the definition there when the domain arrives. The domain runs on here, so it did not stay there.
+        // libvirt makes the definition there when the domain arrives. The domain runs on here, so
+        // it did not stay there.
         (Power::Off, Power::Running) => Ok(Next::ClearThere),
         (Power::Off, Power::Off | Power::Crashed) => Ok(Next::ClearHere),
-        // The guest may have run there. If it has, resuming its old memory here would destroy its disks. If it has not,
-        // removing it here would lose its memory. An operator must decide.
+        // The guest may have run there. If it has, resuming its old memory here would destroy its
+        // disks. If it has not, removing it here would lose its memory. An operator must decide.
         (Power::Off, Power::Paused) => {
             let detail = "the domain stands still here and is off at its destination, where it may have run: look at both";
             Err(DriverError::unknown("in-doubt", detail))
@@ -260,19 +308,32 @@ fn decide(
 }
 
 /// The decision if the destination has no such domain.
-fn from_here(order: &Order, here: Option<(&Standing, Stamp)>, settled: bool) -> Result<Next, DriverError> {
+fn from_here(
+    order: &Order,
+    here: Option<(&Standing, Stamp)>,
+    settled: bool,
+) -> Result<Next, DriverError> {
     let Some((here, stamp)) = here else { return Err(not_here()) };
     let ours = stamp.job.as_ref() == Some(&order.key);
     match (here.work, here.power) {
         (Work::Migration, _) if ours => Ok(Next::Await),
-        (Work::Migration | Work::Other, _) => Err(DriverError::retry("busy", "something else is at work on this domain")),
-        (Work::Nothing, Power::Running) => Ok(Next::Send),
-        (Work::Nothing, Power::Paused) if ours => Ok(if settled { Next::ResumeHere } else { Next::Settle }),
-        (Work::Nothing, Power::Paused) => {
-            Err(DriverError::refused("paused", "the domain is paused: resume it first, or suspend it and move it then"))
+        (Work::Migration | Work::Other, _) => {
+            Err(DriverError::retry("busy", "something else is at work on this domain"))
         }
-        (Work::Nothing, Power::Off) => Err(DriverError::new(ErrorKind::Gone, "not-running", "the domain is off")),
-        (Work::Nothing, Power::Crashed) => Err(DriverError::refused("crashed", "the guest has crashed: there is nothing to move")),
+        (Work::Nothing, Power::Running) => Ok(Next::Send),
+        (Work::Nothing, Power::Paused) if ours => {
+            Ok(if settled { Next::ResumeHere } else { Next::Settle })
+        }
+        (Work::Nothing, Power::Paused) => Err(DriverError::refused(
+            "paused",
+            "the domain is paused: resume it first, or suspend it and move it then",
+        )),
+        (Work::Nothing, Power::Off) => {
+            Err(DriverError::new(ErrorKind::Gone, "not-running", "the domain is off"))
+        }
+        (Work::Nothing, Power::Crashed) => {
+            Err(DriverError::refused("crashed", "the guest has crashed: there is nothing to move"))
+        }
     }
 }
 
@@ -294,7 +355,10 @@ pub(crate) async fn run(job: Arc<Job>, ends: Ends, plan: Arc<Plan>) -> CallResul
                     break Err(error);
                 }
                 if blind.get_or_insert_with(Instant::now).elapsed() > BLIND_MOST {
-                    break Err(DriverError::unknown("not-seen", format!("what became of it cannot be seen: {}", error.detail)));
+                    break Err(DriverError::unknown(
+                        "not-seen",
+                        format!("what became of it cannot be seen: {}", error.detail),
+                    ));
                 }
                 tokio::time::sleep(PAUSE).await;
                 continue;
@@ -302,11 +366,18 @@ pub(crate) async fn run(job: Arc<Job>, ends: Ends, plan: Arc<Plan>) -> CallResul
         };
         blind = None;
         let settled = settling.is_some_and(|since| since.elapsed() > SETTLE);
-        let next = match decide(&plan.order, &plan.spec.identity, there.as_ref(), here.as_ref(), settled) {
+        let next = match decide(
+            &plan.order,
+            &plan.spec.identity,
+            there.as_ref(),
+            here.as_ref(),
+            settled,
+        ) {
             Ok(next) => next,
             Err(error) => break Err(error),
         };
-        settling = if next == Next::Settle { settling.or_else(|| Some(Instant::now())) } else { None };
+        settling =
+            if next == Next::Settle { settling.or_else(|| Some(Instant::now())) } else { None };
         acted |= !matches!(next, Next::Done | Next::Send);
         match next {
             Next::Done => break ends.arrived(plan.vm()).await,
@@ -339,7 +410,8 @@ fn stopped() -> DriverError {
     DriverError::new(ErrorKind::Cancelled, "aborted", "told to stop: the domain runs where it ran")
 }
 
-/// The error of a domain that was sent and is seen running where it was: nothing is in doubt any more.
+/// The error of a domain that was sent and is seen running where it was: nothing is in doubt any
+/// more.
 fn stayed(error: DriverError, job: &Job) -> DriverError {
     match error.kind {
         _ if job.is_stopped() => stopped(),
@@ -361,13 +433,23 @@ impl Ends {
         seen.map(|seen| Outcome { seen: Some(seen), state: None })
     }
 
-    /// Sends the domain, and waits until that is over. Returns the error to report if the domain is then found to have
-    /// stayed.
+    /// Sends the domain, and waits until that is over. Returns the error to report if the domain is
+    /// then found to have stayed.
     async fn send(&self, job: &Arc<Job>, plan: &Arc<Plan>) -> DriverError {
         let (job, plan) = (Arc::clone(job), Arc::clone(plan));
-        let sent =
-            self.here.lasting.run(Instant::now() + MOST, None, ErrorKind::Unknown, move |live| send(live, &plan, &job)).await;
-        sent.err().unwrap_or_else(|| DriverError::unknown("not-moved", "libvirt says that it has moved, and it is still here"))
+        let sent = self
+            .here
+            .lasting
+            .run(Instant::now() + MOST, None, ErrorKind::Unknown, move |live| {
+                send(live, &plan, &job)
+            })
+            .await;
+        sent.err().unwrap_or_else(|| {
+            DriverError::unknown(
+                "not-moved",
+                "libvirt says that it has moved, and it is still here",
+            )
+        })
     }
 
     async fn tidy(&self, next: Next, order: &Order) -> Result<(), DriverError> {
@@ -402,9 +484,12 @@ fn tidy(live: &Live, next: Next, order: &Order) -> Result<(), DriverError> {
 fn send(live: &Live, plan: &Plan, job: &Job) -> Result<(), DriverError> {
     let sight = look(live, plan.vm())?.ok_or_else(not_here)?;
     let stamp = plan.order.may_touch(&sight)?;
-    let snapshots = DomainSnapshot::num(&sight.domain, 0).map_err(|error| live.error(&error, During::Asking))?;
+    let snapshots = DomainSnapshot::num(&sight.domain, 0)
+        .map_err(|error| live.error(&error, During::Asking))?;
     if snapshots > 0 {
-        let detail = format!("the domain has {snapshots} snapshots, and libvirt moves none that has: delete them first");
+        let detail = format!(
+            "the domain has {snapshots} snapshots, and libvirt moves none that has: delete them first"
+        );
         return Err(DriverError::refused("has-snapshots", detail));
     }
     let texts = plan.texts(live, &sight.domain)?;
@@ -414,7 +499,8 @@ fn send(live: &Live, plan: &Plan, job: &Job) -> Result<(), DriverError> {
         return Err(stopped());
     }
     job.works();
-    raw_jobs::migrate(&sight.domain, &plan.uri, &texts, plan.flags()).map_err(|error| live.error(&error, During::Placing))
+    raw_jobs::migrate(&sight.domain, &plan.uri, &texts, plan.flags())
+        .map_err(|error| live.error(&error, During::Placing))
 }
 
 /// Bytes sent, and bytes in all.
@@ -427,7 +513,9 @@ pub(crate) fn progress(live: &Live, vm: VmUuid) -> Result<Option<(u64, u64)>, Dr
 /// Stops the migration that this effect key began, if it is at work. True once it is not at work.
 pub(crate) fn abort(live: &Live, order: &Order) -> Result<bool, DriverError> {
     let in_doubt = |why: &str| Err(DriverError::unknown("in-doubt", why.to_owned()));
-    let Some(standing) = standing(live, order.vm())? else { return in_doubt("the domain is not here: it may have moved") };
+    let Some(standing) = standing(live, order.vm())? else {
+        return in_doubt("the domain is not here: it may have moved");
+    };
     let stamp = order.may_touch_stamped(standing.stamp.as_ref())?;
     if stamp.job.as_ref() != Some(&order.key) {
         return Ok(true); // it was never sent
@@ -435,7 +523,9 @@ pub(crate) fn abort(live: &Live, order: &Order) -> Result<bool, DriverError> {
     match (standing.work, standing.power) {
         (Work::Migration, _) => crate::domain_ops::abort_job(live, order.vm()).map(|()| false),
         (Work::Nothing | Work::Other, Power::Running) => Ok(true),
-        (Work::Nothing | Work::Other, _) => in_doubt("the domain stands still here: it may run at its destination"),
+        (Work::Nothing | Work::Other, _) => {
+            in_doubt("the domain stands still here: it may run at its destination")
+        }
     }
 }
 

@@ -18,7 +18,11 @@ fn identity(generation: u64) -> Identity {
 }
 
 fn side(power: Power, generation: u64, work: Work, job: Option<u64>) -> Standing {
-    Standing { power, stamp: Some(Stamp { job: job.map(key), ..Stamp::new(identity(generation)) }), work }
+    Standing {
+        power,
+        stamp: Some(Stamp { job: job.map(key), ..Stamp::new(identity(generation)) }),
+        work,
+    }
 }
 
 fn order() -> Order {
@@ -39,8 +43,12 @@ fn with_nothing_there_it_is_sent_once_and_only_if_it_runs() {
     let mut table = String::new();
     writeln!(table, "absent: {}", next(None, None, false)).expect("to a string");
     for power in POWERS {
-        for (work, job) in [(Work::Nothing, None), (Work::Nothing, Some(5)), (Work::Migration, Some(5)), (Work::Migration, Some(4))]
-        {
+        for (work, job) in [
+            (Work::Nothing, None),
+            (Work::Nothing, Some(5)),
+            (Work::Migration, Some(5)),
+            (Work::Migration, Some(4)),
+        ] {
             let here = side(power, 3, work, job);
             let (soon, later) = (next(None, Some(&here), false), next(None, Some(&here), true));
             let later = if soon == later { String::new() } else { format!(", later {later}") };
@@ -78,11 +86,16 @@ fn once_it_runs_there_only_what_is_left_here_is_cleared() {
             true => format!("{what} {soon}"),
             false => format!("{what} {soon}, later {later}"),
         };
-        let mut line = vec![both("absent", next(Some(&there), None, false), next(Some(&there), None, true))];
+        let mut line =
+            vec![both("absent", next(Some(&there), None, false), next(Some(&there), None, true))];
         for here in POWERS {
             let here_side = side(here, 3, Work::Nothing, Some(5));
             let word = here.to_string();
-            line.push(both(&word, next(Some(&there), Some(&here_side), false), next(Some(&there), Some(&here_side), true)));
+            line.push(both(
+                &word,
+                next(Some(&there), Some(&here_side), false),
+                next(Some(&there), Some(&here_side), true),
+            ));
             let moving = side(here, 3, Work::Migration, Some(5));
             assert_eq!(next(Some(&there), Some(&moving), true), "Await", "libvirt is at work");
         }
@@ -107,9 +120,14 @@ fn nobody_elses_domain_and_no_later_placement_is_touched_on_either_side() {
     assert_eq!(next(Some(&unstamped), Some(&running), false), "refused foreign");
     assert_eq!(next(None, Some(&unstamped), false), "refused foreign");
     // An older placement may be replaced if it is off, and may not if it runs.
-    for (power, expected) in [(Power::Off, "ClearThere"), (Power::Running, "refused older-generation")] {
+    for (power, expected) in
+        [(Power::Off, "ClearThere"), (Power::Running, "refused older-generation")]
+    {
         let older = side(power, 2, Work::Nothing, None);
         assert_eq!(next(Some(&older), Some(&running), false), expected);
     }
-    assert_eq!(next(Some(&side(Power::Off, 2, Work::Nothing, None)), None, false), "gone no-domain");
+    assert_eq!(
+        next(Some(&side(Power::Off, 2, Work::Nothing, None)), None, false),
+        "gone no-domain"
+    );
 }

@@ -8,21 +8,25 @@ use std::time::Duration;
 /// Settings of the driver for all hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KvmOptions {
-    /// Our store. Domains with the stamp of another store are never touched. Without this setting, only calls that get an
-    /// identity (`deploy`, `restore`, `begin_migrate`, `stamp`) know the store and can check it.
+    /// Our store. Domains with the stamp of another store are never touched. Without this setting,
+    /// only calls that get an identity (`deploy`, `restore`, `begin_migrate`, `stamp`) know the
+    /// store and can check it.
     pub store: Option<StoreId>,
-    /// How long a call waits for a connection to open. The opening goes on after the call has given up waiting.
+    /// How long a call waits for a connection to open. The opening goes on after the call has given
+    /// up waiting.
     pub open_timeout: Duration,
     /// How long a connection may take to open. After that the opening is given up and tried again.
     pub open_give_up: Duration,
-    /// How long a question that has no deadline of its own (`observe`, `list`, `metrics`, `probe`) may take.
+    /// How long a question that has no deadline of its own (`observe`, `list`, `metrics`, `probe`)
+    /// may take.
     pub ask_timeout: Duration,
 }
 
 impl Default for KvmOptions {
     fn default() -> Self {
-        // A local socket opens in 2 ms, ssh in about a second. A look takes a millisecond. 10 s are longer than the 8 s
-        // after which keepalive declares a daemon dead, so that the caller learns *that* and not just "timeout".
+        // A local socket opens in 2 ms, ssh in about a second. A look takes a millisecond. 10 s are
+        // longer than the 8 s after which keepalive declares a daemon dead, so that the caller
+        // learns *that* and not just "timeout".
         let (open_timeout, open_give_up) = (Duration::from_secs(5), Duration::from_secs(15));
         Self { store: None, open_timeout, open_give_up, ask_timeout: Duration::from_secs(10) }
     }
@@ -43,7 +47,8 @@ pub(crate) enum Accel {
 /// How QEMU opens disk files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Cache {
-    /// Bypasses the host's page cache. Needs a file system with `O_DIRECT` (tmpfs has it from Linux 6.6 on).
+    /// Bypasses the host's page cache. Needs a file system with `O_DIRECT` (tmpfs has it from Linux
+    /// 6.6 on).
     #[default]
     None,
     /// Uses the page cache; flushes are honoured.
@@ -68,17 +73,18 @@ pub(crate) struct HostConfig {
     pub(crate) uri: String,
     pub(crate) accel: Accel,
     pub(crate) cache: Cache,
-    /// Whether a domain gets CPU shares according to its reserved CPU. Off unless asked for: a host without the cgroup
-    /// controller refuses to start a domain that has shares.
+    /// Whether a domain gets CPU shares according to its reserved CPU. Off unless asked for: a host
+    /// without the cgroup controller refuses to start a domain that has shares.
     pub(crate) cpu_shares: bool,
-    /// Whether a bridge that libvirt does not list counts as missing. On unless told otherwise: a libvirt that is built with
-    /// netcf (distributions of before 2022) lists only the interfaces that have a configuration file.
+    /// Whether a bridge that libvirt does not list counts as missing. On unless told otherwise: a
+    /// libvirt that is built with netcf (distributions of before 2022) lists only the interfaces
+    /// that have a configuration file.
     pub(crate) bridge_check: bool,
-    /// How other hosts' libvirt daemons reach this one, for live migration to it. Defaults to the `uri` if that goes over a
-    /// network.
+    /// How other hosts' libvirt daemons reach this one, for live migration to it. Defaults to the
+    /// `uri` if that goes over a network.
     pub(crate) migrate_uri: Option<String>,
-    /// The address at which this host takes the memory of guests that move here. If not set, the daemon here chooses its
-    /// own.
+    /// The address at which this host takes the memory of guests that move here. If not set, the
+    /// daemon here chooses its own.
     pub(crate) migrate_address: Option<String>,
 }
 
@@ -100,7 +106,9 @@ impl HostConfig {
         };
         for (key, value) in &site.config {
             match (key.as_str(), value.as_str()) {
-                ("uri", uri) => config.uri = checked_uri(uri).map_err(|why| bad(site, &format!("uri {why}")))?,
+                ("uri", uri) => {
+                    config.uri = checked_uri(uri).map_err(|why| bad(site, &format!("uri {why}")))?
+                }
                 ("accel", "auto") => config.accel = Accel::Auto,
                 ("accel", "kvm") => config.accel = Accel::Kvm,
                 ("accel", "tcg") => config.accel = Accel::Tcg,
@@ -112,10 +120,16 @@ impl HostConfig {
                 ("bridge-check", "on") => config.bridge_check = true,
                 ("bridge-check", "off") => config.bridge_check = false,
                 ("migrate-uri", uri) => {
-                    config.migrate_uri = Some(checked_uri(uri).map_err(|why| bad(site, &format!("migrate-uri {why}")))?);
+                    config.migrate_uri = Some(
+                        checked_uri(uri).map_err(|why| bad(site, &format!("migrate-uri {why}")))?,
+                    );
                 }
-                ("migrate-address", address) => config.migrate_address = Some(checked_address(site, address)?),
-                (key, value) => return Err(bad(site, &format!("{key} = {value:?} is not understood"))),
+                ("migrate-address", address) => {
+                    config.migrate_address = Some(checked_address(site, address)?)
+                }
+                (key, value) => {
+                    return Err(bad(site, &format!("{key} = {value:?} is not understood")));
+                }
             }
         }
         if config.uri.is_empty() {
@@ -127,7 +141,8 @@ impl HostConfig {
         Ok(config)
     }
 
-    /// Whether its daemon is reached through a socket of this machine. On another machine, such a URI means another daemon.
+    /// Whether its daemon is reached through a socket of this machine. On another machine, such a
+    /// URI means another daemon.
     pub(crate) fn is_on_this_machine(&self) -> bool {
         ["qemu:///", "qemu+unix:///"].iter().any(|start| self.uri.starts_with(start))
     }
@@ -138,15 +153,22 @@ const ADDRESS_MAX: usize = 253;
 
 /// A host name or an address without a port, as it stands in a URI (IPv6 in brackets).
 fn checked_address(site: &Site, address: &str) -> Result<String, DriverError> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+    let allowed =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
     if address.is_empty() || address.len() > ADDRESS_MAX || !address.chars().all(allowed) {
-        return Err(bad(site, &format!("migrate-address = {address:?} is no host name and no address")));
+        return Err(bad(
+            site,
+            &format!("migrate-address = {address:?} is no host name and no address"),
+        ));
     }
     Ok(address.to_owned())
 }
 
 fn bad(site: &Site, what: &str) -> DriverError {
-    DriverError::refused("bad-config", format!("host {}: {what}; settings of this driver: {KEYS}", site.name))
+    DriverError::refused(
+        "bad-config",
+        format!("host {}: {what}; settings of this driver: {KEYS}", site.name),
+    )
 }
 
 #[cfg(test)]
@@ -186,25 +208,59 @@ mod tests {
             "qemu:///sys\0tem",
         ] {
             let error = HostConfig::of(&site(&[("uri", uri)])).expect_err(uri);
-            assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Refused, "bad-config"), "{uri}");
+            assert_eq!(
+                (error.kind, error.code.as_str()),
+                (ErrorKind::Refused, "bad-config"),
+                "{uri}"
+            );
         }
-        for pairs in [&[][..], &[("uri", "qemu:///system"), ("accel", "hax")], &[("uri", "qemu:///system"), ("url", "x")]] {
+        for pairs in [
+            &[][..],
+            &[("uri", "qemu:///system"), ("accel", "hax")],
+            &[("uri", "qemu:///system"), ("url", "x")],
+        ] {
             assert_eq!(HostConfig::of(&site(pairs)).expect_err("bad").code, "bad-config");
         }
-        let moves = |pairs: &[(&str, &str)]| HostConfig::of(&site(pairs)).expect("valid").migrate_uri;
-        assert_eq!(moves(&[("uri", "qemu:///system")]), None, "nobody else reaches a socket of this machine");
-        assert_eq!(moves(&[("uri", "qemu+tls://h/system")]).as_deref(), Some("qemu+tls://h/system"));
-        let both = [("uri", "qemu:///system"), ("migrate-uri", "qemu+tls://h/system"), ("migrate-address", "[fd00::1]")];
+        let moves =
+            |pairs: &[(&str, &str)]| HostConfig::of(&site(pairs)).expect("valid").migrate_uri;
+        assert_eq!(
+            moves(&[("uri", "qemu:///system")]),
+            None,
+            "nobody else reaches a socket of this machine"
+        );
+        assert_eq!(
+            moves(&[("uri", "qemu+tls://h/system")]).as_deref(),
+            Some("qemu+tls://h/system")
+        );
+        let both = [
+            ("uri", "qemu:///system"),
+            ("migrate-uri", "qemu+tls://h/system"),
+            ("migrate-address", "[fd00::1]"),
+        ];
         assert_eq!(moves(&both).as_deref(), Some("qemu+tls://h/system"));
         for query in ["Command=/x", "c%6Fmmand=/x", "no_tty=1;command=/x"] {
             let uri = format!("qemu+ssh://h/system?{query}");
-            for pairs in [&[("uri", uri.as_str())][..], &[("uri", "qemu:///system"), ("migrate-uri", &uri)]] {
+            for pairs in
+                [&[("uri", uri.as_str())][..], &[("uri", "qemu:///system"), ("migrate-uri", &uri)]]
+            {
                 let error = HostConfig::of(&site(pairs)).expect_err(query);
-                assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Refused, "bad-config"), "{error}");
+                assert_eq!(
+                    (error.kind, error.code.as_str()),
+                    (ErrorKind::Refused, "bad-config"),
+                    "{error}"
+                );
             }
         }
-        for pair in [("migrate-uri", "qemu+ext:///system?command=/bin/sh"), ("migrate-address", "h/x"), ("migrate-address", "")] {
-            assert_eq!(HostConfig::of(&site(&[("uri", "qemu:///system"), pair])).expect_err("bad").code, "bad-config", "{pair:?}");
+        for pair in [
+            ("migrate-uri", "qemu+ext:///system?command=/bin/sh"),
+            ("migrate-address", "h/x"),
+            ("migrate-address", ""),
+        ] {
+            assert_eq!(
+                HostConfig::of(&site(&[("uri", "qemu:///system"), pair])).expect_err("bad").code,
+                "bad-config",
+                "{pair:?}"
+            );
         }
         let all = site(&[
             ("uri", "qemu:///system"),

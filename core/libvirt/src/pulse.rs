@@ -27,10 +27,14 @@ impl Pulse {
         self.alive.store(false, Ordering::Release);
     }
 
-    /// Notes that libvirt closed the connection. Called from libvirt's event thread: must not block and must not panic.
+    /// Notes that libvirt closed the connection. Called from libvirt's event thread: must not block
+    /// and must not panic.
     pub(crate) fn stop(&self, reason: c_int) {
         self.is_over();
-        tracing::info!(reason, "libvirt closed a connection (0 error, 1 end of file, 2 keepalive, 3 by us)");
+        tracing::info!(
+            reason,
+            "libvirt closed a connection (0 error, 1 end of file, 2 keepalive, 3 by us)"
+        );
         if let Some(feed) = &self.feed {
             feed.lost();
         }

@@ -1,4 +1,5 @@
-//! Functions that only `virt-sys` has, for jobs that last: migration, block jobs, and their progress.
+//! Functions that only `virt-sys` has, for jobs that last: migration, block jobs, and their
+//! progress.
 
 use crate::raw::read_param;
 use std::ffi::{CStr, CString, c_int};
@@ -39,7 +40,13 @@ impl Params {
     fn add(&mut self, name: &CStr, value: &CStr) -> Result<(), Error> {
         // SAFETY: the three places are ours and belong together; libvirt copies both texts.
         let added = unsafe {
-            sys::virTypedParamsAddString(&raw mut self.list, &raw mut self.count, &raw mut self.room, name.as_ptr(), value.as_ptr())
+            sys::virTypedParamsAddString(
+                &raw mut self.list,
+                &raw mut self.count,
+                &raw mut self.room,
+                name.as_ptr(),
+                value.as_ptr(),
+            )
         };
         if added < 0 { Err(Error::last_error()) } else { Ok(()) }
     }
@@ -47,20 +54,29 @@ impl Params {
     fn as_slice(&self) -> &[sys::virTypedParameter] {
         match usize::try_from(self.count) {
             // SAFETY: `count` parameters stand there as long as we do.
-            Ok(count) if !self.list.is_null() => unsafe { std::slice::from_raw_parts(self.list, count) },
+            Ok(count) if !self.list.is_null() => unsafe {
+                std::slice::from_raw_parts(self.list, count)
+            },
             _ => &[],
         }
     }
 }
 
-/// The job at work on the domain; none if there is none. We do not use the `virt` crate's own function: it reads the answer
-/// "none" as a list, which is then no valid one.
+/// The job at work on the domain; none if there is none. We do not use the `virt` crate's own
+/// function: it reads the answer "none" as a list, which is then no valid one.
 pub(crate) fn job(domain: &Domain) -> Result<Option<JobSeen>, Error> {
     let mut kind: c_int = 0;
     let mut params = Params::new();
     // SAFETY: the domain is live and the places for the answer are ours.
-    let asked =
-        unsafe { sys::virDomainGetJobStats(domain.as_ptr(), &raw mut kind, &raw mut params.list, &raw mut params.count, 0) };
+    let asked = unsafe {
+        sys::virDomainGetJobStats(
+            domain.as_ptr(),
+            &raw mut kind,
+            &raw mut params.list,
+            &raw mut params.count,
+            0,
+        )
+    };
     if asked < 0 {
         return Err(Error::last_error());
     }
@@ -81,26 +97,50 @@ pub(crate) fn job(domain: &Domain) -> Result<Option<JobSeen>, Error> {
     Ok(Some(seen))
 }
 
-/// Tells the domain's daemon to move it to the daemon at `uri`. Blocks until the daemon has moved it or has given up.
-pub(crate) fn migrate(domain: &Domain, uri: &CStr, texts: &[(&CStr, CString)], flags: u32) -> Result<(), Error> {
+/// Tells the domain's daemon to move it to the daemon at `uri`. Blocks until the daemon has moved
+/// it or has given up.
+pub(crate) fn migrate(
+    domain: &Domain,
+    uri: &CStr,
+    texts: &[(&CStr, CString)],
+    flags: u32,
+) -> Result<(), Error> {
     let mut params = Params::new();
     for (name, value) in texts {
         params.add(name, value)?;
     }
     let count = u32::try_from(params.count).unwrap_or(0);
-    // SAFETY: the domain is live, the address a C string, the parameters are ours and live until the end of this function.
-    let done = unsafe { sys::virDomainMigrateToURI3(domain.as_ptr(), uri.as_ptr(), params.list, count, flags) };
+    // SAFETY: the domain is live, the address a C string, the parameters are ours and live until
+    // the end of this function.
+    let done = unsafe {
+        sys::virDomainMigrateToURI3(domain.as_ptr(), uri.as_ptr(), params.list, count, flags)
+    };
     if done < 0 { Err(Error::last_error()) } else { Ok(()) }
 }
 
 /// Begins to mirror a disk to the file that `xml` describes.
-pub(crate) fn block_copy(domain: &Domain, disk: &CStr, xml: &CStr, flags: u32) -> Result<(), Error> {
+pub(crate) fn block_copy(
+    domain: &Domain,
+    disk: &CStr,
+    xml: &CStr,
+    flags: u32,
+) -> Result<(), Error> {
     // SAFETY: the domain is live, both texts are C strings; there are no parameters.
-    let begun = unsafe { sys::virDomainBlockCopy(domain.as_ptr(), disk.as_ptr(), xml.as_ptr(), std::ptr::null_mut(), 0, flags) };
+    let begun = unsafe {
+        sys::virDomainBlockCopy(
+            domain.as_ptr(),
+            disk.as_ptr(),
+            xml.as_ptr(),
+            std::ptr::null_mut(),
+            0,
+            flags,
+        )
+    };
     if begun < 0 { Err(Error::last_error()) } else { Ok(()) }
 }
 
-/// Ends the job at work on a disk, and waits until it has ended. A mirror that is complete stays as it is at that moment.
+/// Ends the job at work on a disk, and waits until it has ended. A mirror that is complete stays as
+/// it is at that moment.
 pub(crate) fn end_block_job(domain: &Domain, disk: &CStr) -> Result<(), Error> {
     // SAFETY: the domain is live, the text is a C string.
     let ended = unsafe { sys::virDomainBlockJobAbort(domain.as_ptr(), disk.as_ptr(), 0) };
@@ -111,7 +151,8 @@ pub(crate) fn end_block_job(domain: &Domain, disk: &CStr) -> Result<(), Error> {
 pub(crate) fn block_job(domain: &Domain, disk: &CStr) -> Result<Option<(u64, u64)>, Error> {
     let mut info = sys::virDomainBlockJobInfo { type_: 0, bandwidth: 0, cur: 0, end: 0 };
     // SAFETY: the domain is live, the text is a C string, the place for the answer is ours.
-    let asked = unsafe { sys::virDomainGetBlockJobInfo(domain.as_ptr(), disk.as_ptr(), &raw mut info, 0) };
+    let asked =
+        unsafe { sys::virDomainGetBlockJobInfo(domain.as_ptr(), disk.as_ptr(), &raw mut info, 0) };
     match asked {
         0 => Ok(None),
         1.. => Ok(Some((info.cur, info.end))),

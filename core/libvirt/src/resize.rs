@@ -1,13 +1,15 @@
 //! Changes the CPUs and the memory of a running domain.
 //!
-//! A domain is started with room for the most that its specification names, and grows into it: CPUs are plugged in, and the
-//! balloon gives memory back. A change of memory is a request to the guest. Success means that the balloon has reached the
-//! size; a guest that does not follow keeps the memory that it had. A running guest is never asked to give up a CPU: QEMU
-//! may wait for it for ever.
+//! A domain is started with room for the most that its specification names, and grows into it: CPUs
+//! are plugged in, and the balloon gives memory back. A change of memory is a request to the guest.
+//! Success means that the balloon has reached the size; a guest that does not follow keeps the
+//! memory that it had. A running guest is never asked to give up a CPU: QEMU may wait for it for
+//! ever.
 //!
-//! An emulated guest never gets a CPU plugged in. QEMU gives each CPU its share of the memory for translated code when the
-//! CPU begins, and QEMU ends itself if all of that memory is handed out at that moment (seen with QEMU 7.2,
-//! `tcg_region_initial_alloc`). That depends on what the guest has run, and nobody can ask for it.
+//! An emulated guest never gets a CPU plugged in. QEMU gives each CPU its share of the memory for
+//! translated code when the CPU begins, and QEMU ends itself if all of that memory is handed out at
+//! that moment (seen with QEMU 7.2, `tcg_region_initial_alloc`). That depends on what the guest has
+//! run, and nobody can ask for it.
 
 use crate::calls;
 use crate::domain_ops::{Order, look_after};
@@ -43,10 +45,17 @@ struct Before {
 }
 
 /// Makes the domain have that size.
-pub(crate) async fn resize(link: &Link, call: &CallControl, order: &Order, size: Size, patience: Duration) -> CallResult {
+pub(crate) async fn resize(
+    link: &Link,
+    call: &CallControl,
+    order: &Order,
+    size: Size,
+    patience: Duration,
+) -> CallResult {
     let (vm, whose) = (order.vm(), order.clone());
     let before = calls::change(link, call, move |live| ask_for(live, &whose, size)).await?;
-    let until = (call.until - MARGIN.min(call.until.saturating_duration_since(Instant::now()))).min(Instant::now() + MOST);
+    let until = (call.until - MARGIN.min(call.until.saturating_duration_since(Instant::now())))
+        .min(Instant::now() + MOST);
     loop {
         let kib = link.ask(patience, move |live| balloon(live, vm)).await?;
         if kib == size.kib {
@@ -54,7 +63,10 @@ pub(crate) async fn resize(link: &Link, call: &CallControl, order: &Order, size:
         }
         if Instant::now() >= until || call.cancel.is_cancelled() {
             let whose = order.clone();
-            calls::change_anyway(link, call, move |live| set_memory(live, &running(live, &whose)?, before.kib)).await?;
+            calls::change_anyway(link, call, move |live| {
+                set_memory(live, &running(live, &whose)?, before.kib)
+            })
+            .await?;
             let detail = format!(
                 "the guest's balloon went to {} MiB and no further: it has its {} MiB again",
                 kib / 1024,
@@ -83,7 +95,9 @@ fn ask_for(live: &Live, order: &Order, size: Size) -> Result<Before, DriverError
     let asking = |error: Error| live.error(&error, During::Asking);
     let domain = &sight.domain;
     let vcpus = domain.get_vcpus_flags(sys::VIR_DOMAIN_VCPU_LIVE).map_err(asking)?;
-    let vcpus_most = domain.get_vcpus_flags(sys::VIR_DOMAIN_VCPU_LIVE | sys::VIR_DOMAIN_VCPU_MAXIMUM).map_err(asking)?;
+    let vcpus_most = domain
+        .get_vcpus_flags(sys::VIR_DOMAIN_VCPU_LIVE | sys::VIR_DOMAIN_VCPU_MAXIMUM)
+        .map_err(asking)?;
     let kib_most = domain.get_max_memory().map_err(asking)?;
     check(size, vcpus, vcpus_most, kib_most)?;
     if vcpus < size.vcpus && description(live, &sight, 0)?.attr("type") == Some("qemu") {
@@ -106,12 +120,16 @@ fn ask_for(live: &Live, order: &Order, size: Size) -> Result<Before, DriverError
 /// Checks that the domain has room for the size, and that no CPU is taken away.
 fn check(size: Size, vcpus: u32, vcpus_most: u32, kib_most: u64) -> Result<(), DriverError> {
     if size.vcpus > vcpus_most || size.kib > kib_most {
-        let detail =
-            format!("the domain was started with room for {vcpus_most} CPUs and {} MiB: poweroff, resize, resume", kib_most / 1024);
+        let detail = format!(
+            "the domain was started with room for {vcpus_most} CPUs and {} MiB: poweroff, resize, resume",
+            kib_most / 1024
+        );
         return Err(DriverError::refused("beyond-most", detail));
     }
     if size.vcpus < vcpus {
-        let detail = format!("the guest has {vcpus} CPUs, and none is taken from a guest that runs: poweroff, resize, resume");
+        let detail = format!(
+            "the guest has {vcpus} CPUs, and none is taken from a guest that runs: poweroff, resize, resume"
+        );
         return Err(DriverError::refused("fewer-cpus", detail));
     }
     Ok(())
@@ -119,7 +137,8 @@ fn check(size: Size, vcpus: u32, vcpus_most: u32, kib_most: u64) -> Result<(), D
 
 fn set_memory(live: &Live, sight: &Sight, kib: u64) -> Result<(), DriverError> {
     let acting = |error: Error| live.error(&error, During::Acting);
-    let is_persistent = sight.domain.is_persistent().map_err(|error| live.error(&error, During::Asking))?;
+    let is_persistent =
+        sight.domain.is_persistent().map_err(|error| live.error(&error, During::Asking))?;
     sight.domain.set_memory_flags(kib, sys::VIR_DOMAIN_MEM_LIVE).map_err(acting)?;
     if is_persistent {
         sight.domain.set_memory_flags(kib, sys::VIR_DOMAIN_MEM_CONFIG).map_err(acting)?;
@@ -136,8 +155,16 @@ fn balloon(live: &Live, vm: VmUuid) -> Result<u64, DriverError> {
 
 fn balloon_of(live: &Live, sight: &Sight) -> Result<u64, DriverError> {
     let stats = sight.domain.memory_stats(0).map_err(|error| live.error(&error, During::Asking))?;
-    let actual = stats.iter().find(|stat| stat.tag == sys::VIR_DOMAIN_MEMORY_STAT_ACTUAL_BALLOON).map(|stat| stat.val);
-    actual.ok_or_else(|| DriverError::refused("no-balloon", "the domain has no balloon: its memory is what it was started with"))
+    let actual = stats
+        .iter()
+        .find(|stat| stat.tag == sys::VIR_DOMAIN_MEMORY_STAT_ACTUAL_BALLOON)
+        .map(|stat| stat.val);
+    actual.ok_or_else(|| {
+        DriverError::refused(
+            "no-balloon",
+            "the domain has no balloon: its memory is what it was started with",
+        )
+    })
 }
 
 #[cfg(test)]
@@ -146,7 +173,9 @@ mod tests {
 
     #[test]
     fn a_guest_grows_into_its_room_and_gives_back_no_cpu() {
-        let code = |vcpus, mib: u64| check(Size { vcpus, kib: mib * 1024 }, 2, 4, 256 * 1024).map_err(|error| error.code);
+        let code = |vcpus, mib: u64| {
+            check(Size { vcpus, kib: mib * 1024 }, 2, 4, 256 * 1024).map_err(|error| error.code)
+        };
         assert_eq!(code(2, 128), Ok(()));
         assert_eq!(code(4, 256), Ok(()));
         assert_eq!(code(5, 128), Err("beyond-most".to_owned()));

@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, channel};
 
 /// Longer than any step of these tests takes.
 const LONG: Duration = Duration::from_secs(60);
-const TIMES: OpenTimes = OpenTimes { wait: Duration::from_millis(50), give_up: Duration::from_millis(200) };
+const TIMES: OpenTimes =
+    OpenTimes { wait: Duration::from_millis(50), give_up: Duration::from_millis(200) };
 
 /// The URI of a daemon that hangs, and the connections that were made to it.
 fn daemon_that_hangs() -> (String, Receiver<TcpStream>) {
@@ -33,7 +34,11 @@ async fn ask_until(road: &Arc<Road>, text: &str) {
     let end = Instant::now() + LONG;
     loop {
         let error = ask(road).await;
-        assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Retry, "no-connection"), "{error}");
+        assert_eq!(
+            (error.kind, error.code.as_str()),
+            (ErrorKind::Retry, "no-connection"),
+            "{error}"
+        );
         if error.detail.contains(text) {
             return;
         }
@@ -67,8 +72,8 @@ async fn an_opening_that_hangs_is_given_up_and_tried_again_but_not_for_ever() {
     assert!(connections.try_recv().is_err(), "nothing was opened");
     road.lock().hanging -= HANGING_MOST - HANGING_SOON;
 
-    // The machine is back and refuses connections that it does not know. The hanging openings end, and the next one is
-    // tried at once.
+    // The machine is back and refuses connections that it does not know. The hanging openings end,
+    // and the next one is tried at once.
     drop(held);
     let end = Instant::now() + LONG;
     while road.lock().hanging > 0 {
@@ -88,12 +93,16 @@ async fn a_connection_that_is_opened_too_late_is_closed() {
     assert!(road.lock().opened(1, Ok(late)).is_some(), "handed back, to be closed");
     let state = road.lock();
     assert!(state.idle.is_empty() && state.hanging == 0);
-    assert!(matches!(&state.door, Door::Shut(Some(failed)) if failed.again <= Instant::now()), "it answers: tried again at once");
+    assert!(
+        matches!(&state.door, Door::Shut(Some(failed)) if failed.again <= Instant::now()),
+        "it answers: tried again at once"
+    );
 }
 
 #[tokio::test]
 async fn each_lane_at_work_has_a_connection_of_its_own_and_they_are_used_again() {
-    let road = Road::new("test", 3, "test:///default", OpenTimes { wait: LONG, give_up: LONG }, None);
+    let road =
+        Road::new("test", 3, "test:///default", OpenTimes { wait: LONG, give_up: LONG }, None);
     let together = Arc::new(std::sync::Barrier::new(3));
     let meet = || {
         let together = Arc::clone(&together);

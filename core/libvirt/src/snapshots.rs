@@ -1,8 +1,9 @@
 //! Snapshots of memory and disks, inside the disks' own files.
 //!
-//! A snapshot holds the domain's description as it was, with our stamp in it: after a revert the domain carries an old
-//! generation. So a revert leaves the domain paused, stamps it anew, and only then lets it run. A revert that was cut off
-//! before its stamp leaves the domain paused. Doing it again changes nothing, because nothing has run.
+//! A snapshot holds the domain's description as it was, with our stamp in it: after a revert the
+//! domain carries an old generation. So a revert leaves the domain paused, stamps it anew, and only
+//! then lets it run. A revert that was cut off before its stamp leaves the domain paused. Doing it
+//! again changes nothing, because nothing has run.
 
 use crate::domain_ops::{Order, changed_meanwhile, look_after, look_before, outcome, write_stamp};
 use crate::failure::During;
@@ -10,7 +11,10 @@ use crate::live::Live;
 use crate::look::{Sight, look};
 use crate::stamp::Stamp;
 use crate::tree::Node;
-use ostler_model::{CallResult, DriverError, ErrorKind, Identity, Observation, Power, PowerReason, SnapshotName, VmUuid};
+use ostler_model::{
+    CallResult, DriverError, ErrorKind, Identity, Observation, Power, PowerReason, SnapshotName,
+    VmUuid,
+};
 use serde::Serialize;
 use virt::domain_snapshot::DomainSnapshot;
 use virt::error::{Error, ErrorNumber};
@@ -22,7 +26,11 @@ struct SnapshotXml<'a> {
     name: &'a str,
 }
 
-fn find(live: &Live, sight: &Sight, name: &SnapshotName) -> Result<Option<DomainSnapshot>, DriverError> {
+fn find(
+    live: &Live,
+    sight: &Sight,
+    name: &SnapshotName,
+) -> Result<Option<DomainSnapshot>, DriverError> {
     match DomainSnapshot::lookup_by_name(&sight.domain, name.as_str(), 0) {
         Ok(snapshot) => Ok(Some(snapshot)),
         Err(error) if error.code() == ErrorNumber::NoDomainSnapshot => Ok(None),
@@ -43,12 +51,25 @@ pub(crate) fn create(live: &Live, order: &Order, name: &SnapshotName) -> CallRes
     }
     match sight.power {
         Power::Running | Power::Paused => {}
-        Power::Off => return Err(DriverError::new(ErrorKind::Gone, "not-running", "the domain is off: it has no memory to keep")),
-        Power::Crashed => return Err(DriverError::refused("crashed", "the guest has crashed: there is nothing worth keeping")),
+        Power::Off => {
+            return Err(DriverError::new(
+                ErrorKind::Gone,
+                "not-running",
+                "the domain is off: it has no memory to keep",
+            ));
+        }
+        Power::Crashed => {
+            return Err(DriverError::refused(
+                "crashed",
+                "the guest has crashed: there is nothing worth keeping",
+            ));
+        }
     }
     let xml = quick_xml::se::to_string(&SnapshotXml { name: name.as_str() })
         .map_err(|error| DriverError::refused("bad-spec", error.to_string()))?;
-    match DomainSnapshot::create_xml(&sight.domain, &xml, 0).map_err(|error| live.error(&error, During::Acting)) {
+    match DomainSnapshot::create_xml(&sight.domain, &xml, 0)
+        .map_err(|error| live.error(&error, During::Acting))
+    {
         Ok(_) => look_after(live, order.vm()),
         Err(error) if error.kind == ErrorKind::Unknown => Err(error),
         // An earlier sending, whose caller is gone, may have made it while this one waited.
@@ -60,11 +81,12 @@ pub(crate) fn create(live: &Live, order: &Order, name: &SnapshotName) -> CallRes
     }
 }
 
-/// The answer for a snapshot that is there. libvirt lists a snapshot from the moment that it begins to make it, and keeps
-/// the guest paused until the snapshot is made. If a person had paused the guest before, it keeps that person's reason, and
-/// only the job tells.
+/// The answer for a snapshot that is there. libvirt lists a snapshot from the moment that it begins
+/// to make it, and keeps the guest paused until the snapshot is made. If a person had paused the
+/// guest before, it keeps that person's reason, and only the job tells.
 fn made(live: &Live, sight: &Sight) -> CallResult {
-    if sight.reason == PowerReason::Starting || sight.power == Power::Paused && sight.may_have_job() {
+    if sight.reason == PowerReason::Starting || sight.power == Power::Paused && sight.may_have_job()
+    {
         return Err(DriverError::retry("busy", "an earlier call is still making this snapshot"));
     }
     look_before(live, sight)
@@ -73,31 +95,49 @@ fn made(live: &Live, sight: &Sight) -> CallResult {
 /// Makes the domain be as in the snapshot.
 pub(crate) fn revert(live: &Live, order: &Order, name: &SnapshotName) -> CallResult {
     let sight = look(live, order.vm())?.ok_or_else(no_domain)?;
-    // After a revert that was cut off, the domain carries the generation of the snapshot. So any generation that is not
-    // later than the call's is accepted.
+    // After a revert that was cut off, the domain carries the generation of the snapshot. So any
+    // generation that is not later than the call's is accepted.
     let stamp = order.may_touch(&sight)?;
     if stamp.edge.as_ref() == Some(&order.key) {
         return run_on(live, order, &sight);
     }
     let Some(snapshot) = find(live, &sight, name)? else {
-        return Err(DriverError::new(ErrorKind::Gone, "no-snapshot", format!("the domain has no snapshot {name}")));
+        return Err(DriverError::new(
+            ErrorKind::Gone,
+            "no-snapshot",
+            format!("the domain has no snapshot {name}"),
+        ));
     };
-    snapshot.revert(sys::VIR_DOMAIN_SNAPSHOT_REVERT_PAUSED).map_err(|error| live.error(&error, During::Acting))?;
+    snapshot
+        .revert(sys::VIR_DOMAIN_SNAPSHOT_REVERT_PAUSED)
+        .map_err(|error| live.error(&error, During::Acting))?;
     let reverted = look(live, order.vm())?.ok_or_else(no_domain)?;
     let identity = Identity { generation: order.generation, ..stamp.identity };
     restamp(live, &reverted, identity, order)?;
     run_on(live, order, &reverted)
 }
 
-/// Stamps the domain anew. The jobs and saves in the snapshot's stamp do not hold for the guest that goes on from it.
-fn restamp(live: &Live, sight: &Sight, identity: Identity, order: &Order) -> Result<(), DriverError> {
-    write_stamp(live, &sight.domain, &Stamp { edge: Some(order.key.clone()), ..Stamp::new(identity) })
+/// Stamps the domain anew. The jobs and saves in the snapshot's stamp do not hold for the guest
+/// that goes on from it.
+fn restamp(
+    live: &Live,
+    sight: &Sight,
+    identity: Identity,
+    order: &Order,
+) -> Result<(), DriverError> {
+    write_stamp(
+        live,
+        &sight.domain,
+        &Stamp { edge: Some(order.key.clone()), ..Stamp::new(identity) },
+    )
 }
 
 fn run_on(live: &Live, order: &Order, sight: &Sight) -> CallResult {
     if sight.power == Power::Paused {
         match sight.domain.resume() {
-            Err(error) if !changed_meanwhile(&error) => return Err(live.error(&error, During::Acting)),
+            Err(error) if !changed_meanwhile(&error) => {
+                return Err(live.error(&error, During::Acting));
+            }
             Ok(_) | Err(_) => {}
         }
     }
@@ -110,7 +150,9 @@ pub(crate) fn delete(live: &Live, order: &Order, name: &SnapshotName) -> CallRes
     order.may_touch(&sight)?;
     let Some(snapshot) = find(live, &sight, name)? else { return look_before(live, &sight) };
     match snapshot.delete(0) {
-        Err(error) if error.code() != ErrorNumber::NoDomainSnapshot => Err(live.error(&error, During::Acting)),
+        Err(error) if error.code() != ErrorNumber::NoDomainSnapshot => {
+            Err(live.error(&error, During::Acting))
+        }
         Ok(()) | Err(_) => look_after(live, order.vm()),
     }
 }
@@ -120,7 +162,10 @@ pub(crate) fn list(live: &Live, vm: VmUuid) -> Result<Vec<String>, DriverError> 
     let Some(sight) = look(live, vm)? else { return Ok(Vec::new()) };
     let asking = |error: Error| live.error(&error, During::Asking);
     // Parents before children: this keeps the order of snapshots that were made within one second.
-    let all = sight.domain.list_all_snapshots(sys::VIR_DOMAIN_SNAPSHOT_LIST_TOPOLOGICAL).map_err(asking)?;
+    let all = sight
+        .domain
+        .list_all_snapshots(sys::VIR_DOMAIN_SNAPSHOT_LIST_TOPOLOGICAL)
+        .map_err(asking)?;
     let mut named = Vec::with_capacity(all.len());
     for snapshot in all {
         match (snapshot.get_xml_desc(0), snapshot.get_name()) {
@@ -137,5 +182,9 @@ pub(crate) fn list(live: &Live, vm: VmUuid) -> Result<Vec<String>, DriverError> 
 /// The time of creation, in seconds since the epoch; 0 if libvirt does not tell it.
 fn created(xml: &str) -> u64 {
     let snapshot = Node::parse(xml).ok();
-    snapshot.and_then(|snapshot| snapshot.child("creationTime").and_then(|time| time.text().trim().parse().ok())).unwrap_or(0)
+    snapshot
+        .and_then(|snapshot| {
+            snapshot.child("creationTime").and_then(|time| time.text().trim().parse().ok())
+        })
+        .unwrap_or(0)
 }

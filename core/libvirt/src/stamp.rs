@@ -1,8 +1,9 @@
-//! The stamp that we write into a domain's metadata: whose domain it is, which placement, and the last effects that must
-//! not happen twice.
+//! The stamp that we write into a domain's metadata: whose domain it is, which placement, and the
+//! last effects that must not happen twice.
 //!
-//! The stamp is an element of our own namespace. So libvirt keeps it for us in the domain's definition, in its running
-//! state (over a restart of the libvirt daemon too) and in the header of a saved memory file.
+//! The stamp is an element of our own namespace. So libvirt keeps it for us in the domain's
+//! definition, in its running state (over a restart of the libvirt daemon too) and in the header of
+//! a saved memory file.
 
 use ostler_model::{EffectKey, Generation, Identity};
 use serde::{Deserialize, Serialize};
@@ -21,9 +22,11 @@ pub(crate) struct Stamp {
     pub(crate) identity: Identity,
     /// The last edge effect. Written before the effect is sent.
     pub(crate) edge: Option<EffectKey>,
-    /// The last save. Written before the save begins: a memory file that carries it was written by that very call.
+    /// The last save. Written before the save begins: a memory file that carries it was written by
+    /// that very call.
     pub(crate) save: Option<EffectKey>,
-    /// The last long job. Written before the job begins: a process that finds the job at work knows whose it is.
+    /// The last long job. Written before the job begins: a process that finds the job at work knows
+    /// whose it is.
     pub(crate) job: Option<EffectKey>,
     /// The last copy of a disk that is complete. Written once it is.
     pub(crate) copied: Option<EffectKey>,
@@ -120,20 +123,35 @@ impl Stamp {
         quick_xml::se::to_string(&Bare { store, vm, generation, edge, save, job, copied })
     }
 
-    /// Reads the element. None if this program could not have written it: such a domain is not ours.
+    /// Reads the element. None if this program could not have written it: such a domain is not
+    /// ours.
     pub(crate) fn parse(element: &str) -> Option<Self> {
         let read: StampXml = quick_xml::de::from_str(element).ok()?;
-        let identity =
-            Identity { store: read.store.parse().ok()?, vm: read.vm.parse().ok()?, generation: Generation(read.generation) };
+        let identity = Identity {
+            store: read.store.parse().ok()?,
+            vm: read.vm.parse().ok()?,
+            generation: Generation(read.generation),
+        };
         let key = |text: Option<String>| text.as_deref().and_then(parse_key);
-        Some(Self { identity, edge: key(read.edge), save: key(read.save), job: key(read.job), copied: key(read.copied) })
+        Some(Self {
+            identity,
+            edge: key(read.edge),
+            save: key(read.save),
+            job: key(read.job),
+            copied: key(read.copied),
+        })
     }
 }
 
 fn parse_key(text: &str) -> Option<EffectKey> {
     let mut parts = text.splitn(4, '/');
     let (vm, operation, step, item) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    Some(EffectKey { vm: vm.parse().ok()?, operation: operation.parse().ok()?, step: step.parse().ok()?, item: item.parse().ok()? })
+    Some(EffectKey {
+        vm: vm.parse().ok()?,
+        operation: operation.parse().ok()?,
+        step: step.parse().ok()?,
+        item: item.parse().ok()?,
+    })
 }
 
 #[cfg(test)]
@@ -146,7 +164,11 @@ mod tests {
         let vm = VmUuid(Uuid::from_u128(7));
         let key = |item| EffectKey { vm, operation: OperationId(u64::MAX), step: StepNo(3), item };
         Stamp {
-            identity: Identity { store: StoreId(Uuid::from_u128(9)), vm, generation: Generation(u64::MAX) },
+            identity: Identity {
+                store: StoreId(Uuid::from_u128(9)),
+                vm,
+                generation: Generation(u64::MAX),
+            },
             edge: Some(key(Item::Domain)),
             save: Some(key(Item::Disk("vd.a_-b".parse().expect("valid")))),
             job: Some(key(Item::Nic("52:54:00:00:00:01".parse().expect("valid")))),
@@ -160,7 +182,8 @@ mod tests {
             let element = stamp.element().expect("serialises");
             assert_eq!(Stamp::parse(&element).as_ref(), Some(&stamp), "{element}");
             // As libvirt returns it, with the prefix and the namespace.
-            let given = element.replacen("<vm ", &format!("<{ELEMENT} xmlns:{PREFIX}=\"{NAMESPACE}\" "), 1);
+            let given =
+                element.replacen("<vm ", &format!("<{ELEMENT} xmlns:{PREFIX}=\"{NAMESPACE}\" "), 1);
             assert_eq!(Stamp::parse(&given).as_ref(), Some(&stamp), "{given}");
         }
     }

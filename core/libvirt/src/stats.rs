@@ -3,7 +3,8 @@
 use crate::raw::RawStats;
 use ostler_driver::DomainMetrics;
 
-/// Sums libvirt's counters of all devices. None for a domain that was too busy to answer: its counters would fall to zero.
+/// Sums libvirt's counters of all devices. None for a domain that was too busy to answer: its
+/// counters would fall to zero.
 pub(crate) fn metrics(stats: &RawStats) -> Option<DomainMetrics> {
     let mut metrics = DomainMetrics { vm: Some(stats.vm), ..DomainMetrics::default() };
     let mut has_cpu = false;
@@ -24,8 +25,8 @@ pub(crate) fn metrics(stats: &RawStats) -> Option<DomainMetrics> {
             _ => {}
         }
     }
-    // The memory that the process holds is the host's real cost. If libvirt does not tell it, the balloon's size is used
-    // instead.
+    // The memory that the process holds is the host's real cost. If libvirt does not tell it, the
+    // balloon's size is used instead.
     metrics.memory_kib = resident.or(ballooned).unwrap_or(0);
     has_cpu.then_some(metrics)
 }
@@ -57,8 +58,15 @@ mod tests {
             ("net.1.tx.bytes", 1),
         ];
         let fields: Vec<_> = fields.map(|(name, value)| (name.to_owned(), value)).into();
-        let expected =
-            DomainMetrics { vm: Some(vm), cpu_ns: 5, memory_kib: 200, disk_read: 3, disk_written: 4, net_rx: 8, net_tx: u64::MAX };
+        let expected = DomainMetrics {
+            vm: Some(vm),
+            cpu_ns: 5,
+            memory_kib: 200,
+            disk_read: 3,
+            disk_written: 4,
+            net_rx: 8,
+            net_tx: u64::MAX,
+        };
         assert_eq!(metrics(&RawStats { vm, fields: fields.clone() }), Some(expected));
         assert_eq!(metrics(&RawStats { vm, fields: fields[1..].to_vec() }), None);
     }

@@ -3,7 +3,8 @@
 use quick_xml::events::{BytesEnd, BytesStart, BytesText, Event};
 use quick_xml::{Reader, Writer, XmlVersion};
 
-/// The deepest nesting that is read. libvirt's documents have about ten levels (long backing chains more).
+/// The deepest nesting that is read. libvirt's documents have about ten levels (long backing chains
+/// more).
 const DEPTH_MAX: usize = 200;
 
 /// The reason why a document cannot be read or written.
@@ -58,8 +59,12 @@ impl Node {
                     let node = open.pop().ok_or(TreeError::NotOne)?;
                     push(&mut open, Piece::Node(node));
                 }
-                Event::Text(text) => push(&mut open, Piece::Text(text.xml10_content().into_owned())),
-                Event::CData(text) => push(&mut open, Piece::Text(text.xml10_content().into_owned())),
+                Event::Text(text) => {
+                    push(&mut open, Piece::Text(text.xml10_content().into_owned()))
+                }
+                Event::CData(text) => {
+                    push(&mut open, Piece::Text(text.xml10_content().into_owned()))
+                }
                 Event::GeneralRef(name) => push(&mut open, Piece::Text(resolve(&name)?)),
                 Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
                 Event::Eof => break,
@@ -77,7 +82,10 @@ impl Node {
         for attribute in start.attributes() {
             let attribute = attribute.map_err(malformed)?;
             let key = attribute.key.as_ref().to_owned();
-            let value = attribute.normalized_value(XmlVersion::Explicit1_0).map_err(malformed)?.into_owned();
+            let value = attribute
+                .normalized_value(XmlVersion::Explicit1_0)
+                .map_err(malformed)?
+                .into_owned();
             attrs.push((key, value));
         }
         Ok(Self { name, attrs, inside: Vec::new() })
@@ -102,24 +110,32 @@ impl Node {
         for piece in &self.inside {
             match piece {
                 Piece::Node(node) => node.write_to(writer)?,
-                Piece::Text(text) => writer.write_event(Event::Text(BytesText::new(text))).map_err(malformed)?,
+                Piece::Text(text) => {
+                    writer.write_event(Event::Text(BytesText::new(text))).map_err(malformed)?
+                }
             }
         }
         writer.write_event(Event::End(BytesEnd::new(self.name.as_str()))).map_err(malformed)
     }
 
     fn into_nodes(self) -> impl Iterator<Item = Self> {
-        self.inside.into_iter().filter_map(|piece| if let Piece::Node(node) = piece { Some(node) } else { None })
+        self.inside
+            .into_iter()
+            .filter_map(|piece| if let Piece::Node(node) = piece { Some(node) } else { None })
     }
 
     /// The elements inside.
     pub(crate) fn children(&self) -> impl Iterator<Item = &Self> {
-        self.inside.iter().filter_map(|piece| if let Piece::Node(node) = piece { Some(node) } else { None })
+        self.inside
+            .iter()
+            .filter_map(|piece| if let Piece::Node(node) = piece { Some(node) } else { None })
     }
 
     /// The elements inside, to be changed.
     pub(crate) fn children_mut(&mut self) -> impl Iterator<Item = &mut Self> {
-        self.inside.iter_mut().filter_map(|piece| if let Piece::Node(node) = piece { Some(node) } else { None })
+        self.inside
+            .iter_mut()
+            .filter_map(|piece| if let Piece::Node(node) = piece { Some(node) } else { None })
     }
 
     /// The first element of that name inside.
@@ -129,7 +145,10 @@ impl Node {
 
     /// The first element of that name inside, made if it is not there.
     pub(crate) fn child_or_new(&mut self, name: &str) -> &mut Self {
-        let found = self.inside.iter().position(|piece| matches!(piece, Piece::Node(node) if node.name == name));
+        let found = self
+            .inside
+            .iter()
+            .position(|piece| matches!(piece, Piece::Node(node) if node.name == name));
         let at = found.unwrap_or_else(|| {
             self.inside.push(Piece::Node(Self { name: name.to_owned(), ..Self::default() }));
             self.inside.len() - 1
@@ -160,7 +179,12 @@ impl Node {
 
     /// The text directly inside.
     pub(crate) fn text(&self) -> String {
-        self.inside.iter().filter_map(|piece| if let Piece::Text(text) = piece { Some(text.as_str()) } else { None }).collect()
+        self.inside
+            .iter()
+            .filter_map(
+                |piece| if let Piece::Text(text) = piece { Some(text.as_str()) } else { None },
+            )
+            .collect()
     }
 
     /// Replaces all that is inside by a text.
@@ -175,7 +199,8 @@ fn push(open: &mut [Node], piece: Piece) {
     }
 }
 
-/// Resolves `&lt;` and the other predefined entities, and numbers like `&#10;`. XML without a document type has no others.
+/// Resolves `&lt;` and the other predefined entities, and numbers like `&#10;`. XML without a
+/// document type has no others.
 fn resolve(name: &quick_xml::events::BytesRef<'_>) -> Result<String, TreeError> {
     if let Some(character) = name.resolve_char_ref().map_err(malformed)? {
         return Ok(character.to_string());
@@ -195,7 +220,8 @@ mod tests {
 
     #[test]
     fn what_is_read_is_written_again() {
-        let xml = "<a x=\"1 &amp; &lt;2\" n:y=\"'\"><b/>text &lt;&amp;&gt; more<c><d e=\"f\"/></c></a>";
+        let xml =
+            "<a x=\"1 &amp; &lt;2\" n:y=\"'\"><b/>text &lt;&amp;&gt; more<c><d e=\"f\"/></c></a>";
         let tree = Node::parse(xml).expect("reads");
         assert_eq!(tree.attr("x"), Some("1 & <2"));
         assert_eq!(tree.text(), "text <&> more");

@@ -1,17 +1,20 @@
-//! Checks libvirt URIs. Accepts those of QEMU's driver over transports that run no program of the URI's choosing.
+//! Checks libvirt URIs. Accepts those of QEMU's driver over transports that run no program of the
+//! URI's choosing.
 //!
-//! We must read a URI as libvirt does: it accepts parameter names in any case, decodes `%XX` in them, and separates
-//! parameters by `;` as well as by `&`. So names are compared with a list of harmless ones, and a name that would need
-//! decoding is refused.
+//! We must read a URI as libvirt does: it accepts parameter names in any case, decodes `%XX` in
+//! them, and separates parameters by `;` as well as by `&`. So names are compared with a list of
+//! harmless ones, and a name that would need decoding is refused.
 
 /// The longest URI that we accept; libvirt has no limit of its own.
 const URI_MAX: usize = 1024;
 
 /// The transports that are accepted.
-const SCHEMES: [&str; 7] = ["qemu", "qemu+unix", "qemu+tls", "qemu+tcp", "qemu+ssh", "qemu+libssh", "qemu+libssh2"];
+const SCHEMES: [&str; 7] =
+    ["qemu", "qemu+unix", "qemu+tls", "qemu+tcp", "qemu+ssh", "qemu+libssh", "qemu+libssh2"];
 
-/// The parameters that are accepted. Not accepted are `command`, `netcat` and `proxy`, which choose a program, here or on
-/// the other machine; `name`, which chooses another driver there; and `auth`, which names a file of passwords.
+/// The parameters that are accepted. Not accepted are `command`, `netcat` and `proxy`, which choose
+/// a program, here or on the other machine; `name`, which chooses another driver there; and `auth`,
+/// which names a file of passwords.
 const PARAMETERS: [&str; 11] = [
     "keyfile",
     "known_hosts",
@@ -26,7 +29,8 @@ const PARAMETERS: [&str; 11] = [
     "tls_priority",
 ];
 
-/// The URI, or why it is not accepted. The text continues a sentence that begins with the setting's name.
+/// The URI, or why it is not accepted. The text continues a sentence that begins with the setting's
+/// name.
 pub(crate) fn checked_uri(uri: &str) -> Result<String, String> {
     let refuse = |why: &str| Err(format!("{uri:?} {why}"));
     if uri.len() > URI_MAX || uri.chars().any(|c| c.is_control() || c.is_whitespace()) {
@@ -36,7 +40,9 @@ pub(crate) fn checked_uri(uri: &str) -> Result<String, String> {
         return refuse("is no libvirt URI: write qemu:///system or qemu+tls://host/system");
     };
     if !(SCHEMES.contains(&scheme) || cfg!(test) && scheme == "test") {
-        return refuse("must begin with qemu:// or qemu+unix://, +tls, +tcp, +ssh, +libssh or +libssh2");
+        return refuse(
+            "must begin with qemu:// or qemu+unix://, +tls, +tcp, +ssh, +libssh or +libssh2",
+        );
     }
     if rest.contains(['#', ';']) {
         return refuse("has a '#' or a ';': separate parameters by '&'");
@@ -60,7 +66,9 @@ pub(crate) fn checked_uri(uri: &str) -> Result<String, String> {
         }
         if !PARAMETERS.contains(&name.to_ascii_lowercase().as_str()) {
             let known = PARAMETERS.join(", ");
-            return refuse(&format!("has the parameter {name:?}, which is not allowed: it may run a program. Allowed are {known}"));
+            return refuse(&format!(
+                "has the parameter {name:?}, which is not allowed: it may run a program. Allowed are {known}"
+            ));
         }
     }
     Ok(uri.to_owned())

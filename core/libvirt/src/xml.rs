@@ -1,6 +1,9 @@
 //! A domain as typed XML. It is serialised, never put together from strings.
 
-use crate::devices::{Balloon, Controller, Disk, Empty, Listen, Log, Model, Nic, Port, Serial, Stats, Video, VideoModel, Vnc};
+use crate::devices::{
+    Balloon, Controller, Disk, Empty, Listen, Log, Model, Nic, Port, Serial, Stats, Video,
+    VideoModel, Vnc,
+};
 use crate::element::{check_text, device, is_told};
 use crate::layers::{Format, Source, files_of, format_word};
 use crate::options::{Cache, HostConfig};
@@ -11,8 +14,8 @@ use serde::Serialize;
 
 /// PCIe ports that stay free for devices that are attached while the domain runs.
 pub(crate) const SPARE_PORTS: usize = 4;
-/// The cache for translated code of an emulated guest. QEMU's own default takes a quarter of the memory, up to a gigabyte;
-/// with 32 MiB a small guest runs as fast.
+/// The cache for translated code of an emulated guest. QEMU's own default takes a quarter of the
+/// memory, up to a gigabyte; with 32 MiB a small guest runs as fast.
 const TCG_CACHE_MIB: u32 = 32;
 /// The seconds between two reports of the guest about its memory.
 const BALLOON_PERIOD: u32 = 10;
@@ -32,7 +35,11 @@ pub(crate) enum DomainType {
 ///
 /// # Errors
 /// `refused` when a text cannot stand in XML or a disk's name is not a device's.
-pub(crate) fn domain(spec: &DomainSpec, config: &HostConfig, kind: DomainType) -> Result<String, DriverError> {
+pub(crate) fn domain(
+    spec: &DomainSpec,
+    config: &HostConfig,
+    kind: DomainType,
+) -> Result<String, DriverError> {
     check_texts(spec)?;
     let mut disks = Vec::with_capacity(spec.disks.len());
     for (at, disk) in spec.disks.iter().enumerate() {
@@ -54,13 +61,15 @@ pub(crate) fn domain(spec: &DomainSpec, config: &HostConfig, kind: DomainType) -
             kind: OsType { arch: "x86_64", machine: "q35", value: "hvm" },
             kernel: spec.kernel.as_ref().map(|file| file.absolute.as_str()),
             initrd: spec.initrd.as_ref().map(|file| file.absolute.as_str()),
-            cmdline: (spec.kernel.is_some() && !spec.cmdline.is_empty()).then_some(spec.cmdline.as_str()),
+            cmdline: (spec.kernel.is_some() && !spec.cmdline.is_empty())
+                .then_some(spec.cmdline.as_str()),
             nvram: (spec.firmware == Firmware::Uefi).then(|| variables(&spec.console_log.absolute)),
         },
         features: Features {
             acpi: Empty {},
             apic: Empty {},
-            tcg: (kind == DomainType::Qemu).then(|| Tcg { cache: Unit { unit: "MiB", value: u64::from(TCG_CACHE_MIB) } }),
+            tcg: (kind == DomainType::Qemu)
+                .then(|| Tcg { cache: Unit { unit: "MiB", value: u64::from(TCG_CACHE_MIB) } }),
         },
         cpu: (kind == DomainType::Kvm).then_some(Cpu { mode: "host-model" }),
         clock: Clock { offset: "utc" },
@@ -71,7 +80,11 @@ pub(crate) fn domain(spec: &DomainSpec, config: &HostConfig, kind: DomainType) -
             controllers: controllers(spec),
             disks,
             nics: spec.nics.iter().map(Nic::new).collect(),
-            serial: Serial { kind: "pty", log: Log { file: &spec.console_log.absolute, append: "on" }, target: Port { port: 0 } },
+            serial: Serial {
+                kind: "pty",
+                log: Log { file: &spec.console_log.absolute, append: "on" },
+                target: Port { port: 0 },
+            },
             graphics: vnc.then_some(Vnc {
                 kind: "vnc",
                 port: -1,
@@ -83,11 +96,12 @@ pub(crate) fn domain(spec: &DomainSpec, config: &HostConfig, kind: DomainType) -
             panic: Model { model: "isa" },
         },
     };
-    quick_xml::se::to_string(&domain).map_err(|error| DriverError::refused("bad-spec", format!("the domain as XML: {error}")))
+    quick_xml::se::to_string(&domain)
+        .map_err(|error| DriverError::refused("bad-spec", format!("the domain as XML: {error}")))
 }
 
-/// The XML of one disk that is plugged in. The guest does not boot from it: the other disks have the places in the boot
-/// order.
+/// The XML of one disk that is plugged in. The guest does not boot from it: the other disks have
+/// the places in the boot order.
 ///
 /// # Errors
 /// As [`domain`].
@@ -119,11 +133,16 @@ pub(crate) fn copy_of_disk(path: &str, format: DiskFormat) -> Result<String, Dri
         driver: Format,
     }
     check_text("path", path)?;
-    device(&Copy { kind: "file", source: Source { file: path }, driver: Format { kind: format_word(format) } })
+    device(&Copy {
+        kind: "file",
+        source: Source { file: path },
+        driver: Format { kind: format_word(format) },
+    })
 }
 
-/// The file for the firmware's variables: in the VM's folder, beside the console's log. libvirt creates the file at the
-/// first start. It is not copied with the disks to a host that sees other files.
+/// The file for the firmware's variables: in the VM's folder, beside the console's log. libvirt
+/// creates the file at the first start. It is not copied with the disks to a host that sees other
+/// files.
 fn variables(console_log: &str) -> String {
     let folder = console_log.rsplit_once('/').map_or("", |(folder, _)| folder);
     format!("{folder}/uefi-variables.fd")
@@ -134,12 +153,16 @@ fn shares(cpu_milli: u32) -> u64 {
     (u64::from(cpu_milli) * SHARES_PER_CPU / 1000).max(2)
 }
 
-/// A q35 machine has no free slot by itself. So it gets one root port for each disk, each network card and the balloon, and
-/// some spare ones.
+/// A q35 machine has no free slot by itself. So it gets one root port for each disk, each network
+/// card and the balloon, and some spare ones.
 fn controllers(spec: &DomainSpec) -> Vec<Controller> {
     let ports = spec.disks.len() + spec.nics.len() + 1 + SPARE_PORTS;
     let mut all = vec![Controller { kind: "pci", index: Some(0), model: "pcie-root" }];
-    all.extend((1..=ports).map(|index| Controller { kind: "pci", index: Some(index), model: "pcie-root-port" }));
+    all.extend((1..=ports).map(|index| Controller {
+        kind: "pci",
+        index: Some(index),
+        model: "pcie-root-port",
+    }));
     all.push(Controller { kind: "usb", index: None, model: "none" });
     all
 }
@@ -149,12 +172,22 @@ fn check_texts(spec: &DomainSpec) -> Result<(), DriverError> {
     let files = [&spec.kernel, &spec.initrd].into_iter().flatten().chain([&spec.console_log]);
     let of_disks = spec.disks.iter().flat_map(files_of);
     let paths = files.chain(of_disks).map(|file| ("path", file.absolute.as_str()));
-    let nics = spec.nics.iter().flat_map(|nic| [("mac", nic.mac.as_str()), ("bridge", nic.bridge.as_str())]);
-    for (what, text) in [("name", spec.name.as_str()), ("cmdline", spec.cmdline.as_str())].into_iter().chain(paths).chain(nics) {
+    let nics = spec
+        .nics
+        .iter()
+        .flat_map(|nic| [("mac", nic.mac.as_str()), ("bridge", nic.bridge.as_str())]);
+    for (what, text) in [("name", spec.name.as_str()), ("cmdline", spec.cmdline.as_str())]
+        .into_iter()
+        .chain(paths)
+        .chain(nics)
+    {
         check_text(what, text)?;
     }
     if spec.name.is_empty() || spec.name.contains('/') {
-        return Err(DriverError::refused("bad-name", format!("{:?} cannot be a domain's name", spec.name)));
+        return Err(DriverError::refused(
+            "bad-name",
+            format!("{:?} cannot be a domain's name", spec.name),
+        ));
     }
     Ok(())
 }

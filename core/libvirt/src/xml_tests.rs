@@ -9,7 +9,12 @@ use uuid::Uuid;
 
 fn file(path: &str) -> FileRef {
     let absolute = format!("/srv/{path}");
-    FileRef { host: HostId(1), datastore: "system".parse().expect("valid"), path: "x".parse().expect("valid"), absolute }
+    FileRef {
+        host: HostId(1),
+        datastore: "system".parse().expect("valid"),
+        path: "x".parse().expect("valid"),
+        absolute,
+    }
 }
 
 fn config() -> HostConfig {
@@ -26,7 +31,11 @@ fn config() -> HostConfig {
 
 pub(crate) fn spec() -> DomainSpec {
     DomainSpec {
-        identity: Identity { store: StoreId(Uuid::from_u128(1)), vm: VmUuid(Uuid::from_u128(2)), generation: Generation(3) },
+        identity: Identity {
+            store: StoreId(Uuid::from_u128(1)),
+            vm: VmUuid(Uuid::from_u128(2)),
+            generation: Generation(3),
+        },
         name: "ostler-7".to_owned(),
         title: "web".to_owned(),
         vcpus: 2,
@@ -130,7 +139,10 @@ fn a_domain_with_all_there_is() {
                 below: None,
             },
         ],
-        nics: vec![DomainNic { mac: "52:54:00:00:00:01".parse().expect("valid"), bridge: "br0".to_owned() }],
+        nics: vec![DomainNic {
+            mac: "52:54:00:00:00:01".parse().expect("valid"),
+            bridge: "br0".to_owned(),
+        }],
         graphics: Graphics::Vnc,
         ..spec()
     };
@@ -215,7 +227,11 @@ fn a_domain_with_all_there_is() {
 #[test]
 fn no_text_breaks_out() {
     let hostile = "a'b\"c<d>e&f]]>--><x/>ä";
-    let mut bad = DomainSpec { title: format!("{hostile}\u{0}\n\u{1b}"), cmdline: hostile.to_owned(), ..spec() };
+    let mut bad = DomainSpec {
+        title: format!("{hostile}\u{0}\n\u{1b}"),
+        cmdline: hostile.to_owned(),
+        ..spec()
+    };
     bad.kernel = Some(file(hostile));
     bad.disks[0].file = file(hostile);
     bad.console_log = file(hostile);

@@ -1,8 +1,9 @@
 //! Whether a domain that somebody else made can become a VM, and which VM it becomes.
 
 use ostler_model::{
-    BootSpec, Datastore, DatastoreKind, DiskName, DiskSource, DiskSpec, DiskState, DomainSeen, FilePath, Headroom, HostName,
-    InvalidName, InvalidSpec, NicSpec, Patience, Power, RelPath, Storage, StoreId, VmName, VmSpec, WildDomain,
+    BootSpec, Datastore, DatastoreKind, DiskName, DiskSource, DiskSpec, DiskState, DomainSeen,
+    FilePath, Headroom, HostName, InvalidName, InvalidSpec, NicSpec, Patience, Power, RelPath,
+    Storage, StoreId, VmName, VmSpec, WildDomain,
 };
 use std::collections::BTreeMap;
 
@@ -15,21 +16,24 @@ pub enum NotAdopted {
     Others,
     /// It neither runs nor is off.
     Power(Power),
-    /// Its disks are not all in one system datastore on its host. Ostler could neither name nor move files that lie elsewhere.
+    /// Its disks are not all in one system datastore on its host. Ostler could neither name nor
+    /// move files that lie elsewhere.
     DisksElsewhere {
         /// The domain's host.
         host: HostName,
         /// The root folders of the system datastores on that host.
         roots: Vec<String>,
     },
-    /// One of its disks lies in the folder of a VM. The disk would be removed together with that folder.
+    /// One of its disks lies in the folder of a VM. The disk would be removed together with that
+    /// folder.
     DiskInFolder {
         /// The disk.
         disk: DiskName,
         /// Its file.
         file: String,
     },
-    /// A file that it boots from is not in an image datastore. Ostler could not name that file when the VM is started again.
+    /// A file that it boots from is not in an image datastore. Ostler could not name that file when
+    /// the VM is started again.
     BootElsewhere {
         /// The kernel or the initial RAM disk.
         what: &'static str,
@@ -70,19 +74,25 @@ pub fn is_adoptable(seen: &DomainSeen, store: StoreId) -> Result<(), NotAdopted>
     }
 }
 
-/// Checks that somebody has accepted the changes if the domain would be another machine from its next start on.
+/// Checks that somebody has accepted the changes if the domain would be another machine from its
+/// next start on.
 ///
 /// # Errors
 /// When there are changes, and nobody has `accepted` them.
 pub fn accepts_changes(wild: &WildDomain, accepted: bool) -> Result<(), NotAdopted> {
-    if accepted || wild.changes.is_empty() { Ok(()) } else { Err(NotAdopted::Changes(wild.changes.clone())) }
+    if accepted || wild.changes.is_empty() {
+        Ok(())
+    } else {
+        Err(NotAdopted::Changes(wild.changes.clone()))
+    }
 }
 
-/// The VM that a domain on `host` becomes. The VM is called `name` if a name is given. `folders` are the folders of a datastore
-/// that hold the folders of VMs.
+/// The VM that a domain on `host` becomes. The VM is called `name` if a name is given. `folders`
+/// are the folders of a datastore that hold the folders of VMs.
 ///
 /// # Errors
-/// When a file that it uses lies in a wrong place, or its name, its disks or its hardware are not valid for a VM.
+/// When a file that it uses lies in a wrong place, or its name, its disks or its hardware are not
+/// valid for a VM.
 pub fn becomes<'a>(
     wild: &WildDomain,
     name: Option<VmName>,
@@ -91,7 +101,9 @@ pub fn becomes<'a>(
     folders: &[&str],
 ) -> Result<Becomes, NotAdopted> {
     let of = |kind| datastores.clone().filter(move |store| store.kind == kind);
-    let holds_all = |store: &&Datastore| wild.disks.iter().all(|(_, file, _, _)| below(&store.root, file).is_some());
+    let holds_all = |store: &&Datastore| {
+        wild.disks.iter().all(|(_, file, _, _)| below(&store.root, file).is_some())
+    };
     let Some(store) = of(DatastoreKind::System).find(holds_all) else {
         let roots = of(DatastoreKind::System).map(|store| store.root.clone()).collect();
         return Err(NotAdopted::DisksElsewhere { host: host.clone(), roots });
@@ -106,7 +118,14 @@ pub fn becomes<'a>(
         let own = format!("{disk}.{format}").parse().map_err(NotAdopted::File)?;
         let source = DiskSource::File { path: path.clone() };
         specs.push(DiskSpec { name: disk.clone(), source, format: *format, read_only: *read_only });
-        disks.push(DiskState { name: disk.clone(), file: own, format: *format, image: None, save_as: None, adopted: Some(path) });
+        disks.push(DiskState {
+            name: disk.clone(),
+            file: own,
+            format: *format,
+            image: None,
+            save_as: None,
+            adopted: Some(path),
+        });
     }
     let spec = VmSpec {
         name: name.map_or_else(|| wild.name.parse().map_err(NotAdopted::Name), Ok)?,
@@ -115,7 +134,11 @@ pub fn becomes<'a>(
         memory_mib: wild.memory_mib,
         boot: boots(wild, of(DatastoreKind::Image))?,
         disks: specs,
-        nics: wild.nics.iter().map(|(mac, bridge)| NicSpec { bridge: bridge.clone(), mac: Some(mac.clone()) }).collect(),
+        nics: wild
+            .nics
+            .iter()
+            .map(|(mac, bridge)| NicSpec { bridge: bridge.clone(), mac: Some(mac.clone()) })
+            .collect(),
         graphics: wild.graphics,
         host: None,
         labels: BTreeMap::new(),
@@ -124,18 +147,26 @@ pub fn becomes<'a>(
         headroom: Headroom::default(),
     };
     spec.check().map_err(NotAdopted::Spec)?;
-    let storage = Storage { datastore: store.id, driver: store.driver.clone(), shared: store.shared };
+    let storage =
+        Storage { datastore: store.id, driver: store.driver.clone(), shared: store.shared };
     Ok(Becomes { spec, disks, storage })
 }
 
-/// The boot specification of the domain. Its kernel and its initial RAM disk must lie in an image datastore.
-fn boots<'a>(wild: &WildDomain, images: impl Iterator<Item = &'a Datastore> + Clone) -> Result<BootSpec, NotAdopted> {
-    let named = |file: &Option<String>, what: &'static str| -> Result<Option<FilePath>, NotAdopted> {
-        let Some(file) = file else { return Ok(None) };
-        let path = |store: &Datastore| Some(FilePath { datastore: store.name.clone(), path: below(&store.root, file)? });
-        let found = images.clone().find_map(path);
-        found.map(Some).ok_or_else(|| NotAdopted::BootElsewhere { what, file: file.clone() })
-    };
+/// The boot specification of the domain. Its kernel and its initial RAM disk must lie in an image
+/// datastore.
+fn boots<'a>(
+    wild: &WildDomain,
+    images: impl Iterator<Item = &'a Datastore> + Clone,
+) -> Result<BootSpec, NotAdopted> {
+    let named =
+        |file: &Option<String>, what: &'static str| -> Result<Option<FilePath>, NotAdopted> {
+            let Some(file) = file else { return Ok(None) };
+            let path = |store: &Datastore| {
+                Some(FilePath { datastore: store.name.clone(), path: below(&store.root, file)? })
+            };
+            let found = images.clone().find_map(path);
+            found.map(Some).ok_or_else(|| NotAdopted::BootElsewhere { what, file: file.clone() })
+        };
     Ok(BootSpec {
         kernel: named(&wild.kernel, "kernel")?,
         initrd: named(&wild.initrd, "initial RAM disk")?,

@@ -1,10 +1,12 @@
-//! Applies what the snapshot rules say. Before anything happens, they may refuse a snapshot verb. They also decide whether each
-//! existing snapshot stays, is removed or is hidden.
+//! Applies what the snapshot rules say. Before anything happens, they may refuse a snapshot verb.
+//! They also decide whether each existing snapshot stays, is removed or is hidden.
 
 use crate::draft::Draft;
 use crate::facts::{Advice, Fate};
 use crate::recipe::{self, Plan};
-use ostler_model::{Cause, EventKind, Hint, Refusal, RefusalKind, Request, StepKind, Strength, Verb};
+use ostler_model::{
+    Cause, EventKind, Hint, Refusal, RefusalKind, Request, StepKind, Strength, Verb,
+};
 
 /// Refuses a snapshot verb unless the snapshot rules allow it.
 pub(crate) fn allowed(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
@@ -27,25 +29,28 @@ fn fates(draft: &Draft<'_>) -> Vec<Fate> {
     let count = draft.record.snapshots.len();
     let silent = Fate::Hide;
     match &draft.facts.advice {
-        Some(Ok(advice)) => (0..count).map(|at| advice.fates.get(at).copied().unwrap_or(silent)).collect(),
+        Some(Ok(advice)) => {
+            (0..count).map(|at| advice.fates.get(at).copied().unwrap_or(silent)).collect()
+        }
         Some(Err(_)) | None => vec![silent; count],
     }
 }
 
-/// Marks the fate of each snapshot when `verb` runs. Inserts into its plan the step that removes the snapshots that do not
-/// survive.
+/// Marks the fate of each snapshot when `verb` runs. Inserts into its plan the step that removes
+/// the snapshots that do not survive.
 pub(crate) fn apply(draft: &mut Draft<'_>, verb: Verb, mut plan: Plan) -> Plan {
     if draft.record.snapshots.is_empty() || verb.is_record_only() || verb.is_snapshot() {
         return plan;
     }
     let fates = fates(draft);
     mark(draft, &fates, &verb.to_string());
-    // A delete removes the snapshots together with the files, and a lost host takes its snapshots with it. Neither operation
-    // waits for a step that removes them.
+    // A delete removes the snapshots together with the files, and a lost host takes its snapshots
+    // with it. Neither operation waits for a step that removes them.
     let lost_host = recipe::leaves_lost_host(&plan);
     // A VM that had no placement has no domain from which a snapshot could be removed.
     let nowhere = draft.before.placement.is_none();
-    let goes_anyway = matches!(verb.strength(), Strength::Delete | Strength::Forget) || lost_host || nowhere;
+    let goes_anyway =
+        matches!(verb.strength(), Strength::Delete | Strength::Forget) || lost_host || nowhere;
     let any = draft.record.snapshots.iter().any(|snapshot| snapshot.losing);
     if any && !goes_anyway && !plan.is_empty() && draft.record.placement.is_some() {
         plan.insert(recipe::lose_at(&plan), StepKind::DeleteSnapshot);
@@ -55,7 +60,8 @@ pub(crate) fn apply(draft: &mut Draft<'_>, verb: Verb, mut plan: Plan) -> Plan {
     plan
 }
 
-/// An observation has changed the VM's state. It cannot remove snapshots, so those that do not survive are hidden.
+/// An observation has changed the VM's state. It cannot remove snapshots, so those that do not
+/// survive are hidden.
 pub(crate) fn seen(draft: &mut Draft<'_>) {
     if draft.record.snapshots.is_empty() {
         return;

@@ -2,8 +2,8 @@
 
 use crate::placement::missing_bridge;
 use ostler_model::{
-    DatastoreName, DiskName, DiskSource, DiskSpec, DiskState, Hint, HostName, Image, ImageName, ImageState, InvalidName, NicSpec,
-    RelPath, VmSpec,
+    DatastoreName, DiskName, DiskSource, DiskSpec, DiskState, Hint, HostName, Image, ImageName,
+    ImageState, InvalidName, NicSpec, RelPath, VmSpec,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -85,7 +85,8 @@ pub fn disks_of(spec: &VmSpec, named: &Named<'_>) -> Result<Vec<DiskState>, NotC
 fn disk_of(disk: &DiskSpec, named: &Named<'_>) -> Result<DiskState, NotCreated> {
     let image = match &disk.source {
         DiskSource::Image { image } => {
-            let found = named.images.get(image).ok_or_else(|| NotCreated::NoImage(image.clone()))?;
+            let found =
+                named.images.get(image).ok_or_else(|| NotCreated::NoImage(image.clone()))?;
             if found.state != ImageState::Ready {
                 return Err(NotCreated::ImageNotReady(image.clone()));
             }
@@ -96,20 +97,32 @@ fn disk_of(disk: &DiskSpec, named: &Named<'_>) -> Result<DiskState, NotCreated> 
     };
     let file = format!("{}.{}", disk.name, disk.format);
     let file = file.parse().map_err(|error| NotCreated::NoFileName(disk.name.clone(), error))?;
-    Ok(DiskState { name: disk.name.clone(), file, format: disk.format, image, save_as: None, adopted: None })
+    Ok(DiskState {
+        name: disk.name.clone(),
+        file,
+        format: disk.format,
+        image,
+        save_as: None,
+        adopted: None,
+    })
 }
 
 /// A host that a new VM may go to, and its network interfaces. None: they are not known.
 pub type Reachable = (HostName, Option<Arc<BTreeSet<String>>>);
 
-/// Checks that one of `hosts`, which are those that a new VM may go to, has all bridges of its network cards, or may have them. If
-/// there is no host, the VM waits for one.
+/// Checks that one of `hosts`, which are those that a new VM may go to, has all bridges of its
+/// network cards, or may have them. If there is no host, the VM waits for one.
 ///
 /// # Errors
 /// Each host is known to lack a bridge.
 pub fn bridges_are_somewhere(nics: &[NicSpec], hosts: &[Reachable]) -> Result<(), NotCreated> {
-    let missing: Option<Vec<&str>> = hosts.iter().map(|(_, interfaces)| missing_bridge(nics, interfaces.as_deref())).collect();
-    let Some(bridge) = missing.and_then(|missing| missing.first().map(|bridge| (*bridge).to_owned())) else { return Ok(()) };
+    let missing: Option<Vec<&str>> =
+        hosts.iter().map(|(_, interfaces)| missing_bridge(nics, interfaces.as_deref())).collect();
+    let Some(bridge) =
+        missing.and_then(|missing| missing.first().map(|bridge| (*bridge).to_owned()))
+    else {
+        return Ok(());
+    };
     Err(match hosts {
         [(host, _)] => NotCreated::NoBridge { bridge, host: host.clone() },
         hosts => NotCreated::NoBridgeAnywhere { bridge, hosts: hosts.len() },

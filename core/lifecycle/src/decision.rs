@@ -2,8 +2,9 @@
 
 use crate::facts::Found;
 use ostler_model::{
-    Answer, CallResult, Claim, Effect, EffectKey, EventKind, Generation, HostId, ImageChange, Journal, Observation, Refusal,
-    RelPath, Request, ScheduleId, StepNo, Storage, Timestamp, VmRecord,
+    Answer, CallResult, Claim, Effect, EffectKey, EventKind, Generation, HostId, ImageChange,
+    Journal, Observation, Refusal, RelPath, Request, ScheduleId, StepNo, Storage, Timestamp,
+    VmRecord,
 };
 
 /// Everything that can happen to a VM.
@@ -15,20 +16,21 @@ pub enum Input {
     Answered {
         /// The effect key of the call.
         key: EffectKey,
-        /// When the call was really sent; none if it never was. A call that waits for its lane is not sent yet, and its deadline
-        /// does not run.
+        /// When the call was really sent; none if it never was. A call that waits for its lane is
+        /// not sent yet, and its deadline does not run.
         sent: Option<Timestamp>,
         /// The result of the call.
         result: CallResult,
     },
     /// The monitor looked.
     Observed {
-        /// The VM's step counter, read before the look. The look counts only if the counter is unchanged and no call is open.
+        /// The VM's step counter, read before the look. The look counts only if the counter is
+        /// unchanged and no call is open.
         step: StepNo,
         /// The observation at the VM's own placement.
         seen: Observation,
-        /// The observation at the other host of a migration, if the VM has one. Then both hosts must be looked at, or neither
-        /// look counts.
+        /// The observation at the other host of a migration, if the VM has one. Then both hosts
+        /// must be looked at, or neither look counts.
         there: Option<Observation>,
     },
     /// A placement that the VM had left was seen empty, or was emptied.
@@ -38,7 +40,8 @@ pub enum Input {
         /// Leftovers up to this generation are gone there.
         generation: Generation,
     },
-    /// The operator states that a host is fenced and does not come back. Ostler no longer waits to sweep what was left there.
+    /// The operator states that a host is fenced and does not come back. Ostler no longer waits to
+    /// sweep what was left there.
     HostGone {
         /// The host.
         host: HostId,
@@ -60,7 +63,8 @@ pub enum Input {
         /// Since when the host could not be asked.
         since: Timestamp,
     },
-    /// Every host that is on has been listed since the store was restored, or a person says that the record is right.
+    /// Every host that is on has been listed since the store was restored, or a person says that
+    /// the record is right.
     Reconcile {
         /// All domains that carry the VM's identity.
         found: Vec<Found>,
@@ -71,7 +75,8 @@ pub enum Input {
     },
     /// Time has passed.
     Tick,
-    /// The daemon was started. The process that sent the open calls is dead, so their outcome is unknown.
+    /// The daemon was started. The process that sent the open calls is dead, so their outcome is
+    /// unknown.
     Restarted,
 }
 

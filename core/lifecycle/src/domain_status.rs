@@ -1,6 +1,8 @@
 //! The meaning of an observation for one VM.
 
-use ostler_model::{Generation, Goal, Observation, Power, PowerReason, Shown, Side, StoreId, VmRecord};
+use ostler_model::{
+    Generation, Goal, Observation, Power, PowerReason, Shown, Side, StoreId, VmRecord,
+};
 
 /// An observation, judged: first to whom the domain belongs, then what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +19,8 @@ pub enum DomainStatus {
     Absent,
     /// A domain of that UUID that this store did not stamp.
     Foreign,
-    /// It is stamped with a generation that is newer than the record, above all that this store issued or from a lost time: this
-    /// store is stale.
+    /// It is stamped with a generation that is newer than the record, above all that this store
+    /// issued or from a lost time: this store is stale.
     AboveIssued,
     /// A leftover of an earlier placement on the same host, off.
     OlderOff,
@@ -34,15 +36,23 @@ pub fn status(record: &VmRecord, store: StoreId, seen: &Observation) -> DomainSt
 
 /// Judges an observation at one of the two hosts of a migration.
 #[must_use]
-pub fn status_at(record: &VmRecord, side: Side, store: StoreId, seen: &Observation) -> DomainStatus {
+pub fn status_at(
+    record: &VmRecord,
+    side: Side,
+    store: StoreId,
+    seen: &Observation,
+) -> DomainStatus {
     let Observation::Present(domain) = seen else { return DomainStatus::Absent };
-    let Some(identity) = domain.identity.filter(|identity| identity.store == store && identity.vm == record.uuid) else {
+    let Some(identity) =
+        domain.identity.filter(|identity| identity.store == store && identity.vm == record.uuid)
+    else {
         return DomainStatus::Foreign;
     };
     if record.is_ahead(identity.generation) {
         return DomainStatus::AboveIssued;
     }
-    // The two hosts are one hypervisor, and this is the domain of the VM's own placement. Nothing of the other placement is here.
+    // The two hosts are one hypervisor, and this is the domain of the VM's own placement. Nothing
+    // of the other placement is here.
     if side == Side::Other && lives_elsewhere(record, identity.generation) {
         return DomainStatus::Absent;
     }
@@ -72,12 +82,15 @@ impl DomainStatus {
         }
     }
 
-    /// Whether a guest of ours has run, or may have run. Then its disks are newer than any saved memory.
+    /// Whether a guest of ours has run, or may have run. Then its disks are newer than any saved
+    /// memory.
     #[must_use]
     pub const fn lives(self) -> bool {
         match self {
             Self::Running | Self::Paused(_) | Self::Crashed | Self::OlderAlive => true,
-            Self::Off(_) | Self::Absent | Self::Foreign | Self::AboveIssued | Self::OlderOff => false,
+            Self::Off(_) | Self::Absent | Self::Foreign | Self::AboveIssued | Self::OlderOff => {
+                false
+            }
         }
     }
 
@@ -104,8 +117,8 @@ impl DomainStatus {
     }
 }
 
-/// Whether a domain of this generation is the domain of the VM's placement. Each generation is issued once, so it is that very
-/// domain, on whichever host it is seen.
+/// Whether a domain of this generation is the domain of the VM's placement. Each generation is
+/// issued once, so it is that very domain, on whichever host it is seen.
 pub(crate) fn lives_elsewhere(record: &VmRecord, generation: Generation) -> bool {
     record.placement.as_ref().is_some_and(|place| place.generation == generation)
 }

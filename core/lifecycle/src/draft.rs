@@ -1,14 +1,15 @@
-//! A decision that is being made: the next record, and what follows from it. This module knows how to write a change down, not
-//! which change to make.
+//! A decision that is being made: the next record, and what follows from it. This module knows how
+//! to write a change down, not which change to make.
 
 use crate::decision::Decision;
 use crate::domain_status::DomainStatus;
 use crate::facts::Facts;
 use crate::marks;
 use ostler_model::{
-    Active, Answer, Ask, Call, Cause, Destroyed, DriverError, DriverName, Effect, EffectKey, EventKind, Generation, Hint,
-    HistoryEntry, HostId, ImageChange, Item, Journal, Lane, Leftover, Millis, NewImage, OpenCall, OperationId, Placement,
-    PowerReason, Reason, Refusal, RefusalKind, Side, Sighting, State, StateKind, Subject, Timestamp, Verb, VmRecord,
+    Active, Answer, Ask, Call, Cause, Destroyed, DriverError, DriverName, Effect, EffectKey,
+    EventKind, Generation, Hint, HistoryEntry, HostId, ImageChange, Item, Journal, Lane, Leftover,
+    Millis, NewImage, OpenCall, OperationId, Placement, PowerReason, Reason, Refusal, RefusalKind,
+    Side, Sighting, State, StateKind, Subject, Timestamp, Verb, VmRecord,
 };
 
 /// The operation if it goes on. None if it has ended.
@@ -23,13 +24,14 @@ pub(crate) struct Draft<'a> {
     pub(crate) effects: Vec<Effect>,
     pub(crate) settled: Vec<EffectKey>,
     pub(crate) cancels: Vec<EffectKey>,
-    /// What is to be judged inside the transaction. The amounts follow from the record as it is at the end.
+    /// What is to be judged inside the transaction. The amounts follow from the record as it is at
+    /// the end.
     pub(crate) asks: Vec<Ask>,
     pub(crate) journal: Vec<Journal>,
     pub(crate) events: Vec<EventKind>,
     pub(crate) images: Vec<ImageChange>,
-    /// The status at the VM's own host that came with the answer of a call. It is set only for a step that has no goal at the
-    /// hypervisor.
+    /// The status at the VM's own host that came with the answer of a call. It is set only for a
+    /// step that has no goal at the hypervisor.
     pub(crate) status: Option<DomainStatus>,
 }
 
@@ -53,8 +55,10 @@ impl<'a> Draft<'a> {
     }
 
     pub(crate) fn finish(mut self) -> Decision {
-        let changed =
-            self.record != *self.before || !self.effects.is_empty() || !self.settled.is_empty() || !self.journal.is_empty();
+        let changed = self.record != *self.before
+            || !self.effects.is_empty()
+            || !self.settled.is_empty()
+            || !self.journal.is_empty();
         if changed {
             self.record.version = self.before.version.next();
             if let Some(answer) = &mut self.answer {
@@ -62,10 +66,12 @@ impl<'a> Draft<'a> {
                 answer.state = self.record.state;
             }
         }
-        // A call that one decision both settles and sends again keeps its row in the outbox, because its effect key is the same.
+        // A call that one decision both settles and sends again keeps its row in the outbox,
+        // because its effect key is the same.
         let mut settled = self.settled;
         settled.retain(|key| !self.effects.iter().any(|effect| effect.key == *key));
-        // If nothing changes, nothing is claimed: a resize to the size that the VM has holds its room already.
+        // If nothing changes, nothing is claimed: a resize to the size that the VM has holds its
+        // room already.
         let claims = if changed { self.record.claims(&self.asks) } else { Vec::new() };
         Decision {
             record: self.record,
@@ -102,8 +108,9 @@ impl<'a> Draft<'a> {
         self.record.blind_since = None;
     }
 
-    /// Takes the operation out of the record, has `go_on` work on it, and puts it back if it goes on. Does nothing for a VM without
-    /// an operation. Only this function asks whether there is one: every function that `go_on` calls gets the operation.
+    /// Takes the operation out of the record, has `go_on` work on it, and puts it back if it goes
+    /// on. Does nothing for a VM without an operation. Only this function asks whether there is
+    /// one: every function that `go_on` calls gets the operation.
     pub(crate) fn work(&mut self, go_on: impl FnOnce(&mut Self, Active) -> Next) {
         if let Some(active) = self.record.operation.take() {
             self.record.operation = go_on(self, active);
@@ -112,21 +119,46 @@ impl<'a> Draft<'a> {
 
     /// Writes down that the current step has failed.
     pub(crate) fn step_failed(&mut self, active: &Active, error: &DriverError) {
-        self.journal.push(Journal::StepFailed { operation: active.id, error: error.clone(), at: self.now });
+        self.journal.push(Journal::StepFailed {
+            operation: active.id,
+            error: error.clone(),
+            at: self.now,
+        });
     }
 
-    /// Opens a driver call about `item`: puts it into the record and into the outbox. Without a place to send it to there is no
-    /// call: such a step has no items ([`crate::items`]).
-    pub(crate) fn open_call(&mut self, active: &Active, call: Call, side: Side, item: Item, patience: Millis) {
+    /// Opens a driver call about `item`: puts it into the record and into the outbox. Without a
+    /// place to send it to there is no call: such a step has no items ([`crate::items`]).
+    pub(crate) fn open_call(
+        &mut self,
+        active: &Active,
+        call: Call,
+        side: Side,
+        item: Item,
+        patience: Millis,
+    ) {
         let key = EffectKey { vm: self.record.uuid, operation: active.id, step: active.step, item };
         let attempt = active.attempt;
-        let Some((host, driver, generation)) = self.address(&active.subject, call, side, &key.item) else { return };
-        // If two hosts are one hypervisor, a removal at one host of a migration would remove the domain that lives at the other
-        // host.
+        let Some((host, driver, generation)) = self.address(&active.subject, call, side, &key.item)
+        else {
+            return;
+        };
+        // If two hosts are one hypervisor, a removal at one host of a migration would remove the
+        // domain that lives at the other host.
         let removes = call == Call::Remove && side == Side::Other;
-        let spares = self.record.placement.as_ref().map(|place| place.generation).filter(|_| removes);
+        let spares =
+            self.record.placement.as_ref().map(|place| place.generation).filter(|_| removes);
         self.record.open.push(OpenCall { key: key.clone(), call, attempt, cancelled: false });
-        self.effects.push(Effect { vm: self.record.id, key, attempt, call, host, driver, generation, spares, patience });
+        self.effects.push(Effect {
+            vm: self.record.id,
+            key,
+            attempt,
+            call,
+            host,
+            driver,
+            generation,
+            spares,
+            patience,
+        });
     }
 
     /// The host, the driver and the generation of a call. None if there is no such place.
@@ -141,7 +173,8 @@ impl<'a> Draft<'a> {
         let place = record.place(side);
         let generation = place.map_or(record.placed, |place| place.generation);
         match call.lane() {
-            // The call is sent to the host that the VM leaves, with the generation of the placement at which the VM arrives.
+            // The call is sent to the host that the VM leaves, with the generation of the placement
+            // at which the VM arrives.
             Lane::Hypervisor if call == Call::Migrate => {
                 let arrives = record.other.as_ref()?.generation;
                 place.map(|place| (place.host, place.driver.clone(), arrives))
@@ -149,10 +182,15 @@ impl<'a> Draft<'a> {
             Lane::Hypervisor => place.map(|place| (place.host, place.driver.clone(), generation)),
             Lane::Transfer => {
                 let where_it_is = matches!(call, Call::SaveBack | Call::DropRecovery);
-                let at_home = matches!(call, Call::CopyOut | Call::DropHome) || (where_it_is && place.is_none());
+                let at_home = matches!(call, Call::CopyOut | Call::DropHome)
+                    || (where_it_is && place.is_none());
                 let host = if at_home { HostId::FRONT_END } else { place?.host };
                 let saves = call == Call::SaveBack;
-                let driver = if saves { self.new_image(subject, item)?.driver } else { record.storage.as_ref()?.driver.clone() };
+                let driver = if saves {
+                    self.new_image(subject, item)?.driver
+                } else {
+                    record.storage.as_ref()?.driver.clone()
+                };
                 Some((host, driver, generation))
             }
         }
@@ -169,12 +207,15 @@ impl<'a> Draft<'a> {
         self.record.disks.iter().find(|known| known.name == *disk)?.save_as.clone()
     }
 
-    /// Swaps the two placements of a migration. `back`: the VM goes back to the placement that it left. That is a new stay, with
-    /// a new generation: a domain that may still be about to start there under the old generation must not run. A VM that has no
-    /// second placement stays where it is.
+    /// Swaps the two placements of a migration. `back`: the VM goes back to the placement that it
+    /// left. That is a new stay, with a new generation: a domain that may still be about to start
+    /// there under the old generation must not run. A VM that has no second placement stays where
+    /// it is.
     pub(crate) fn switch(&mut self, verb: Verb, guest_runs: bool, back: bool) {
         let record = &mut self.record;
-        let (Some(mut to), Some(from)) = (record.other.take(), record.placement.take()) else { return };
+        let (Some(mut to), Some(from)) = (record.other.take(), record.placement.take()) else {
+            return;
+        };
         if back {
             record.issued = record.issued.next();
             to.generation = record.issued;
@@ -185,7 +226,8 @@ impl<'a> Draft<'a> {
         }
         if !record.storage_is_shared() {
             std::mem::swap(&mut record.files.host, &mut record.files.other);
-            // The unused memory files are on the host that the VM leaves. They are removed with the VM's folder there.
+            // The unused memory files are on the host that the VM leaves. They are removed with the
+            // VM's folder there.
             record.unused.clear();
         }
         record.other_domain = guest_runs;
@@ -197,8 +239,8 @@ impl<'a> Draft<'a> {
         self.history_begin(host, verb, generation);
     }
 
-    /// The migration is over. If something of the VM may still be at the other placement, a leftover is written down, and swept
-    /// when that host is seen.
+    /// The migration is over. If something of the VM may still be at the other placement, a
+    /// leftover is written down, and swept when that host is seen.
     pub(crate) fn part_from_other(&mut self) {
         let record = &mut self.record;
         if let Some(place) = record.other.take() {
@@ -209,8 +251,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Writes down that something of the VM may still be at `place`. A host has one leftover of a VM, even if the VM left it
-    /// several times.
+    /// Writes down that something of the VM may still be at `place`. A host has one leftover of a
+    /// VM, even if the VM left it several times.
     pub(crate) fn leave_behind(&mut self, place: Placement, files: bool) {
         let leftovers = &mut self.record.leftovers;
         match leftovers.iter_mut().find(|left| left.place.host == place.host) {
@@ -250,9 +292,10 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// For a save whose answer was lost. If the hypervisor says that the domain is off because it was saved, the memory file
-    /// counts as complete; a restore verifies the file. If the hypervisor keeps memory that somebody else saved, that is not our
-    /// save: it is newer than any file of ours, so our file counts as used.
+    /// For a save whose answer was lost. If the hypervisor says that the domain is off because it
+    /// was saved, the memory file counts as complete; a restore verifies the file. If the
+    /// hypervisor keeps memory that somebody else saved, that is not our save: it is newer than any
+    /// file of ours, so our file counts as used.
     pub(crate) fn saved_after_all(&mut self, seen: DomainStatus) {
         if seen == DomainStatus::Off(PowerReason::Saved) {
             self.memory_is_written();
@@ -298,7 +341,15 @@ impl<'a> Draft<'a> {
         }
         let capacity = self.record.spec.capacity();
         let (from, begun_by) = (self.now, Some(verb));
-        self.record.history.push(HistoryEntry { host, from, begun_by, generation, to: None, ended_by: None, capacity });
+        self.record.history.push(HistoryEntry {
+            host,
+            from,
+            begun_by,
+            generation,
+            to: None,
+            ended_by: None,
+            capacity,
+        });
     }
 
     pub(crate) fn accept(&mut self, operation: Option<OperationId>, overtook: Option<OperationId>) {
@@ -327,7 +378,13 @@ impl<'a> Draft<'a> {
         }
     }
 
-    pub(crate) const fn refuse(&self, verb: Verb, kind: RefusalKind, cause: Cause, hint: Hint) -> Refusal {
+    pub(crate) const fn refuse(
+        &self,
+        verb: Verb,
+        kind: RefusalKind,
+        cause: Cause,
+        hint: Hint,
+    ) -> Refusal {
         Refusal { kind, verb, vm: self.record.id, cause, hint }
     }
 }

@@ -30,11 +30,18 @@ pub(crate) fn apply(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusa
         (Verb::DiskSnapshotCancel, Args::Disk { name }) => cancel_image(draft, asked, name)?,
         (Verb::Schedule, Args::NewSchedule(planned)) => schedules::add(draft, asked, planned)?,
         (Verb::Unschedule, Args::Schedule { id }) => schedules::remove(draft, asked, *id)?,
-        (Verb::Reschedule, Args::Reschedule { id, planned }) => schedules::replace(draft, asked, *id, planned)?,
+        (Verb::Reschedule, Args::Reschedule { id, planned }) => {
+            schedules::replace(draft, asked, *id, planned)?
+        }
         (_, _) => return Err(bad(draft, asked, Cause::NoArguments, Hint::SeeArguments)),
     }
     if let Err(error) = draft.record.spec.check() {
-        return Err(bad(draft, asked, Cause::Invalid { part: Part::Vm, error }, Hint::ChangeRequest));
+        return Err(bad(
+            draft,
+            asked,
+            Cause::Invalid { part: Part::Vm, error },
+            Hint::ChangeRequest,
+        ));
     }
     if draft.record == before && draft.images.is_empty() {
         draft.already(None);
@@ -45,17 +52,26 @@ pub(crate) fn apply(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusa
     Ok(())
 }
 
-/// Refuses a change of which disks become images while an operation runs. The operation may be saving or unplugging that disk, or
-/// ending the VM.
+/// Refuses a change of which disks become images while an operation runs. The operation may be
+/// saving or unplugging that disk, or ending the VM.
 fn not_while_busy(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let Some(active) = &draft.record.operation else { return Ok(()) };
     let cause = Cause::DisksBusy { operation: active.id, doing: active.verb };
     Err(draft.refuse(asked.verb, RefusalKind::Busy, cause, Hint::Wait))
 }
 
-fn cancel_image(draft: &mut Draft<'_>, asked: &Request, name: &ostler_model::DiskName) -> Result<(), Refusal> {
+fn cancel_image(
+    draft: &mut Draft<'_>,
+    asked: &Request,
+    name: &ostler_model::DiskName,
+) -> Result<(), Refusal> {
     not_while_busy(draft, asked)?;
-    let found = draft.record.disks.iter_mut().find(|disk| disk.name == *name).and_then(|disk| disk.save_as.take());
+    let found = draft
+        .record
+        .disks
+        .iter_mut()
+        .find(|disk| disk.name == *name)
+        .and_then(|disk| disk.save_as.take());
     match found {
         Some(becomes) => {
             draft.images.push(ImageChange::Discard { image: becomes.image });
@@ -65,22 +81,26 @@ fn cancel_image(draft: &mut Draft<'_>, asked: &Request, name: &ostler_model::Dis
     }
 }
 
-/// A VM is forgotten only if its host cannot be asked, or if that is forced. If the host answers, the VM can be deleted in the
-/// normal way.
+/// A VM is forgotten only if its host cannot be asked, or if that is forced. If the host answers,
+/// the VM can be deleted in the normal way.
 pub(crate) fn may_forget(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     match &draft.facts.look {
-        Some(Ok(_)) if !asked.force => {
-            Err(draft.refuse(asked.verb, RefusalKind::Contradicted, Cause::AnswersForForget, Hint::DeleteOrForget))
-        }
+        Some(Ok(_)) if !asked.force => Err(draft.refuse(
+            asked.verb,
+            RefusalKind::Contradicted,
+            Cause::AnswersForForget,
+            Hint::DeleteOrForget,
+        )),
         Some(_) | None => Ok(()),
     }
 }
 
-/// The VM leaves its hosts, and no host is asked. Things that may be there are written down as leftovers, and swept when the
-/// hosts are seen.
+/// The VM leaves its hosts, and no host is asked. Things that may be there are written down as
+/// leftovers, and swept when the hosts are seen.
 pub(crate) fn forget(draft: &mut Draft<'_>) {
     let record = &mut draft.record;
-    // It is not known whether the guest had begun to arrive at the other host, so a domain may be there.
+    // It is not known whether the guest had begun to arrive at the other host, so a domain may be
+    // there.
     record.other_domain |= record.other.is_some();
     if let Some(place) = record.placement.clone() {
         let files = std::mem::take(&mut record.files.host);

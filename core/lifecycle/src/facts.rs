@@ -1,8 +1,10 @@
-//! The facts that a decision may know beside the record. The runner fetches them before the decision.
+//! The facts that a decision may know beside the record. The runner fetches them before the
+//! decision.
 
 use crate::admission;
 use ostler_model::{
-    Ability, DomainSeen, DriverError, DriverName, HostId, HostName, Image, Observation, State, Storage, StoreId, Verb, VmRecord,
+    Ability, DomainSeen, DriverError, DriverName, HostId, HostName, Image, Observation, State,
+    Storage, StoreId, Verb, VmRecord,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -45,7 +47,8 @@ pub struct Candidate {
     pub twin: Option<HostName>,
     /// The hosts where the VM has its placement or left something.
     pub near: Vec<Near>,
-    /// The host's network interfaces, its bridges among them. None: not known now, and then nothing is refused for a missing bridge.
+    /// The host's network interfaces, its bridges among them. None: not known now, and then nothing
+    /// is refused for a missing bridge.
     pub interfaces: Option<Arc<BTreeSet<String>>>,
 }
 
@@ -58,7 +61,8 @@ pub struct Near {
     pub name: HostName,
     /// Whether this host and the candidate are one hypervisor.
     pub one_hypervisor: bool,
-    /// Whether this host and the candidate are reached in the same way. Then a path is the same file on both.
+    /// Whether this host and the candidate are reached in the same way. Then a path is the same
+    /// file on both.
     pub one_file_system: bool,
 }
 
@@ -89,7 +93,8 @@ pub struct Facts {
     pub store: StoreId,
     /// For deploy and migrate: the host that the request names, if there is such a host.
     pub target: Option<Candidate>,
-    /// The abilities of the driver on the VM's host. None: not known now, and then nothing is refused for a missing ability.
+    /// The abilities of the driver on the VM's host. None: not known now, and then nothing is
+    /// refused for a missing ability.
     pub abilities: Option<Vec<Ability>>,
     /// The abilities of the driver on the target. None: not known now.
     pub target_abilities: Option<Vec<Ability>>,
@@ -97,8 +102,8 @@ pub struct Facts {
     pub interfaces: Option<Interfaces>,
     /// A look begun after the request came in, where [`wants_look`] says that one is needed.
     pub look: Option<Look>,
-    /// The answer of the snapshot rules. None: they were not asked because nothing depends on it, or no rules are bound to the
-    /// VM's driver. An error is not an answer.
+    /// The answer of the snapshot rules. None: they were not asked because nothing depends on it,
+    /// or no rules are bound to the VM's driver. An error is not an answer.
     pub advice: Option<Result<Advice, DriverError>>,
     /// For disk-attach: the image that the disk stands on.
     pub image: Option<Image>,
@@ -137,12 +142,28 @@ pub fn wants_look(record: &VmRecord, verb: Verb) -> bool {
         Verb::Migrate => unknown || record.state == State::Suspended,
         Verb::RecoverSuccess | Verb::Forget => record.placement.is_some(),
         Verb::RecoverFailure => unknown && record.other.is_some(),
-        Verb::Hold | Verb::Release | Verb::Deploy | Verb::Suspend | Verb::Stop | Verb::ResumeCold | Verb::Adopt => false,
-        Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard | Verb::Reboot | Verb::RebootHard => false,
+        Verb::Hold
+        | Verb::Release
+        | Verb::Deploy
+        | Verb::Suspend
+        | Verb::Stop
+        | Verb::ResumeCold
+        | Verb::Adopt => false,
+        Verb::Poweroff
+        | Verb::PoweroffHard
+        | Verb::Undeploy
+        | Verb::UndeployHard
+        | Verb::Reboot
+        | Verb::RebootHard => false,
         Verb::Shutdown | Verb::ShutdownHard | Verb::Delete | Verb::DeleteRecreate => false,
         Verb::MigrateLive | Verb::MigratePoweroff | Verb::MigratePoweroffHard => false,
-        Verb::DiskAttach | Verb::DiskDetach | Verb::NicAttach | Verb::NicDetach | Verb::Resize => false,
-        Verb::SnapshotCreate | Verb::SnapshotRevert | Verb::SnapshotDelete | Verb::DiskSnapshotLive => false,
+        Verb::DiskAttach | Verb::DiskDetach | Verb::NicAttach | Verb::NicDetach | Verb::Resize => {
+            false
+        }
+        Verb::SnapshotCreate
+        | Verb::SnapshotRevert
+        | Verb::SnapshotDelete
+        | Verb::DiskSnapshotLive => false,
         Verb::Resched | Verb::Unresched | Verb::DiskSnapshot | Verb::DiskSnapshotCancel => false,
         Verb::Update | Verb::Rename | Verb::Schedule | Verb::Unschedule | Verb::Reschedule => false,
         Verb::RecoverRetry | Verb::RecoverUndo => false,
@@ -153,5 +174,6 @@ pub fn wants_look(record: &VmRecord, verb: Verb) -> bool {
 /// Whether the runner must ask the snapshot rules before `verb` is decided.
 #[must_use]
 pub const fn wants_advice(record: &VmRecord, verb: Verb) -> bool {
-    verb.is_snapshot() || !(record.snapshots.is_empty() || verb.is_record_only() || verb.is_recovery())
+    verb.is_snapshot()
+        || !(record.snapshots.is_empty() || verb.is_record_only() || verb.is_recovery())
 }

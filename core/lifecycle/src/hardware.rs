@@ -1,14 +1,15 @@
-//! Disks, network cards, size, images and snapshots. This module writes a change into the record before its first step begins.
-//! [`crate::subject`] takes the change back if the operation does not succeed.
+//! Disks, network cards, size, images and snapshots. This module writes a change into the record
+//! before its first step begins. [`crate::subject`] takes the change back if the operation does not
+//! succeed.
 
 use crate::draft::Draft;
 use crate::facts::Interfaces;
 use crate::placement::missing_bridge;
 use crate::refusals::{bad, wrong_state};
 use ostler_model::{
-    Args, Ask, Cause, DiskFormat, DiskName, DiskSource, DiskSpec, DiskState, Hint, ImageChange, MacAddress, NewImage, NicSpec,
-    OperationId, Part, Refusal, RefusalKind, RelPath, Request, Size, Snapshot, SnapshotName, State, Subject, Verb, VmRecord,
-    VmSpec,
+    Args, Ask, Cause, DiskFormat, DiskName, DiskSource, DiskSpec, DiskState, Hint, ImageChange,
+    MacAddress, NewImage, NicSpec, OperationId, Part, Refusal, RefusalKind, RelPath, Request, Size,
+    Snapshot, SnapshotName, State, Subject, Verb, VmRecord, VmSpec,
 };
 
 /// Checks the request and writes the change into the record. Returns the subject of the operation.
@@ -30,17 +31,20 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<Subject,
         }
         (Verb::SnapshotCreate, Args::NewSnapshot { label }) => create_snapshot(draft, asked, label),
         (Verb::SnapshotCreate, Args::None) => create_snapshot(draft, asked, ""),
-        (Verb::SnapshotRevert | Verb::SnapshotDelete, Args::Snapshot { name }) => match draft.record.snapshot(name) {
-            Some(snapshot) => Ok(Subject::Snapshot { name: snapshot.name.clone() }),
-            None => Err(no_such_snapshot(draft, asked, name)),
-        },
+        (Verb::SnapshotRevert | Verb::SnapshotDelete, Args::Snapshot { name }) => {
+            match draft.record.snapshot(name) {
+                Some(snapshot) => Ok(Subject::Snapshot { name: snapshot.name.clone() }),
+                None => Err(no_such_snapshot(draft, asked, name)),
+            }
+        }
         (_, _) => Err(bad(draft, asked, Cause::NoArguments, Hint::SeeArguments)),
     }
 }
 
 /// Refuses a change after which the specification would be wrong.
 fn check(draft: &Draft<'_>, asked: &Request, spec: &VmSpec, part: Part) -> Result<(), Refusal> {
-    spec.check().map_err(|error| bad(draft, asked, Cause::Invalid { part, error }, Hint::ChangeRequest))
+    spec.check()
+        .map_err(|error| bad(draft, asked, Cause::Invalid { part, error }, Hint::ChangeRequest))
 }
 
 fn attach_disk(
@@ -59,7 +63,12 @@ fn attach_disk(
             Some(found) => Some(found.id),
             None => {
                 let cause = Cause::NoImage { image: image.clone() };
-                return Err(draft.refuse(asked.verb, RefusalKind::ImageNotReady, cause, Hint::RegisterImage));
+                return Err(draft.refuse(
+                    asked.verb,
+                    RefusalKind::ImageNotReady,
+                    cause,
+                    Hint::RegisterImage,
+                ));
             }
         },
         DiskSource::Blank { .. } | DiskSource::Swap { .. } => None,
@@ -74,12 +83,20 @@ fn attach_disk(
     spec.disks.push(DiskSpec { name: name.clone(), source: source.clone(), format, read_only });
     check(draft, asked, &spec, Part::Disk)?;
     draft.record.spec = spec;
-    draft.record.disks.push(DiskState { name: name.clone(), file, format, image, save_as: None, adopted: None });
+    draft.record.disks.push(DiskState {
+        name: name.clone(),
+        file,
+        format,
+        image,
+        save_as: None,
+        adopted: None,
+    });
     draft.asks.extend(image.map(Ask::image));
     Ok(Subject::Disk { name })
 }
 
-/// The file of a disk that is attached. Its name holds the operation's id, so it is never a file that was there before.
+/// The file of a disk that is attached. Its name holds the operation's id, so it is never a file
+/// that was there before.
 fn disk_file(name: &DiskName, operation: OperationId, format: DiskFormat) -> Option<RelPath> {
     format!("{name}-{operation}.{format}").parse().ok()
 }
@@ -106,11 +123,14 @@ const SALTS_MAX: u64 = 256;
 
 fn attach_nic(draft: &mut Draft<'_>, asked: &Request, nic: &NicSpec) -> Result<Subject, Refusal> {
     fix_macs(&mut draft.record);
-    let taken = |mac: &MacAddress| draft.record.spec.nics.iter().any(|nic| nic.mac.as_ref() == Some(mac));
-    // The salts depend on the operation. If the address turns out to be another VM's, the next request is another operation and
-    // gets another address.
-    let salts = (1..=SALTS_MAX).map(|at| asked.operation.0.wrapping_mul(SALTS_MAX).wrapping_add(at));
-    let made = || salts.map(|salt| MacAddress::chosen(draft.record.uuid, salt)).find(|mac| !taken(mac));
+    let taken =
+        |mac: &MacAddress| draft.record.spec.nics.iter().any(|nic| nic.mac.as_ref() == Some(mac));
+    // The salts depend on the operation. If the address turns out to be another VM's, the next
+    // request is another operation and gets another address.
+    let salts =
+        (1..=SALTS_MAX).map(|at| asked.operation.0.wrapping_mul(SALTS_MAX).wrapping_add(at));
+    let made =
+        || salts.map(|salt| MacAddress::chosen(draft.record.uuid, salt)).find(|mac| !taken(mac));
     let Some(mac) = nic.mac.clone().or_else(made) else {
         return Err(bad(draft, asked, Cause::NoAddress, Hint::GiveAddress));
     };
@@ -127,8 +147,8 @@ fn attach_nic(draft: &mut Draft<'_>, asked: &Request, nic: &NicSpec) -> Result<S
     Ok(Subject::Nic { mac })
 }
 
-/// Fixes the address of every network card. An address that is derived from the card's position would change when another card is
-/// removed.
+/// Fixes the address of every network card. An address that is derived from the card's position
+/// would change when another card is removed.
 fn fix_macs(record: &mut VmRecord) {
     let macs: Vec<_> = (0..record.spec.nics.len()).map(|at| record.mac_of(at)).collect();
     for (nic, mac) in record.spec.nics.iter_mut().zip(macs) {
@@ -136,7 +156,11 @@ fn fix_macs(record: &mut VmRecord) {
     }
 }
 
-fn detach_nic(draft: &mut Draft<'_>, asked: &Request, mac: &MacAddress) -> Result<Subject, Refusal> {
+fn detach_nic(
+    draft: &mut Draft<'_>,
+    asked: &Request,
+    mac: &MacAddress,
+) -> Result<Subject, Refusal> {
     fix_macs(&mut draft.record);
     if draft.record.spec.nics.iter().any(|nic| nic.mac.as_ref() == Some(mac)) {
         return Ok(Subject::Nic { mac: mac.clone() });
@@ -144,8 +168,8 @@ fn detach_nic(draft: &mut Draft<'_>, asked: &Request, mac: &MacAddress) -> Resul
     Err(bad(draft, asked, Cause::NoNic { mac: mac.clone() }, Hint::ShowVm))
 }
 
-/// A running guest keeps at least this part (one in two) of its memory, unless the resize is forced. A person who asks for less
-/// has most often left out a unit.
+/// A running guest keeps at least this part (one in two) of its memory, unless the resize is
+/// forced. A person who asks for less has most often left out a unit.
 const LEAST_SHARE: u64 = 2;
 
 /// Changes the size in the record. Returns the size from before.
@@ -160,11 +184,17 @@ pub(crate) fn resize(draft: &mut Draft<'_>, asked: &Request) -> Result<Size, Ref
         memory_mib: memory_mib.unwrap_or(before.memory_mib),
     };
     let spec = &draft.record.spec;
-    if draft.record.state == State::Running && (wanted.vcpus > spec.vcpus_most() || wanted.memory_mib > spec.memory_most_mib()) {
-        let cause = Cause::TooLarge { vcpus: spec.vcpus_most(), memory_mib: spec.memory_most_mib() };
+    if draft.record.state == State::Running
+        && (wanted.vcpus > spec.vcpus_most() || wanted.memory_mib > spec.memory_most_mib())
+    {
+        let cause =
+            Cause::TooLarge { vcpus: spec.vcpus_most(), memory_mib: spec.memory_most_mib() };
         return Err(bad(draft, asked, cause, Hint::ResizeOff));
     }
-    if draft.record.state == State::Running && !asked.force && wanted.memory_mib.saturating_mul(LEAST_SHARE) < before.memory_mib {
+    if draft.record.state == State::Running
+        && !asked.force
+        && wanted.memory_mib.saturating_mul(LEAST_SHARE) < before.memory_mib
+    {
         let cause = Cause::LosesMemory { from_mib: before.memory_mib, to_mib: wanted.memory_mib };
         return Err(bad(draft, asked, cause, Hint::ForceResize));
     }
@@ -179,7 +209,11 @@ pub(crate) fn resize(draft: &mut Draft<'_>, asked: &Request) -> Result<Size, Ref
 }
 
 /// Adds the row of the image that a disk is to become. The image is locked.
-pub(crate) fn new_image(draft: &mut Draft<'_>, asked: &Request, disk: &DiskName) -> Result<NewImage, Refusal> {
+pub(crate) fn new_image(
+    draft: &mut Draft<'_>,
+    asked: &Request,
+    disk: &DiskName,
+) -> Result<NewImage, Refusal> {
     let Some(known) = draft.record.disks.iter().find(|known| known.name == *disk) else {
         return Err(bad(draft, asked, Cause::NoDisk { disk: disk.clone() }, Hint::ShowVm));
     };
@@ -195,16 +229,36 @@ pub(crate) fn new_image(draft: &mut Draft<'_>, asked: &Request, disk: &DiskName)
     Ok(becomes)
 }
 
-fn create_snapshot(draft: &mut Draft<'_>, asked: &Request, label: &str) -> Result<Subject, Refusal> {
-    let taken = |snapshot: &Snapshot| !label.is_empty() && !snapshot.hidden && snapshot.label == label;
+fn create_snapshot(
+    draft: &mut Draft<'_>,
+    asked: &Request,
+    label: &str,
+) -> Result<Subject, Refusal> {
+    let taken =
+        |snapshot: &Snapshot| !label.is_empty() && !snapshot.hidden && snapshot.label == label;
     if draft.record.snapshots.iter().any(taken) {
-        return Err(bad(draft, asked, Cause::SnapshotThere { label: label.to_owned() }, Hint::OtherName));
+        return Err(bad(
+            draft,
+            asked,
+            Cause::SnapshotThere { label: label.to_owned() },
+            Hint::OtherName,
+        ));
     }
     if is_a_name(label) {
-        return Err(bad(draft, asked, Cause::LabelIsAName { label: label.to_owned() }, Hint::OtherName));
+        return Err(bad(
+            draft,
+            asked,
+            Cause::LabelIsAName { label: label.to_owned() },
+            Hint::OtherName,
+        ));
     }
     if draft.record.snapshots.len() >= SNAPSHOTS_MAX {
-        return Err(bad(draft, asked, Cause::SnapshotsFull { most: SNAPSHOTS_MAX }, Hint::DeleteSnapshots));
+        return Err(bad(
+            draft,
+            asked,
+            Cause::SnapshotsFull { most: SNAPSHOTS_MAX },
+            Hint::DeleteSnapshots,
+        ));
     }
     if label.len() > LABEL_MAX || label.chars().any(char::is_control) {
         return Err(bad(draft, asked, Cause::BadLabel { most: LABEL_MAX }, Hint::OtherName));
@@ -214,19 +268,28 @@ fn create_snapshot(draft: &mut Draft<'_>, asked: &Request, label: &str) -> Resul
         return Err(wrong_state(draft, asked.verb));
     };
     let made = draft.now;
-    draft.record.snapshots.push(Snapshot { name: name.clone(), label: label.to_owned(), made, hidden: false, losing: false });
+    draft.record.snapshots.push(Snapshot {
+        name: name.clone(),
+        label: label.to_owned(),
+        made,
+        hidden: false,
+        losing: false,
+    });
     Ok(Subject::Snapshot { name })
 }
 
-/// Whether a label that a person gives looks like a name that Ostler gives to snapshots. It could be mistaken for another
-/// snapshot.
+/// Whether a label that a person gives looks like a name that Ostler gives to snapshots. It could
+/// be mistaken for another snapshot.
 fn is_a_name(label: &str) -> bool {
     let number = label.to_ascii_lowercase().strip_prefix("snap-").map(str::to_owned);
-    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    number.is_some_and(|number| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 fn no_such_snapshot(draft: &Draft<'_>, asked: &Request, name: &str) -> Refusal {
-    let snapshots: Vec<SnapshotName> = draft.record.snapshots_called(name).map(|snapshot| snapshot.name.clone()).collect();
+    let snapshots: Vec<SnapshotName> =
+        draft.record.snapshots_called(name).map(|snapshot| snapshot.name.clone()).collect();
     let name = name.to_owned();
     if snapshots.is_empty() {
         return bad(draft, asked, Cause::NoSnapshot { name }, Hint::ShowVm);
@@ -234,8 +297,9 @@ fn no_such_snapshot(draft: &Draft<'_>, asked: &Request, name: &str) -> Refusal {
     bad(draft, asked, Cause::SnapshotsCalled { name, snapshots }, Hint::SnapshotByName)
 }
 
-/// Most snapshots of one VM, hidden ones included. The record contains them and is written as a whole with each commit. Each
-/// snapshot is also an overlay that every read of the guest goes through.
+/// Most snapshots of one VM, hidden ones included. The record contains them and is written as a
+/// whole with each commit. Each snapshot is also an overlay that every read of the guest goes
+/// through.
 const SNAPSHOTS_MAX: usize = 64;
 /// Longest label that people can give to a snapshot, in bytes.
 const LABEL_MAX: usize = 128;

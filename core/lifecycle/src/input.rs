@@ -1,12 +1,14 @@
-//! The entry points: [`decide`] for a VM that exists, [`create`] and [`adopt`] for a VM that does not exist yet.
+//! The entry points: [`decide`] for a VM that exists, [`create`] and [`adopt`] for a VM that does
+//! not exist yet.
 
 use crate::decision::{Decision, Input};
 use crate::draft::Draft;
 use crate::facts::Facts;
 use crate::{gone, judge, monitor, request, restored, schedules, wake};
 use ostler_model::{
-    Answer, Args, Ask, DiskState, EventKind, FilesAt, Generation, MacAddress, OperationId, Placement, Reason, Refusal, Request,
-    ScheduleId, State, StepKind, StepNo, Storage, Subject, Timestamp, Verb, Version, VmId, VmRecord, VmSpec, VmUuid,
+    Answer, Args, Ask, DiskState, EventKind, FilesAt, Generation, MacAddress, OperationId,
+    Placement, Reason, Refusal, Request, ScheduleId, State, StepKind, StepNo, Storage, Subject,
+    Timestamp, Verb, Version, VmId, VmRecord, VmSpec, VmUuid,
 };
 
 /// The data from which a VM is made.
@@ -120,8 +122,8 @@ pub struct Adopted {
     pub running: bool,
 }
 
-/// Makes a VM of a domain that somebody else made. Nothing is restarted: the only step stamps the domain. If the stamp is
-/// refused, the domain stays wild, and the VM is done.
+/// Makes a VM of a domain that somebody else made. Nothing is restarted: the only step stamps the
+/// domain. If the stamp is refused, the domain stays wild, and the VM is done.
 #[must_use]
 pub fn adopt(adopted: Adopted, facts: &Facts, now: Timestamp) -> Decision {
     let Adopted { vm, place, storage, name, running } = adopted;
@@ -154,7 +156,8 @@ pub fn adopt(adopted: Adopted, facts: &Facts, now: Timestamp) -> Decision {
         if_version: None,
         schedule: None,
     };
-    draft.record.operation = request::start(&mut draft, &asked, vec![StepKind::Stamp], Subject::Vm, None);
+    draft.record.operation =
+        request::start(&mut draft, &asked, vec![StepKind::Stamp], Subject::Vm, None);
     draft.finish()
 }
 
@@ -168,19 +171,29 @@ fn name_macs(record: &mut VmRecord) {
 /// Decides the consequences of `input` for `record`.
 ///
 /// # Errors
-/// Only a person's demand can be refused: a request, or a statement about a record. A refusal changes nothing.
-pub fn decide(record: &VmRecord, facts: &Facts, input: &Input, now: Timestamp) -> Result<Decision, Refusal> {
+/// Only a person's demand can be refused: a request, or a statement about a record. A refusal
+/// changes nothing.
+pub fn decide(
+    record: &VmRecord,
+    facts: &Facts,
+    input: &Input,
+    now: Timestamp,
+) -> Result<Decision, Refusal> {
     let mut draft = Draft::new(record, facts, now);
     match input {
         Input::Request(asked) => request::request(&mut draft, asked)?,
         input if record.is_unreconciled() => restored::unreconciled(&mut draft, input),
         Input::Reconcile { found, by, .. } => restored::stated(&mut draft, found, by.as_deref())?,
         Input::Answered { key, sent, result } => judge::answered(&mut draft, key, *sent, result),
-        Input::Observed { step, seen, there } => monitor::observed(&mut draft, *step, seen, there.as_ref()),
+        Input::Observed { step, seen, there } => {
+            monitor::observed(&mut draft, *step, seen, there.as_ref())
+        }
         Input::Swept { host, generation } => gone::swept(&mut draft, *host, *generation),
         Input::HostGone { host } => gone::host_gone(&mut draft, *host),
         Input::MemoryRemoved { name } => gone::memory_removed(&mut draft, name),
-        Input::ScheduleRefused { schedule, refusal } => schedules::refused(&mut draft, *schedule, refusal),
+        Input::ScheduleRefused { schedule, refusal } => {
+            schedules::refused(&mut draft, *schedule, refusal)
+        }
         Input::CouldNotAsk { since } => monitor::could_not_ask(&mut draft, *since),
         Input::Tick => draft.work(wake::tick),
         Input::Restarted => wake::restarted(&mut draft),

@@ -1,4 +1,5 @@
-//! The items of a step: the things that it acts on, in order. The step makes one call for each of them.
+//! The items of a step: the things that it acts on, in order. The step makes one call for each of
+//! them.
 
 use crate::draft::Draft;
 use crate::{marks, recipe};
@@ -10,23 +11,31 @@ pub(crate) fn items(draft: &Draft<'_>, active: &Active, kind: StepKind) -> Vec<I
     let subject = &active.subject;
     let of_subject = || record.disks.iter().filter(|disk| recipe::concerns(subject, &disk.name));
     let disks = || of_subject().map(|disk| Item::Disk(disk.name.clone()));
-    let own_disks = || of_subject().filter(|disk| disk.adopted.is_none()).map(|disk| Item::Disk(disk.name.clone()));
+    let own_disks = || {
+        of_subject().filter(|disk| disk.adopted.is_none()).map(|disk| Item::Disk(disk.name.clone()))
+    };
     let found = match kind.scope() {
         Scope::Nothing => vec![],
         Scope::Domain => vec![Item::Domain],
         Scope::OwnDisks => own_disks().collect(),
         Scope::Disks => disks().collect(),
-        Scope::NewImages => disks().filter(|item| draft.new_image(subject, item).is_some()).collect(),
-        Scope::DisksAndMemory => own_disks().chain(record.usable_recovery().map(|_| Item::Recovery)).collect(),
+        Scope::NewImages => {
+            disks().filter(|item| draft.new_image(subject, item).is_some()).collect()
+        }
+        Scope::DisksAndMemory => {
+            own_disks().chain(record.usable_recovery().map(|_| Item::Recovery)).collect()
+        }
         Scope::Memory => record.recovery.iter().map(|_| Item::Recovery).collect(),
-        // Files are not removed under a domain that could not be removed. Then both are swept later.
+        // Files are not removed under a domain that could not be removed. Then both are swept
+        // later.
         Scope::Folder(Folder::Other) if record.other_domain => vec![],
         Scope::Folder(folder) if marks::has_files(record, folder) => vec![Item::Files],
         Scope::Folder(_) => vec![],
         Scope::Nic => nic(subject).into_iter().collect(),
         Scope::Snapshots => snapshots(record, active, kind),
     };
-    let reachable = |item: &Item| draft.address(subject, kind.call(), kind.sent_to(), item).is_some();
+    let reachable =
+        |item: &Item| draft.address(subject, kind.call(), kind.sent_to(), item).is_some();
     if found.first().is_some_and(reachable) { found } else { vec![] }
 }
 

@@ -1,4 +1,5 @@
-//! Judges the current step by an answer or a look: the step is done, waits, is sent again, or has failed.
+//! Judges the current step by an answer or a look: the step is done, waits, is sent again, or has
+//! failed.
 
 use crate::domain_status::{DomainStatus, status_at};
 use crate::draft::{Draft, Next};
@@ -7,16 +8,23 @@ use crate::recipe::{self, OnFailure};
 use crate::step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, SKIP_TRIES, retry_after};
 use crate::{settle, step};
 use ostler_model::{
-    Active, Call, CallResult, DriverError, EffectClass, EffectKey, ErrorKind, EventKind, Goal, Item, Journal, Lane, OpenCall,
-    Outcome, Phase, PowerReason, Reason, Side, Stated, StepKind, Timestamp,
+    Active, Call, CallResult, DriverError, EffectClass, EffectKey, ErrorKind, EventKind, Goal,
+    Item, Journal, Lane, OpenCall, Outcome, Phase, PowerReason, Reason, Side, Stated, StepKind,
+    Timestamp,
 };
 
-/// Up to this number, every attempt that ends in the same error is told. After that, only the 16th, the 32nd, and so on.
+/// Up to this number, every attempt that ends in the same error is told. After that, only the 16th,
+/// the 32nd, and so on.
 const TROUBLE_TOLD: u32 = 8;
 
-/// A driver call returned, or was proven dead. An answer to a call that is not open any more is ignored: the call was answered, or
-/// given up, before.
-pub(crate) fn answered(draft: &mut Draft<'_>, key: &EffectKey, sent: Option<Timestamp>, result: &CallResult) {
+/// A driver call returned, or was proven dead. An answer to a call that is not open any more is
+/// ignored: the call was answered, or given up, before.
+pub(crate) fn answered(
+    draft: &mut Draft<'_>,
+    key: &EffectKey,
+    sent: Option<Timestamp>,
+    result: &CallResult,
+) {
     if let Some(closed) = draft.close_call(key) {
         keep_driver_state(draft, closed.call, result);
         draft.work(|draft, active| told(draft, active, &closed, sent, result));
@@ -24,7 +32,13 @@ pub(crate) fn answered(draft: &mut Draft<'_>, key: &EffectKey, sent: Option<Time
 }
 
 /// Gives the answer of a call that was open to the operation.
-fn told(draft: &mut Draft<'_>, mut active: Active, closed: &OpenCall, sent: Option<Timestamp>, result: &CallResult) -> Next {
+fn told(
+    draft: &mut Draft<'_>,
+    mut active: Active,
+    closed: &OpenCall,
+    sent: Option<Timestamp>,
+    result: &CallResult,
+) -> Next {
     let key = &closed.key;
     if key.item != Item::Look && !matches!(result, Err(error) if error.kind == ErrorKind::Retry) {
         active.acted = true;
@@ -41,14 +55,15 @@ fn told(draft: &mut Draft<'_>, mut active: Active, closed: &OpenCall, sent: Opti
     }
     if key.item == Item::Look {
         let look = match result {
-            Ok(outcome) => {
-                outcome.seen.clone().ok_or_else(|| DriverError::unknown("no-look", "the driver did not say what it saw"))
-            }
+            Ok(outcome) => outcome.seen.clone().ok_or_else(|| {
+                DriverError::unknown("no-look", "the driver did not say what it saw")
+            }),
             Err(error) => Err(error.clone()),
         };
         return looked(draft, active, &look);
     }
-    let waited_for = matches!(active.phase, Phase::Calling) && active.pending.first() == Some(&key.item);
+    let waited_for =
+        matches!(active.phase, Phase::Calling) && active.pending.first() == Some(&key.item);
     let Some(kind) = active.kind().filter(|_| waited_for) else { return Some(active) };
     if let (None, Some(sent)) = (active.sent, sent) {
         active.sent = Some(sent);
@@ -63,8 +78,9 @@ fn told(draft: &mut Draft<'_>, mut active: Active, closed: &OpenCall, sent: Opti
     }
 }
 
-/// A destroy that ran beside an earlier call has returned first. Its result proves nothing, because the earlier call may still
-/// start the domain. The next step of the plan waits for that call, and switches off or removes the domain again.
+/// A destroy that ran beside an earlier call has returned first. Its result proves nothing, because
+/// the earlier call may still start the domain. The next step of the plan waits for that call, and
+/// switches off or removes the domain again.
 fn beside(draft: &mut Draft<'_>, active: Active, result: &CallResult) -> Next {
     if let Err(error) = result {
         note_trouble(draft, &active, error);
@@ -90,11 +106,13 @@ fn succeeded(draft: &mut Draft<'_>, mut active: Active, kind: StepKind, outcome:
     }
     if kind.goal() == Goal::Nothing {
         let seen = outcome.seen.as_ref().filter(|_| kind.looked_at() == Side::Here);
-        draft.status = seen.map(|seen| status_at(&draft.record, Side::Here, draft.facts.store, seen));
+        draft.status =
+            seen.map(|seen| status_at(&draft.record, Side::Here, draft.facts.store, seen));
         return step::item_done(draft, active, kind);
     }
     match &outcome.seen {
-        // The driver observes the host at which it was called. That says nothing about the other host.
+        // The driver observes the host at which it was called. That says nothing about the other
+        // host.
         Some(seen) if kind.sent_to() == kind.looked_at() => {
             let seen = status_at(&draft.record, kind.looked_at(), draft.facts.store, seen);
             judge(draft, active, kind, seen, Judged::Answer)
@@ -103,14 +121,21 @@ fn succeeded(draft: &mut Draft<'_>, mut active: Active, kind: StepKind, outcome:
     }
 }
 
-/// How the observation was obtained. An observation in an answer proves more than a look after a lost answer.
+/// How the observation was obtained. An observation in an answer proves more than a look after a
+/// lost answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Judged {
     Answer,
     Look,
 }
 
-fn judge(draft: &mut Draft<'_>, mut active: Active, kind: StepKind, seen: DomainStatus, by: Judged) -> Next {
+fn judge(
+    draft: &mut Draft<'_>,
+    mut active: Active,
+    kind: StepKind,
+    seen: DomainStatus,
+    by: Judged,
+) -> Next {
     // `RemoveOther` looks at the other host: do not overwrite what we know of the VM's own host.
     if kind != StepKind::RemoveOther {
         draft.note_status(seen);
@@ -118,17 +143,25 @@ fn judge(draft: &mut Draft<'_>, mut active: Active, kind: StepKind, seen: Domain
     let stated = active.stated.take() == Some(Stated::Success);
     match seen {
         DomainStatus::AboveIssued => {
-            let error =
-                DriverError::new(ErrorKind::Stale, "store-is-stale", "a generation above all this store issued is at the host");
+            let error = DriverError::new(
+                ErrorKind::Stale,
+                "store-is-stale",
+                "a generation above all this store issued is at the host",
+            );
             return settle::unknown(draft, active, Reason::StoreIsStale, &error);
         }
         DomainStatus::Foreign => {
-            let error = DriverError::refused("foreign", "a domain of this UUID is there that this store did not stamp");
+            let error = DriverError::refused(
+                "foreign",
+                "a domain of this UUID is there that this store did not stamp",
+            );
             return settle::fail(draft, active, &error);
         }
-        // The domain does not count as paused yet either. The restore that is under way may fail, and then its memory must not
-        // count as used.
-        DomainStatus::Paused(PowerReason::Starting) if matches!(kind.goal(), Goal::Running | Goal::Paused) => {
+        // The domain does not count as paused yet either. The restore that is under way may fail,
+        // and then its memory must not count as used.
+        DomainStatus::Paused(PowerReason::Starting)
+            if matches!(kind.goal(), Goal::Running | Goal::Paused) =>
+        {
             return still_starting(draft, active, kind);
         }
         DomainStatus::Running
@@ -145,7 +178,8 @@ fn judge(draft: &mut Draft<'_>, mut active: Active, kind: StepKind, seen: Domain
     {
         return settle::fail(draft, active, &error);
     }
-    // The driver or the operator said that the step is done, or a look alone proves this kind of step.
+    // The driver or the operator said that the step is done, or a look alone proves this kind of
+    // step.
     let said_yes = by == Judged::Answer || stated || active.error.is_none();
     if (said_yes || kind.proven_by_look()) && seen.meets(kind.goal()) {
         return step::item_done(draft, active, kind);
@@ -153,7 +187,8 @@ fn judge(draft: &mut Draft<'_>, mut active: Active, kind: StepKind, seen: Domain
     not_met(draft, active, kind, seen, said_yes)
 }
 
-/// The hypervisor is still starting the domain. Until the deadline this is neither *running* nor a failure.
+/// The hypervisor is still starting the domain. Until the deadline this is neither *running* nor a
+/// failure.
 fn still_starting(draft: &mut Draft<'_>, active: Active, kind: StepKind) -> Next {
     if late(&active, draft.now) {
         let error = DriverError::retry(
@@ -168,7 +203,8 @@ fn still_starting(draft: &mut Draft<'_>, active: Active, kind: StepKind) -> Next
 /// Looks again after a while, and not later than the deadline.
 fn wait(mut active: Active, now: Timestamp) -> Next {
     let until = now.plus(LOOK_EVERY);
-    active.phase = Phase::Waiting { until: active.deadline.map_or(until, |deadline| until.min(deadline)) };
+    active.phase =
+        Phase::Waiting { until: active.deadline.map_or(until, |deadline| until.min(deadline)) };
     Some(active)
 }
 
@@ -176,27 +212,47 @@ fn late(active: &Active, now: Timestamp) -> bool {
     active.deadline.is_some_and(|deadline| now >= deadline)
 }
 
-fn not_met(draft: &mut Draft<'_>, active: Active, kind: StepKind, seen: DomainStatus, said_yes: bool) -> Next {
+fn not_met(
+    draft: &mut Draft<'_>,
+    active: Active,
+    kind: StepKind,
+    seen: DomainStatus,
+    said_yes: bool,
+) -> Next {
     match kind.class() {
         EffectClass::Edge if kind == StepKind::PressPower => {
             if late(&active, draft.now) {
-                let error = DriverError::refused("guest-ignored", "the guest did not switch itself off in time");
+                let error = DriverError::refused(
+                    "guest-ignored",
+                    "the guest did not switch itself off in time",
+                );
                 return settle::failed_with_status(draft, active, &error, seen);
             }
-            // If the answer was lost, the press may have been lost too. Send it again under the same effect key.
+            // If the answer was lost, the press may have been lost too. Send it again under the
+            // same effect key.
             match active.error.clone() {
                 Some(error) => send_later(draft, active, &error),
                 None => wait(active, draft.now),
             }
         }
         EffectClass::Edge | EffectClass::Question => {
-            let error = DriverError::refused("goal-not-met", format!("{kind} was sent, and the domain is {}", seen.words()));
+            let error = DriverError::refused(
+                "goal-not-met",
+                format!("{kind} was sent, and the domain is {}", seen.words()),
+            );
             settle::failed_with_status(draft, active, &error, seen)
         }
         EffectClass::Level => {
-            let error = DriverError::unknown("goal-not-met", format!("{kind} was sent, and the domain is {}", seen.words()));
-            // The guest was started and has switched itself off. Do not start it again: the VM rests as off.
-            if said_yes && kind.goal() == Goal::Running && matches!(seen, DomainStatus::Off(PowerReason::Guest)) {
+            let error = DriverError::unknown(
+                "goal-not-met",
+                format!("{kind} was sent, and the domain is {}", seen.words()),
+            );
+            // The guest was started and has switched itself off. Do not start it again: the VM
+            // rests as off.
+            if said_yes
+                && kind.goal() == Goal::Running
+                && matches!(seen, DomainStatus::Off(PowerReason::Guest))
+            {
                 return settle::failed_with_status(draft, active, &error, seen);
             }
             send_later(draft, active, &error)
@@ -212,9 +268,12 @@ fn is_definite(error: &DriverError) -> bool {
 fn note_trouble(draft: &mut Draft<'_>, active: &Active, error: &DriverError) {
     let (operation, attempts) = (active.id, active.attempt);
     draft.journal.push(Journal::StepWent { operation, attempts, error: Some(error.clone()) });
-    // The same error is told less and less often. Otherwise a step that is retried for ever on a host that is down would push the
-    // events of all other VMs out of the feed.
-    let known = active.error.as_ref().is_some_and(|last| (last.kind, &last.code) == (error.kind, &error.code));
+    // The same error is told less and less often. Otherwise a step that is retried for ever on a
+    // host that is down would push the events of all other VMs out of the feed.
+    let known = active
+        .error
+        .as_ref()
+        .is_some_and(|last| (last.kind, &last.code) == (error.kind, &error.code));
     let told = !known || attempts <= TROUBLE_TOLD || attempts.is_power_of_two();
     if let Some(step_kind) = active.kind().filter(|_| told) {
         draft.events.push(EventKind::StepTrouble { operation, step_kind, error: error.clone() });
@@ -240,15 +299,17 @@ fn erred(draft: &mut Draft<'_>, mut active: Active, kind: StepKind, error: &Driv
     match error.kind {
         ErrorKind::Retry => send_later(draft, active, error),
         ErrorKind::Unknown if kind.proven_by_look() => step::look(draft, active, Phase::Confirming),
-        // No look tells whether the call had its effect. Send it again under the same effect key: the driver knows the key and
-        // does it at most once.
+        // No look tells whether the call had its effect. Send it again under the same effect key:
+        // the driver knows the key and does it at most once.
         ErrorKind::Unknown => send_later(draft, active, error),
-        ErrorKind::Gone if matches!(kind.goal(), Goal::Off | Goal::Absent) && kind.proven_by_look() => {
+        ErrorKind::Gone
+            if matches!(kind.goal(), Goal::Off | Goal::Absent) && kind.proven_by_look() =>
+        {
             step::look(draft, active, Phase::Confirming)
         }
         ErrorKind::Gone if kind == StepKind::DeleteSnapshot => step::item_done(draft, active, kind),
-        // Either there is no such disk or card, or there is no such domain. If a look shows that the domain runs, the device is
-        // unplugged.
+        // Either there is no such disk or card, or there is no such domain. If a look shows that
+        // the domain runs, the device is unplugged.
         ErrorKind::Gone if matches!(kind, StepKind::DetachDisk | StepKind::DetachNic) => {
             if !active.undoing {
                 active.error = None;
@@ -256,7 +317,9 @@ fn erred(draft: &mut Draft<'_>, mut active: Active, kind: StepKind, error: &Driv
             step::look(draft, active, Phase::Confirming)
         }
         ErrorKind::Stale => settle::unknown(draft, active, Reason::StoreIsStale, error),
-        ErrorKind::Gone | ErrorKind::Refused | ErrorKind::NotHere | ErrorKind::Cancelled => settle::fail(draft, active, error),
+        ErrorKind::Gone | ErrorKind::Refused | ErrorKind::NotHere | ErrorKind::Cancelled => {
+            settle::fail(draft, active, error)
+        }
     }
 }
 
@@ -280,8 +343,8 @@ pub(crate) fn send_later(draft: &mut Draft<'_>, mut active: Active, error: &Driv
         if policy(&active) != OnFailure::Insist {
             return settle::fail(draft, active, error);
         }
-        // A step that is insisted on gets its whole time again. Otherwise a job that needs more than the time that is left would
-        // never end.
+        // A step that is insisted on gets its whole time again. Otherwise a job that needs more
+        // than the time that is left would never end.
         active.sent = None;
         active.deadline = None;
     }
@@ -297,8 +360,9 @@ pub(crate) fn policy(active: &Active) -> OnFailure {
     active.kind().map_or(OnFailure::Settle, |kind| recipe::on_failure(active.verb, kind))
 }
 
-/// Whether the operation goes on without the current step if that step fails. It then gives the step up soon: leftovers are swept
-/// when their host is seen, and until the operation ends nothing else can be asked of the VM.
+/// Whether the operation goes on without the current step if that step fails. It then gives the
+/// step up soon: leftovers are swept when their host is seen, and until the operation ends nothing
+/// else can be asked of the VM.
 fn may_be_skipped(active: &Active) -> bool {
     let holds = active.undoing && active.kind() == Some(StepKind::RemoveOther);
     policy(active) == OnFailure::Skip && !holds
@@ -316,7 +380,8 @@ fn looked(draft: &mut Draft<'_>, mut active: Active, look: &Look) -> Next {
         }
     };
     if settling && seen == DomainStatus::Paused(PowerReason::Starting) {
-        // The hypervisor is still starting the domain. The result is seen later or never, so this look counts as one that failed.
+        // The hypervisor is still starting the domain. The result is seen later or never, so this
+        // look counts as one that failed.
         return blind(draft, active, settling);
     }
     active.blind = 0;
@@ -324,19 +389,26 @@ fn looked(draft: &mut Draft<'_>, mut active: Active, look: &Look) -> Next {
         Some(kind) => judge(draft, active, kind, seen, Judged::Look),
         None => {
             let error = active.error.clone();
-            let error = error.unwrap_or_else(|| DriverError::unknown("not-told", "the step failed without a word"));
+            let error = error.unwrap_or_else(|| {
+                DriverError::unknown("not-told", "the step failed without a word")
+            });
             settle::failed_with_status(draft, active, &error, seen)
         }
     }
 }
 
-/// A look failed, so nothing is concluded. After `BLIND_TRIES` failed looks the VM rests in `unknown`, if the step has failed or
-/// its deadline has passed. A step that may be skipped is given up instead. If the verb insists on the step, the looks go on.
+/// A look failed, so nothing is concluded. After `BLIND_TRIES` failed looks the VM rests in
+/// `unknown`, if the step has failed or its deadline has passed. A step that may be skipped is
+/// given up instead. If the verb insists on the step, the looks go on.
 fn blind(draft: &mut Draft<'_>, mut active: Active, settling: bool) -> Next {
     active.blind = active.blind.saturating_add(1);
     let many = active.blind >= BLIND_TRIES;
-    let cause =
-        |active: &Active| active.error.clone().unwrap_or_else(|| DriverError::retry("cannot-ask", "the host could not be asked"));
+    let cause = |active: &Active| {
+        active
+            .error
+            .clone()
+            .unwrap_or_else(|| DriverError::retry("cannot-ask", "the host could not be asked"))
+    };
     if many && may_be_skipped(&active) {
         let error = cause(&active);
         return settle::fail(draft, active, &error);
@@ -345,15 +417,25 @@ fn blind(draft: &mut Draft<'_>, mut active: Active, settling: bool) -> Next {
         let error = cause(&active);
         return settle::unknown(draft, active, Reason::CannotAsk, &error);
     }
-    active.phase = Phase::Blind { until: draft.now.plus(retry_after(active.blind.saturating_add(2))), settling };
+    active.phase = Phase::Blind {
+        until: draft.now.plus(retry_after(active.blind.saturating_add(2))),
+        settling,
+    };
     Some(active)
 }
 
-/// The monitor has looked at a VM that has an operation. If the operation waits for the power button to take effect, or waits to
-/// press it, and the guest is off, the step is done.
-pub(crate) fn seen_while_waiting(draft: &mut Draft<'_>, active: Active, seen: DomainStatus) -> Next {
+/// The monitor has looked at a VM that has an operation. If the operation waits for the power
+/// button to take effect, or waits to press it, and the guest is off, the step is done.
+pub(crate) fn seen_while_waiting(
+    draft: &mut Draft<'_>,
+    active: Active,
+    seen: DomainStatus,
+) -> Next {
     let waits = matches!(active.phase, Phase::Waiting { .. } | Phase::Delaying { .. });
-    match active.kind().filter(|kind| waits && *kind == StepKind::PressPower && seen.meets(kind.goal())) {
+    match active
+        .kind()
+        .filter(|kind| waits && *kind == StepKind::PressPower && seen.meets(kind.goal()))
+    {
         Some(kind) => {
             draft.note_status(seen);
             step::item_done(draft, active, kind)

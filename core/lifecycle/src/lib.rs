@@ -1,5 +1,5 @@
-//! All decisions, as pure functions. A record, facts, an input and the time go in. A [`Decision`] comes out: the next record, and
-//! what follows from it.
+//! All decisions, as pure functions. A record, facts, an input and the time go in. A [`Decision`]
+//! comes out: the next record, and what follows from it.
 //!
 //! ```text
 //!            Request ─┐                      ┌─ record (next version)
@@ -9,13 +9,15 @@
 //!          Restarted ─┘                      └─ events, journal
 //! ```
 //!
-//! **Invariant:** no IO, no async, no clock and no randomness here, and no other place that decides. The states in which a verb
-//! begins, its steps, the state it ends in and the consequence of its failure are matches over all verbs, without a wildcard: a
-//! new verb does not compile until all of these are decided.
+//! **Invariant:** no IO, no async, no clock and no randomness here, and no other place that
+//! decides. The states in which a verb begins, its steps, the state it ends in and the consequence
+//! of its failure are matches over all verbs, without a wildcard: a new verb does not compile until
+//! all of these are decided.
 //!
-//! An operation is a *plan*: a list of steps fixed when it begins ([`recipe`]). All operations run through the same few functions
-//! (`step`, `judge`): begin a step, send its items one after the other, judge the answers against the step's goal, go on or fail.
-//! The consequence of a failure is a policy of (verb, step), not code of its own.
+//! An operation is a *plan*: a list of steps fixed when it begins ([`recipe`]). All operations run
+//! through the same few functions (`step`, `judge`): begin a step, send its items one after the
+//! other, judge the answers against the step's goal, go on or fail. The consequence of a failure is
+//! a policy of (verb, step), not code of its own.
 //!
 //! ```text
 //! decide ─┬─ request ── may it begin, and with which plan: admission, abilities, advice, placement, migrate, hardware, edit, plan
@@ -79,13 +81,17 @@ pub use allowed::{can, presumed};
 pub use creation::{Named, NotCreated, Reachable, bridges_are_somewhere, disks_of};
 pub use decision::{Decision, Input};
 pub use domain_status::{DomainStatus, status, status_at};
-pub use facts::{Advice, Candidate, Facts, Fate, Found, Interfaces, Look, Near, wants_advice, wants_look};
+pub use facts::{
+    Advice, Candidate, Facts, Fate, Found, Interfaces, Look, Near, wants_advice, wants_look,
+};
 pub use input::{Adopted, NewVm, adopt, create, decide};
 pub use lost_host::{NotLost, is_lost};
 pub use monitor::{UNREACHABLE_GRACE, is_suspect};
 pub use new_image::{Shelf, image_to_be};
 pub use outcomes::{Cell, Happens, Leads, outcomes};
-pub use placement::{Declined, MOVES_AT_ONE_HOST, Offer, Proposal, Scene, Waits, WhyNot, missing_bridge, propose};
+pub use placement::{
+    Declined, MOVES_AT_ONE_HOST, Offer, Proposal, Scene, Waits, WhyNot, missing_bridge, propose,
+};
 pub use recipe::{OnFailure, Plan};
 pub use restored::{is_elsewhere, must_rest};
 pub use schedules::due;

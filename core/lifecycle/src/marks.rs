@@ -1,13 +1,15 @@
-//! The marks of a step in the record: what the record must say before the step's first call may be sent, and what it says after the
-//! last call has succeeded. Operations use them, and the tables that are printed for people.
+//! The marks of a step in the record: what the record must say before the step's first call may be
+//! sent, and what it says after the last call has succeeded. Operations use them, and the tables
+//! that are printed for people.
 
 use ostler_model::{Folder, OperationId, RecoveryFile, StepKind, Timestamp, VmRecord};
 
-/// Writes what the record must say before the first call of `step` may be sent. After a crash in between, the record then says
-/// that something may be there.
+/// Writes what the record must say before the first call of `step` may be sent. After a crash in
+/// between, the record then says that something may be there.
 pub(crate) fn before(record: &mut VmRecord, step: StepKind, operation: OperationId) {
     match step {
-        // The console's log lies beside the disks. So a VM without disks has files too, once it was started.
+        // The console's log lies beside the disks. So a VM without disks has files too, once it was
+        // started.
         StepKind::PrepareDisks | StepKind::CopyIn | StepKind::Boot => record.files.host = true,
         StepKind::CopyOut => record.files.home = true,
         StepKind::CopyAcross | StepKind::PrepareOther => record.files.other = true,
@@ -23,10 +25,24 @@ pub(crate) fn before(record: &mut VmRecord, step: StepKind, operation: Operation
         // From here on the guest may have run, or the memory file may be gone.
         StepKind::Unpause | StepKind::DropRecovery => consume_recovery(record),
         StepKind::Save => begin_save(record, operation),
-        StepKind::DropHome | StepKind::DropHost | StepKind::DropOther | StepKind::DropDisk | StepKind::SaveBack => {}
-        StepKind::Restore | StepKind::PressPower | StepKind::PowerOff | StepKind::Remove | StepKind::RemoveOther => {}
-        StepKind::Reboot | StepKind::Reset | StepKind::Switch | StepKind::Resize | StepKind::Stamp | StepKind::CopyDisk => {}
-        StepKind::AttachDisk | StepKind::DetachDisk | StepKind::AttachNic | StepKind::DetachNic => {}
+        StepKind::DropHome
+        | StepKind::DropHost
+        | StepKind::DropOther
+        | StepKind::DropDisk
+        | StepKind::SaveBack => {}
+        StepKind::Restore
+        | StepKind::PressPower
+        | StepKind::PowerOff
+        | StepKind::Remove
+        | StepKind::RemoveOther => {}
+        StepKind::Reboot
+        | StepKind::Reset
+        | StepKind::Switch
+        | StepKind::Resize
+        | StepKind::Stamp
+        | StepKind::CopyDisk => {}
+        StepKind::AttachDisk | StepKind::DetachDisk | StepKind::AttachNic | StepKind::DetachNic => {
+        }
         StepKind::CreateSnapshot | StepKind::RevertSnapshot | StepKind::DeleteSnapshot => {}
     }
 }
@@ -61,9 +77,18 @@ pub(crate) fn after(record: &mut VmRecord, step: StepKind, now: Timestamp) {
                 record.driver_state.remove(&place.driver);
             }
         }
-        StepKind::PrepareDisks | StepKind::CopyIn | StepKind::CopyOut | StepKind::CopyAcross | StepKind::PrepareOther => {}
-        StepKind::Restore | StepKind::Migrate | StepKind::Switch | StepKind::Resize | StepKind::Stamp => {}
-        StepKind::AttachDisk | StepKind::DetachDisk | StepKind::AttachNic | StepKind::DetachNic => {}
+        StepKind::PrepareDisks
+        | StepKind::CopyIn
+        | StepKind::CopyOut
+        | StepKind::CopyAcross
+        | StepKind::PrepareOther => {}
+        StepKind::Restore
+        | StepKind::Migrate
+        | StepKind::Switch
+        | StepKind::Resize
+        | StepKind::Stamp => {}
+        StepKind::AttachDisk | StepKind::DetachDisk | StepKind::AttachNic | StepKind::DetachNic => {
+        }
         // These change the record item by item.
         StepKind::DropDisk | StepKind::CopyDisk | StepKind::SaveBack => {}
         StepKind::CreateSnapshot | StepKind::RevertSnapshot | StepKind::DeleteSnapshot => {}
@@ -86,7 +111,8 @@ fn started(record: &mut VmRecord, now: Timestamp) {
     }
 }
 
-/// Names the memory file that the save is about to write. A save that is begun again after a failure keeps its file.
+/// Names the memory file that the save is about to write. A save that is begun again after a
+/// failure keeps its file.
 fn begin_save(record: &mut VmRecord, operation: OperationId) {
     // Memory is written beside the disks, and a VM without disks has no other file.
     record.files.host = true;
@@ -99,8 +125,8 @@ fn begin_save(record: &mut VmRecord, operation: OperationId) {
     record.recovery = name.map(|name| RecoveryFile { name, complete: false, consumed: false });
 }
 
-/// Gives up the memory file: nobody will restore from it. It is removed when a look at the VM's host finds that
-/// [`crate::unused_memory`] allows it.
+/// Gives up the memory file: nobody will restore from it. It is removed when a look at the VM's
+/// host finds that [`crate::unused_memory`] allows it.
 pub(crate) fn forget_recovery(record: &mut VmRecord) {
     if let Some(file) = record.recovery.take() {
         if record.unused.len() >= VmRecord::UNUSED_MAX {
@@ -111,7 +137,8 @@ pub(crate) fn forget_recovery(record: &mut VmRecord) {
     }
 }
 
-/// The guest has run, or may have run, since its memory was saved. The memory file must never be restored from again.
+/// The guest has run, or may have run, since its memory was saved. The memory file must never be
+/// restored from again.
 pub(crate) fn consume_recovery(record: &mut VmRecord) {
     if let Some(file) = &mut record.recovery {
         file.consumed = true;

@@ -1,49 +1,65 @@
-//! Applies the monitor's observations to a VM. An observation is a fact. If the host could not be asked, that is not a fact about
-//! the VM.
+//! Applies the monitor's observations to a VM. An observation is a fact. If the host could not be
+//! asked, that is not a fact about the VM.
 
 use crate::domain_status::{DomainStatus, status, status_at};
 use crate::draft::Draft;
 use crate::{advice, judge, rest, restored};
-use ostler_model::{Millis, Monitored, Observation, Power, PowerReason, Reason, Side, State, StepNo, Timestamp, Verb, VmRecord};
+use ostler_model::{
+    Millis, Monitored, Observation, Power, PowerReason, Reason, Side, State, StepNo, Timestamp,
+    Verb, VmRecord,
+};
 
-/// How long a host may be silent before its running VMs become `unknown`. This is longer than a restart of the daemon or of the
-/// spanning tree of a switch, and shorter than an operator's patience.
+/// How long a host may be silent before its running VMs become `unknown`. This is longer than a
+/// restart of the daemon or of the spanning tree of a switch, and shorter than an operator's
+/// patience.
 pub const UNREACHABLE_GRACE: Millis = Millis(45_000);
 
-/// Whether the monitor must look at this VM by itself, because the list of its host does not show what the VM's state says.
-/// `listed` is the power of its domain in that list; none if there is no domain there. `newer`: some host has a domain that is
-/// newer than the store; then the absence of a domain on this host says nothing.
+/// Whether the monitor must look at this VM by itself, because the list of its host does not show
+/// what the VM's state says. `listed` is the power of its domain in that list; none if there is no
+/// domain there. `newer`: some host has a domain that is newer than the store; then the absence of
+/// a domain on this host says nothing.
 #[must_use]
 pub fn is_suspect(state: State, reason: Reason, newer: bool, listed: Option<Power>) -> bool {
     match state.monitored() {
         _ if newer => true,
         Some(Monitored::Running) => listed != Some(Power::Running),
-        // A VM that was paused at the hypervisor has no memory file. If its domain is gone, its memory is lost, so a look must
-        // tell.
+        // A VM that was paused at the hypervisor has no memory file. If its domain is gone, its
+        // memory is lost, so a look must tell.
         Some(Monitored::Suspended) if reason == Reason::External => true,
-        Some(Monitored::Poweroff | Monitored::Suspended) => !matches!(listed, None | Some(Power::Off)),
+        Some(Monitored::Poweroff | Monitored::Suspended) => {
+            !matches!(listed, None | Some(Power::Off))
+        }
         Some(Monitored::Unknown) => true,
         // A guest that is asked to switch itself off is waited for.
         None => state == State::Shutdown,
     }
 }
 
-/// The monitor has looked at the VM's own host, and at the other host of a migration. It read the step counter `asked_at` before.
-pub(crate) fn observed(draft: &mut Draft<'_>, asked_at: StepNo, seen: &Observation, there: Option<&Observation>) {
+/// The monitor has looked at the VM's own host, and at the other host of a migration. It read the
+/// step counter `asked_at` before.
+pub(crate) fn observed(
+    draft: &mut Draft<'_>,
+    asked_at: StepNo,
+    seen: &Observation,
+    there: Option<&Observation>,
+) {
     if asked_at != draft.record.step || !draft.record.open.is_empty() {
         return;
     }
-    // This counts for a domain that is not ours too: while a domain of that UUID is not off, it may write to the disks.
+    // This counts for a domain that is not ours too: while a domain of that UUID is not off, it may
+    // write to the disks.
     let lives = matches!(seen, Observation::Present(domain) if domain.power != Power::Off);
     let seen = status(&draft.record, draft.facts.store, seen);
     if draft.record.operation.is_some() {
         return draft.work(|draft, active| judge::seen_while_waiting(draft, active, seen));
     }
-    if draft.record.placement.is_none() || matches!(seen, DomainStatus::Paused(PowerReason::Starting)) {
+    if draft.record.placement.is_none()
+        || matches!(seen, DomainStatus::Paused(PowerReason::Starting))
+    {
         return;
     }
-    // A migration that failed half-way waits for a person, who may carry it on: both placements stay until then. So only
-    // `unknown` counts.
+    // A migration that failed half-way waits for a person, who may carry it on: both placements
+    // stay until then. So only `unknown` counts.
     let apart = draft.record.other.is_some() && draft.record.state == State::Unknown;
     if apart && !part(draft, seen, there) {
         return;
@@ -51,16 +67,18 @@ pub(crate) fn observed(draft: &mut Draft<'_>, asked_at: StepNo, seen: &Observati
     match draft.record.state.monitored() {
         // A VM that failed waits for a person; the others have no domain, or an operation.
         None => {}
-        Some(Monitored::Running) if seen == DomainStatus::Running => draft.record.blind_since = None,
+        Some(Monitored::Running) if seen == DomainStatus::Running => {
+            draft.record.blind_since = None
+        }
         Some(_) if restored::is_contradicted(draft.facts, seen) => restored::contradicted(draft),
         Some(Monitored::Running | Monitored::Unknown) => settled(draft, seen, lives),
         Some(Monitored::Poweroff | Monitored::Suspended) => off(draft, seen, lives),
     }
 }
 
-/// Settles a migration with an unknown outcome: both hosts are seen, and the VM has its placement at the host where the guest is.
-/// Returns whether the caller must settle the VM by what was seen at its own placement. If the place of the guest cannot be told,
-/// nothing is concluded.
+/// Settles a migration with an unknown outcome: both hosts are seen, and the VM has its placement
+/// at the host where the guest is. Returns whether the caller must settle the VM by what was seen
+/// at its own placement. If the place of the guest cannot be told, nothing is concluded.
 fn part(draft: &mut Draft<'_>, seen: DomainStatus, there: Option<&Observation>) -> bool {
     // Both hosts must be seen.
     let Some(there) = there else { return false };
@@ -84,20 +102,33 @@ fn part(draft: &mut Draft<'_>, seen: DomainStatus, there: Option<&Observation>) 
     }
 }
 
-/// The host of a migration at which the guest is, or was last: the host with the newest disks. None while that cannot be told, or
-/// may still change.
+/// The host of a migration at which the guest is, or was last: the host with the newest disks. None
+/// while that cannot be told, or may still change.
 fn whereabouts(record: &VmRecord, here: DomainStatus, there: DomainStatus) -> Option<Side> {
     // Without shared storage each host has its own disks, and the disks at the wrong host are old.
     let one_set_of_disks = record.storage_is_shared() || !record.files.other;
-    let moved_away = matches!(here, DomainStatus::Absent | DomainStatus::Off(PowerReason::Migrated));
+    let moved_away =
+        matches!(here, DomainStatus::Absent | DomainStatus::Off(PowerReason::Migrated));
     match (here, there) {
         (_, DomainStatus::Paused(PowerReason::Starting)) => None,
         (DomainStatus::Running, DomainStatus::Absent) => Some(Side::Here),
-        // The guest runs at the other host, and here it is paused, off or absent: this hypervisor has let go of it.
-        (DomainStatus::Paused(_) | DomainStatus::Off(_) | DomainStatus::Absent, DomainStatus::Running) => Some(Side::Other),
+        // The guest runs at the other host, and here it is paused, off or absent: this hypervisor
+        // has let go of it.
+        (
+            DomainStatus::Paused(_) | DomainStatus::Off(_) | DomainStatus::Absent,
+            DomainStatus::Running,
+        ) => Some(Side::Other),
         (DomainStatus::Paused(_) | DomainStatus::Crashed, DomainStatus::Absent) => Some(Side::Here),
-        (_, DomainStatus::Paused(_) | DomainStatus::Crashed | DomainStatus::Off(_)) if moved_away => Some(Side::Other),
-        (DomainStatus::Off(_) | DomainStatus::Absent, DomainStatus::Absent) if one_set_of_disks || !moved_away => Some(Side::Here),
+        (_, DomainStatus::Paused(_) | DomainStatus::Crashed | DomainStatus::Off(_))
+            if moved_away =>
+        {
+            Some(Side::Other)
+        }
+        (DomainStatus::Off(_) | DomainStatus::Absent, DomainStatus::Absent)
+            if one_set_of_disks || !moved_away =>
+        {
+            Some(Side::Here)
+        }
         (_, _) => None,
     }
 }
@@ -113,10 +144,12 @@ fn off(draft: &mut Draft<'_>, seen: DomainStatus, lives: bool) {
             settled(draft, seen, lives);
         }
         DomainStatus::Off(_) | DomainStatus::Absent | DomainStatus::OlderOff => {
-            // Either somebody paused the VM and its domain is gone since: there is no memory to go back to. Or the VM ran since,
-            // and somebody else saved it.
+            // Either somebody paused the VM and its domain is gone since: there is no memory to go
+            // back to. Or the VM ran since, and somebody else saved it.
             let newer = seen == DomainStatus::Off(PowerReason::Kept);
-            if draft.record.state == State::Suspended && (newer || draft.record.usable_recovery().is_none()) {
+            if draft.record.state == State::Suspended
+                && (newer || draft.record.usable_recovery().is_none())
+            {
                 settled(draft, seen, lives);
             }
         }
@@ -147,7 +180,12 @@ fn otherwise(draft: &Draft<'_>, seen: DomainStatus) -> Reason {
     match (seen == DomainStatus::Running, draft.record.state == State::Unknown) {
         (true, true) => Reason::SeenAgain,
         (true, false) => Reason::StartedOutside,
-        (false, true) if !ran || matches!(seen, DomainStatus::Off(PowerReason::Saved | PowerReason::Kept)) => Reason::SeenAgain,
+        (false, true)
+            if !ran
+                || matches!(seen, DomainStatus::Off(PowerReason::Saved | PowerReason::Kept)) =>
+        {
+            Reason::SeenAgain
+        }
         (false, true | false) => Reason::DestroyedOutside,
     }
 }

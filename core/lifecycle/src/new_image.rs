@@ -1,8 +1,8 @@
 //! Decides which image a disk is to become.
 
 use ostler_model::{
-    Datastore, DatastoreId, DatastoreKind, DatastoreName, DiskName, DriverName, Image, ImageId, ImageName, ImageState, Timestamp,
-    VmRecord,
+    Datastore, DatastoreId, DatastoreKind, DatastoreName, DiskName, DriverName, Image, ImageId,
+    ImageName, ImageState, Timestamp, VmRecord,
 };
 
 /// The things that a choice of a new image depends on, beside the record.
@@ -18,9 +18,9 @@ pub struct Shelf<'a> {
     pub now: Timestamp,
 }
 
-/// The image `name` that the disk is to become, and the transfer driver of its datastore. The datastore is the one that was asked
-/// for, or else the one of the image below the disk, or else the only image datastore. None if there is no such datastore, or no
-/// such disk.
+/// The image `name` that the disk is to become, and the transfer driver of its datastore. The
+/// datastore is the one that was asked for, or else the one of the image below the disk, or else
+/// the only image datastore. None if there is no such datastore, or no such disk.
 #[must_use]
 pub fn image_to_be(
     record: &VmRecord,
@@ -30,7 +30,8 @@ pub fn image_to_be(
     shelf: &Shelf<'_>,
 ) -> Option<(Image, DriverName)> {
     let known = record.disks.iter().find(|known| known.name == *disk)?;
-    let of_images: Vec<&Datastore> = shelf.datastores.iter().filter(|store| store.kind == DatastoreKind::Image).collect();
+    let of_images: Vec<&Datastore> =
+        shelf.datastores.iter().filter(|store| store.kind == DatastoreKind::Image).collect();
     let store = match (asked, shelf.below, of_images.as_slice()) {
         (Some(asked), _, stores) => stores.iter().find(|store| store.name == *asked)?,
         (None, Some(below), stores) => stores.iter().find(|store| store.id == below)?,

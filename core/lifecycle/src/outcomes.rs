@@ -1,6 +1,6 @@
-//! The end of every operation, for each step and each event that may happen to that step. It is computed from the plans and
-//! policies by which operations run, and from the effect of each step on the guest. A test walks each cell through
-//! [`crate::decide`] and compares.
+//! The end of every operation, for each step and each event that may happen to that step. It is
+//! computed from the plans and policies by which operations run, and from the effect of each step
+//! on the guest. A test walks each cell through [`crate::decide`] and compares.
 
 use crate::admission::{Admission, admission};
 use crate::allowed::any as name;
@@ -8,9 +8,10 @@ use crate::input::{NewVm, create};
 use crate::recipe::{self, OnFailure, Plan};
 use crate::{marks, plan, recover, rest};
 use ostler_model::{
-    Active, BootSpec, DatastoreId, DiskFormat, DiskState, DriverError, Generation, Goal, Graphics, Headroom, HostId, ImageId,
-    NewImage, OperationId, Patience, Phase, Placement, RecoveryFile, RefusalKind, Scope, Side, State, StateKind, StepKind, StepNo,
-    Storage, Strength, Subject, Timestamp, Verb, VmId, VmRecord, VmSpec, VmUuid,
+    Active, BootSpec, DatastoreId, DiskFormat, DiskState, DriverError, Generation, Goal, Graphics,
+    Headroom, HostId, ImageId, NewImage, OperationId, Patience, Phase, Placement, RecoveryFile,
+    RefusalKind, Scope, Side, State, StateKind, StepKind, StepNo, Storage, Strength, Subject,
+    Timestamp, Verb, VmId, VmRecord, VmSpec, VmUuid,
 };
 use std::collections::BTreeMap;
 use strum::{Display, EnumIter, IntoEnumIterator};
@@ -126,8 +127,8 @@ enum Guest {
     Unseen,
 }
 
-/// A VM at one point of its plan: the guest, and the record as far as plans and rollbacks depend on it.
-/// The operation whose outcomes are printed. Its number is printed nowhere.
+/// A VM at one point of its plan: the guest, and the record as far as plans and rollbacks depend on
+/// it. The operation whose outcomes are printed. Its number is printed nowhere.
 const OPERATION: OperationId = OperationId(2);
 
 #[derive(Clone)]
@@ -142,10 +143,12 @@ impl Stage {
         record.state = origin;
         let placed = rest::has_place(origin);
         let begun = after.is_some() || !matches!(origin, State::Pending | State::Hold);
-        record.storage = begun.then(|| Storage { datastore: DatastoreId(1), driver: name(), shared });
+        record.storage =
+            begun.then(|| Storage { datastore: DatastoreId(1), driver: name(), shared });
         record.files.host = placed;
         record.files.home = begun && !placed;
-        let place = |host, generation| Placement { host, driver: name(), generation, since: Timestamp(0) };
+        let place =
+            |host, generation| Placement { host, driver: name(), generation, since: Timestamp(0) };
         record.placement = placed.then(|| place(HostId(1), Generation(1)));
         record.other = verb.is_migration().then(|| place(HostId(2), Generation(2)));
         if matches!(origin, State::Suspended | State::Stopped) || after == Some(Verb::Stop) {
@@ -156,8 +159,8 @@ impl Stage {
         }
         let guest = match (origin, verb) {
             (State::Running, _) => Guest::Runs,
-            // `resume` and `boot` begin after a look shows the guest off, and `migrate` begins when its host is fenced. All other
-            // verbs from `unknown` are for a guest that runs unseen.
+            // `resume` and `boot` begin after a look shows the guest off, and `migrate` begins when
+            // its host is fenced. All other verbs from `unknown` are for a guest that runs unseen.
             (State::Unknown, Verb::Resume | Verb::Boot) => Guest::Off,
             (State::Unknown, Verb::Migrate) => Guest::Off,
             (State::Unknown, _) => Guest::Runs,
@@ -167,15 +170,20 @@ impl Stage {
     }
 
     fn plan(&self, verb: Verb) -> Option<Plan> {
-        let adopts = verb == Verb::Adopt && matches!(self.record.state, State::Running | State::Poweroff);
+        let adopts =
+            verb == Verb::Adopt && matches!(self.record.state, State::Running | State::Poweroff);
         match (admission(self.record.state, verb), verb) {
             _ if adopts => plan::plan(&self.record, verb),
             _ if verb.is_recovery() => None,
             // Files that all hosts see are not copied.
-            (Admission::Begin, Verb::Deploy) if self.record.files.home && self.record.storage_is_shared() => {
+            (Admission::Begin, Verb::Deploy)
+                if self.record.files.home && self.record.storage_is_shared() =>
+            {
                 Some(recipe::start(&self.record))
             }
-            (Admission::Begin, Verb::Deploy) => Some(recipe::deploy(&self.record, self.record.storage_is_shared())),
+            (Admission::Begin, Verb::Deploy) => {
+                Some(recipe::deploy(&self.record, self.record.storage_is_shared()))
+            }
             (Admission::Begin, _) => plan::plan(&self.record, verb),
             (Admission::BeginIfOff, _) => Some(recipe::start(&self.record)),
             (Admission::Already | Admission::Refuse, _) => None,
@@ -187,7 +195,11 @@ impl Stage {
         match step.scope() {
             Scope::Nothing => false,
             Scope::Folder(folder) => marks::has_files(&self.record, folder),
-            Scope::Domain | Scope::Disks | Scope::OwnDisks | Scope::NewImages | Scope::DisksAndMemory => true,
+            Scope::Domain
+            | Scope::Disks
+            | Scope::OwnDisks
+            | Scope::NewImages
+            | Scope::DisksAndMemory => true,
             Scope::Memory | Scope::Nic | Scope::Snapshots => true,
         }
     }
@@ -230,20 +242,32 @@ impl Stage {
         match happens {
             Happens::Done | Happens::Late | Happens::NoAnswer | Happens::RecoverRetry => succeeds,
             Happens::Gone if converges(step) => succeeds,
-            Happens::Refused | Happens::Retry | Happens::Gone | Happens::Unknown => self.failed(verb, origin, plan, at, happens),
-            Happens::RecoverSuccess if recover::cannot_be_checked(step) => Leads::Refused(RefusalKind::Contradicted),
-            Happens::RecoverSuccess if step.goal() != Goal::Nothing && step.looked_at() == Side::Other => {
+            Happens::Refused | Happens::Retry | Happens::Gone | Happens::Unknown => {
+                self.failed(verb, origin, plan, at, happens)
+            }
+            Happens::RecoverSuccess if recover::cannot_be_checked(step) => {
+                Leads::Refused(RefusalKind::Contradicted)
+            }
+            Happens::RecoverSuccess
+                if step.goal() != Goal::Nothing && step.looked_at() == Side::Other =>
+            {
                 Leads::Refused(RefusalKind::CannotAsk)
             }
             Happens::RecoverSuccess => succeeds,
-            Happens::RecoverFailure | Happens::RecoverUndo if for_good => Leads::Refused(RefusalKind::Busy),
+            Happens::RecoverFailure | Happens::RecoverUndo if for_good => {
+                Leads::Refused(RefusalKind::Busy)
+            }
             Happens::RecoverFailure => self.failed(verb, origin, plan, at, happens),
             Happens::RecoverUndo => match self.back(verb, origin, plan, at, happens) {
                 None => Leads::Refused(RefusalKind::Contradicted),
                 Some(rests) => Leads::Fails(rests),
             },
             Happens::Boot if verb == Verb::Boot => succeeds,
-            Happens::Boot if matches!(step, StepKind::Boot | StepKind::Restore | StepKind::Unpause) => succeeds,
+            Happens::Boot
+                if matches!(step, StepKind::Boot | StepKind::Restore | StepKind::Unpause) =>
+            {
+                succeeds
+            }
             Happens::Boot => Leads::Refused(RefusalKind::Busy),
         }
     }
@@ -255,17 +279,30 @@ impl Stage {
         }
         let active = active(verb, origin, plan, at, happens);
         match recipe::on_failure(verb, plan[at]) {
-            OnFailure::Fail if happens == Happens::Retry && recipe::only_makes_sure(&active) => Leads::Fails(self.rests()),
+            OnFailure::Fail if happens == Happens::Retry && recipe::only_makes_sure(&active) => {
+                Leads::Fails(self.rests())
+            }
             OnFailure::Insist | OnFailure::Skip => Leads::Succeeds(recipe::ends_in(verb, origin)),
             OnFailure::Fail => Leads::Fails(State::Failed),
             OnFailure::Settle => Leads::Fails(self.rests()),
-            OnFailure::Undo if recipe::may_have_written(&self.record, &active) => Leads::Fails(self.rests()),
-            OnFailure::Undo => Leads::Fails(self.back(verb, origin, plan, at, happens).unwrap_or(State::Failed)),
+            OnFailure::Undo if recipe::may_have_written(&self.record, &active) => {
+                Leads::Fails(self.rests())
+            }
+            OnFailure::Undo => {
+                Leads::Fails(self.back(verb, origin, plan, at, happens).unwrap_or(State::Failed))
+            }
         }
     }
 
     /// The state to which the rollback leads; none if there is no way back.
-    fn back(&self, verb: Verb, origin: State, plan: &Plan, at: usize, happens: Happens) -> Option<State> {
+    fn back(
+        &self,
+        verb: Verb,
+        origin: State,
+        plan: &Plan,
+        at: usize,
+        happens: Happens,
+    ) -> Option<State> {
         let back = recipe::rollback(&self.record, &active(verb, origin, plan, at, happens))?;
         if verb == Verb::Adopt {
             return Some(State::Done);
@@ -287,11 +324,12 @@ impl Stage {
     }
 }
 
-/// Steps for which *there is no such thing* is no failure: the step is done, or a look follows and the step is sent again if
-/// needed.
+/// Steps for which *there is no such thing* is no failure: the step is done, or a look follows and
+/// the step is sent again if needed.
 const fn converges(step: StepKind) -> bool {
     let looked_after = matches!(step.goal(), Goal::Off | Goal::Absent) && step.proven_by_look();
-    looked_after || matches!(step, StepKind::DeleteSnapshot | StepKind::DetachDisk | StepKind::DetachNic)
+    looked_after
+        || matches!(step, StepKind::DeleteSnapshot | StepKind::DetachDisk | StepKind::DetachNic)
 }
 
 fn active(verb: Verb, origin: State, plan: &Plan, at: usize, happens: Happens) -> Active {
@@ -339,8 +377,24 @@ fn sample() -> VmRecord {
         patience: Patience::default(),
         headroom: Headroom::default(),
     };
-    let disk = DiskState { name: name(), file: file(), format: DiskFormat::Raw, image: None, save_as: None, adopted: None };
-    let uuid: VmUuid = "00000000-0000-0000-0000-000000000001".parse().expect("digits and dashes are a UUID");
-    let new = NewVm { id: VmId(1), uuid, operation: OperationId(1), by: String::new(), spec, disks: vec![disk], hold: false };
+    let disk = DiskState {
+        name: name(),
+        file: file(),
+        format: DiskFormat::Raw,
+        image: None,
+        save_as: None,
+        adopted: None,
+    };
+    let uuid: VmUuid =
+        "00000000-0000-0000-0000-000000000001".parse().expect("digits and dashes are a UUID");
+    let new = NewVm {
+        id: VmId(1),
+        uuid,
+        operation: OperationId(1),
+        by: String::new(),
+        spec,
+        disks: vec![disk],
+        hold: false,
+    };
     create(new, Timestamp(0)).record
 }

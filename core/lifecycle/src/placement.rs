@@ -1,18 +1,18 @@
 //! Decides whether one host can take a VM, and which host the scheduler proposes for it.
 //!
-//! The scheduler only proposes. A proposal becomes a request and is decided like any other request. Its capacity is claimed in
-//! the transaction that commits it.
+//! The scheduler only proposes. A proposal becomes a request and is decided like any other request.
+//! Its capacity is claimed in the transaction that commits it.
 
 use crate::draft::Draft;
 use crate::facts::{Candidate, Near};
 use ostler_model::{
-    Capacity, Cause, ClaimRefused, DriverName, Hint, HostId, HostName, NicSpec, Placement, Refusal, RefusalKind, Request,
-    ResourceRefused, State, Storage, Unfit, Verb, VmRecord,
+    Capacity, Cause, ClaimRefused, DriverName, Hint, HostId, HostName, NicSpec, Placement, Refusal,
+    RefusalKind, Request, ResourceRefused, State, Storage, Unfit, Verb, VmRecord,
 };
 use std::collections::BTreeSet;
 
-/// Most VMs that move to or from one host at the same time. Each move copies memory or disks, and more moves at once only take
-/// longer together.
+/// Most VMs that move to or from one host at the same time. Each move copies memory or disks, and
+/// more moves at once only take longer together.
 pub const MOVES_AT_ONE_HOST: usize = 8;
 
 /// A place that a VM can be deployed or moved to.
@@ -29,21 +29,28 @@ pub(crate) struct Target {
 /// Checks whether `host` can take the VM, and returns the target.
 fn fits(record: &VmRecord, host: &Candidate) -> Result<Target, Unfit> {
     let driver = host.driver.clone().ok_or(Unfit::NoHypervisor)?;
-    let storage = record.storage.clone().or_else(|| host.storage.clone()).ok_or(Unfit::NoStorage)?;
+    let storage =
+        record.storage.clone().or_else(|| host.storage.clone()).ok_or(Unfit::NoStorage)?;
     if record.leftovers.iter().any(|left| left.place.host == host.host) {
         return Err(Unfit::Leftover);
     }
     let others = || host.near.iter().filter(|near| near.host != host.host);
     let place = record.placement.as_ref().map(|place| place.host);
-    let onto_itself = others().find(|near| near.one_hypervisor && Some(near.host) == place).map(|near| near.name.clone());
+    let onto_itself = others()
+        .find(|near| near.one_hypervisor && Some(near.host) == place)
+        .map(|near| near.name.clone());
     if let Some(other) = onto_itself.or_else(|| host.twin.clone()) {
         return Err(Unfit::OneHypervisor(other));
     }
     // Hosts where the VM is now, or where it left files that are still to be removed.
-    let has_files =
-        |near: &&Near| Some(near.host) == place || record.leftovers.iter().any(|left| left.files && left.place.host == near.host);
+    let has_files = |near: &&Near| {
+        Some(near.host) == place
+            || record.leftovers.iter().any(|left| left.files && left.place.host == near.host)
+    };
     match others().filter(has_files).find(|near| near.one_file_system) {
-        Some(other) if !record.storage_is_shared() => return Err(Unfit::OneFileSystem(other.name.clone())),
+        Some(other) if !record.storage_is_shared() => {
+            return Err(Unfit::OneFileSystem(other.name.clone()));
+        }
         Some(_) | None => {}
     }
     match missing_bridge(&record.spec.nics, host.interfaces.as_deref()) {
@@ -52,24 +59,33 @@ fn fits(record: &VmRecord, host: &Candidate) -> Result<Target, Unfit> {
     }
 }
 
-/// The first bridge that these network cards need and that a host with these network interfaces does not have. None if
-/// `interfaces` is not known: then the start of the domain tells.
+/// The first bridge that these network cards need and that a host with these network interfaces
+/// does not have. None if `interfaces` is not known: then the start of the domain tells.
 #[must_use]
-pub fn missing_bridge<'a>(nics: &'a [NicSpec], interfaces: Option<&BTreeSet<String>>) -> Option<&'a str> {
+pub fn missing_bridge<'a>(
+    nics: &'a [NicSpec],
+    interfaces: Option<&BTreeSet<String>>,
+) -> Option<&'a str> {
     let known = interfaces?;
     nics.iter().map(|nic| nic.bridge.as_str()).find(|bridge| !known.contains(*bridge))
 }
 
 /// The target to which the request deploys or moves the VM.
 pub(crate) fn target(draft: &Draft<'_>, asked: &Request) -> Result<Target, Refusal> {
-    let refuse = |cause: Cause, hint: Hint| draft.refuse(asked.verb, RefusalKind::NoHost, cause, hint);
+    let refuse =
+        |cause: Cause, hint: Hint| draft.refuse(asked.verb, RefusalKind::NoHost, cause, hint);
     let Some(host) = asked.host else { return Err(refuse(Cause::NoHostNamed, Hint::NameHost)) };
-    let Some(candidate) = &draft.facts.target else { return Err(refuse(Cause::NoSuchHost { host }, Hint::ListHosts)) };
+    let Some(candidate) = &draft.facts.target else {
+        return Err(refuse(Cause::NoSuchHost { host }, Hint::ListHosts));
+    };
     fits(&draft.record, candidate).map_err(|why| {
         let hint = match why {
             Unfit::NoStorage => Hint::AddDatastore,
             Unfit::NoBridge(_) => Hint::OtherHostOrBridge,
-            Unfit::NoHypervisor | Unfit::Leftover | Unfit::OneHypervisor(_) | Unfit::OneFileSystem(_) => Hint::OtherHost,
+            Unfit::NoHypervisor
+            | Unfit::Leftover
+            | Unfit::OneHypervisor(_)
+            | Unfit::OneFileSystem(_) => Hint::OtherHost,
         };
         refuse(Cause::HostUnfit { host, why }, hint)
     })
@@ -206,7 +222,8 @@ pub fn propose(record: &VmRecord, offers: &mut [Offer], scene: &dyn Scene) -> Pr
     }
     let here = place.map(|place| place.host);
     if here.is_some() && record.state == State::Unknown {
-        // The VM may still run on its host. Only an operator may decide to start it elsewhere; enough capacity is no reason.
+        // The VM may still run on its host. Only an operator may decide to start it elsewhere;
+        // enough capacity is no reason.
         return Proposal::Wait(vec![Waits::Unseen]);
     }
     let crowded = |host| place.is_some() && scene.moves(host) >= MOVES_AT_ONE_HOST;
@@ -215,9 +232,12 @@ pub fn propose(record: &VmRecord, offers: &mut [Offer], scene: &dyn Scene) -> Pr
     }
     let leaves_live = offers.iter().any(|offer| Some(offer.host) == here && offer.live);
     let why_not = |offer: &Offer| {
-        against(record, place, offer, scene).or_else(|| crowded(offer.host).then_some(WhyNot::Crowded(MOVES_AT_ONE_HOST)))
+        against(record, place, offer, scene)
+            .or_else(|| crowded(offer.host).then_some(WhyNot::Crowded(MOVES_AT_ONE_HOST)))
     };
-    let Some(to) = choose(offers, record, &why_not) else { return Proposal::Wait(told(offers, record, &why_not)) };
+    let Some(to) = choose(offers, record, &why_not) else {
+        return Proposal::Wait(told(offers, record, &why_not));
+    };
     let verb = match (place, record.state) {
         (None, _) => Verb::Deploy,
         (Some(_), State::Running) if leaves_live && to.live => Verb::MigrateLive,
@@ -226,26 +246,42 @@ pub fn propose(record: &VmRecord, offers: &mut [Offer], scene: &dyn Scene) -> Pr
     Proposal::Go { host: to.host, verb }
 }
 
-/// Why a VM must not go to a host, even if there is enough capacity. Such a request would be refused, so the VM must not keep
-/// this capacity from others.
-fn against(record: &VmRecord, place: Option<&Placement>, offer: &Offer, scene: &dyn Scene) -> Option<WhyNot> {
+/// Why a VM must not go to a host, even if there is enough capacity. Such a request would be
+/// refused, so the VM must not keep this capacity from others.
+fn against(
+    record: &VmRecord,
+    place: Option<&Placement>,
+    offer: &Offer,
+    scene: &dyn Scene,
+) -> Option<WhyNot> {
     if let Some(place) = place {
         if offer.host == place.host {
             return Some(WhyNot::Here);
         }
         if offer.driver != place.driver {
-            return Some(WhyNot::OtherDriver { has: offer.driver.clone(), needs: place.driver.clone() });
+            return Some(WhyNot::OtherDriver {
+                has: offer.driver.clone(),
+                needs: place.driver.clone(),
+            });
         }
     }
-    let unfit = scene.candidate(offer.host).and_then(|candidate| fits(record, &candidate).err()).map(WhyNot::Unfit);
+    let unfit = scene
+        .candidate(offer.host)
+        .and_then(|candidate| fits(record, &candidate).err())
+        .map(WhyNot::Unfit);
     unfit.or_else(|| scene.refused(offer.host).map(WhyNot::Refused))
 }
 
 /// The first host that fits. The VM's capacity is subtracted from its offer.
-fn choose<'a>(offers: &'a mut [Offer], record: &VmRecord, why_not: &dyn Fn(&Offer) -> Option<WhyNot>) -> Option<&'a Offer> {
+fn choose<'a>(
+    offers: &'a mut [Offer],
+    record: &VmRecord,
+    why_not: &dyn Fn(&Offer) -> Option<WhyNot>,
+) -> Option<&'a Offer> {
     let wanted = record.spec.capacity();
     let only = record.spec.host.as_ref();
-    let asked_for = |offer: &Offer| offer.silent.is_none() && only.is_none_or(|only| *only == offer.name);
+    let asked_for =
+        |offer: &Offer| offer.silent.is_none() && only.is_none_or(|only| *only == offer.name);
     let mut open = offers.iter_mut().filter(|offer| asked_for(offer));
     open.find_map(|offer| {
         // Check the capacity first: this is cheap, and most hosts of a full site have none left.
@@ -259,12 +295,17 @@ fn choose<'a>(offers: &'a mut [Offer], record: &VmRecord, why_not: &dyn Fn(&Offe
 }
 
 /// The reasons against each host.
-fn told(offers: &[Offer], record: &VmRecord, why_not: &dyn Fn(&Offer) -> Option<WhyNot>) -> Vec<Waits> {
+fn told(
+    offers: &[Offer],
+    record: &VmRecord,
+    why_not: &dyn Fn(&Offer) -> Option<WhyNot>,
+) -> Vec<Waits> {
     if offers.is_empty() {
         return vec![Waits::NoHosts];
     }
     let only = record.spec.host.as_ref();
-    let asked: Vec<&Offer> = offers.iter().filter(|offer| only.is_none_or(|only| *only == offer.name)).collect();
+    let asked: Vec<&Offer> =
+        offers.iter().filter(|offer| only.is_none_or(|only| *only == offer.name)).collect();
     if let (true, Some(only)) = (asked.is_empty(), only) {
         return vec![Waits::NotOn(only.clone())];
     }

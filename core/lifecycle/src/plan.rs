@@ -1,11 +1,12 @@
-//! The plans: the steps that a verb takes from a state. Only the plan of a deploy is chosen in `request`.
+//! The plans: the steps that a verb takes from a state. Only the plan of a deploy is chosen in
+//! `request`.
 
 use crate::migrate;
 use crate::recipe::{self, Plan};
 use ostler_model::{State, StepKind, Verb, VmRecord};
 
-/// The steps of a verb from a state that admits it. None for `deploy`, for verbs that only change the record, and for verbs that
-/// carry on another operation.
+/// The steps of a verb from a state that admits it. None for `deploy`, for verbs that only change
+/// the record, and for verbs that carry on another operation.
 pub(crate) fn plan(record: &VmRecord, verb: Verb) -> Option<Plan> {
     let runs = record.state == State::Running;
     let off = matches!(record.state, State::Suspended | State::Poweroff);
@@ -15,7 +16,9 @@ pub(crate) fn plan(record: &VmRecord, verb: Verb) -> Option<Plan> {
     Some(match verb {
         Verb::Hold | Verb::Release => vec![],
         Verb::Resume if away => vec![],
-        Verb::ResumeCold if away => record.recovery.iter().map(|_| StepKind::DropRecovery).collect(),
+        Verb::ResumeCold if away => {
+            record.recovery.iter().map(|_| StepKind::DropRecovery).collect()
+        }
         Verb::ResumeCold if paused_outside => vec![StepKind::PowerOff, StepKind::Boot],
         // From `failed` it carries on the operation that failed, so it has no plan of its own.
         Verb::ResumeCold if record.state == State::Failed => return None,
@@ -38,13 +41,17 @@ pub(crate) fn plan(record: &VmRecord, verb: Verb) -> Option<Plan> {
         Verb::Delete | Verb::DeleteRecreate => recipe::clean(record),
         Verb::Forget => vec![StepKind::DropHome],
         Verb::Migrate if record.state == State::Unknown => migrate::from_lost(record),
-        Verb::Migrate | Verb::MigratePoweroff | Verb::MigratePoweroffHard if off => recipe::move_cold(record, None),
+        Verb::Migrate | Verb::MigratePoweroff | Verb::MigratePoweroffHard if off => {
+            recipe::move_cold(record, None)
+        }
         Verb::Migrate => recipe::move_cold(record, Some(StepKind::Save)),
         Verb::MigratePoweroff => recipe::move_cold(record, Some(StepKind::PressPower)),
         Verb::MigratePoweroffHard => recipe::move_cold(record, Some(StepKind::PowerOff)),
         Verb::MigrateLive => recipe::move_live(record.storage_is_shared()),
         Verb::DiskAttach => prepend(&[StepKind::PrepareDisks], live(&[StepKind::AttachDisk])),
-        Verb::DiskDetach => live(&[StepKind::DetachDisk]).into_iter().chain([StepKind::DropDisk]).collect(),
+        Verb::DiskDetach => {
+            live(&[StepKind::DetachDisk]).into_iter().chain([StepKind::DropDisk]).collect()
+        }
         Verb::NicAttach => live(&[StepKind::AttachNic]),
         Verb::NicDetach => live(&[StepKind::DetachNic]),
         Verb::Resize => live(&[StepKind::Resize]),
@@ -54,7 +61,11 @@ pub(crate) fn plan(record: &VmRecord, verb: Verb) -> Option<Plan> {
         Verb::SnapshotRevert => vec![StepKind::RevertSnapshot],
         Verb::SnapshotDelete => vec![StepKind::DeleteSnapshot],
         Verb::Adopt => vec![StepKind::Stamp],
-        Verb::Deploy | Verb::Resched | Verb::Unresched | Verb::DiskSnapshot | Verb::DiskSnapshotCancel => {
+        Verb::Deploy
+        | Verb::Resched
+        | Verb::Unresched
+        | Verb::DiskSnapshot
+        | Verb::DiskSnapshotCancel => {
             return None;
         }
         Verb::Update | Verb::Rename | Verb::Schedule | Verb::Unschedule | Verb::Reschedule => {

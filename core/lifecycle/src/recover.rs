@@ -1,4 +1,5 @@
-//! Recovery: the operator states what happened to the current step, sends it again, or rolls the operation back.
+//! Recovery: the operator states what happened to the current step, sends it again, or rolls the
+//! operation back.
 
 use crate::domain_status::{DomainStatus, status};
 use crate::draft::{Draft, Next};
@@ -6,7 +7,8 @@ use crate::recipe::{self, Plan};
 use crate::slot::fresh;
 use crate::{destroys, slot, step};
 use ostler_model::{
-    Active, Cause, Destroyed, Failure, Goal, Hint, Refusal, RefusalKind, Request, Side, State, Stated, StepKind, Strength, Verb,
+    Active, Cause, Destroyed, Failure, Goal, Hint, Refusal, RefusalKind, Request, Side, State,
+    Stated, StepKind, Strength, Verb,
 };
 
 /// What the operator states with each recovery verb.
@@ -22,7 +24,11 @@ pub(crate) fn statement(verb: Verb) -> Option<Stated> {
     STATEMENTS.iter().find(|(recovery, _)| *recovery == verb).map(|(_, stated)| *stated)
 }
 
-pub(crate) fn request(draft: &mut Draft<'_>, asked: &Request, stated: Stated) -> Result<(), Refusal> {
+pub(crate) fn request(
+    draft: &mut Draft<'_>,
+    asked: &Request,
+    stated: Stated,
+) -> Result<(), Refusal> {
     if let Some(active) = draft.record.operation.take() {
         draft.record.operation = in_flight(draft, asked, stated, active)?;
         return Ok(());
@@ -37,15 +43,21 @@ pub(crate) fn request(draft: &mut Draft<'_>, asked: &Request, stated: Stated) ->
     }
 }
 
-/// A live migration ended with an unknown outcome, and one of its hosts may never be seen again. The operator states whether the
-/// guest has arrived. The placement without the guest is swept, and the monitor goes by the other one.
+/// A live migration ended with an unknown outcome, and one of its hosts may never be seen again.
+/// The operator states whether the guest has arrived. The placement without the guest is swept, and
+/// the monitor goes by the other one.
 fn apart(draft: &mut Draft<'_>, asked: &Request, stated: Stated) -> Result<(), Refusal> {
     let arrived = match stated {
         Stated::Success | Stated::SuccessForced => true,
         Stated::Failure => false,
         Stated::Retry | Stated::Undo => {
             let kind = RefusalKind::NothingToRecover;
-            return Err(draft.refuse(asked.verb, kind, Cause::NoStepOfMigration, Hint::StateArrival));
+            return Err(draft.refuse(
+                asked.verb,
+                kind,
+                Cause::NoStepOfMigration,
+                Hint::StateArrival,
+            ));
         }
     };
     let seen = match &draft.facts.look {
@@ -73,7 +85,12 @@ fn apart(draft: &mut Draft<'_>, asked: &Request, stated: Stated) -> Result<(), R
     Ok(())
 }
 
-fn in_flight(draft: &mut Draft<'_>, asked: &Request, stated: Stated, active: Active) -> Result<Next, Refusal> {
+fn in_flight(
+    draft: &mut Draft<'_>,
+    asked: &Request,
+    stated: Stated,
+    active: Active,
+) -> Result<Next, Refusal> {
     if matches!(stated, Stated::Failure | Stated::Undo) {
         not_a_delete(draft, asked, active.verb, RefusalKind::Busy)?;
     }
@@ -86,7 +103,11 @@ fn in_flight(draft: &mut Draft<'_>, asked: &Request, stated: Stated, active: Act
         // The rollback is already under way: send its current step again.
         Stated::Undo if active.undoing => Stated::Retry,
         Stated::Undo => {
-            destroys = destroys::taken_back(&draft.record, &way_back(draft, asked, &active)?, &active.subject);
+            destroys = destroys::taken_back(
+                &draft.record,
+                &way_back(draft, asked, &active)?,
+                &active.subject,
+            );
             Stated::Undo
         }
         Stated::SuccessForced | Stated::Failure | Stated::Retry => stated,
@@ -98,17 +119,34 @@ fn in_flight(draft: &mut Draft<'_>, asked: &Request, stated: Stated, active: Act
     Ok(next)
 }
 
-/// A delete can only go on, because its disks may be gone already. (A delete that has failed was cut by a restore of the store.)
-fn not_a_delete(draft: &Draft<'_>, asked: &Request, verb: Verb, kind: RefusalKind) -> Result<(), Refusal> {
+/// A delete can only go on, because its disks may be gone already. (A delete that has failed was
+/// cut by a restore of the store.)
+fn not_a_delete(
+    draft: &Draft<'_>,
+    asked: &Request,
+    verb: Verb,
+    kind: RefusalKind,
+) -> Result<(), Refusal> {
     if verb.strength() < Strength::Delete {
         return Ok(());
     }
     Err(draft.refuse(asked.verb, kind, Cause::BeingDeleted, Hint::RecoverRetry))
 }
 
-fn after_failure(draft: &mut Draft<'_>, asked: &Request, stated: Stated, failure: &Failure) -> Result<(), Refusal> {
+fn after_failure(
+    draft: &mut Draft<'_>,
+    asked: &Request,
+    stated: Stated,
+    failure: &Failure,
+) -> Result<(), Refusal> {
     let step = failure.plan.get(failure.at).copied();
-    let mut active = fresh(asked, failure.origin, failure.plan.clone(), failure.subject.clone(), draft.record.step);
+    let mut active = fresh(
+        asked,
+        failure.origin,
+        failure.plan.clone(),
+        failure.subject.clone(),
+        draft.record.step,
+    );
     active.verb = failure.verb;
     active.at = failure.at;
     active.undoing = failure.undoing;
@@ -148,17 +186,28 @@ fn after_failure(draft: &mut Draft<'_>, asked: &Request, stated: Stated, failure
     Ok(())
 }
 
-/// Carries on an operation that failed when it restored the guest's memory, or in a step before that. It goes on without the
-/// memory: the guest starts from its disks.
+/// Carries on an operation that failed when it restored the guest's memory, or in a step before
+/// that. It goes on without the memory: the guest starts from its disks.
 pub(crate) fn without_memory(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
-    let restores = |failure: &Failure| failure.plan.iter().skip(failure.at).position(|step| *step == StepKind::Restore);
-    let found = draft.record.failure.clone().and_then(|failure| Some((restores(&failure)? + failure.at, failure)));
+    let restores = |failure: &Failure| {
+        failure.plan.iter().skip(failure.at).position(|step| *step == StepKind::Restore)
+    };
+    let found = draft
+        .record
+        .failure
+        .clone()
+        .and_then(|failure| Some((restores(&failure)? + failure.at, failure)));
     let Some((at, failure)) = found.filter(|_| draft.record.recovery.is_some()) else {
-        return Err(draft.refuse(asked.verb, RefusalKind::WrongState, Cause::FailedOtherwise, Hint::SeeWhy));
+        return Err(draft.refuse(
+            asked.verb,
+            RefusalKind::WrongState,
+            Cause::FailedOtherwise,
+            Hint::SeeWhy,
+        ));
     };
     let mut plan = failure.plan[..at].to_vec();
-    // The memory file is not removed here: a file that cannot be removed must not keep the guest from starting. It is swept once
-    // the guest runs.
+    // The memory file is not removed here: a file that cannot be removed must not keep the guest
+    // from starting. It is swept once the guest runs.
     plan.push(StepKind::Boot);
     let restored = [StepKind::Restore, StepKind::Unpause, StepKind::DropRecovery];
     plan.extend(failure.plan[at..].iter().filter(|step| !restored.contains(step)));
@@ -187,17 +236,21 @@ fn way_back(draft: &Draft<'_>, asked: &Request, active: &Active) -> Result<Plan,
     })
 }
 
-/// Makes sure that the domain is absent before files of the host are touched again, as at the beginning of every epilog. Days may
-/// have passed between the failure and its recovery, and somebody may have started the domain. `ahead`: 0 for the current step, 1
-/// for the next one.
+/// Makes sure that the domain is absent before files of the host are touched again, as at the
+/// beginning of every epilog. Days may have passed between the failure and its recovery, and
+/// somebody may have started the domain. `ahead`: 0 for the current step, 1 for the next one.
 fn absent_first(active: &mut Active, ahead: usize) {
     let at = active.at + ahead;
-    if matches!(active.plan.get(at), Some(StepKind::CopyOut | StepKind::DropHost | StepKind::CopyAcross | StepKind::SaveBack)) {
+    if matches!(
+        active.plan.get(at),
+        Some(StepKind::CopyOut | StepKind::DropHost | StepKind::CopyAcross | StepKind::SaveBack)
+    ) {
         active.plan.insert(at, StepKind::Remove);
     }
 }
 
-/// Steps whose result no look at the domain shows, and after which data is removed or an address becomes free for another VM.
+/// Steps whose result no look at the domain shows, and after which data is removed or an address
+/// becomes free for another VM.
 pub(crate) const fn cannot_be_checked(step: StepKind) -> bool {
     matches!(
         step,
@@ -211,8 +264,9 @@ pub(crate) const fn cannot_be_checked(step: StepKind) -> bool {
     )
 }
 
-/// Refuses a statement that a look contradicts, unless it is forced. Also refuses a statement that nothing can check and that
-/// would cost the only copy of a disk if it were wrong: after a copy, the source is removed.
+/// Refuses a statement that a look contradicts, unless it is forced. Also refuses a statement that
+/// nothing can check and that would cost the only copy of a disk if it were wrong: after a copy,
+/// the source is removed.
 fn contradicted(draft: &Draft<'_>, asked: &Request, step: Option<StepKind>) -> Result<(), Refusal> {
     if asked.force {
         return Ok(());
@@ -226,17 +280,32 @@ fn contradicted(draft: &Draft<'_>, asked: &Request, step: Option<StepKind>) -> R
         return Ok(());
     }
     if step.is_some_and(|step| step.looked_at() == Side::Other) {
-        return Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, Cause::OtherHostUnseen, Hint::RetryOrForce));
+        return Err(draft.refuse(
+            asked.verb,
+            RefusalKind::CannotAsk,
+            Cause::OtherHostUnseen,
+            Hint::RetryOrForce,
+        ));
     }
     let seen = match &draft.facts.look {
         Some(Ok(seen)) => status(&draft.record, draft.facts.store, seen),
         Some(Err(error)) => {
             let cause = Cause::SuccessUnseen { error: Some(error.clone()) };
-            return Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, cause, Hint::ForceRecover));
+            return Err(draft.refuse(
+                asked.verb,
+                RefusalKind::CannotAsk,
+                cause,
+                Hint::ForceRecover,
+            ));
         }
         None => {
             let cause = Cause::SuccessUnseen { error: None };
-            return Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, cause, Hint::AskAgainOrForce));
+            return Err(draft.refuse(
+                asked.verb,
+                RefusalKind::CannotAsk,
+                cause,
+                Hint::AskAgainOrForce,
+            ));
         }
     };
     if seen.meets(goal) {

@@ -13,8 +13,12 @@ pub(crate) const fn bad(draft: &Draft<'_>, asked: &Request, cause: Cause, hint: 
 /// The refusal of a verb that cannot begin in the state of the VM.
 pub(crate) fn wrong_state(draft: &Draft<'_>, verb: Verb) -> Refusal {
     let state = draft.record.state;
-    let begins = |from: &State| matches!(admission(*from, verb), Admission::Begin | Admission::BeginIfOff);
-    let hint =
-        if state == State::Done { Hint::CreateNew } else { Hint::WorksFrom { states: State::iter().filter(begins).collect() } };
+    let begins =
+        |from: &State| matches!(admission(*from, verb), Admission::Begin | Admission::BeginIfOff);
+    let hint = if state == State::Done {
+        Hint::CreateNew
+    } else {
+        Hint::WorksFrom { states: State::iter().filter(begins).collect() }
+    };
     draft.refuse(verb, RefusalKind::WrongState, Cause::WrongState { state }, hint)
 }

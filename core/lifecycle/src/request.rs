@@ -1,14 +1,18 @@
-//! Whether a request is accepted, is already fulfilled, or is refused; and the operation that it begins.
+//! Whether a request is accepted, is already fulfilled, or is refused; and the operation that it
+//! begins.
 
 use crate::admission::{Admission, admission, needs_off};
 use crate::domain_status::{DomainStatus, status};
 use crate::draft::{Draft, Next};
 use crate::recipe::{self, Plan};
 use crate::refusals::wrong_state;
-use crate::{abilities, advice, destroys, edit, hardware, migrate, placement, plan, recover, restored, schedules, slot, step};
+use crate::{
+    abilities, advice, destroys, edit, hardware, migrate, placement, plan, recover, restored,
+    schedules, slot, step,
+};
 use ostler_model::{
-    Active, Args, Ask, Cause, Ended, Fault, Hint, OperationId, PowerReason, Reason, Refusal, RefusalKind, Request, State,
-    StateKind, Stated, StepKind, Strength, Subject, Verb,
+    Active, Args, Ask, Cause, Ended, Fault, Hint, OperationId, PowerReason, Reason, Refusal,
+    RefusalKind, Request, State, StateKind, Stated, StepKind, Strength, Subject, Verb,
 };
 
 /// The three answers to a request: accepted, already so, refused with a reason.
@@ -42,8 +46,11 @@ fn answer(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     }
     apart(draft, asked)?;
     let record = &draft.record;
-    if asked.verb == Verb::Hold && (record.state, record.reason) == (State::Hold, Reason::StoreIsStale) {
-        // A restore of the store has put the VM on hold for a time. This request makes the hold last.
+    if asked.verb == Verb::Hold
+        && (record.state, record.reason) == (State::Hold, Reason::StoreIsStale)
+    {
+        // A restore of the store has put the VM on hold for a time. This request makes the hold
+        // last.
         draft.set_state(State::Hold, Reason::Asked);
         slot::instant(draft, asked);
         draft.accept(Some(asked.operation), None);
@@ -64,8 +71,8 @@ fn answer(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     }
 }
 
-/// The state of rest by which a request is judged. For a request that runs beside an operation, it is the state in which that
-/// operation began.
+/// The state of rest by which a request is judged. For a request that runs beside an operation, it
+/// is the state in which that operation began.
 fn resting(draft: &Draft<'_>) -> State {
     match &draft.record.operation {
         Some(active) if draft.record.state.kind() == StateKind::Transient => active.origin,
@@ -73,17 +80,27 @@ fn resting(draft: &Draft<'_>) -> State {
     }
 }
 
-/// While it is not known at which host of a migration the guest is, only verbs that delete the VM, forget it or change its record
-/// are accepted.
+/// While it is not known at which host of a migration the guest is, only verbs that delete the VM,
+/// forget it or change its record are accepted.
 fn apart(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let ends = matches!(asked.verb.strength(), Strength::Delete | Strength::Forget);
-    if draft.record.operation.is_some() || draft.record.other.is_none() || ends || edit::goes_beside(asked.verb) {
+    if draft.record.operation.is_some()
+        || draft.record.other.is_none()
+        || ends
+        || edit::goes_beside(asked.verb)
+    {
         return Ok(());
     }
-    Err(draft.refuse(asked.verb, RefusalKind::CannotAsk, Cause::AtOneOfTwoHosts, Hint::WaitOrDeleteBoth))
+    Err(draft.refuse(
+        asked.verb,
+        RefusalKind::CannotAsk,
+        Cause::AtOneOfTwoHosts,
+        Hint::WaitOrDeleteBoth,
+    ))
 }
 
-/// A VM has one slot, and a stronger verb takes it over: graceful < hard < delete < forget. Calls in flight are told to stop.
+/// A VM has one slot, and a stronger verb takes it over: graceful < hard < delete < forget. Calls
+/// in flight are told to stop.
 fn while_busy(draft: &mut Draft<'_>, asked: &Request, active: Active) -> Result<Next, Refusal> {
     let verb = asked.verb;
     if active.verb == verb && !active.undoing && is_the_same(draft, asked, &active) {
@@ -91,14 +108,18 @@ fn while_busy(draft: &mut Draft<'_>, asked: &Request, active: Active) -> Result<
         return Ok(Some(active));
     }
     // `boot` sends a start that hangs again, within the same operation.
-    let starts = matches!(active.kind(), Some(StepKind::Boot | StepKind::Restore | StepKind::Unpause));
+    let starts =
+        matches!(active.kind(), Some(StepKind::Boot | StepKind::Restore | StepKind::Unpause));
     if verb == Verb::Boot && starts && !active.undoing {
         draft.accept(Some(active.id), None);
         return Ok(step::state(draft, active, Stated::Retry));
     }
     let overtakes = match verb.strength() {
         Strength::Forget => true,
-        Strength::Delete => active.verb.strength() < Strength::Delete || verb == Verb::Delete && active.verb != Verb::Forget,
+        Strength::Delete => {
+            active.verb.strength() < Strength::Delete
+                || verb == Verb::Delete && active.verb != Verb::Forget
+        }
         Strength::Hard => active.verb.strength() == Strength::Graceful && asks_guest(&active),
         Strength::Graceful | Strength::Plain => false,
     };
@@ -120,13 +141,17 @@ fn while_busy(draft: &mut Draft<'_>, asked: &Request, active: Active) -> Result<
     Err(draft.refuse(verb, RefusalKind::Busy, cause, hint))
 }
 
-/// Whether an operation of the same verb already does what is asked: with the same disk, card or snapshot, to the same host.
+/// Whether an operation of the same verb already does what is asked: with the same disk, card or
+/// snapshot, to the same host.
 fn is_the_same(draft: &Draft<'_>, asked: &Request, active: &Active) -> bool {
     let record = &draft.record;
-    let place = if asked.verb.is_migration() { record.other.as_ref() } else { record.placement.as_ref() };
+    let place =
+        if asked.verb.is_migration() { record.other.as_ref() } else { record.placement.as_ref() };
     let to_host = || asked.host.is_none() || place.map(|place| place.host) == asked.host;
     match (&asked.args, &active.subject) {
-        (Args::None | Args::Migrate { .. }, Subject::Vm) => !(asked.verb.is_migration() || asked.verb == Verb::Deploy) || to_host(),
+        (Args::None | Args::Migrate { .. }, Subject::Vm) => {
+            !(asked.verb.is_migration() || asked.verb == Verb::Deploy) || to_host()
+        }
         (Args::Disk { name }, Subject::Disk { name: at_it }) => name == at_it,
         (Args::Nic { mac }, Subject::Nic { mac: at_it }) => mac == at_it,
         (Args::Snapshot { name }, Subject::Snapshot { name: at_it }) => {
@@ -157,8 +182,8 @@ fn overtake(draft: &mut Draft<'_>, asked: &Request, weaker: Active) -> Result<Ne
     draft.cancel_open();
     let mut plan = plan_of(draft, asked.verb)?;
     if !draft.record.open.is_empty() && draft.record.placement.is_some() {
-        // A destroy may run beside the calls in flight. After they have returned, a second destroy, or the removal of the domain,
-        // makes sure that a late start did not revive the domain.
+        // A destroy may run beside the calls in flight. After they have returned, a second destroy,
+        // or the removal of the domain, makes sure that a late start did not revive the domain.
         match (plan.first(), plan.get(1)) {
             (Some(StepKind::PowerOff), Some(StepKind::Remove)) => {}
             (Some(StepKind::PowerOff | StepKind::Remove), _) => plan.insert(0, StepKind::PowerOff),
@@ -187,13 +212,18 @@ fn begin(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         edit::may_forget(draft, asked)?;
     }
     let lost = verb.is_migration() && migrate::prepare(draft, asked)?;
-    let subject = if verb.is_hotplug() || verb.is_snapshot() { hardware::prepare(draft, asked)? } else { Subject::Vm };
+    let subject = if verb.is_hotplug() || verb.is_snapshot() {
+        hardware::prepare(draft, asked)?
+    } else {
+        Subject::Vm
+    };
     let plan = if lost { migrate::from_lost(&draft.record) } else { plan_of(draft, asked.verb)? };
     draft.record.operation = start(draft, asked, plan, subject, None);
     Ok(())
 }
 
-/// Refuses to press the power button of a guest that has crashed, or that is paused because of an error: it cannot answer.
+/// Refuses to press the power button of a guest that has crashed, or that is paused because of an
+/// error: it cannot answer.
 fn can_answer(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     let record = &draft.record;
     if record.state != State::Unknown || verb.strength() != Strength::Graceful {
@@ -204,15 +234,29 @@ fn can_answer(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
         Some(Fault::StandsStill) => Hint::ResumeOrHardOff,
         Some(Fault::NotOurs) | None => return Ok(()),
     };
-    Err(draft.refuse(verb, RefusalKind::WrongState, Cause::GuestCannotAnswer { reason: record.reason }, hint))
+    Err(draft.refuse(
+        verb,
+        RefusalKind::WrongState,
+        Cause::GuestCannotAnswer { reason: record.reason },
+        hint,
+    ))
 }
 
-/// Refuses `verb` if the record says that the VM is off, but a look shows it alive. Somebody has started it outside Ostler: its
-/// disks are in use, and its saved memory is too old for them. A person who asks for anything but its end does not know that.
+/// Refuses `verb` if the record says that the VM is off, but a look shows it alive. Somebody has
+/// started it outside Ostler: its disks are in use, and its saved memory is too old for them. A
+/// person who asks for anything but its end does not know that.
 fn still_off(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     let record = &draft.record;
-    if verb == Verb::DiskSnapshotLive && record.state == State::Suspended && record.usable_recovery().is_none() {
-        return Err(draft.refuse(verb, RefusalKind::WrongState, Cause::PausedWithDisks, Hint::ResumeFirst));
+    if verb == Verb::DiskSnapshotLive
+        && record.state == State::Suspended
+        && record.usable_recovery().is_none()
+    {
+        return Err(draft.refuse(
+            verb,
+            RefusalKind::WrongState,
+            Cause::PausedWithDisks,
+            Hint::ResumeFirst,
+        ));
     }
     if !needs_off(record, verb) {
         return Ok(());
@@ -220,10 +264,16 @@ fn still_off(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     match &draft.facts.look {
         Some(Ok(seen)) => {
             let seen = status(record, draft.facts.store, seen);
-            if matches!(seen, DomainStatus::Off(_) | DomainStatus::Absent | DomainStatus::OlderOff) {
+            if matches!(seen, DomainStatus::Off(_) | DomainStatus::Absent | DomainStatus::OlderOff)
+            {
                 return Ok(());
             }
-            Err(draft.refuse(verb, RefusalKind::NotAbsent, Cause::NotOff { seen: seen.shown() }, Hint::WaitUntilSeen))
+            Err(draft.refuse(
+                verb,
+                RefusalKind::NotAbsent,
+                Cause::NotOff { seen: seen.shown() },
+                Hint::WaitUntilSeen,
+            ))
         }
         // This verb touches the VM's files without another look.
         Some(Err(error)) if verb.is_hotplug() => {
@@ -234,13 +284,15 @@ fn still_off(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     }
 }
 
-/// Refuses a verb that would take the VM away from an adopted disk. The disk stays where it is: it is not in the VM's folder, and
-/// other hosts do not see it.
+/// Refuses a verb that would take the VM away from an adopted disk. The disk stays where it is: it
+/// is not in the VM's folder, and other hosts do not see it.
 fn adopted_stays(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     let record = &draft.record;
     // A VM that is recreated is placed on any host.
     let recreated = verb == Verb::DeleteRecreate;
-    let leaves = matches!(verb, Verb::Stop | Verb::Undeploy | Verb::UndeployHard) || recreated || verb.is_migration();
+    let leaves = matches!(verb, Verb::Stop | Verb::Undeploy | Verb::UndeployHard)
+        || recreated
+        || verb.is_migration();
     match record.disks.iter().find(|disk| disk.adopted.is_some()) {
         Some(disk) if leaves && !record.storage_is_shared() => {
             let cause = Cause::AdoptedDisk { disk: disk.name.clone() };
@@ -255,8 +307,9 @@ fn plan_of(draft: &Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
     plan::plan(&draft.record, verb).ok_or_else(|| wrong_state(draft, verb))
 }
 
-/// A VM in `unknown` is started again only after a fresh look says that it is off, because to run twice is worse than not to run.
-/// A VM that is paused by an error, by a person or without a reason is unpaused instead.
+/// A VM in `unknown` is started again only after a fresh look says that it is off, because to run
+/// twice is worse than not to run. A VM that is paused by an error, by a person or without a reason
+/// is unpaused instead.
 fn plan_if_off(draft: &mut Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
     let seen = match &draft.facts.look {
         Some(Ok(seen)) => status(&draft.record, draft.facts.store, seen),
@@ -265,7 +318,12 @@ fn plan_if_off(draft: &mut Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
             return Err(draft.refuse(verb, RefusalKind::CannotAsk, cause, Hint::BringBackOrFence));
         }
         None => {
-            return Err(draft.refuse(verb, RefusalKind::CannotAsk, Cause::OffUnseen { error: None }, Hint::AskAgain));
+            return Err(draft.refuse(
+                verb,
+                RefusalKind::CannotAsk,
+                Cause::OffUnseen { error: None },
+                Hint::AskAgain,
+            ));
         }
     };
     match seen {
@@ -273,17 +331,20 @@ fn plan_if_off(draft: &mut Draft<'_>, verb: Verb) -> Result<Plan, Refusal> {
             draft.saved_after_all(seen);
             Ok(recipe::start(&draft.record))
         }
-        DomainStatus::Paused(PowerReason::IoError | PowerReason::Watchdog | PowerReason::Person | PowerReason::None) => {
-            Ok(vec![StepKind::Unpause])
-        }
+        DomainStatus::Paused(
+            PowerReason::IoError | PowerReason::Watchdog | PowerReason::Person | PowerReason::None,
+        ) => Ok(vec![StepKind::Unpause]),
         DomainStatus::Paused(_)
         | DomainStatus::Running
         | DomainStatus::Crashed
         | DomainStatus::Foreign
         | DomainStatus::AboveIssued
-        | DomainStatus::OlderAlive => {
-            Err(draft.refuse(verb, RefusalKind::NotAbsent, Cause::NotOff { seen: seen.shown() }, Hint::PowerOffFirst))
-        }
+        | DomainStatus::OlderAlive => Err(draft.refuse(
+            verb,
+            RefusalKind::NotAbsent,
+            Cause::NotOff { seen: seen.shown() },
+            Hint::PowerOffFirst,
+        )),
     }
 }
 
@@ -292,8 +353,12 @@ fn deploy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let record = &mut draft.record;
     record.issued = record.issued.next();
     let storage = record.storage.get_or_insert(target.storage).clone();
-    record.placement =
-        Some(ostler_model::Placement { host: target.host, driver: target.driver, generation: record.issued, since: draft.now });
+    record.placement = Some(ostler_model::Placement {
+        host: target.host,
+        driver: target.driver,
+        generation: record.issued,
+        since: draft.now,
+    });
     if storage.shared && record.files.home {
         // Every host sees the same files. They are not copied, and the host has them now.
         record.files = ostler_model::FilesAt { host: true, home: false, other: false };
@@ -315,15 +380,25 @@ fn deploy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
 
 fn check_abilities(draft: &Draft<'_>, verb: Verb) -> Result<(), Refusal> {
     match (abilities::needed(&draft.record, verb), &draft.facts.abilities) {
-        (Some(needed), Some(able)) if !able.contains(&needed) => {
-            Err(draft.refuse(verb, RefusalKind::NotAble, Cause::NotOffered { ability: needed }, Hint::ShowHost))
-        }
+        (Some(needed), Some(able)) if !able.contains(&needed) => Err(draft.refuse(
+            verb,
+            RefusalKind::NotAble,
+            Cause::NotOffered { ability: needed },
+            Hint::ShowHost,
+        )),
         (Some(_), Some(_) | None) | (None, _) => Ok(()),
     }
 }
 
-/// Begins the operation and its first step. An empty plan ends at once. Returns the operation if it goes on.
-pub(crate) fn start(draft: &mut Draft<'_>, asked: &Request, plan: Plan, subject: Subject, overtook: Option<OperationId>) -> Next {
+/// Begins the operation and its first step. An empty plan ends at once. Returns the operation if it
+/// goes on.
+pub(crate) fn start(
+    draft: &mut Draft<'_>,
+    asked: &Request,
+    plan: Plan,
+    subject: Subject,
+    overtook: Option<OperationId>,
+) -> Next {
     let plan = advice::apply(draft, asked.verb, plan);
     let destroys = destroys::told(draft, asked.verb, &subject);
     let origin = origin(draft, &plan);
@@ -332,7 +407,9 @@ pub(crate) fn start(draft: &mut Draft<'_>, asked: &Request, plan: Plan, subject:
     if asked.verb == Verb::Forget {
         edit::forget(draft);
     }
-    let next = if asked.verb == Verb::Resume && matches!(draft.record.state, State::Stopped | State::Undeployed) {
+    let next = if asked.verb == Verb::Resume
+        && matches!(draft.record.state, State::Stopped | State::Undeployed)
+    {
         // No host needs to be asked: the scheduler deploys the VM like any pending VM.
         slot::end(draft, active, Ended::Succeeded);
         draft.set_state(State::Pending, Reason::Asked);
@@ -345,12 +422,15 @@ pub(crate) fn start(draft: &mut Draft<'_>, asked: &Request, plan: Plan, subject:
     next
 }
 
-/// The state in which an operation began. An operation that overtakes another takes over the state in which the other one began.
+/// The state in which an operation began. An operation that overtakes another takes over the state
+/// in which the other one began.
 fn origin(draft: &Draft<'_>, plan: &Plan) -> State {
     match (&draft.before.operation, draft.before.state.kind()) {
         (Some(weaker), _) => weaker.origin,
         // A VM that was off on a host that cannot be seen any more.
-        (None, _) if plan.as_slice() == [StepKind::Switch] => migrate::at_rest(draft.record.usable_recovery().is_some()),
+        (None, _) if plan.as_slice() == [StepKind::Switch] => {
+            migrate::at_rest(draft.record.usable_recovery().is_some())
+        }
         (None, StateKind::Rest | StateKind::Transient | StateKind::End) => draft.before.state,
     }
 }

@@ -1,11 +1,13 @@
-//! Chooses the state in which a VM stays when no operation is left: the state that a look shows, or `failed` if a person has to
-//! decide.
+//! Chooses the state in which a VM stays when no operation is left: the state that a look shows, or
+//! `failed` if a person has to decide.
 
 use crate::domain_status::DomainStatus;
 use crate::draft::{Draft, Next};
 use crate::slot;
 use crate::subject;
-use ostler_model::{Active, DriverError, Ended, Failure, Monitored, PowerReason, Reason, State, Verb};
+use ostler_model::{
+    Active, DriverError, Ended, Failure, Monitored, PowerReason, Reason, State, Verb,
+};
 
 /// Whether a VM that rests in `state` has a place on a host.
 pub(crate) const fn has_place(state: State) -> bool {
@@ -27,8 +29,8 @@ pub(crate) const fn has_place(state: State) -> bool {
     }
 }
 
-/// The state of rest of a VM without a placement, whose operation began in `origin`. A VM in `stopped` has saved memory; without
-/// memory it is `undeployed`.
+/// The state of rest of a VM without a placement, whose operation began in `origin`. A VM in
+/// `stopped` has saved memory; without memory it is `undeployed`.
 pub(crate) const fn without_place(origin: State, memory: bool) -> State {
     match (origin, memory) {
         (State::Stopped, false) => State::Undeployed,
@@ -36,10 +38,18 @@ pub(crate) const fn without_place(origin: State, memory: bool) -> State {
     }
 }
 
-/// The state of rest, and its reason, that follow from a status of a VM with a placement and no operation. `otherwise` is the
-/// reason if the status gives none.
-pub(crate) fn seen_as(draft: &Draft<'_>, seen: DomainStatus, otherwise: Reason) -> (Monitored, Reason) {
-    let off = if draft.record.usable_recovery().is_some() { Monitored::Suspended } else { Monitored::Poweroff };
+/// The state of rest, and its reason, that follow from a status of a VM with a placement and no
+/// operation. `otherwise` is the reason if the status gives none.
+pub(crate) fn seen_as(
+    draft: &Draft<'_>,
+    seen: DomainStatus,
+    otherwise: Reason,
+) -> (Monitored, Reason) {
+    let off = if draft.record.usable_recovery().is_some() {
+        Monitored::Suspended
+    } else {
+        Monitored::Poweroff
+    };
     match seen {
         DomainStatus::Running => (Monitored::Running, otherwise),
         DomainStatus::Paused(PowerReason::IoError) => (Monitored::Unknown, Reason::IoError),
@@ -58,7 +68,9 @@ pub(crate) fn seen_as(draft: &Draft<'_>, seen: DomainStatus, otherwise: Reason) 
         DomainStatus::Off(PowerReason::Guest) => (off, Reason::Guest),
         DomainStatus::Off(PowerReason::Crashed) => (off, Reason::Crashed),
         // Ostler did not save it: then there would be a memory file.
-        DomainStatus::Off(PowerReason::Saved | PowerReason::Kept) if off == Monitored::Poweroff => (off, Reason::SavedOutside),
+        DomainStatus::Off(PowerReason::Saved | PowerReason::Kept) if off == Monitored::Poweroff => {
+            (off, Reason::SavedOutside)
+        }
         // Ostler or somebody else destroyed it: the hypervisor does not tell which.
         DomainStatus::Off(
             PowerReason::None
@@ -75,7 +87,9 @@ pub(crate) fn seen_as(draft: &Draft<'_>, seen: DomainStatus, otherwise: Reason) 
         | DomainStatus::OlderOff => (off, otherwise),
         DomainStatus::Crashed => (Monitored::Unknown, Reason::GuestCrashed),
         DomainStatus::Foreign => (Monitored::Unknown, Reason::Foreign),
-        DomainStatus::AboveIssued | DomainStatus::OlderAlive => (Monitored::Unknown, Reason::StoreIsStale),
+        DomainStatus::AboveIssued | DomainStatus::OlderAlive => {
+            (Monitored::Unknown, Reason::StoreIsStale)
+        }
     }
 }
 
@@ -103,7 +117,8 @@ pub(crate) fn at(draft: &mut Draft<'_>, rest: Monitored, reason: Reason) {
                 draft.forget_recovery();
             }
         }
-        // A save whose answer was lost may still end. Then the guest goes on from its file, so the file stays in the record.
+        // A save whose answer was lost may still end. Then the guest goes on from its file, so the
+        // file stays in the record.
         Monitored::Unknown => {
             draft.record.was_off = false;
             if draft.record.recovery.as_ref().is_some_and(|file| file.consumed) {
@@ -114,8 +129,8 @@ pub(crate) fn at(draft: &mut Draft<'_>, rest: Monitored, reason: Reason) {
     draft.set_state(rest.into(), reason);
 }
 
-/// The step failed and is not rolled back. The VM rests in `failed`, and the record keeps what is needed to carry the operation
-/// on.
+/// The step failed and is not rolled back. The VM rests in `failed`, and the record keeps what is
+/// needed to carry the operation on.
 pub(crate) fn failed(draft: &mut Draft<'_>, mut active: Active, error: &DriverError) -> Next {
     let mut error = error.clone();
     if let (true, Some(cause)) = (active.undoing, &active.error) {
@@ -134,8 +149,8 @@ pub(crate) fn failed(draft: &mut Draft<'_>, mut active: Active, error: &DriverEr
         cut: active.cut,
     });
     if matches!(active.verb, Verb::DiskAttach | Verb::NicAttach) {
-        // The failure keeps the subject for a recovery. Until then the guest may have the disk or card, so it stays in the
-        // record.
+        // The failure keeps the subject for a recovery. Until then the guest may have the disk or
+        // card, so it stays in the record.
         subject::keep_what_may_be_plugged(&mut draft.record, &mut active);
     }
     slot::end(draft, active, Ended::Failed { error });

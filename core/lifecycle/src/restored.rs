@@ -1,17 +1,20 @@
-//! Handles a record that is older than reality: the store came back with a backup, or was replaced by an old copy.
+//! Handles a record that is older than reality: the store came back with a backup, or was replaced
+//! by an old copy.
 //!
-//! Between a backup and its restore the lost store went on: it moved VMs, used up their memory files, ended their operations.
-//! Nothing in the restored record proves where the VM is now. Three rules prevent that such a VM runs twice, and that its disks
-//! are removed while it runs:
+//! Between a backup and its restore the lost store went on: it moved VMs, used up their memory
+//! files, ended their operations. Nothing in the restored record proves where the VM is now. Three
+//! rules prevent that such a VM runs twice, and that its disks are removed while it runs:
 //!
-//! - **Unreconciled.** A restore marks each record ([`ostler_model::Restored`]). While the mark stands, no call is sent for the
-//!   VM: an operation that was under way in the backup ends at rest, scheduled actions wait, and nothing is concluded from a
-//!   look.
-//! - **Reconciling** ([`Input::Reconcile`]) needs a list of every host that is on, or a person's statement. A domain that the
-//!   lost store has placed is then taken over, if there is only one that can be the VM.
-//! - **Ahead.** Also without a mark, a domain on another host under a generation that the record does not know is newer than the
-//!   record. Requests that could start a second domain are refused. Such a domain counts only on a host of the VM's own driver: a
-//!   driver must not be able to stop the VMs of another driver by claiming them.
+//! - **Unreconciled.** A restore marks each record ([`ostler_model::Restored`]). While the mark
+//!   stands, no call is sent for the VM: an operation that was under way in the backup ends at
+//!   rest, scheduled actions wait, and nothing is concluded from a look.
+//! - **Reconciling** ([`Input::Reconcile`]) needs a list of every host that is on, or a person's
+//!   statement. A domain that the lost store has placed is then taken over, if there is only one
+//!   that can be the VM.
+//! - **Ahead.** Also without a mark, a domain on another host under a generation that the record
+//!   does not know is newer than the record. Requests that could start a second domain are refused.
+//!   Such a domain counts only on a host of the VM's own driver: a driver must not be able to stop
+//!   the VMs of another driver by claiming them.
 
 use crate::decision::Input;
 use crate::domain_status::{DomainStatus, status, status_at};
@@ -19,8 +22,9 @@ use crate::draft::{Draft, Next};
 use crate::facts::{Facts, Found};
 use crate::{gone, rest, slot, subject};
 use ostler_model::{
-    Active, Cause, DriverError, DriverName, Ended, EventKind, FilesAt, Generation, Hint, Placement, Power, PowerReason, Reason,
-    Refusal, RefusalKind, Request, Restored, Side, State, StepKind, Storage, StoreId, Strength, Verb, VmRecord,
+    Active, Cause, DriverError, DriverName, Ended, EventKind, FilesAt, Generation, Hint, Placement,
+    Power, PowerReason, Reason, Refusal, RefusalKind, Request, Restored, Side, State, StepKind,
+    Storage, StoreId, Strength, Verb, VmRecord,
 };
 
 impl Found {
@@ -31,11 +35,13 @@ impl Found {
     }
 }
 
-/// Whether a host with this `driver` counts for `record`: the VM has, or had, a placement with that driver. A VM that was never
-/// placed is on no host, unless it was placed in a time that a restore has lost.
+/// Whether a host with this `driver` counts for `record`: the VM has, or had, a placement with that
+/// driver. A VM that was never placed is on no host, unless it was placed in a time that a restore
+/// has lost.
 fn counts(record: &VmRecord, driver: &DriverName) -> bool {
     let left = record.leftovers.iter().map(|left| &left.place);
-    let places = record.placement.iter().chain(&record.other).chain(left).map(|place| &place.driver);
+    let places =
+        record.placement.iter().chain(&record.other).chain(left).map(|place| &place.driver);
     let mut drivers = places.chain(&record.last_driver).peekable();
     if drivers.peek().is_none() {
         // A record that an older daemon wrote does not tell which driver had the VM last.
@@ -44,15 +50,18 @@ fn counts(record: &VmRecord, driver: &DriverName) -> bool {
     drivers.any(|known| known == driver)
 }
 
-/// Whether a domain that another host has listed is newer than the record, and the driver of that host counts.
+/// Whether a domain that another host has listed is newer than the record, and the driver of that
+/// host counts.
 #[must_use]
 pub fn is_elsewhere(record: &VmRecord, store: StoreId, found: &Found) -> bool {
     let here = record.placement.as_ref().is_some_and(|place| place.host == found.host);
-    let ahead = found.generation(record, store).is_some_and(|generation| record.is_ahead(generation));
+    let ahead =
+        found.generation(record, store).is_some_and(|generation| record.is_ahead(generation));
     !here && ahead && counts(record, &found.driver)
 }
 
-/// Refuses a request that would start a second domain of the VM, or would take the disks away from the domain that exists.
+/// Refuses a request that would start a second domain of the VM, or would take the disks away from
+/// the domain that exists.
 pub(crate) fn gate(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let record = &draft.record;
     let verb = asked.verb;
@@ -62,12 +71,18 @@ pub(crate) fn gate(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
         return Ok(());
     }
     if record.is_unreconciled() {
-        return Err(draft.refuse(verb, RefusalKind::Contradicted, Cause::NotReconciled, Hint::SeeRestored));
+        return Err(draft.refuse(
+            verb,
+            RefusalKind::Contradicted,
+            Cause::NotReconciled,
+            Hint::SeeRestored,
+        ));
     }
-    // `forget` touches nothing on hosts while a newer domain is known, so it may go on. But it removes files at the front end at
-    // once, so it may not if there are any.
+    // `forget` touches nothing on hosts while a newer domain is known, so it may go on. But it
+    // removes files at the front end at once, so it may not if there are any.
     let forgets = verb.strength() == Strength::Forget && !record.files.home;
-    // An operation that is under way looks by itself. A VM that runs where the record has it is the right one.
+    // An operation that is under way looks by itself. A VM that runs where the record has it is the
+    // right one.
     if forgets || record.operation.is_some() || record.state == State::Running {
         return Ok(());
     }
@@ -76,7 +91,8 @@ pub(crate) fn gate(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     Err(draft.refuse(verb, RefusalKind::Contradicted, cause, Hint::AcceptRecord))
 }
 
-/// Whether an operation must end without another call: the store was restored while it was under way.
+/// Whether an operation must end without another call: the store was restored while it was under
+/// way.
 #[must_use]
 pub fn must_rest(record: &VmRecord) -> bool {
     record.is_unreconciled() && (record.operation.is_some() || !record.open.is_empty())
@@ -85,20 +101,25 @@ pub fn must_rest(record: &VmRecord) -> bool {
 /// Handles every input but a request, for a VM that is not reconciled.
 pub(crate) fn unreconciled(draft: &mut Draft<'_>, input: &Input) {
     match input {
-        Input::Reconcile { found, storage, by } => reconcile(draft, found, storage.as_ref(), by.as_deref()),
-        // The operation that was under way in the backup has gone on without this store. Until all hosts are listed, neither a
-        // look nor silence proves anything.
+        Input::Reconcile { found, storage, by } => {
+            reconcile(draft, found, storage.as_ref(), by.as_deref())
+        }
+        // The operation that was under way in the backup has gone on without this store. Until all
+        // hosts are listed, neither a look nor silence proves anything.
         Input::Restarted | Input::Tick | Input::Answered { .. } => come_to_rest(draft),
         // A person's statement about a host is true all the same.
         Input::HostGone { host } => gone::host_gone(draft, *host),
         Input::MemoryRemoved { name } => gone::memory_removed(draft, name),
-        Input::Observed { .. } | Input::Swept { .. } | Input::ScheduleRefused { .. } | Input::CouldNotAsk { .. } => {}
+        Input::Observed { .. }
+        | Input::Swept { .. }
+        | Input::ScheduleRefused { .. }
+        | Input::CouldNotAsk { .. } => {}
         Input::Request(_) => {}
     }
 }
 
-/// Ends the operation that was under way in the backup, without a call. Things that it may have plugged in or made stay in the
-/// record.
+/// Ends the operation that was under way in the backup, without a call. Things that it may have
+/// plugged in or made stay in the record.
 fn come_to_rest(draft: &mut Draft<'_>) {
     let open: Vec<_> = draft.record.open.iter().map(|open| open.key.clone()).collect();
     for key in &open {
@@ -123,7 +144,8 @@ fn cut(draft: &mut Draft<'_>, mut active: Active) -> Next {
     None
 }
 
-/// Whether the operation's files may be half way. Then only a person, or the same steps once more, can carry it on.
+/// Whether the operation's files may be half way. Then only a person, or the same steps once more,
+/// can carry it on.
 fn moves_files(active: &Active) -> bool {
     active.plan.iter().any(|step| match step {
         StepKind::PrepareDisks => !active.verb.is_hotplug(),
@@ -162,9 +184,13 @@ fn moves_files(active: &Active) -> bool {
     })
 }
 
-/// A person says that the record is right, for a VM that does not wait for that. An operation that is under way is not ended by
-/// this: the statement is refused until the operation has ended.
-pub(crate) fn stated(draft: &mut Draft<'_>, found: &[Found], by: Option<&str>) -> Result<(), Refusal> {
+/// A person says that the record is right, for a VM that does not wait for that. An operation that
+/// is under way is not ended by this: the statement is refused until the operation has ended.
+pub(crate) fn stated(
+    draft: &mut Draft<'_>,
+    found: &[Found],
+    by: Option<&str>,
+) -> Result<(), Refusal> {
     let Some(by) = by else { return Ok(()) };
     if let Some(active) = &draft.record.operation {
         let cause = Cause::Busy { operation: active.id, doing: active.verb };
@@ -180,20 +206,24 @@ fn reconcile(draft: &mut Draft<'_>, found: &[Found], storage: Option<&Storage>, 
     let newer: Vec<(&Found, Generation)> = found
         .iter()
         .filter_map(|found| Some((found, found.generation(&draft.record, draft.facts.store)?)))
-        .filter(|(found, generation)| draft.record.is_ahead(*generation) && counts(&draft.record, &found.driver))
+        .filter(|(found, generation)| {
+            draft.record.is_ahead(*generation) && counts(&draft.record, &found.driver)
+        })
         .collect();
     if let Some(by) = by {
         own_here(draft, &newer);
         disown(draft, newer.iter().map(|(_, generation)| *generation).max());
         return reconciled(draft, format!("{by} stated that the record is right"));
     }
-    let is_latest = |generation: &Generation| draft.record.restored.as_ref().is_none_or(|restored| restored.is_latest(*generation));
+    let is_latest = |generation: &Generation| {
+        draft.record.restored.as_ref().is_none_or(|restored| restored.is_latest(*generation))
+    };
     let latest = newer.iter().filter(|(_, generation)| is_latest(generation));
     let newest = latest.max_by_key(|(_, generation)| *generation).copied();
     let Some((newest, generation)) = newest.or_else(|| arrived(draft, found)) else {
         if !newer.is_empty() && !lives_in_its_place(draft, found) {
-            // A copy of the store placed that domain in an earlier lost time, and this store has placed the VM since. Only a
-            // person can tell which of the two is the VM.
+            // A copy of the store placed that domain in an earlier lost time, and this store has
+            // placed the VM since. Only a person can tell which of the two is the VM.
             return stale(draft);
         }
         seen_in_its_place(draft, found);
@@ -202,22 +232,32 @@ fn reconcile(draft: &mut Draft<'_>, found: &[Found], storage: Option<&Storage>, 
     let lives = |found: &Found| found.seen.power != Power::Off;
     let others = found.iter().filter(|other| !std::ptr::eq(*other, newest));
     let alone = !others.clone().any(lives);
-    // Its saved memory is there under a name that the record does not know, and a start would throw it away.
-    let saved = newest.seen.power == Power::Off && matches!(newest.seen.reason, PowerReason::Saved | PowerReason::Kept);
+    // Its saved memory is there under a name that the record does not know, and a start would throw
+    // it away.
+    let saved = newest.seen.power == Power::Off
+        && matches!(newest.seen.reason, PowerReason::Saved | PowerReason::Kept);
     let stored = draft.record.storage.is_some() || storage.is_some();
     if !alone || saved || !stored || newest.seen.reason == PowerReason::Starting {
         return stale(draft);
     }
     take_over(draft, newest, generation, storage);
-    reconciled(draft, format!("it is on host {}, which it came to after the backup was made", newest.host));
+    reconciled(
+        draft,
+        format!("it is on host {}, which it came to after the backup was made", newest.host),
+    );
 }
 
-/// The domain at the destination, if the backup was made during a migration and the guest has arrived since. It has arrived if it
-/// lives there, or if it is off there and no domain is left at the origin.
+/// The domain at the destination, if the backup was made during a migration and the guest has
+/// arrived since. It has arrived if it lives there, or if it is off there and no domain is left at
+/// the origin.
 fn arrived<'a>(draft: &Draft<'_>, found: &'a [Found]) -> Option<(&'a Found, Generation)> {
     let other = draft.record.other.as_ref()?;
     let there = found.iter().find(|found| found.host == other.host)?;
-    let here = draft.record.placement.as_ref().is_some_and(|place| found.iter().any(|found| found.host == place.host));
+    let here = draft
+        .record
+        .placement
+        .as_ref()
+        .is_some_and(|place| found.iter().any(|found| found.host == place.host));
     if there.seen.power == Power::Off && here {
         return None;
     }
@@ -235,13 +275,18 @@ fn stale(draft: &mut Draft<'_>) {
     }
 }
 
-/// If the record is right, a newer domain on the VM's own host is the VM. The placement takes that domain's generation. Under an
-/// older generation the host refuses every call as stale, and the VM could neither be started nor deleted.
+/// If the record is right, a newer domain on the VM's own host is the VM. The placement takes that
+/// domain's generation. Under an older generation the host refuses every call as stale, and the VM
+/// could neither be started nor deleted.
 fn own_here(draft: &mut Draft<'_>, newer: &[(&Found, Generation)]) {
     let record = &mut draft.record;
     // A VM without a placement has no own host.
     let Some(place) = &mut record.placement else { return };
-    let here = newer.iter().filter(|(found, _)| found.host == place.host).map(|(_, generation)| *generation).max();
+    let here = newer
+        .iter()
+        .filter(|(found, _)| found.host == place.host)
+        .map(|(_, generation)| *generation)
+        .max();
     if let Some(generation) = here {
         place.generation = place.generation.max(generation);
         record.issued = record.issued.max(generation);
@@ -251,10 +296,17 @@ fn own_here(draft: &mut Draft<'_>, newer: &[(&Found, Generation)]) {
 /// A person said that domains up to this generation are not the VM.
 fn disown(draft: &mut Draft<'_>, newest: Option<Generation>) {
     let issued = draft.record.issued;
-    let none = Restored { known: issued, lost: issued, reconciled: true, in_doubt: false, earlier: Vec::new() };
+    let none = Restored {
+        known: issued,
+        lost: issued,
+        reconciled: true,
+        in_doubt: false,
+        earlier: Vec::new(),
+    };
     let restored = draft.record.restored.get_or_insert(none);
     if let Some(newest) = newest {
-        // No other placement may get this generation: the domain that is not the VM would be taken for it.
+        // No other placement may get this generation: the domain that is not the VM would be taken
+        // for it.
         draft.record.issued = draft.record.issued.max(newest);
         restored.disown(newest);
     }
@@ -273,25 +325,45 @@ fn reconciled(draft: &mut Draft<'_>, why: String) {
     }
 }
 
-/// Whether the VM's own domain is alive on the host of its placement. A domain of an older placement there is not its own.
+/// Whether the VM's own domain is alive on the host of its placement. A domain of an older
+/// placement there is not its own.
 fn lives_in_its_place(draft: &Draft<'_>, found: &[Found]) -> bool {
     let place = draft.record.placement.as_ref();
-    let Some(found) = place.and_then(|place| found.iter().find(|found| found.host == place.host)) else { return false };
-    let seen = status(&draft.record, draft.facts.store, &ostler_model::Observation::Present(found.seen.clone()));
+    let Some(found) = place.and_then(|place| found.iter().find(|found| found.host == place.host))
+    else {
+        return false;
+    };
+    let seen = status(
+        &draft.record,
+        draft.facts.store,
+        &ostler_model::Observation::Present(found.seen.clone()),
+    );
     matches!(seen, DomainStatus::Running | DomainStatus::Paused(_) | DomainStatus::Crashed)
 }
 
-/// No host has a newer domain. A domain at the VM's own placement, with that placement's generation, tells more than the
-/// operation that was under way in the backup: files that this operation was about to move have been in use since.
+/// No host has a newer domain. A domain at the VM's own placement, with that placement's
+/// generation, tells more than the operation that was under way in the backup: files that this
+/// operation was about to move have been in use since.
 fn seen_in_its_place(draft: &mut Draft<'_>, found: &[Found]) {
     // Only these two states are in doubt; any other state of rest is believed.
-    let in_doubt = draft.record.other.is_none() && matches!(draft.record.state, State::Failed | State::Unknown);
+    let in_doubt = draft.record.other.is_none()
+        && matches!(draft.record.state, State::Failed | State::Unknown);
     let place = draft.record.placement.as_ref().filter(|_| in_doubt);
-    let Some(found) = place.and_then(|place| found.iter().find(|found| found.host == place.host)) else { return };
-    let seen = status(&draft.record, draft.facts.store, &ostler_model::Observation::Present(found.seen.clone()));
+    let Some(found) = place.and_then(|place| found.iter().find(|found| found.host == place.host))
+    else {
+        return;
+    };
+    let seen = status(
+        &draft.record,
+        draft.facts.store,
+        &ostler_model::Observation::Present(found.seen.clone()),
+    );
     match seen {
         DomainStatus::Paused(PowerReason::Starting) => {}
-        DomainStatus::Running | DomainStatus::Paused(_) | DomainStatus::Crashed | DomainStatus::Off(_) => rest_as_seen(draft, seen),
+        DomainStatus::Running
+        | DomainStatus::Paused(_)
+        | DomainStatus::Crashed
+        | DomainStatus::Off(_) => rest_as_seen(draft, seen),
         DomainStatus::Absent
         | DomainStatus::Foreign
         | DomainStatus::AboveIssued
@@ -300,13 +372,18 @@ fn seen_in_its_place(draft: &mut Draft<'_>, found: &[Found]) {
     }
 }
 
-/// The lost store has placed the VM on this host, and it is nowhere else. The record follows. No file is removed from the host
-/// where it was before.
-fn take_over(draft: &mut Draft<'_>, found: &Found, generation: Generation, storage: Option<&Storage>) {
+/// The lost store has placed the VM on this host, and it is nowhere else. The record follows. No
+/// file is removed from the host where it was before.
+fn take_over(
+    draft: &mut Draft<'_>,
+    found: &Found,
+    generation: Generation,
+    storage: Option<&Storage>,
+) {
     draft.part_from_other();
     if let Some(place) = draft.record.placement.clone().filter(|place| place.host != found.host) {
-        // The files there may be the only ones that hold what a person wants back, so they are not swept. Only the domain is
-        // swept, by its generation.
+        // The files there may be the only ones that hold what a person wants back, so they are not
+        // swept. Only the domain is swept, by its generation.
         draft.leave_behind(place, false);
     }
     draft.leave_host(None);
@@ -317,7 +394,12 @@ fn take_over(draft: &mut Draft<'_>, found: &Found, generation: Generation, stora
     record.leftovers.retain(|left| left.place.host != found.host);
     let home = record.files.home && !record.storage_is_shared();
     record.files = FilesAt { host: true, home, other: false };
-    record.placement = Some(Placement { host: found.host, driver: found.driver.clone(), generation, since: draft.now });
+    record.placement = Some(Placement {
+        host: found.host,
+        driver: found.driver.clone(),
+        generation,
+        since: draft.now,
+    });
     if let Some(restored) = &mut record.restored {
         restored.take_over(generation);
     }
@@ -325,7 +407,12 @@ fn take_over(draft: &mut Draft<'_>, found: &Found, generation: Generation, stora
     // The guest has run since its memory was saved, or its memory is in another file by now.
     draft.consume_recovery();
     draft.record.failure = None;
-    let seen = status_at(&draft.record, Side::Here, draft.facts.store, &ostler_model::Observation::Present(found.seen.clone()));
+    let seen = status_at(
+        &draft.record,
+        Side::Here,
+        draft.facts.store,
+        &ostler_model::Observation::Present(found.seen.clone()),
+    );
     rest_as_seen(draft, seen);
 }
 
@@ -339,13 +426,14 @@ fn rest_as_seen(draft: &mut Draft<'_>, seen: DomainStatus) {
     rest::at(draft, rest, reason);
 }
 
-/// Another domain is newer than the record, and the VM is not alive where the record has it: the record is too old. Its saved
-/// memory is not given up because of what another host says.
+/// Another domain is newer than the record, and the VM is not alive where the record has it: the
+/// record is too old. Its saved memory is not given up because of what another host says.
 pub(crate) fn contradicted(draft: &mut Draft<'_>) {
     draft.set_state(State::Unknown, Reason::StoreIsStale);
 }
 
-/// Whether a domain that is newer than the record counts more than what was seen at the VM's own placement.
+/// Whether a domain that is newer than the record counts more than what was seen at the VM's own
+/// placement.
 pub(crate) fn is_contradicted(facts: &Facts, seen: DomainStatus) -> bool {
     facts.elsewhere.is_some() && !seen.lives()
 }

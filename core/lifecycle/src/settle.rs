@@ -6,8 +6,8 @@ use crate::recipe::{self, OnFailure, OnSuccess};
 use crate::slot;
 use crate::{judge, rest, schedules, step, subject};
 use ostler_model::{
-    Active, DriverError, Ended, ErrorKind, FilesAt, ImageChange, ImageState, Monitored, Phase, PowerReason, Reason, State,
-    StepKind, Strength, Subject, Verb,
+    Active, DriverError, Ended, ErrorKind, FilesAt, ImageChange, ImageState, Monitored, Phase,
+    PowerReason, Reason, State, StepKind, Strength, Subject, Verb,
 };
 
 /// All steps of the plan are done.
@@ -25,8 +25,9 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>, active: Active) -> Next {
         OnSuccess::Anew => {
             draft.leave_host(Some(verb));
             forget_made(draft);
-            // Forget the datastore, so that the next placement chooses again. Keep it while a disk is adopted, because that disk
-            // was there before the VM was. Keep it also while leftovers hold files: only the datastore tells where they are.
+            // Forget the datastore, so that the next placement chooses again. Keep it while a disk
+            // is adopted, because that disk was there before the VM was. Keep it also while
+            // leftovers hold files: only the datastore tells where they are.
             let left = draft.record.leftovers.iter().any(|left| left.files);
             if !left && draft.record.disks.iter().all(|disk| disk.adopted.is_none()) {
                 draft.record.storage = None;
@@ -60,7 +61,8 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>, active: Active) -> Next {
         Some(_) | None => {
             let rests = recipe::ends_in(verb, origin);
             if rests == State::Poweroff {
-                // A VM that is off has no memory. A save that was begun and never ended may have left a file that is incomplete.
+                // A VM that is off has no memory. A save that was begun and never ended may have
+                // left a file that is incomplete.
                 draft.forget_recovery();
             }
             // The VM is still paused at the hypervisor, and only there is its memory.
@@ -80,12 +82,15 @@ fn unplugged(draft: &mut Draft<'_>, subject: &Subject) {
             record.spec.disks.retain(|disk| disk.name != *name);
         }
         Subject::Nic { mac } => record.spec.nics.retain(|nic| nic.mac.as_ref() != Some(mac)),
-        Subject::Vm | Subject::Snapshot { .. } | Subject::DiskImage { .. } | Subject::Size { .. } => {}
+        Subject::Vm
+        | Subject::Snapshot { .. }
+        | Subject::DiskImage { .. }
+        | Subject::Size { .. } => {}
     }
 }
 
-/// The VM's files are gone: forgets what was known about them. If a disk should have become an image and did not, the image is in
-/// error, and a person has to look at it.
+/// The VM's files are gone: forgets what was known about them. If a disk should have become an
+/// image and did not, the image is in error, and a person has to look at it.
 fn forget_made(draft: &mut Draft<'_>) {
     for disk in &mut draft.record.disks {
         if let Some(lost) = disk.save_as.take() {
@@ -98,7 +103,8 @@ fn forget_made(draft: &mut Draft<'_>) {
     draft.record.driver_state.clear();
 }
 
-/// On shared storage nothing is copied: the record notes that the files are the front end's now, and no longer the host's.
+/// On shared storage nothing is copied: the record notes that the files are the front end's now,
+/// and no longer the host's.
 fn files_change_hands(draft: &mut Draft<'_>) {
     let record = &mut draft.record;
     if record.files.host && record.storage.as_ref().is_some_and(|storage| storage.shared) {
@@ -106,7 +112,8 @@ fn files_change_hands(draft: &mut Draft<'_>) {
     }
 }
 
-/// The rollback is done. The VM goes back to the state in which the operation began, as far as that is still true.
+/// The rollback is done. The VM goes back to the state in which the operation began, as far as that
+/// is still true.
 fn undone(draft: &mut Draft<'_>, active: Active) -> Next {
     let origin = active.origin;
     if rest::has_place(origin) {
@@ -120,12 +127,15 @@ fn undone(draft: &mut Draft<'_>, active: Active) -> Next {
     let outcome = outcome(&active, &DriverError::refused("undone", "it was rolled back"));
     draft.part_from_other();
     slot::end(draft, active, outcome);
-    draft.set_state(rest::without_place(origin, draft.record.recovery.is_some()), Reason::StepFailed);
+    draft.set_state(
+        rest::without_place(origin, draft.record.recovery.is_some()),
+        Reason::StepFailed,
+    );
     None
 }
 
-/// How the operation ended. A rollback without an error was asked for by an operator, for an operation that had failed before: it
-/// has succeeded.
+/// How the operation ended. A rollback without an error was asked for by an operator, for an
+/// operation that had failed before: it has succeeded.
 fn outcome(active: &Active, error: &DriverError) -> Ended {
     match (&active.error, active.undoing) {
         (None, true) => Ended::Succeeded,
@@ -144,8 +154,12 @@ pub(crate) fn fail(draft: &mut Draft<'_>, mut active: Active, error: &DriverErro
     if !undoing {
         active.error = Some(error.clone());
     }
-    // An error of the first attempt proves that nothing was stamped. After later attempts, only a look can prove it.
-    if verb == Verb::Adopt && active.attempt <= 1 && !matches!(error.kind, ErrorKind::Unknown | ErrorKind::Retry) {
+    // An error of the first attempt proves that nothing was stamped. After later attempts, only a
+    // look can prove it.
+    if verb == Verb::Adopt
+        && active.attempt <= 1
+        && !matches!(error.kind, ErrorKind::Unknown | ErrorKind::Retry)
+    {
         return still_wild(draft, active, error);
     }
     if policy != OnFailure::Insist {
@@ -153,18 +167,30 @@ pub(crate) fn fail(draft: &mut Draft<'_>, mut active: Active, error: &DriverErro
     }
     match policy {
         OnFailure::Insist => judge::send_later(draft, active, error),
-        // The guest may run at the other host. Until that is known, nothing is started or resumed at this one.
-        OnFailure::Skip if undoing && kind == Some(StepKind::RemoveOther) => unknown(draft, active, Reason::CannotAsk, error),
-        OnFailure::Skip => step::pass(draft, active),
-        OnFailure::Fail | OnFailure::Settle | OnFailure::Undo if undoing && (verb.is_hotplug() || verb.is_snapshot()) => {
-            settle_by_look(draft, active)
-        }
-        // The host does not answer any more. When it answers again, a look settles the VM, and no person has to decide.
-        OnFailure::Fail | OnFailure::Settle | OnFailure::Undo if undoing && error.kind == ErrorKind::Retry => {
+        // The guest may run at the other host. Until that is known, nothing is started or resumed
+        // at this one.
+        OnFailure::Skip if undoing && kind == Some(StepKind::RemoveOther) => {
             unknown(draft, active, Reason::CannotAsk, error)
         }
-        OnFailure::Fail | OnFailure::Settle | OnFailure::Undo if undoing => rest::failed(draft, active, error),
-        OnFailure::Fail if only_makes_sure && error.kind == ErrorKind::Retry => settle_by_look(draft, active),
+        OnFailure::Skip => step::pass(draft, active),
+        OnFailure::Fail | OnFailure::Settle | OnFailure::Undo
+            if undoing && (verb.is_hotplug() || verb.is_snapshot()) =>
+        {
+            settle_by_look(draft, active)
+        }
+        // The host does not answer any more. When it answers again, a look settles the VM, and no
+        // person has to decide.
+        OnFailure::Fail | OnFailure::Settle | OnFailure::Undo
+            if undoing && error.kind == ErrorKind::Retry =>
+        {
+            unknown(draft, active, Reason::CannotAsk, error)
+        }
+        OnFailure::Fail | OnFailure::Settle | OnFailure::Undo if undoing => {
+            rest::failed(draft, active, error)
+        }
+        OnFailure::Fail if only_makes_sure && error.kind == ErrorKind::Retry => {
+            settle_by_look(draft, active)
+        }
         OnFailure::Fail => rest::failed(draft, active, error),
         OnFailure::Settle => settle_by_look(draft, active),
         // The rollback begins once the guest is seen where it was.
@@ -172,7 +198,11 @@ pub(crate) fn fail(draft: &mut Draft<'_>, mut active: Active, error: &DriverErro
         // The VM has moved, and it is off or runs at the destination.
         OnFailure::Undo if verb.is_migration() && may_have_written => settle_by_look(draft, active),
         // No call had an effect, so there is nothing to take back.
-        OnFailure::Undo if never_begun && matches!(kind, Some(StepKind::Boot | StepKind::Restore)) => settle_by_look(draft, active),
+        OnFailure::Undo
+            if never_begun && matches!(kind, Some(StepKind::Boot | StepKind::Restore)) =>
+        {
+            settle_by_look(draft, active)
+        }
         OnFailure::Undo => roll_back(draft, active, error),
     }
 }
@@ -192,7 +222,8 @@ pub(crate) fn roll_back(draft: &mut Draft<'_>, mut active: Active, error: &Drive
         return rest::failed(draft, active, error);
     };
     if let Subject::Size { before } = &mut active.subject {
-        // The guest may have the size that was asked for. It stays booked until the guest is seen to have given it back.
+        // The guest may have the size that was asked for. It stays booked until the guest is seen
+        // to have given it back.
         let now = draft.record.spec.size();
         draft.record.spec.set_size(*before);
         *before = now;
@@ -207,26 +238,33 @@ pub(crate) fn roll_back(draft: &mut Draft<'_>, mut active: Active, error: &Drive
 pub(crate) fn settle_by_look(draft: &mut Draft<'_>, mut active: Active) -> Next {
     active.blind = 0;
     if draft.record.state == State::Failed {
-        // The operation was carried on from `failed`, and nothing is left to take back. The end of an epilog follows.
+        // The operation was carried on from `failed`, and nothing is left to take back. The end of
+        // an epilog follows.
         draft.set_state(State::Epilog, Reason::Asked);
     }
     if draft.record.placement.is_none() {
-        let error = DriverError::refused("no-place", "the step failed, and there is no host to look at");
+        let error =
+            DriverError::refused("no-place", "the step failed, and there is no host to look at");
         return rest::failed(draft, active, &error);
     }
     step::look(draft, active, Phase::Settling)
 }
 
 /// The operation has failed, and `seen` is what is there now.
-pub(crate) fn failed_with_status(draft: &mut Draft<'_>, mut active: Active, error: &DriverError, seen: DomainStatus) -> Next {
+pub(crate) fn failed_with_status(
+    draft: &mut Draft<'_>,
+    mut active: Active,
+    error: &DriverError,
+    seen: DomainStatus,
+) -> Next {
     draft.note_status(seen);
     if active.kind() == Some(StepKind::Migrate) && !active.undoing {
         draft.step_failed(&active, error);
         return migration_failed(draft, active, error, seen);
     }
     if active.kind() == Some(StepKind::Save) && error.kind == ErrorKind::Gone {
-        // The driver has looked: the domain is off, and this call did not save it. If the hypervisor tells of a save, somebody
-        // else made it.
+        // The driver has looked: the domain is off, and this call did not save it. If the
+        // hypervisor tells of a save, somebody else made it.
         draft.memory_is_not_written();
     }
     if may_be_saved(draft, &active, error, seen) {
@@ -255,29 +293,47 @@ pub(crate) fn failed_with_status(draft: &mut Draft<'_>, mut active: Active, erro
     None
 }
 
-/// Whether a save that was refused may have been done all the same. If the save was sent more than once, a refusal may mean that
-/// the first sending has just ended, and the guest with it. *Off* does not tell whether the memory is complete. The driver can
-/// tell, by the file, when it is asked again. It says *gone* if the call did not save the guest, and then there is no file to ask
+/// Whether a save that was refused may have been done all the same. If the save was sent more than
+/// once, a refusal may mean that the first sending has just ended, and the guest with it. *Off*
+/// does not tell whether the memory is complete. The driver can tell, by the file, when it is asked
+/// again. It says *gone* if the call did not save the guest, and then there is no file to ask
 /// about.
-fn may_be_saved(draft: &Draft<'_>, active: &Active, error: &DriverError, seen: DomainStatus) -> bool {
+fn may_be_saved(
+    draft: &Draft<'_>,
+    active: &Active,
+    error: &DriverError,
+    seen: DomainStatus,
+) -> bool {
     let begun = draft.record.recovery.as_ref().is_some_and(|file| !file.complete);
     let off = matches!(seen, DomainStatus::Off(_) | DomainStatus::Absent | DomainStatus::OlderOff);
-    active.kind() == Some(StepKind::Save) && begun && off && recipe::is_definite(error.kind) && judge::has_time(active, draft.now)
+    active.kind() == Some(StepKind::Save)
+        && begun
+        && off
+        && recipe::is_definite(error.kind)
+        && judge::has_time(active, draft.now)
 }
 
-/// A live migration has failed, and `seen` is what is at its origin. A guest that is still there stays there. Otherwise the guest
-/// may be at the other host, or nowhere: the monitor looks at both hosts, and until then nothing is started.
-fn migration_failed(draft: &mut Draft<'_>, active: Active, error: &DriverError, seen: DomainStatus) -> Next {
-    // The guest is paused here, and the driver said that the migration failed. The guest runs on here once nothing of it is left
-    // at the other host.
-    let paused_for_good = matches!(seen, DomainStatus::Paused(_)) && recipe::is_definite(error.kind);
+/// A live migration has failed, and `seen` is what is at its origin. A guest that is still there
+/// stays there. Otherwise the guest may be at the other host, or nowhere: the monitor looks at both
+/// hosts, and until then nothing is started.
+fn migration_failed(
+    draft: &mut Draft<'_>,
+    active: Active,
+    error: &DriverError,
+    seen: DomainStatus,
+) -> Next {
+    // The guest is paused here, and the driver said that the migration failed. The guest runs on
+    // here once nothing of it is left at the other host.
+    let paused_for_good =
+        matches!(seen, DomainStatus::Paused(_)) && recipe::is_definite(error.kind);
     if seen == DomainStatus::Running || paused_for_good {
         return roll_back(draft, active, error);
     }
     unknown(draft, active, Reason::CannotAsk, error)
 }
 
-/// The host could not be asked, and no call ever reached it. A VM that was off goes back to its state before the operation.
+/// The host could not be asked, and no call ever reached it. A VM that was off goes back to its
+/// state before the operation.
 fn as_it_was(draft: &mut Draft<'_>, mut active: Active, error: &DriverError) -> Next {
     let origin = active.origin;
     // `consumed` was written before a step that never reached the driver.
@@ -295,8 +351,14 @@ fn as_it_was(draft: &mut Draft<'_>, mut active: Active, error: &DriverError) -> 
     None
 }
 
-/// It is not known what is at the host, or it must not be touched: the VM rests in `unknown`. A delete goes on.
-pub(crate) fn unknown(draft: &mut Draft<'_>, mut active: Active, reason: Reason, error: &DriverError) -> Next {
+/// It is not known what is at the host, or it must not be touched: the VM rests in `unknown`. A
+/// delete goes on.
+pub(crate) fn unknown(
+    draft: &mut Draft<'_>,
+    mut active: Active,
+    reason: Reason,
+    error: &DriverError,
+) -> Next {
     let (verb, origin) = (active.verb, active.origin);
     let was_off_before = draft.record.was_off;
     draft.step_failed(&active, error);
@@ -307,16 +369,24 @@ pub(crate) fn unknown(draft: &mut Draft<'_>, mut active: Active, reason: Reason,
         return as_it_was(draft, active, error);
     }
     let left = active.plan.get(active.at..).unwrap_or_default();
-    let harmless =
-        |step: &StepKind| matches!(step, StepKind::Remove | StepKind::RemoveOther | StepKind::Unpause | StepKind::DropOther);
+    let harmless = |step: &StepKind| {
+        matches!(
+            step,
+            StepKind::Remove | StepKind::RemoveOther | StepKind::Unpause | StepKind::DropOther
+        )
+    };
     let half_way = !rest::has_place(origin) || !left.iter().all(harmless);
-    let goes_home = recipe::begun(&active).iter().any(|step| matches!(step, StepKind::CopyOut | StepKind::DropHost));
+    let goes_home = recipe::begun(&active)
+        .iter()
+        .any(|step| matches!(step, StepKind::CopyOut | StepKind::DropHost));
     if active.undoing && half_way || goes_home && reason == Reason::CannotAsk {
-        // A VM in `unknown` counts as being on its host once that host is seen. But this VM has only a part of its files there.
+        // A VM in `unknown` counts as being on its host once that host is seen. But this VM has
+        // only a part of its files there.
         return rest::failed(draft, active, error);
     }
     // After the switch it is decided which of the two hosts has the VM.
-    let switched = active.plan.get(..active.at).is_some_and(|begun| begun.contains(&StepKind::Switch));
+    let switched =
+        active.plan.get(..active.at).is_some_and(|begun| begun.contains(&StepKind::Switch));
     if switched || !draft.record.other_domain {
         draft.part_from_other();
     }

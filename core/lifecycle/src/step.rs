@@ -14,24 +14,28 @@
 //!                                   next item, next step, or the end;   failed ──> on_failure(verb, step)
 //! ```
 //!
-//! The part of the drawing down to `Calling` is in this module. The part that follows an answer or a look is in `judge`.
+//! The part of the drawing down to `Calling` is in this module. The part that follows an answer or
+//! a look is in `judge`.
 
 use crate::draft::{Draft, Next};
 use crate::items::items;
 use crate::{marks, recipe, settle};
 use ostler_model::{
-    Active, Call, DriverError, EventKind, Goal, ImageChange, ImageState, Item, Journal, Lane, Millis, Patience, Phase, Reason,
-    Side, State, Stated, StepKind, Subject, Verb,
+    Active, Call, DriverError, EventKind, Goal, ImageChange, ImageState, Item, Journal, Lane,
+    Millis, Patience, Phase, Reason, Side, State, Stated, StepKind, Subject, Verb,
 };
 
-/// While an operation waits after a press, it looks at least this often. Events make it look at once. This interval bounds the
-/// delay if an event is lost.
+/// While an operation waits after a press, it looks at least this often. Events make it look at
+/// once. This interval bounds the delay if an event is lost.
 pub const LOOK_EVERY: Millis = Millis(2_000);
-/// After so many failed looks in a row, a VM whose step has failed, or is past its deadline, rests in `unknown`.
+/// After so many failed looks in a row, a VM whose step has failed, or is past its deadline, rests
+/// in `unknown`.
 pub const BLIND_TRIES: u32 = 5;
-/// After so many tries, within half a minute, an operation goes on without a step that it can do without.
+/// After so many tries, within half a minute, an operation goes on without a step that it can do
+/// without.
 pub const SKIP_TRIES: u32 = 8;
-/// After so many driver crashes over one item, the step has failed: the same inputs will crash the driver again.
+/// After so many driver crashes over one item, the step has failed: the same inputs will crash the
+/// driver again.
 pub const CRASHES_MAX: u32 = 3;
 /// The first wait before a call is sent again.
 const BACKOFF_FIRST: Millis = Millis(100);
@@ -40,8 +44,8 @@ const BACKOFF_MOST: Millis = Millis(30_000);
 /// How long a look may take.
 const LOOK_PATIENCE: Millis = Millis(15_000);
 
-/// The wait before attempt `attempt + 1`. It doubles, within bounds. It is not random, because a VM never has two retries at the
-/// same time, and lanes keep VMs apart.
+/// The wait before attempt `attempt + 1`. It doubles, within bounds. It is not random, because a VM
+/// never has two retries at the same time, and lanes keep VMs apart.
 #[must_use]
 pub fn retry_after(attempt: u32) -> Millis {
     let factor = 1u64 << attempt.saturating_sub(1).min(20);
@@ -64,8 +68,8 @@ pub(crate) fn begin(draft: &mut Draft<'_>, mut active: Active) -> Next {
     }
 }
 
-/// All steps are done. But nothing rests while an earlier call may still have an effect. `forget` asks no host, so it gets here
-/// while such calls are open.
+/// All steps are done. But nothing rests while an earlier call may still have an effect. `forget`
+/// asks no host, so it gets here while such calls are open.
 fn end(draft: &mut Draft<'_>, mut active: Active) -> Next {
     if draft.record.open.is_empty() {
         return settle::succeeded(draft, active);
@@ -78,25 +82,33 @@ fn end(draft: &mut Draft<'_>, mut active: Active) -> Next {
 /// This step only changes the record: it swaps the two placements of a migration.
 fn switch(draft: &mut Draft<'_>, active: &Active) {
     let (verb, undoing) = (active.verb, active.undoing);
-    // Another verb can have the origin `unknown` too, if it overtook a verb that began there. But since then its domain was
-    // found.
+    // Another verb can have the origin `unknown` too, if it overtook a verb that began there. But
+    // since then its domain was found.
     let was_lost = undoing && active.origin == State::Unknown && verb == Verb::Migrate;
     let lost = was_lost || !undoing && recipe::leaves_lost_host(&active.plan);
     let live = !undoing && active.plan.contains(&StepKind::Migrate);
-    // Nothing of ours is about to start on a lost host. The domain that is found there when the host is back is still the one
-    // from before, so its generation stays.
+    // Nothing of ours is about to start on a lost host. The domain that is found there when the
+    // host is back is still the one from before, so its generation stays.
     draft.switch(verb, live, undoing && !lost);
-    // The operator has stated that nothing runs on the old host. When that host is back, its domain must still be swept.
+    // The operator has stated that nothing runs on the old host. When that host is back, its domain
+    // must still be swept.
     draft.record.other_domain |= lost && !undoing;
-    // The VM's files are where the operator says that they are. The files that the lost host has are swept.
+    // The VM's files are where the operator says that they are. The files that the lost host has
+    // are swept.
     draft.record.files.host |= lost && !undoing;
     if lost && undoing {
-        // The files at the host on which the VM should have started were brought there by the operator. They stay.
+        // The files at the host on which the VM should have started were brought there by the
+        // operator. They stay.
         draft.record.files.other = false;
     }
 }
 
-fn begin_with(draft: &mut Draft<'_>, mut active: Active, kind: StepKind, pending: Vec<Item>) -> Next {
+fn begin_with(
+    draft: &mut Draft<'_>,
+    mut active: Active,
+    kind: StepKind,
+    pending: Vec<Item>,
+) -> Next {
     draft.record.step = draft.record.step.next();
     let (step, now) = (draft.record.step, draft.now);
     active.step = step;
@@ -112,15 +124,18 @@ fn begin_with(draft: &mut Draft<'_>, mut active: Active, kind: StepKind, pending
     begin_sending(draft, active, kind)
 }
 
-/// Sends the step's call, if it may be sent now. A VM has one mutating call at a time. Only a destroy may run beside another
-/// call, and only if the next step switches off or removes the domain again: the call in flight may still start it. A press of
-/// the power button waits until the guest has booted.
+/// Sends the step's call, if it may be sent now. A VM has one mutating call at a time. Only a
+/// destroy may run beside another call, and only if the next step switches off or removes the
+/// domain again: the call in flight may still start it. A press of the power button waits until the
+/// guest has booted.
 fn begin_sending(draft: &mut Draft<'_>, mut active: Active, kind: StepKind) -> Next {
     if !draft.record.open.is_empty() && !may_run_beside(&active) {
         active.phase = Phase::Draining;
         return Some(active);
     }
-    if let (true, Some(since)) = (matches!(kind, StepKind::PressPower | StepKind::Reboot), draft.record.running_since) {
+    if let (true, Some(since)) =
+        (matches!(kind, StepKind::PressPower | StepKind::Reboot), draft.record.running_since)
+    {
         let until = since.plus(draft.record.spec.patience.boot_grace);
         if until > draft.now {
             active.phase = Phase::Delaying { until };
@@ -150,9 +165,16 @@ pub(crate) fn send(draft: &mut Draft<'_>, mut active: Active) -> Next {
     };
     let patience = draft.record.spec.patience;
     // The press itself is done at once. The long wait is for the guest.
-    let whole = if kind == StepKind::PressPower { patience.hypervisor } else { patience_of(patience, kind) };
-    // A repeated call has the time that remains, but always enough to find out that its work is already done.
-    let left = active.deadline.map_or(whole, |deadline| deadline.since(draft.now).max(LOOK_PATIENCE).min(whole));
+    let whole = if kind == StepKind::PressPower {
+        patience.hypervisor
+    } else {
+        patience_of(patience, kind)
+    };
+    // A repeated call has the time that remains, but always enough to find out that its work is
+    // already done.
+    let left = active
+        .deadline
+        .map_or(whole, |deadline| deadline.since(draft.now).max(LOOK_PATIENCE).min(whole));
     active.attempt = active.attempt.saturating_add(1);
     active.phase = Phase::Calling;
     let (operation, attempts) = (active.id, active.attempt);
@@ -163,7 +185,8 @@ pub(crate) fn send(draft: &mut Draft<'_>, mut active: Active) -> Next {
     Some(active)
 }
 
-/// Looks at a host, to find out the result of the current step or, if the step has failed, the state that it left.
+/// Looks at a host, to find out the result of the current step or, if the step has failed, the
+/// state that it left.
 pub(crate) fn look(draft: &mut Draft<'_>, mut active: Active, phase: Phase) -> Next {
     active.phase = phase;
     draft.open_call(&active, Call::Observe, look_side(&active), Item::Look, LOOK_PATIENCE);
@@ -201,18 +224,24 @@ pub(crate) fn drained(draft: &mut Draft<'_>, mut active: Active) -> Next {
             begin_sending(draft, active, kind)
         }
         Some(Stated::Success) if kind.goal() != Goal::Nothing => {
-            // The look that came with the statement is older than the calls that have returned since. Look again.
+            // The look that came with the statement is older than the calls that have returned
+            // since. Look again.
             active.stated = Some(Stated::Success);
             look(draft, active, Phase::Confirming)
         }
         Some(Stated::Success | Stated::SuccessForced) => all_done(draft, active, kind),
-        // For a migration, the place of the guest decides whether it can be taken back, not the operator's wish.
-        Some(Stated::Failure | Stated::Undo) if kind == StepKind::Migrate => {
-            settle::fail(draft, active, &DriverError::unknown("operator", "the operator had it rolled back"))
-        }
-        Some(Stated::Failure) => {
-            settle::fail(draft, active, &DriverError::unknown("operator", "the operator stated that it failed"))
-        }
+        // For a migration, the place of the guest decides whether it can be taken back, not the
+        // operator's wish.
+        Some(Stated::Failure | Stated::Undo) if kind == StepKind::Migrate => settle::fail(
+            draft,
+            active,
+            &DriverError::unknown("operator", "the operator had it rolled back"),
+        ),
+        Some(Stated::Failure) => settle::fail(
+            draft,
+            active,
+            &DriverError::unknown("operator", "the operator stated that it failed"),
+        ),
         Some(Stated::Undo) => {
             let asked = DriverError::unknown("undone", "the operator had it rolled back");
             active.error = Some(asked.clone());
@@ -221,7 +250,8 @@ pub(crate) fn drained(draft: &mut Draft<'_>, mut active: Active) -> Next {
     }
 }
 
-/// Carries out the operator's statement: at once if no call is open, otherwise when the open calls have returned.
+/// Carries out the operator's statement: at once if no call is open, otherwise when the open calls
+/// have returned.
 pub(crate) fn state(draft: &mut Draft<'_>, mut active: Active, stated: Stated) -> Next {
     draft.cancel_open();
     active.stated = Some(stated);
@@ -254,7 +284,8 @@ pub(crate) fn item_done(draft: &mut Draft<'_>, mut active: Active, kind: StepKin
     send(draft, active)
 }
 
-/// A call that nobody waits for any more has succeeded. Its result holds, no matter what is stated about the step.
+/// A call that nobody waits for any more has succeeded. Its result holds, no matter what is stated
+/// about the step.
 pub(crate) fn came_true(draft: &mut Draft<'_>, subject: &Subject, call: Call, item: &Item) {
     if call == Call::Save {
         draft.memory_is_written();
@@ -267,10 +298,14 @@ pub(crate) fn came_true(draft: &mut Draft<'_>, subject: &Subject, call: Call, it
 /// Writes the result of one item of a step into the record.
 fn one_done(draft: &mut Draft<'_>, subject: &Subject, kind: StepKind, item: &Item) {
     match (kind, item) {
-        (StepKind::DeleteSnapshot, Item::Snapshot(name)) => draft.record.snapshots.retain(|snapshot| snapshot.name != *name),
+        (StepKind::DeleteSnapshot, Item::Snapshot(name)) => {
+            draft.record.snapshots.retain(|snapshot| snapshot.name != *name)
+        }
         (StepKind::SaveBack | StepKind::CopyDisk, Item::Disk(name)) => {
             if let Some(becomes) = draft.new_image(subject, item) {
-                draft.images.push(ImageChange::Set { image: becomes.image, state: ImageState::Ready });
+                draft
+                    .images
+                    .push(ImageChange::Set { image: becomes.image, state: ImageState::Ready });
             }
             if let Some(disk) = draft.record.disks.iter_mut().find(|disk| disk.name == *name) {
                 disk.save_as = None;

@@ -1,5 +1,5 @@
-//! Takes back what an operation wrote about its disk, network card, size or snapshot if it does not succeed, and keeps what the
-//! guest may have.
+//! Takes back what an operation wrote about its disk, network card, size or snapshot if it does not
+//! succeed, and keeps what the guest may have.
 
 use crate::draft::Draft;
 use crate::recipe;
@@ -16,12 +16,21 @@ pub(crate) fn take_back(draft: &mut Draft<'_>, active: Active) {
             record.disks.retain(|disk| disk.name != name);
             record.spec.disks.retain(|disk| disk.name != name);
         }
-        (Verb::NicAttach, Subject::Nic { mac }) => record.spec.nics.retain(|nic| nic.mac.as_ref() != Some(&mac)),
-        // The rollback should have removed the snapshot, but it may still be there. Keep it in the record, hidden.
-        (Verb::SnapshotCreate, Subject::Snapshot { name }) if active.undoing => {
-            record.snapshots.iter_mut().filter(|snapshot| snapshot.name == name).for_each(|snapshot| snapshot.hidden = true);
+        (Verb::NicAttach, Subject::Nic { mac }) => {
+            record.spec.nics.retain(|nic| nic.mac.as_ref() != Some(&mac))
         }
-        (Verb::SnapshotCreate, Subject::Snapshot { name }) => record.snapshots.retain(|snapshot| snapshot.name != name),
+        // The rollback should have removed the snapshot, but it may still be there. Keep it in the
+        // record, hidden.
+        (Verb::SnapshotCreate, Subject::Snapshot { name }) if active.undoing => {
+            record
+                .snapshots
+                .iter_mut()
+                .filter(|snapshot| snapshot.name == name)
+                .for_each(|snapshot| snapshot.hidden = true);
+        }
+        (Verb::SnapshotCreate, Subject::Snapshot { name }) => {
+            record.snapshots.retain(|snapshot| snapshot.name != name)
+        }
         // During a rollback the record already has the size from before.
         (Verb::Resize, Subject::Size { before }) if !active.undoing => record.spec.set_size(before),
         (Verb::DiskSnapshotLive, Subject::DiskImage { becomes, .. }) => {
@@ -31,8 +40,9 @@ pub(crate) fn take_back(draft: &mut Draft<'_>, active: Active) {
     }
 }
 
-/// Keeps the subject of the operation in the record when the operation ends, because the guest may have it. Of a size that was
-/// being changed, the larger one stays booked. A snapshot that may be there stays in the record, hidden.
+/// Keeps the subject of the operation in the record when the operation ends, because the guest may
+/// have it. Of a size that was being changed, the larger one stays booked. A snapshot that may be
+/// there stays in the record, hidden.
 pub(crate) fn keep(record: &mut VmRecord, active: &mut Active) {
     match &active.subject {
         Subject::Disk { .. } | Subject::Nic { .. } => active.subject = Subject::Vm,
@@ -43,7 +53,11 @@ pub(crate) fn keep(record: &mut VmRecord, active: &mut Active) {
         }
         Subject::Snapshot { name } => {
             if active.verb == Verb::SnapshotCreate {
-                record.snapshots.iter_mut().filter(|known| known.name == *name).for_each(|known| known.hidden = true);
+                record
+                    .snapshots
+                    .iter_mut()
+                    .filter(|known| known.name == *name)
+                    .for_each(|known| known.hidden = true);
                 active.subject = Subject::Vm;
             }
         }
@@ -61,12 +75,15 @@ fn larger(one: Size, other: Size) -> Size {
 }
 
 /// The verbs that give the guest something, each with the step that does it.
-const PLUGS: [(Verb, StepKind); 3] =
-    [(Verb::DiskAttach, StepKind::AttachDisk), (Verb::NicAttach, StepKind::AttachNic), (Verb::Resize, StepKind::Resize)];
+const PLUGS: [(Verb, StepKind); 3] = [
+    (Verb::DiskAttach, StepKind::AttachDisk),
+    (Verb::NicAttach, StepKind::AttachNic),
+    (Verb::Resize, StepKind::Resize),
+];
 
-/// Keeps a disk, a card or a size in the record if the guest may have it: the call was sent, and nothing proves that it had no
-/// effect or was taken back. It then stays in the books too, and an operator can unplug it. A disk that is in use must not lose
-/// its image.
+/// Keeps a disk, a card or a size in the record if the guest may have it: the call was sent, and
+/// nothing proves that it had no effect or was taken back. It then stays in the books too, and an
+/// operator can unplug it. A disk that is in use must not lose its image.
 pub(crate) fn keep_what_may_be_plugged(record: &mut VmRecord, active: &mut Active) {
     let plugs = PLUGS.into_iter().find(|(verb, _)| *verb == active.verb).map(|(_, step)| step);
     if plugs.is_some_and(|plugs| may_be_plugged(active, plugs)) {

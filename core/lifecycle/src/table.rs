@@ -1,5 +1,6 @@
-//! Prints the policy: the answer of every state to every verb, the steps of every operation, and the diagram. The output is
-//! `docs/lifecycle.md`; a test compares it, so that a change of policy is a diff in review.
+//! Prints the policy: the answer of every state to every verb, the steps of every operation, and
+//! the diagram. The output is `docs/lifecycle.md`; a test compares it, so that a change of policy
+//! is a diff in review.
 
 use crate::admission::{Admission, admission};
 use crate::outcomes::{Cell, Happens, Leads, outcomes};
@@ -29,25 +30,33 @@ fn ways(out: &mut String) {
          the column *well*. *retry* and *unknown* last until the step's deadline. `recover --success` is about a step that has \
          succeeded. Each cell is walked by a test.\n\n| verb | from | files | step |",
     );
-    let columns: Vec<Happens> =
-        Happens::iter().filter(|happens| !matches!(happens, Happens::Late | Happens::NoAnswer | Happens::RecoverRetry)).collect();
+    let columns: Vec<Happens> = Happens::iter()
+        .filter(|happens| {
+            !matches!(happens, Happens::Late | Happens::NoAnswer | Happens::RecoverRetry)
+        })
+        .collect();
     for column in &columns {
         let word = if *column == Happens::Done { "well".to_owned() } else { column.to_string() };
         let _ = write!(out, " {word} |");
     }
     let _ = writeln!(out, "\n|---|---|---|---|{}", "---|".repeat(columns.len()));
     let cells = outcomes();
-    let rows: Vec<Vec<&Cell>> = cells.chunk_by(|a, b| row(a) == row(b)).map(|row| row.iter().collect()).collect();
+    let rows: Vec<Vec<&Cell>> =
+        cells.chunk_by(|a, b| row(a) == row(b)).map(|row| row.iter().collect()).collect();
     let (own, shared): (Vec<_>, Vec<_>) = rows.iter().partition(|row| !row[0].shared);
     for row in &own {
-        let same =
-            |other: &&&Vec<&Cell>| Cell { shared: true, at: other[0].at, ..*row[0] } == *other[0] && words(row) == words(other);
+        let same = |other: &&&Vec<&Cell>| {
+            Cell { shared: true, at: other[0].at, ..*row[0] } == *other[0]
+                && words(row) == words(other)
+        };
         let files = if shared.iter().any(|other| same(&other)) { "own, shared" } else { "own" };
         line(out, row, files, &columns);
     }
     for row in shared {
-        let same =
-            |other: &&&Vec<&Cell>| Cell { shared: false, at: other[0].at, ..*row[0] } == *other[0] && words(row) == words(other);
+        let same = |other: &&&Vec<&Cell>| {
+            Cell { shared: false, at: other[0].at, ..*row[0] } == *other[0]
+                && words(row) == words(other)
+        };
         if !own.iter().any(|other| same(&other)) {
             line(out, row, "shared", &columns);
         }
@@ -72,7 +81,8 @@ fn word(leads: Leads) -> String {
 
 fn line(out: &mut String, row: &[&Cell], files: &str, columns: &[Happens]) {
     let after = row[0].after.map_or_else(String::new, |verb| format!(" after {verb}"));
-    let _ = write!(out, "| {} | {}{after} | {files} | {} |", row[0].verb, row[0].origin, row[0].step);
+    let _ =
+        write!(out, "| {} | {}{after} | {files} | {} |", row[0].verb, row[0].origin, row[0].step);
     for cell in row.iter().filter(|cell| columns.contains(&cell.happens)) {
         let _ = write!(out, " {} |", word(cell.leads));
     }
@@ -84,7 +94,8 @@ fn admissions(out: &mut String) {
     out.push_str(
         "`B` begins an operation, `=` is so already, `o` begins only after a look that says off, `.` is refused.\n\n| verb |",
     );
-    let states: Vec<State> = State::iter().filter(|state| state.kind() != StateKind::Transient).collect();
+    let states: Vec<State> =
+        State::iter().filter(|state| state.kind() != StateKind::Transient).collect();
     for state in &states {
         let _ = write!(out, " {} |", state.short());
     }
@@ -120,9 +131,17 @@ fn steps(out: &mut String) {
     out.push_str("\n## Steps\n\n| step | state shown | driver call | class | must be seen | a look proves it | undone by |\n|---|---|---|---|---|---|---|\n");
     for kind in StepKind::iter() {
         let undo = recipe::undo(kind).map_or_else(|| "-".to_owned(), |step| step.to_string());
-        let call = if kind == StepKind::Switch { "none".to_owned() } else { kind.call().to_string() };
+        let call =
+            if kind == StepKind::Switch { "none".to_owned() } else { kind.call().to_string() };
         let proven = if kind.proven_by_look() { "yes" } else { "no: sent again" };
-        let _ = writeln!(out, "| {kind} | {} | {} | {} | {} | {proven} | {undo} |", shown(kind), call, kind.class(), kind.goal());
+        let _ = writeln!(
+            out,
+            "| {kind} | {} | {} | {} | {} | {proven} | {undo} |",
+            shown(kind),
+            call,
+            kind.class(),
+            kind.goal()
+        );
     }
 }
 
@@ -144,7 +163,8 @@ fn failures(out: &mut String) {
         let _ = write!(
             out,
             "| {verb} | {} |",
-            recipe::ends(verb).map_or_else(|| "where it began".to_owned(), |state| state.to_string())
+            recipe::ends(verb)
+                .map_or_else(|| "where it began".to_owned(), |state| state.to_string())
         );
         for kind in StepKind::iter() {
             let word = match recipe::on_failure(verb, kind) {
@@ -163,8 +183,12 @@ fn failures(out: &mut String) {
 /// The diagram, in Mermaid: rest states, and the operations between them.
 #[must_use]
 pub fn diagram() -> String {
-    let mut out = String::from("```mermaid\nstateDiagram-v2\n    [*] --> pending: create\n    [*] --> hold: create --hold\n");
-    for verb in Verb::iter().filter(|verb| !verb.is_recovery() && verb.strength() != Strength::Delete) {
+    let mut out = String::from(
+        "```mermaid\nstateDiagram-v2\n    [*] --> pending: create\n    [*] --> hold: create --hold\n",
+    );
+    for verb in
+        Verb::iter().filter(|verb| !verb.is_recovery() && verb.strength() != Strength::Delete)
+    {
         for from in State::iter().filter(|state| state.kind() == StateKind::Rest) {
             if matches!(admission(from, verb), Admission::Begin | Admission::BeginIfOff) {
                 let to = recipe::ends_in(verb, from);

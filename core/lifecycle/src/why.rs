@@ -3,8 +3,8 @@
 use crate::allowed;
 use crate::facts::Facts;
 use ostler_model::{
-    Active, DriverError, DriverName, Fault, HostId, Item, Lane, OperationId, Phase, Reason, Side, State, StepKind, Timestamp, Verb,
-    VmRecord,
+    Active, DriverError, DriverName, Fault, HostId, Item, Lane, OperationId, Phase, Reason, Side,
+    State, StepKind, Timestamp, Verb, VmRecord,
 };
 
 /// The explanation of a VM: for what it waits, since when, until when, and what can be done.
@@ -22,7 +22,8 @@ pub struct Why {
     pub last_error: Option<LastError>,
     /// The verbs that would be accepted now.
     pub can: Vec<Verb>,
-    /// Whether the VM can be moved only as from a lost host: somebody must state that its host is fenced.
+    /// Whether the VM can be moved only as from a lost host: somebody must state that its host is
+    /// fenced.
     pub lost: bool,
 }
 
@@ -203,7 +204,8 @@ pub fn why(record: &VmRecord) -> Why {
     why_with(record, &allowed::presumed(record, false))
 }
 
-/// Explains `record` with the help of `facts`: the abilities of drivers, a look, the answer of the snapshot rules.
+/// Explains `record` with the help of `facts`: the abilities of drivers, a look, the answer of the
+/// snapshot rules.
 #[must_use]
 pub fn why_with(record: &VmRecord, facts: &Facts) -> Why {
     let explained = match &record.operation {
@@ -242,10 +244,17 @@ fn waits(record: &VmRecord, active: &Active) -> (WaitsFor, Option<Timestamp>) {
     match &active.phase {
         Phase::Draining => (WaitsFor::EarlierCalls { calls: record.open.len(), step }, None),
         Phase::Delaying { until } => (WaitsFor::GuestBooted, Some(*until)),
-        Phase::Calling => (WaitsFor::Driver { call: call(record, active), attempt: active.attempt }, active.deadline),
+        Phase::Calling => (
+            WaitsFor::Driver { call: call(record, active), attempt: active.attempt },
+            active.deadline,
+        ),
         Phase::Backoff { until } => (WaitsFor::NextAttempt(call(record, active)), Some(*until)),
-        Phase::Confirming => (WaitsFor::Confirmation { host: host(looked_at), step }, active.deadline),
-        Phase::Waiting { .. } if step == Some(StepKind::PressPower) => (WaitsFor::GuestOff, active.deadline),
+        Phase::Confirming => {
+            (WaitsFor::Confirmation { host: host(looked_at), step }, active.deadline)
+        }
+        Phase::Waiting { .. } if step == Some(StepKind::PressPower) => {
+            (WaitsFor::GuestOff, active.deadline)
+        }
         Phase::Waiting { .. } if step == Some(StepKind::Migrate) => {
             (WaitsFor::Arrival { host: host(Side::Other) }, active.deadline)
         }
@@ -281,9 +290,16 @@ fn at_rest(record: &VmRecord, facts: &Facts) -> Why {
         undoing: failure.undoing,
         error: failure.error.clone(),
     });
-    let planned = record.schedules.iter().filter_map(|planned| Some((planned.schedule.verb, planned.try_at()?)));
+    let planned = record
+        .schedules
+        .iter()
+        .filter_map(|planned| Some((planned.schedule.verb, planned.try_at()?)));
     Why {
-        summary: Summary::AtRest { state: record.state, reason: record.reason, next: planned.min_by_key(|next| next.1) },
+        summary: Summary::AtRest {
+            state: record.state,
+            reason: record.reason,
+            next: planned.min_by_key(|next| next.1),
+        },
         waits_for: [rests_for(record, facts), leftovers(record)].into_iter().flatten().collect(),
         since: record.blind_since.unwrap_or(record.since),
         until: None,
@@ -299,24 +315,34 @@ fn rests_for(record: &VmRecord, facts: &Facts) -> Option<WaitsFor> {
     if record.is_unreconciled() {
         return Some(WaitsFor::Reconciled);
     }
-    if let (State::Unknown, Reason::StoreIsStale, Some(found)) = (record.state, record.reason, &facts.elsewhere) {
-        return Some(WaitsFor::PersonAtDomain { domain: found.seen.name.clone(), host: found.host });
+    if let (State::Unknown, Reason::StoreIsStale, Some(found)) =
+        (record.state, record.reason, &facts.elsewhere)
+    {
+        return Some(WaitsFor::PersonAtDomain {
+            domain: found.seen.name.clone(),
+            host: found.host,
+        });
     }
     match (record.state, here, &record.other) {
         (State::Pending, ..) => Some(WaitsFor::Scheduler),
         (State::Failed, ..) => {
             let failure = record.failure.as_ref();
-            let cold = failure.is_some_and(|failure| failure.plan.get(failure.at) == Some(&StepKind::Restore));
+            let cold = failure
+                .is_some_and(|failure| failure.plan.get(failure.at) == Some(&StepKind::Restore));
             Some(WaitsFor::Recovery { cold })
         }
-        (State::Unknown, Some(here), Some(other)) => Some(WaitsFor::BothHosts { hosts: [here, other.host] }),
+        (State::Unknown, Some(here), Some(other)) => {
+            Some(WaitsFor::BothHosts { hosts: [here, other.host] })
+        }
         (State::Unknown, Some(host), None) => Some(match record.reason.fault() {
             Some(Fault::NotOurs) => WaitsFor::PersonAtOwnDomain { host },
             Some(Fault::StandsStill) => WaitsFor::PersonAtGuest { host, crashed: false },
             Some(Fault::Crashed) => WaitsFor::PersonAtGuest { host, crashed: true },
             None => WaitsFor::Host { host },
         }),
-        (State::Suspended, ..) if record.reason == Reason::StepFailed && record.usable_recovery().is_some() => {
+        (State::Suspended, ..)
+            if record.reason == Reason::StepFailed && record.usable_recovery().is_some() =>
+        {
             Some(WaitsFor::Resume)
         }
         (_, Some(_), _) if record.resched => Some(WaitsFor::SchedulerMoves),

@@ -1,17 +1,35 @@
-//! Books and claims: what VMs hold of things that they share or must not share, and what must be true before they may hold it.
+//! Books and claims: what VMs hold of things that they share or must not share, and what must be
+//! true before they may hold it.
 //!
-//! A *book* says, for one kind of thing, how much of each thing is held, or who has it. [`VmRecord::holdings`] is the only
-//! function that says what a VM holds. The books, their check, and all claims follow from it. So a new kind of claim is a new
-//! [`Book`], a part of `holdings`, and the [`Terms`] of the thing; the code that judges claims stays as it is.
+//! A *book* says, for one kind of thing, how much of each thing is held, or who has it.
+//! [`VmRecord::holdings`] is the only function that says what a VM holds. The books, their check,
+//! and all claims follow from it. So a new kind of claim is a new [`Book`], a part of `holdings`,
+//! and the [`Terms`] of the thing; the code that judges claims stays as it is.
 
-use crate::{Capacity, Host, HostId, HostState, Image, ImageId, ImageState, MacAddress, VmId, VmName, VmRecord};
+use crate::{
+    Capacity, Host, HostId, HostState, Image, ImageId, ImageState, MacAddress, VmId, VmName,
+    VmRecord,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
 /// A book: one kind of thing that VMs hold.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
 )]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -25,7 +43,8 @@ pub enum Book {
 }
 
 impl Book {
-    /// The advice for an operator of a store in which two VMs have one thing of this book. Older daemons did not check.
+    /// The advice for an operator of a store in which two VMs have one thing of this book. Older
+    /// daemons did not check.
     #[must_use]
     pub const fn advice(self) -> &'static str {
         match self {
@@ -82,8 +101,11 @@ impl From<&MacAddress> for BookKey {
     }
 }
 
-/// An amount of a thing, in up to three parts that are added up and bounded each for itself. Each book says what its parts are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+/// An amount of a thing, in up to three parts that are added up and bounded each for itself. Each
+/// book says what its parts are.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+)]
 #[serde(transparent)]
 pub struct Amount(pub [u64; 3]);
 
@@ -174,7 +196,8 @@ impl Bound {
     }
 }
 
-/// What a decision wants to be judged. [`VmRecord::claims`] makes claims of it, once the record is as it will be.
+/// What a decision wants to be judged. [`VmRecord::claims`] makes claims of it, once the record is
+/// as it will be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
     /// The book.
@@ -199,7 +222,8 @@ impl Ask {
     }
 }
 
-/// A condition that must hold inside the transaction. Claims are judged in order, against the books as they are there.
+/// A condition that must hold inside the transaction. Claims are judged in order, against the books
+/// as they are there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// What the VM is to hold.
@@ -238,7 +262,12 @@ impl Terms {
     /// The terms of a thing that has no row, and is there once somebody has it.
     #[must_use]
     pub fn of_none(key: &BookKey) -> Self {
-        Self { called: key.to_string(), state: String::new(), takes: Takes::All, limit: Amount::UNBOUNDED }
+        Self {
+            called: key.to_string(),
+            state: String::new(),
+            takes: Takes::All,
+            limit: Amount::UNBOUNDED,
+        }
     }
 }
 
@@ -263,7 +292,12 @@ impl Image {
     #[must_use]
     pub fn terms(&self) -> Terms {
         let takes = if self.state == ImageState::Ready { Takes::All } else { Takes::Nobody };
-        Terms { called: self.name.to_string(), state: self.state.to_string(), takes, limit: Amount::UNBOUNDED }
+        Terms {
+            called: self.name.to_string(),
+            state: self.state.to_string(),
+            takes,
+            limit: Amount::UNBOUNDED,
+        }
     }
 }
 
@@ -281,10 +315,12 @@ pub struct Page {
 }
 
 impl Claim {
-    /// The claims that follow from what is held anew: a thing that has one owner is never taken from it, whether the decision
-    /// asks or not.
+    /// The claims that follow from what is held anew: a thing that has one owner is never taken
+    /// from it, whether the decision asks or not.
     pub fn implied<'a>(old: &'a [Holding], new: &'a [Holding]) -> impl Iterator<Item = Self> + 'a {
-        held_anew(old, new).filter(|held| held.amount.is_none()).map(|held| Self { holding: held.clone(), bound: Bound::Sole })
+        held_anew(old, new)
+            .filter(|held| held.amount.is_none())
+            .map(|held| Self { holding: held.clone(), bound: Bound::Sole })
     }
 
     /// Judges the claim.
@@ -304,12 +340,15 @@ impl Claim {
         match self.bound {
             Bound::Open => Ok(()),
             Bound::Limit => {
-                let (own, wanted) = (page.own.unwrap_or_default(), self.holding.amount.unwrap_or_default());
+                let (own, wanted) =
+                    (page.own.unwrap_or_default(), self.holding.amount.unwrap_or_default());
                 let taken = page.held.less(own);
                 let whole = taken.plus(wanted);
-                // The VM does not need free room for what it holds already. So of a thing that is too full it may keep what it
-                // has, and may hold less.
-                let fits = |part: usize| wanted.0[part] <= own.0[part] || whole.0[part] <= terms.limit.0[part];
+                // The VM does not need free room for what it holds already. So of a thing that is
+                // too full it may keep what it has, and may hold less.
+                let fits = |part: usize| {
+                    wanted.0[part] <= own.0[part] || whole.0[part] <= terms.limit.0[part]
+                };
                 if (0..wanted.0.len()).all(fits) {
                     return Ok(());
                 }
@@ -354,8 +393,8 @@ pub enum Lack {
     },
 }
 
-/// The first claim that did not hold. Nothing of that VM was committed. Its `Display` is for logs; people are shown the words that
-/// `server` makes of it.
+/// The first claim that did not hold. Nothing of that VM was committed. Its `Display` is for logs;
+/// people are shown the words that `server` makes of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("a claim does not hold: {claim:?}, {lack:?}")]
 pub struct ClaimRefused {
@@ -366,12 +405,18 @@ pub struct ClaimRefused {
 }
 
 impl VmRecord {
-    /// Everything that the VM holds in any book, each thing once. This is the only place that says so.
+    /// Everything that the VM holds in any book, each thing once. This is the only place that says
+    /// so.
     #[must_use]
     pub fn holdings(&self) -> Vec<Holding> {
         let places = self.held().into_iter().chain(self.held_too());
-        let mut held: Vec<Holding> =
-            places.map(|(host, capacity)| Holding { book: Book::Host, key: host.into(), amount: Some(capacity.into()) }).collect();
+        let mut held: Vec<Holding> = places
+            .map(|(host, capacity)| Holding {
+                book: Book::Host,
+                key: host.into(),
+                amount: Some(capacity.into()),
+            })
+            .collect();
         for image in self.images_held() {
             enter(&mut held, Book::Image, image.into(), Some(Amount::ONE));
         }
@@ -381,7 +426,8 @@ impl VmRecord {
         held
     }
 
-    /// The claims that this record makes where a decision asks for them. All amounts are those of [`Self::holdings`].
+    /// The claims that this record makes where a decision asks for them. All amounts are those of
+    /// [`Self::holdings`].
     #[must_use]
     pub fn claims(&self, asked: &[Ask]) -> Vec<Claim> {
         if asked.is_empty() {
@@ -389,8 +435,12 @@ impl VmRecord {
         }
         let held = self.holdings();
         let claim = |Ask { book, key, bound }: &Ask| {
-            let nothing = || Holding { book: *book, key: key.clone(), amount: Some(Amount::default()) };
-            Claim { holding: holding_of(&held, *book, key).cloned().unwrap_or_else(nothing), bound: *bound }
+            let nothing =
+                || Holding { book: *book, key: key.clone(), amount: Some(Amount::default()) };
+            Claim {
+                holding: holding_of(&held, *book, key).cloned().unwrap_or_else(nothing),
+                bound: *bound,
+            }
         };
         asked.iter().map(claim).collect()
     }
@@ -409,12 +459,16 @@ mod tests {
     use super::*;
 
     fn claim(bound: Bound, amount: Amount) -> Claim {
-        Claim { holding: Holding { book: Book::Host, key: HostId(1).into(), amount: Some(amount) }, bound }
+        Claim {
+            holding: Holding { book: Book::Host, key: HostId(1).into(), amount: Some(amount) },
+            bound,
+        }
     }
 
     fn page(own: Option<Amount>, held: Amount) -> Page {
         let limit = Amount([u64::MAX, 10, 10]);
-        let terms = Terms { called: "one".to_owned(), state: "on".to_owned(), takes: Takes::All, limit };
+        let terms =
+            Terms { called: "one".to_owned(), state: "on".to_owned(), takes: Takes::All, limit };
         Page { terms: Some(terms), own, held, owner: None }
     }
 
@@ -422,13 +476,27 @@ mod tests {
     fn each_part_is_bounded_for_itself_and_what_is_held_already_needs_no_room() {
         let wants = |cpu, memory| claim(Bound::Limit, Amount([1, cpu, memory]));
         assert_eq!(wants(10, 10).judge(&page(None, Amount::default())), Ok(()));
-        assert!(matches!(wants(11, 1).judge(&page(None, Amount::default())), Err(Lack::Full { .. })));
-        assert!(matches!(wants(1, 11).judge(&page(None, Amount::default())), Err(Lack::Full { .. })));
+        assert!(matches!(
+            wants(11, 1).judge(&page(None, Amount::default())),
+            Err(Lack::Full { .. })
+        ));
+        assert!(matches!(
+            wants(1, 11).judge(&page(None, Amount::default())),
+            Err(Lack::Full { .. })
+        ));
         let own = Amount([1, 8, 2]);
         let full = page(Some(own), own.plus(Amount([1, 9, 0])));
-        assert_eq!(wants(8, 10).judge(&full), Ok(()), "it keeps its CPUs on a host that is too full, and memory is free");
+        assert_eq!(
+            wants(8, 10).judge(&full),
+            Ok(()),
+            "it keeps its CPUs on a host that is too full, and memory is free"
+        );
         assert!(matches!(wants(9, 2).judge(&full), Err(Lack::Full { .. })));
-        assert_eq!(claim(Bound::Open, Amount([1, 99, 99])).judge(&full), Ok(()), "who may overcommit is not bounded");
+        assert_eq!(
+            claim(Bound::Open, Amount([1, 99, 99])).judge(&full),
+            Ok(()),
+            "who may overcommit is not bounded"
+        );
     }
 
     #[test]
@@ -449,11 +517,13 @@ mod tests {
     fn only_what_has_one_owner_and_is_held_anew_is_claimed_unasked() {
         let mac = |last: &str| Holding {
             book: Book::Mac,
-            key: (&format!("52:54:00:00:00:{last}").parse::<MacAddress>().expect("an address")).into(),
+            key: (&format!("52:54:00:00:00:{last}").parse::<MacAddress>().expect("an address"))
+                .into(),
             amount: None,
         };
         let room = claim(Bound::Open, Amount::ONE).holding;
-        let implied: Vec<Claim> = Claim::implied(&[mac("01")], &[room, mac("01"), mac("02")]).collect();
+        let implied: Vec<Claim> =
+            Claim::implied(&[mac("01")], &[room, mac("01"), mac("02")]).collect();
         assert_eq!(implied, [Claim { holding: mac("02"), bound: Bound::Sole }]);
         let (by, name): (VmId, VmName) = (VmId(7), "web".parse().expect("a name"));
         let owner = Some((by, name.clone()));

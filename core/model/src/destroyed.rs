@@ -1,4 +1,5 @@
-//! The things that an operation removes for good. The answer, the event and a dry run list them before they are removed.
+//! The things that an operation removes for good. The answer, the event and a dry run list them
+//! before they are removed.
 
 use crate::{DiskName, SnapshotName};
 use serde::{Deserialize, Serialize};
@@ -38,12 +39,15 @@ pub enum Destroyed {
 
 impl fmt::Display for Destroyed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let called = |label: &str| if label.is_empty() { String::new() } else { format!(" ({label})") };
+        let called =
+            |label: &str| if label.is_empty() { String::new() } else { format!(" ({label})") };
         match self {
             Self::Disk { name } => write!(f, "disk {name}"),
             Self::Memory => f.write_str("saved memory"),
             Self::Snapshot { name, label, .. } => write!(f, "snapshot {name}{}", called(label)),
-            Self::Changes { since, label } => write!(f, "all changes since snapshot {since}{}", called(label)),
+            Self::Changes { since, label } => {
+                write!(f, "all changes since snapshot {since}{}", called(label))
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Effects: the driver calls that decisions ask for, and the keys that identify them.
 
 use crate::{
-    DiskName, DriverError, DriverName, Generation, HostId, MacAddress, Millis, Observation, OperationId, SnapshotName, StepNo,
-    Timestamp, VmId, VmUuid,
+    DiskName, DriverError, DriverName, Generation, HostId, MacAddress, Millis, Observation,
+    OperationId, SnapshotName, StepNo, Timestamp, VmId, VmUuid,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -105,17 +105,30 @@ impl fmt::Display for EffectKey {
 pub enum EffectClass {
     /// The driver compares the goal with what is there, so a repeat converges.
     Level,
-    /// The effect leaves no trace that a driver can check. Therefore the driver first writes the effect key at the host, and
-    /// sends the effect at most once per key.
+    /// The effect leaves no trace that a driver can check. Therefore the driver first writes the
+    /// effect key at the host, and sends the effect at most once per key.
     Edge,
     /// Changes nothing.
     Question,
 }
 
-/// A driver call. Its arguments are built from the record when it is sent. This keeps the outbox small, and a repeat uses the
-/// current record.
+/// A driver call. Its arguments are built from the record when it is sent. This keeps the outbox
+/// small, and a repeat uses the current record.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
 )]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -183,7 +196,9 @@ pub enum Call {
 }
 
 /// The kind of driver that serves a call. Each kind has its own lanes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display,
+)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Lane {
@@ -200,15 +215,32 @@ impl Call {
         match self {
             Self::PressPower | Self::Reboot | Self::Reset => EffectClass::Edge,
             Self::Observe => EffectClass::Question,
-            // A second revert is not harmless: it would undo what the guest has done since the first one.
+            // A second revert is not harmless: it would undo what the guest has done since the
+            // first one.
             Self::RevertSnapshot => EffectClass::Edge,
-            Self::Prepare | Self::CopyIn | Self::DropHome | Self::DropRecovery | Self::CopyOut | Self::DropHost => {
-                EffectClass::Level
-            }
+            Self::Prepare
+            | Self::CopyIn
+            | Self::DropHome
+            | Self::DropRecovery
+            | Self::CopyOut
+            | Self::DropHost => EffectClass::Level,
             Self::CopyAcross | Self::DropDisk | Self::SaveBack => EffectClass::Level,
-            Self::Deploy | Self::Restore | Self::Unpause | Self::Destroy | Self::Save | Self::Remove => EffectClass::Level,
-            Self::Migrate | Self::AttachDisk | Self::DetachDisk | Self::AttachNic | Self::DetachNic => EffectClass::Level,
-            Self::CopyDisk | Self::Resize | Self::CreateSnapshot | Self::DeleteSnapshot | Self::Stamp => EffectClass::Level,
+            Self::Deploy
+            | Self::Restore
+            | Self::Unpause
+            | Self::Destroy
+            | Self::Save
+            | Self::Remove => EffectClass::Level,
+            Self::Migrate
+            | Self::AttachDisk
+            | Self::DetachDisk
+            | Self::AttachNic
+            | Self::DetachNic => EffectClass::Level,
+            Self::CopyDisk
+            | Self::Resize
+            | Self::CreateSnapshot
+            | Self::DeleteSnapshot
+            | Self::Stamp => EffectClass::Level,
         }
     }
 
@@ -216,17 +248,37 @@ impl Call {
     #[must_use]
     pub const fn lane(self) -> Lane {
         match self {
-            Self::Prepare | Self::CopyIn | Self::DropHome | Self::DropRecovery | Self::CopyOut | Self::DropHost => Lane::Transfer,
+            Self::Prepare
+            | Self::CopyIn
+            | Self::DropHome
+            | Self::DropRecovery
+            | Self::CopyOut
+            | Self::DropHost => Lane::Transfer,
             Self::CopyAcross | Self::DropDisk | Self::SaveBack => Lane::Transfer,
-            Self::Deploy | Self::Restore | Self::Unpause | Self::PressPower | Self::Destroy | Self::Save => Lane::Hypervisor,
-            Self::Remove | Self::Reboot | Self::Reset | Self::Migrate | Self::Observe => Lane::Hypervisor,
-            Self::AttachDisk | Self::DetachDisk | Self::AttachNic | Self::DetachNic | Self::CopyDisk => Lane::Hypervisor,
-            Self::Resize | Self::CreateSnapshot | Self::RevertSnapshot | Self::DeleteSnapshot | Self::Stamp => Lane::Hypervisor,
+            Self::Deploy
+            | Self::Restore
+            | Self::Unpause
+            | Self::PressPower
+            | Self::Destroy
+            | Self::Save => Lane::Hypervisor,
+            Self::Remove | Self::Reboot | Self::Reset | Self::Migrate | Self::Observe => {
+                Lane::Hypervisor
+            }
+            Self::AttachDisk
+            | Self::DetachDisk
+            | Self::AttachNic
+            | Self::DetachNic
+            | Self::CopyDisk => Lane::Hypervisor,
+            Self::Resize
+            | Self::CreateSnapshot
+            | Self::RevertSnapshot
+            | Self::DeleteSnapshot
+            | Self::Stamp => Lane::Hypervisor,
         }
     }
 
-    /// Whether the call is a job: the driver begins it, is polled for its progress, and can be asked to stop it. Any other call
-    /// is done in one short call.
+    /// Whether the call is a job: the driver begins it, is polled for its progress, and can be
+    /// asked to stop it. Any other call is done in one short call.
     #[must_use]
     pub const fn is_job(self) -> bool {
         matches!(self.lane(), Lane::Transfer) || matches!(self, Self::Migrate | Self::CopyDisk)
@@ -250,11 +302,12 @@ pub struct Effect {
     pub driver: DriverName,
     /// The generation that it acts for.
     pub generation: Generation,
-    /// For a removal at one host of a migration: the generation that lives at the other host. A domain of this generation is not
-    /// touched.
+    /// For a removal at one host of a migration: the generation that lives at the other host. A
+    /// domain of this generation is not touched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spares: Option<Generation>,
-    /// How long the call may take after it is really sent. The time that it waits in a lane has its own bound.
+    /// How long the call may take after it is really sent. The time that it waits in a lane has its
+    /// own bound.
     pub patience: Millis,
 }
 
@@ -265,17 +318,19 @@ pub struct CallContext {
     pub key: EffectKey,
     /// The number of the attempt. Information only.
     pub attempt: u32,
-    /// The generation that the call acts for. A driver that finds a higher one at the host answers `stale`.
+    /// The generation that the call acts for. A driver that finds a higher one at the host answers
+    /// `stale`.
     pub generation: Generation,
-    /// A removal does not touch a domain of this generation. Such a domain belongs to another placement, and is seen here because
-    /// both placements are on the same hypervisor.
+    /// A removal does not touch a domain of this generation. Such a domain belongs to another
+    /// placement, and is seen here because both placements are on the same hypervisor.
     pub spares: Option<Generation>,
     /// When the call must have answered; a later answer is too late.
     pub deadline: Timestamp,
 }
 
-/// A driver's own, versioned state about a VM. It is taken from the driver's answers only, kept in the record, and handed back to
-/// the driver. The driver must be able to rebuild it, because an answer may be lost.
+/// A driver's own, versioned state about a VM. It is taken from the driver's answers only, kept in
+/// the record, and handed back to the driver. The driver must be able to rebuild it, because an
+/// answer may be lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpaqueState {
     /// The driver's own version of the content.
@@ -287,7 +342,8 @@ pub struct OpaqueState {
 /// The answer of a driver call that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outcome {
-    /// The observation of a look after the effect and within the call. None if the driver did not look.
+    /// The observation of a look after the effect and within the call. None if the driver did not
+    /// look.
     pub seen: Option<Observation>,
     /// The driver's own state, if it changed.
     pub state: Option<OpaqueState>,

@@ -1,7 +1,8 @@
 //! The event feed: a numbered list of all committed changes.
 
 use crate::{
-    Came, Destroyed, DriverError, EventSeq, HostId, OperationId, Reason, State, StepKind, StepNo, Timestamp, Verb, Version, VmId,
+    Came, Destroyed, DriverError, EventSeq, HostId, OperationId, Reason, State, StepKind, StepNo,
+    Timestamp, Verb, Version, VmId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +29,8 @@ pub enum EventKind {
         /// The last event of the backup.
         after: EventSeq,
     },
-    /// The VM came back with a restored backup, and Ostler now knows where it is: its record is valid again.
+    /// The VM came back with a restored backup, and Ostler now knows where it is: its record is
+    /// valid again.
     Reconciled {
         /// How Ostler knows it.
         why: String,
@@ -101,7 +103,8 @@ pub enum EventKind {
         /// Details, in words.
         detail: String,
     },
-    /// A stray was seen on a host: a domain that this store did not make (wild), or that should not be there (zombie).
+    /// A stray was seen on a host: a domain that this store did not make (wild), or that should not
+    /// be there (zombie).
     Stray {
         /// The host.
         host: HostId,

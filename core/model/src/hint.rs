@@ -1,11 +1,12 @@
-//! Advice that goes with a refusal, as a code. Each client makes its own words of it: the command line names a command, a web page
-//! a button.
+//! Advice that goes with a refusal, as a code. Each client makes its own words of it: the command
+//! line names a command, a web page a button.
 
 use crate::State;
 use serde::{Deserialize, Serialize};
 use strum::{EnumIter, IntoStaticStr};
 
-/// What can be done instead. Its code is a stable code of the API, so a variant is never renamed and never gets another meaning.
+/// What can be done instead. Its code is a stable code of the API, so a variant is never renamed
+/// and never gets another meaning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, EnumIter)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -25,9 +26,11 @@ pub enum Hint {
     AskAgain,
     /// Read the VM again and decide anew.
     ReadAgain,
-    /// The operation is settled once both hosts of the migration are seen. A delete ends the VM on both.
+    /// The operation is settled once both hosts of the migration are seen. A delete ends the VM on
+    /// both.
     WaitOrDeleteBoth,
-    /// The migration is settled once both hosts are seen. A person can state whether the guest has arrived.
+    /// The migration is settled once both hosts are seen. A person can state whether the guest has
+    /// arrived.
     StateArrival,
 
     // The request must say something else.
@@ -96,7 +99,8 @@ pub enum Hint {
     ListWildDomains,
     /// Move the VMs away as from a fenced host, or forget them, and ask again.
     EmptyHost,
-    /// Wait until what VMs left there is put away. Then the host can be removed without stating that it is fenced.
+    /// Wait until what VMs left there is put away. Then the host can be removed without stating
+    /// that it is fenced.
     WaitForSweep,
     /// Name another host.
     OtherHost,
@@ -192,13 +196,15 @@ pub enum Hint {
     ForceRecover,
     /// Ask again; or with force the statement is believed.
     AskAgainOrForce,
-    /// Look at the other host; then with force the statement is believed. A VM that runs twice destroys its disks.
+    /// Look at the other host; then with force the statement is believed. A VM that runs twice
+    /// destroys its disks.
     ForceArrival,
 
     // A restored store.
     /// See which hosts are waited for since the restore, and how to state that the record is right.
     SeeRestored,
-    /// Restore a newer backup; or make sure that the domain is not the VM, and state that the record is right.
+    /// Restore a newer backup; or make sure that the domain is not the VM, and state that the
+    /// record is right.
     AcceptRecord,
 }
 

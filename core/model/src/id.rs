@@ -1,4 +1,5 @@
-//! Typed identities. No function in Ostler takes a bare integer or UUID where one of these is meant.
+//! Typed identities. No function in Ostler takes a bare integer or UUID where one of these is
+//! meant.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -13,7 +14,8 @@ macro_rules! number_id {
         pub struct $name(pub $inner);
 
         impl $name {
-            /// The next number. Saturates: it never wraps to an old value, and the store refuses an exhausted counter.
+            /// The next number. Saturates: it never wraps to an old value, and the store refuses an
+            /// exhausted counter.
             #[must_use]
             pub const fn next(self) -> Self {
                 Self(self.0.saturating_add(1))
@@ -64,7 +66,8 @@ number_id!(
     VmId, u64
 );
 number_id!(
-    /// A host. Host 0 is the front end: the machine that `ostlerd` runs on. It keeps the files of stopped VMs.
+    /// A host. Host 0 is the front end: the machine that `ostlerd` runs on. It keeps the files of
+    /// stopped VMs.
     HostId, u32
 );
 number_id!(
@@ -80,22 +83,24 @@ number_id!(
     OperationId, u64
 );
 number_id!(
-    /// The position of an event in the feed. Rises by one with each committed event of a store, without gaps.
+    /// The position of an event in the feed. Rises by one with each committed event of a store,
+    /// without gaps.
     EventSeq, u64
 );
 number_id!(
-    /// The number of a placement. Of two placements of a VM, only the one with the higher generation may run. See
-    /// `VmRecord::issued` and
-    /// `VmRecord::placed`.
+    /// The number of a placement. Of two placements of a VM, only the one with the higher
+    /// generation may run. See `VmRecord::issued` and `VmRecord::placed`.
     Generation, u64
 );
 number_id!(
-    /// The version of a record. Rises with each commit of the record (used for ETag and watch). Says nothing about placements.
+    /// The version of a record. Rises with each commit of the record (used for ETag and watch).
+    /// Says nothing about placements.
     Version, u64
 );
 number_id!(
-    /// The step counter of a VM. Rises when an operation of the VM begins a step, never when the record is only edited. An
-    /// observation counts only if this number did not change while it was made.
+    /// The step counter of a VM. Rises when an operation of the VM begins a step, never when the
+    /// record is only edited. An observation counts only if this number did not change while it was
+    /// made.
     StepNo, u64
 );
 
@@ -104,7 +109,8 @@ uuid_id!(
     VmUuid
 );
 uuid_id!(
-    /// The identity of a store. A domain that is stamped with another store's identity is wild and never touched.
+    /// The identity of a store. A domain that is stamped with another store's identity is wild and
+    /// never touched.
     StoreId
 );
 

@@ -1,6 +1,9 @@
 //! Hosts, datastores and images.
 
-use crate::{DatastoreId, DatastoreName, DriverName, HostId, HostName, ImageId, ImageName, Millis, RelPath, Timestamp};
+use crate::{
+    DatastoreId, DatastoreName, DriverName, HostId, HostName, ImageId, ImageName, Millis, RelPath,
+    Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
@@ -34,7 +37,10 @@ impl Capacity {
     /// Difference, or none if `other` is larger in any part.
     #[must_use]
     pub const fn minus(self, other: Self) -> Option<Self> {
-        match (self.cpu_milli.checked_sub(other.cpu_milli), self.memory_mib.checked_sub(other.memory_mib)) {
+        match (
+            self.cpu_milli.checked_sub(other.cpu_milli),
+            self.memory_mib.checked_sub(other.memory_mib),
+        ) {
             (Some(cpu_milli), Some(memory_mib)) => Some(Self { cpu_milli, memory_mib }),
             (Some(_) | None, _) => None,
         }
@@ -57,7 +63,20 @@ pub struct Usage {
 }
 
 /// How far an operator lets Ostler use a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum HostState {
@@ -121,7 +140,8 @@ pub struct Host {
     /// Whether the operator stated `total`. If so, probing does not change it.
     #[serde(default)]
     pub total_is_fixed: bool,
-    /// The driver whose snapshot rules hold on this host. It takes precedence over rules that are bound to the hypervisor driver.
+    /// The driver whose snapshot rules hold on this host. It takes precedence over rules that are
+    /// bound to the hypervisor driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<DriverName>,
     /// Its hypervisor identity; none until the hypervisor driver has told it.
@@ -136,15 +156,16 @@ pub struct Host {
 pub struct Identified {
     /// The hypervisor identity.
     pub id: HypervisorId,
-    /// Since when it is known of this host. If two hosts turn out to be the same hypervisor, the host with the later time gives
-    /// way.
+    /// Since when it is known of this host. If two hosts turn out to be the same hypervisor, the
+    /// host with the later time gives way.
     pub since: Timestamp,
 }
 
 /// Longest hypervisor identity. There is room for a UUID, a host name and a URI.
 const HYPERVISOR_ID_MAX: usize = 1536;
 
-/// A hypervisor identity: distinguishes a hypervisor from every other. The driver makes it. Nothing else interprets its content.
+/// A hypervisor identity: distinguishes a hypervisor from every other. The driver makes it. Nothing
+/// else interprets its content.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HypervisorId(String);
@@ -160,7 +181,8 @@ impl HypervisorId {
     /// # Errors
     /// If the text is empty, is too long or has control characters.
     pub fn new(text: &str) -> Result<Self, InvalidHypervisorId> {
-        let fits = (1..=HYPERVISOR_ID_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
+        let fits =
+            (1..=HYPERVISOR_ID_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
         if fits { Ok(Self(text.to_owned())) } else { Err(InvalidHypervisorId) }
     }
 
@@ -186,7 +208,20 @@ impl From<HypervisorId> for String {
 }
 
 /// The purpose of a datastore.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum DatastoreKind {
@@ -207,7 +242,8 @@ pub struct Datastore {
     pub kind: DatastoreKind,
     /// The transfer driver that manages it.
     pub driver: DriverName,
-    /// Absolute path of the datastore's folder. It is the same on every host that sees the datastore.
+    /// Absolute path of the datastore's folder. It is the same on every host that sees the
+    /// datastore.
     pub root: String,
     /// Whether all hosts see the same files below `root`.
     pub shared: bool,
@@ -216,7 +252,19 @@ pub struct Datastore {
 }
 
 /// Whether an image can be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum ImageState {
@@ -246,17 +294,31 @@ pub struct Image {
     /// The size that a guest sees, in bytes; none if the file was not inspected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub virtual_size: Option<u64>,
-    /// Whether the image is known to need no other file below it. False for images that were registered before Ostler inspected
-    /// files: they may need one.
+    /// Whether the image is known to need no other file below it. False for images that were
+    /// registered before Ostler inspected files: they may need one.
     #[serde(default)]
     pub stands_alone: bool,
     /// When it was registered.
     pub added: Timestamp,
 }
 
-/// An optional part of the driver contract. The abilities that a driver exports are the upper bound; each host may offer fewer.
+/// An optional part of the driver contract. The abilities that a driver exports are the upper
+/// bound; each host may offer fewer.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
 )]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -299,7 +361,8 @@ pub struct HostFacts {
     pub abilities: Vec<Ability>,
     /// The hypervisor and its version, for people.
     pub hypervisor: String,
-    /// The names of the host's network interfaces, its bridges among them. None: the driver cannot tell.
+    /// The names of the host's network interfaces, its bridges among them. None: the driver cannot
+    /// tell.
     #[serde(default)]
     pub interfaces: Option<BTreeSet<String>>,
     /// Things an operator should know (`/dev/kvm cannot run a guest: emulation is used`).
@@ -314,7 +377,9 @@ mod tests {
 
     #[test]
     fn cpus_are_told_as_people_write_them() {
-        for (cpu_milli, told) in [(0, "0"), (1, "0.001"), (500, "0.5"), (2000, "2"), (10_250, "10.25"), (100_000, "100")] {
+        for (cpu_milli, told) in
+            [(0, "0"), (1, "0.001"), (500, "0.5"), (2000, "2"), (10_250, "10.25"), (100_000, "100")]
+        {
             assert_eq!(Capacity { cpu_milli, memory_mib: 0 }.cpus(), told);
         }
     }

@@ -1,10 +1,12 @@
-//! The types that every part of Ostler shares: identities, a VM's specification, states, operations, steps, effects and errors.
+//! The types that every part of Ostler shares: identities, a VM's specification, states,
+//! operations, steps, effects and errors.
 //!
-//! **Invariant:** no IO, no async, no clock, no randomness lives here. Every other core crate depends on this one.
+//! **Invariant:** no IO, no async, no clock, no randomness lives here. Every other core crate
+//! depends on this one.
 //!
-//! The store keeps these types inside a versioned envelope (`ostler-store`). If a change of a type makes older rows unreadable
-//! and `#[serde(default)]` cannot help, `ostler-store` needs a migration. HTTP uses a separate set of types (`ostler-api`), which
-//! are converted explicitly.
+//! The store keeps these types inside a versioned envelope (`ostler-store`). If a change of a type
+//! makes older rows unreadable and `#[serde(default)]` cannot help, `ostler-store` needs a
+//! migration. HTTP uses a separate set of types (`ostler-api`), which are converted explicitly.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -40,37 +42,54 @@ mod restored;
 mod unfit;
 mod wild;
 
-pub use claim::{Amount, Ask, Book, BookKey, Bound, Claim, ClaimRefused, Holding, Lack, Page, Takes, Terms, held_anew, holding_of};
+pub use claim::{
+    Amount, Ask, Book, BookKey, Bound, Claim, ClaimRefused, Holding, Lack, Page, Takes, Terms,
+    held_anew, holding_of,
+};
 pub use destroyed::Destroyed;
-pub use effect::{Call, CallContext, CallResult, Effect, EffectClass, EffectKey, Item, Lane, OpaqueState, Outcome, Progress};
+pub use effect::{
+    Call, CallContext, CallResult, Effect, EffectClass, EffectKey, Item, Lane, OpaqueState,
+    Outcome, Progress,
+};
 pub use event::{Event, EventKind};
 pub use hint::Hint;
-pub use id::{DatastoreId, EventSeq, Generation, HostId, ImageId, OperationId, StepNo, StoreId, Version, VmId, VmUuid};
+pub use id::{
+    DatastoreId, EventSeq, Generation, HostId, ImageId, OperationId, StepNo, StoreId, Version,
+    VmId, VmUuid,
+};
 pub use infra::{
-    Ability, Capacity, Datastore, DatastoreKind, DriverRef, ExecTransport, Host, HostFacts, HostState, HypervisorId, Identified,
-    Image, ImageState, InvalidHypervisorId, Usage,
+    Ability, Capacity, Datastore, DatastoreKind, DriverRef, ExecTransport, Host, HostFacts,
+    HostState, HypervisorId, Identified, Image, ImageState, InvalidHypervisorId, Usage,
 };
 pub use name::{
-    DatastoreName, DiskName, DriverName, FilePath, HostName, ImageName, InvalidName, MacAddress, RelPath, SnapshotName, VmName,
+    DatastoreName, DiskName, DriverName, FilePath, HostName, ImageName, InvalidName, MacAddress,
+    RelPath, SnapshotName, VmName,
 };
 pub use not_done::{Came, NotDone};
-pub use observation::{DomainSeen, DriverError, ErrorKind, Identity, Observation, Power, PowerReason};
-pub use operation::{Active, Ended, Journal, OperationRecord, Phase, Size, Stated, StepTrace, Subject};
+pub use observation::{
+    DomainSeen, DriverError, ErrorKind, Identity, Observation, Power, PowerReason,
+};
+pub use operation::{
+    Active, Ended, Journal, OperationRecord, Phase, Size, Stated, StepTrace, Subject,
+};
 pub use planned::Planned;
 pub use reason::{Fault, Reason};
 pub use record::{
-    DiskState, Failure, FilesAt, HistoryEntry, Leftover, NewImage, OpenCall, Placement, RecoveryFile, Sighting, Snapshot, Storage,
-    VmRecord,
+    DiskState, Failure, FilesAt, HistoryEntry, Leftover, NewImage, OpenCall, Placement,
+    RecoveryFile, Sighting, Snapshot, Storage, VmRecord,
 };
 pub use refusal::{Cause, Part, Refusal, RefusalKind, Shown};
 pub use request::{Answer, Args, ImageChange, Request};
 pub use resource::{Resource, ResourceKind, ResourceRefused, UsedBy};
 pub use restored::{GENERATIONS_SKIPPED, LostTime, Restored};
 pub use schedule::{
-    CronExpr, Due, InvalidSchedule, LocalTime, Misfire, Moment, MonthDay, Period, SCHEDULES_MAX, Schedule, ScheduleId,
-    ScheduleState, TimeOfDay, TimeZoneName, Weekday, When, YearDay,
+    CronExpr, Due, InvalidSchedule, LocalTime, Misfire, Moment, MonthDay, Period, SCHEDULES_MAX,
+    Schedule, ScheduleId, ScheduleState, TimeOfDay, TimeZoneName, Weekday, When, YearDay,
 };
-pub use spec::{BootSpec, DiskFormat, DiskSource, DiskSpec, Firmware, Graphics, Headroom, InvalidSpec, NicSpec, Patience, VmSpec};
+pub use spec::{
+    BootSpec, DiskFormat, DiskSource, DiskSpec, Firmware, Graphics, Headroom, InvalidSpec, NicSpec,
+    Patience, VmSpec,
+};
 pub use state::{Monitored, State, StateKind};
 pub use step::{Folder, Goal, Scope, Side, StepKind};
 pub use time::{Millis, Timestamp};

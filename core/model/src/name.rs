@@ -4,16 +4,23 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Longest name of anything. Libvirt and file systems allow longer names, but tables for people have no room for them.
+/// Longest name of anything. Libvirt and file systems allow longer names, but tables for people
+/// have no room for them.
 const NAME_MAX: usize = 63;
-/// Longest relative path inside a datastore. Together with the datastore's root it stays below the limit of every file system.
+/// Longest relative path inside a datastore. Together with the datastore's root it stays below the
+/// limit of every file system.
 const PATH_MAX: usize = 1024;
 
-/// An error message repeats at most this many bytes of an invalid text, because that text may have any length.
+/// An error message repeats at most this many bytes of an invalid text, because that text may have
+/// any length.
 const SHOWN_MAX: usize = 256;
 
 fn shown(text: &str) -> String {
-    if text.len() <= SHOWN_MAX { text.to_owned() } else { format!("{}...", &text[..text.floor_char_boundary(SHOWN_MAX)]) }
+    if text.len() <= SHOWN_MAX {
+        text.to_owned()
+    } else {
+        format!("{}...", &text[..text.floor_char_boundary(SHOWN_MAX)])
+    }
 }
 
 /// Why a text is not a name or path.
@@ -38,13 +45,17 @@ pub enum InvalidName {
         given: String,
     },
     /// Not a unicast hardware address.
-    #[error("hardware address {given:?} is not valid: use a unicast address like 52:54:00:12:34:56")]
+    #[error(
+        "hardware address {given:?} is not valid: use a unicast address like 52:54:00:12:34:56"
+    )]
     Mac {
         /// The text that was given.
         given: String,
     },
     /// Not `datastore:path`.
-    #[error("{given:?} is not a file in a datastore: write DATASTORE:RELATIVE/PATH, for example images:vmlinux")]
+    #[error(
+        "{given:?} is not a file in a datastore: write DATASTORE:RELATIVE/PATH, for example images:vmlinux"
+    )]
     File {
         /// The text that was given.
         given: String,
@@ -133,8 +144,8 @@ name!(
 );
 
 name!(
-    /// The name of a system snapshot at the hypervisor. Unique within the VM, and derived from the operation that made the
-    /// snapshot.
+    /// The name of a system snapshot at the hypervisor. Unique within the VM, and derived from the
+    /// operation that made the snapshot.
     SnapshotName, "snapshot name"
 );
 
@@ -150,32 +161,43 @@ impl MacAddress {
         &self.0
     }
 
-    /// The address of a network card if the record does not name one: made of the last bytes of `uuid` and the card's index
-    /// `place`. Records that are written now name all addresses.
+    /// The address of a network card if the record does not name one: made of the last bytes of
+    /// `uuid` and the card's index `place`. Records that are written now name all addresses.
     #[must_use]
     pub fn of_place(uuid: crate::VmUuid, place: u8) -> Self {
         let bytes = uuid.0.as_bytes();
-        Self(format!("52:54:00:{:02x}:{:02x}:{:02x}", bytes[13], bytes[14], bytes[15].wrapping_add(place)))
+        Self(format!(
+            "52:54:00:{:02x}:{:02x}:{:02x}",
+            bytes[13],
+            bytes[14],
+            bytes[15].wrapping_add(place)
+        ))
     }
 
-    /// An address for a new network card. Its last 40 bits follow from `salt` and the last bytes of `uuid`, which are random.
-    /// Another salt gives another address. The first byte is b2: anybody may use it (IEEE 802c: administratively assigned), and
-    /// neither QEMU nor the container engines use it.
+    /// An address for a new network card. Its last 40 bits follow from `salt` and the last bytes of
+    /// `uuid`, which are random. Another salt gives another address. The first byte is b2: anybody
+    /// may use it (IEEE 802c: administratively assigned), and neither QEMU nor the container
+    /// engines use it.
     #[must_use]
     pub fn chosen(uuid: crate::VmUuid, salt: u64) -> Self {
         const BITS: u64 = (1 << 40) - 1;
-        // Odd, so that no two salts give the same address. Large, so that it does not hit the addresses of the next VM.
+        // Odd, so that no two salts give the same address. Large, so that it does not hit the
+        // addresses of the next VM.
         const STRIDE: u64 = 0x9e_3779_b97f;
         let bytes = uuid.0.as_bytes();
         let last = bytes[11..].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
-        let [.., a, b, c, d, e] = (last.wrapping_add(salt.wrapping_mul(STRIDE)) & BITS).to_be_bytes();
+        let [.., a, b, c, d, e] =
+            (last.wrapping_add(salt.wrapping_mul(STRIDE)) & BITS).to_be_bytes();
         Self(format!("b2:{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}"))
     }
 
     /// Its 48 bits as a number.
     #[must_use]
     pub fn bits(&self) -> u64 {
-        self.0.split(':').filter_map(|part| u64::from_str_radix(part, 16).ok()).fold(0, |number, byte| number << 8 | byte)
+        self.0
+            .split(':')
+            .filter_map(|part| u64::from_str_radix(part, 16).ok())
+            .fold(0, |number, byte| number << 8 | byte)
     }
 }
 
@@ -183,11 +205,18 @@ impl FromStr for MacAddress {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let byte = |part: &str| if part.len() == 2 { u8::from_str_radix(part, 16).ok() } else { None };
+        let byte =
+            |part: &str| if part.len() == 2 { u8::from_str_radix(part, 16).ok() } else { None };
         let bytes: Vec<Option<u8>> = text.split(':').map(byte).collect();
         // The lowest bit of the first byte marks a multicast address (IEEE 802).
-        let unicast = bytes.len() == 6 && bytes.iter().all(Option::is_some) && bytes[0].is_some_and(|first| first & 1 == 0);
-        if unicast { Ok(Self(text.to_ascii_lowercase())) } else { Err(InvalidName::Mac { given: shown(text) }) }
+        let unicast = bytes.len() == 6
+            && bytes.iter().all(Option::is_some)
+            && bytes[0].is_some_and(|first| first & 1 == 0);
+        if unicast {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err(InvalidName::Mac { given: shown(text) })
+        }
     }
 }
 
@@ -211,8 +240,8 @@ impl fmt::Display for MacAddress {
     }
 }
 
-/// A path below a datastore's root. It is never absolute, and its text never leads out of the root. Symbolic links are not
-/// checked here: the code that opens the file must resolve them.
+/// A path below a datastore's root. It is never absolute, and its text never leads out of the root.
+/// Symbolic links are not checked here: the code that opens the file must resolve them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RelPath(String);
@@ -272,7 +301,8 @@ impl FromStr for FilePath {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (datastore, path) = text.split_once(':').ok_or_else(|| InvalidName::File { given: shown(text) })?;
+        let (datastore, path) =
+            text.split_once(':').ok_or_else(|| InvalidName::File { given: shown(text) })?;
         Ok(Self { datastore: datastore.parse()?, path: path.parse()? })
     }
 }
@@ -314,12 +344,15 @@ mod tests {
     #[test]
     fn chosen_addresses_are_local_unicast_and_differ() {
         let uuid = |number| crate::VmUuid(uuid::Uuid::from_u128(number));
-        let chosen: Vec<MacAddress> = (0..50).flat_map(|vm| (0..50).map(move |salt| MacAddress::chosen(uuid(vm), salt))).collect();
+        let chosen: Vec<MacAddress> = (0..50)
+            .flat_map(|vm| (0..50).map(move |salt| MacAddress::chosen(uuid(vm), salt)))
+            .collect();
         for mac in &chosen {
             assert_eq!(mac.as_str().parse::<MacAddress>().as_ref(), Ok(mac));
             assert_eq!(mac.bits() >> 40 & 0b11, 0b10, "local, and for one receiver");
         }
-        let different: std::collections::BTreeSet<u64> = chosen.iter().map(MacAddress::bits).collect();
+        let different: std::collections::BTreeSet<u64> =
+            chosen.iter().map(MacAddress::bits).collect();
         assert_eq!(different.len(), chosen.len());
         assert_eq!(MacAddress::chosen(uuid(0x01_0203_0405), 0).as_str(), "b2:01:02:03:04:05");
     }

@@ -1,7 +1,8 @@
 //! What came of a scheduled action, as data. It is stored with the VM and in the event feed.
 //!
-//! Earlier versions stored a sentence. Such rows stay readable: the sentence is kept as it is ([`NotDone::Told`]). A reason that
-//! only a newer version knows is read as a sentence that says so, because one unknown reason must not make a VM unreadable.
+//! Earlier versions stored a sentence. Such rows stay readable: the sentence is kept as it is
+//! ([`NotDone::Told`]). A reason that only a newer version knows is read as a sentence that says
+//! so, because one unknown reason must not make a VM unreadable.
 
 use crate::{DriverError, Millis, OperationId, Refusal, Timestamp, Verb};
 use serde::de::IgnoredAny;
@@ -52,7 +53,8 @@ pub enum Came {
     Told(String),
 }
 
-/// A row as it may be stored: a sentence of an earlier version, a reason, or something that only a newer version knows.
+/// A row as it may be stored: a sentence of an earlier version, a reason, or something that only a
+/// newer version knows.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Stored<T> {
@@ -83,7 +85,9 @@ impl From<Stored<NotDoneKnown>> for NotDone {
         match stored {
             Stored::Told(text) => Self::Told(text),
             Stored::Known(NotDoneKnown::Refused(refusal)) => Self::Refused(refusal),
-            Stored::Known(NotDoneKnown::Missed { planned, grace }) => Self::Missed { planned, grace },
+            Stored::Known(NotDoneKnown::Missed { planned, grace }) => {
+                Self::Missed { planned, grace }
+            }
             Stored::Known(NotDoneKnown::Failed(error)) => Self::Failed(error),
             Stored::Known(NotDoneKnown::Overtaken(by)) => Self::Overtaken(by),
             Stored::Newer(_) => Self::Told(NEWER.to_owned()),
@@ -117,19 +121,30 @@ mod tests {
 
     fn refusal() -> Refusal {
         let cause = Cause::NoSuchHost { host: HostId(3) };
-        Refusal { kind: RefusalKind::NoHost, verb: Verb::Deploy, vm: VmId(7), cause, hint: Hint::ListHosts }
+        Refusal {
+            kind: RefusalKind::NoHost,
+            verb: Verb::Deploy,
+            vm: VmId(7),
+            cause,
+            hint: Hint::ListHosts,
+        }
     }
 
     #[test]
     fn rows_of_earlier_versions_are_read_as_they_were_told() {
-        let state: ScheduleState =
-            from_value(json!({ "kind": "failed", "at": 5, "why": "no-host: VM 7: there is no host 3" })).expect("an old row");
+        let state: ScheduleState = from_value(
+            json!({ "kind": "failed", "at": 5, "why": "no-host: VM 7: there is no host 3" }),
+        )
+        .expect("an old row");
         let why = NotDone::Told("no-host: VM 7: there is no host 3".to_owned());
         assert_eq!(state, ScheduleState::Failed { at: Timestamp(5), why });
         let old = json!({ "kind": "scheduled", "schedule": 1, "outcome": "failed", "detail": "host down" });
         let event: EventKind = from_value(old).expect("an old row");
         let came = Came::Told("host down".to_owned());
-        assert_eq!(event, EventKind::Scheduled { schedule: 1, outcome: "failed".to_owned(), detail: came });
+        assert_eq!(
+            event,
+            EventKind::Scheduled { schedule: 1, outcome: "failed".to_owned(), detail: came }
+        );
     }
 
     #[test]
@@ -141,15 +156,23 @@ mod tests {
             NotDone::Overtaken(OperationId(9)),
             NotDone::Told("no".to_owned()),
         ];
-        let back = |came: &Came| from_value::<Came>(to_value(came).expect("is written")).expect("is read");
+        let back =
+            |came: &Came| from_value::<Came>(to_value(came).expect("is written")).expect("is read");
         for why in reasons {
-            assert_eq!(from_value::<NotDone>(to_value(&why).expect("is written")).expect("is read"), why);
+            assert_eq!(
+                from_value::<NotDone>(to_value(&why).expect("is written")).expect("is read"),
+                why
+            );
             // A sentence of an earlier version is told of the whole.
             let told = matches!(why, NotDone::Told(_));
             let came = Came::NotDone(why);
             assert_eq!(back(&came), came, "told: {told}");
         }
-        for came in [Came::Began { verb: Verb::Stop, operation: None }, Came::Done(OperationId(2)), Came::Told("x".to_owned())] {
+        for came in [
+            Came::Began { verb: Verb::Stop, operation: None },
+            Came::Done(OperationId(2)),
+            Came::Told("x".to_owned()),
+        ] {
             assert_eq!(back(&came), came);
         }
     }
@@ -160,6 +183,9 @@ mod tests {
         newer["refused"]["cause"] = json!({ "phase-of-the-moon": { "moon": 3 } });
         let why: NotDone = from_value(newer).expect("is read");
         assert_eq!(why, NotDone::Told(NEWER.to_owned()));
-        assert_eq!(from_value::<Came>(json!({ "eaten": [1, Value::Null] })).expect("is read"), Came::Told(NEWER.to_owned()));
+        assert_eq!(
+            from_value::<Came>(json!({ "eaten": [1, Value::Null] })).expect("is read"),
+            Came::Told(NEWER.to_owned())
+        );
     }
 }

@@ -16,7 +16,20 @@ pub struct Identity {
 }
 
 /// Whether a domain runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Power {
@@ -31,7 +44,20 @@ pub enum Power {
 }
 
 /// Why a domain has its [`Power`], as far as the hypervisor tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum PowerReason {
@@ -72,12 +98,13 @@ pub struct DomainSeen {
     pub power: Power,
     /// Why it has this power state.
     pub reason: PowerReason,
-    /// The key of the last edge effect. The driver stamps the key into the domain before it sends the effect.
+    /// The key of the last edge effect. The driver stamps the key into the domain before it sends
+    /// the effect.
     pub last_edge: Option<EffectKey>,
 }
 
-/// The result of a look: a fact. If the host could not be asked, the driver answers a [`DriverError`], and nothing is concluded
-/// from it.
+/// The result of a look: a fact. If the host could not be asked, the driver answers a
+/// [`DriverError`], and nothing is concluded from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Observation {
@@ -88,7 +115,20 @@ pub enum Observation {
 }
 
 /// The kind of an error: it says what to do next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum ErrorKind {
@@ -108,8 +148,8 @@ pub enum ErrorKind {
     Unknown,
 }
 
-/// A driver's error. Decisions use `kind` only; the texts are for people. Its `Display` is for authors of drivers and names the
-/// kind. Operators are shown [`DriverError::told`].
+/// A driver's error. Decisions use `kind` only; the texts are for people. Its `Display` is for
+/// authors of drivers and names the kind. Operators are shown [`DriverError::told`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{kind} ({code}): {detail}")]
 pub struct DriverError {

@@ -1,7 +1,8 @@
 //! Operations: verbs that were accepted, and how far they have come.
 
 use crate::{
-    DiskName, DriverError, Item, MacAddress, NewImage, OperationId, SnapshotName, State, StepKind, StepNo, Timestamp, Verb, VmId,
+    DiskName, DriverError, Item, MacAddress, NewImage, OperationId, SnapshotName, State, StepKind,
+    StepNo, Timestamp, Verb, VmId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +24,11 @@ pub enum Phase {
         /// When the call is sent again.
         until: Timestamp,
     },
-    /// The answer was lost, or did not say what is there. A look is open; whether it shows the goal decides.
+    /// The answer was lost, or did not say what is there. A look is open; whether it shows the goal
+    /// decides.
     Confirming,
-    /// The power button was pressed. Ostler looks again and again until it sees the goal or the deadline passes.
+    /// The power button was pressed. Ostler looks again and again until it sees the goal or the
+    /// deadline passes.
     Waiting {
         /// When it looks again.
         until: Timestamp,
@@ -36,7 +39,8 @@ pub enum Phase {
     Blind {
         /// When it looks again.
         until: Timestamp,
-        /// Whether the look serves to settle a failed step ([`Phase::Settling`]), not to confirm an answer.
+        /// Whether the look serves to settle a failed step ([`Phase::Settling`]), not to confirm an
+        /// answer.
         settling: bool,
     },
 }
@@ -46,9 +50,10 @@ impl Phase {
     #[must_use]
     pub const fn due(&self) -> Option<Timestamp> {
         match self {
-            Self::Delaying { until } | Self::Backoff { until } | Self::Waiting { until } | Self::Blind { until, .. } => {
-                Some(*until)
-            }
+            Self::Delaying { until }
+            | Self::Backoff { until }
+            | Self::Waiting { until }
+            | Self::Blind { until, .. } => Some(*until),
             Self::Draining | Self::Calling | Self::Confirming | Self::Settling => None,
         }
     }
@@ -88,19 +93,21 @@ pub struct Active {
     pub deadline: Option<Timestamp>,
     /// Whether the plan is a rollback of the steps before.
     pub undoing: bool,
-    /// The operator's statement about the current step. It takes effect after the step's open calls have returned.
+    /// The operator's statement about the current step. It takes effect after the step's open calls
+    /// have returned.
     #[serde(default)]
     pub stated: Option<Stated>,
-    /// Whether one of its calls may have changed something: a call was answered with anything but *not now*, or its answer was
-    /// lost.
+    /// Whether one of its calls may have changed something: a call was answered with anything but *not
+    /// now*, or its answer was lost.
     #[serde(default = "not_known")]
     pub acted: bool,
-    /// Whether it carries on an operation that a restore of the store has cut. That operation may have ended in the lost time, so
-    /// Ostler does not know which of two copies of a disk is the only valid one.
+    /// Whether it carries on an operation that a restore of the store has cut. That operation may
+    /// have ended in the lost time, so Ostler does not know which of two copies of a disk is the
+    /// only valid one.
     #[serde(default)]
     pub cut: bool,
-    /// The last error of the current call; none if the driver said that the call is done. During a rollback: the error that
-    /// caused the rollback.
+    /// The last error of the current call; none if the driver said that the call is done. During a
+    /// rollback: the error that caused the rollback.
     pub error: Option<DriverError>,
 }
 
@@ -140,7 +147,8 @@ pub enum Subject {
     },
     /// The VM's CPUs and memory.
     Size {
-        /// The size before the change. During a rollback: the size that the change was meant to reach.
+        /// The size before the change. During a rollback: the size that the change was meant to
+        /// reach.
         before: Size,
     },
 }
@@ -289,7 +297,8 @@ pub struct StepTrace {
     pub ended: Option<Timestamp>,
     /// How often its calls were sent.
     pub attempts: u32,
-    /// Its last error, if there was one. A step that succeeded may have an error, if it was sent more than once.
+    /// Its last error, if there was one. A step that succeeded may have an error, if it was sent
+    /// more than once.
     pub error: Option<DriverError>,
     /// Whether it failed.
     #[serde(default)]
@@ -321,12 +330,12 @@ pub struct OperationRecord {
 }
 
 impl OperationRecord {
-    /// Most steps in one operation's record. Without this limit, the record of a delete that retries for days would grow without
-    /// bound.
+    /// Most steps in one operation's record. Without this limit, the record of a delete that
+    /// retries for days would grow without bound.
     pub const STEPS_MAX: usize = 64;
 
-    /// The step at which the operation failed, if it failed. This is not the last step of the rollback, and not a step that the
-    /// operation went on without.
+    /// The step at which the operation failed, if it failed. This is not the last step of the
+    /// rollback, and not a step that the operation went on without.
     #[must_use]
     pub fn failed_at(&self) -> Option<StepKind> {
         if !matches!(self.outcome, Some(Ended::Failed { .. })) {
@@ -334,7 +343,10 @@ impl OperationRecord {
         }
         let failed = || self.steps.iter().rev().filter(|step| step.failed);
         // Older rows do not say which step failed: assume the last one.
-        let found = failed().find(|step| !step.undoing).or_else(|| failed().next()).or_else(|| self.steps.last());
+        let found = failed()
+            .find(|step| !step.undoing)
+            .or_else(|| failed().next())
+            .or_else(|| self.steps.last());
         found.map(|step| step.kind)
     }
 
@@ -347,7 +359,16 @@ impl OperationRecord {
                     self.steps.remove(0);
                 }
                 let (step, kind, began, undoing) = (*step, *kind, *at, *undoing);
-                self.steps.push(StepTrace { step, kind, began, ended: None, attempts: 0, error: None, failed: false, undoing });
+                self.steps.push(StepTrace {
+                    step,
+                    kind,
+                    began,
+                    ended: None,
+                    attempts: 0,
+                    error: None,
+                    failed: false,
+                    undoing,
+                });
             }
             Journal::StepWent { attempts, error, .. } => {
                 if let Some(last) = self.steps.last_mut() {

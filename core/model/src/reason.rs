@@ -4,7 +4,19 @@ use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, IntoStaticStr};
 
 /// Why a VM is in the state it is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Reason {
@@ -30,7 +42,8 @@ pub enum Reason {
     GuestCrashed,
     /// The host could not be asked, so neither the domain nor its absence was seen.
     CannotAsk,
-    /// The host has a domain with a higher generation than this store ever issued: this store is stale.
+    /// The host has a domain with a higher generation than this store ever issued: this store is
+    /// stale.
     StoreIsStale,
     /// A domain with the VM's UUID is there, but this store did not make it.
     Foreign,
@@ -59,8 +72,16 @@ impl Reason {
             Self::GuestCrashed => Some(Fault::Crashed),
             Self::IoError | Self::Watchdog => Some(Fault::StandsStill),
             Self::StoreIsStale | Self::Foreign => Some(Fault::NotOurs),
-            Self::Asked | Self::Guest | Self::Crashed | Self::DestroyedOutside | Self::SavedOutside => None,
-            Self::StartedOutside | Self::External | Self::CannotAsk | Self::StepFailed | Self::SeenAgain => None,
+            Self::Asked
+            | Self::Guest
+            | Self::Crashed
+            | Self::DestroyedOutside
+            | Self::SavedOutside => None,
+            Self::StartedOutside
+            | Self::External
+            | Self::CannotAsk
+            | Self::StepFailed
+            | Self::SeenAgain => None,
         }
     }
 
@@ -72,15 +93,21 @@ impl Reason {
             Self::Guest => "the guest switched itself off",
             Self::Crashed => "the hypervisor's process died",
             Self::DestroyedOutside => "it was switched off outside of Ostler",
-            Self::SavedOutside => "somebody had its hypervisor save its memory (virsh managedsave); resume goes on from there",
+            Self::SavedOutside => {
+                "somebody had its hypervisor save its memory (virsh managedsave); resume goes on from there"
+            }
             Self::StartedOutside => "it was started outside of Ostler",
             Self::External => "somebody paused it at the hypervisor; its memory is not saved",
             Self::IoError => "the guest stands still because a disk failed",
             Self::Watchdog => "the guest's watchdog fired",
             Self::GuestCrashed => "the guest crashed and is kept to be looked at",
             Self::CannotAsk => "its host cannot be reached",
-            Self::StoreIsStale => "a generation at the host does not fit this store (an old backup?); nothing is touched",
-            Self::Foreign => "a domain of its UUID is there that this store did not make; nothing is touched",
+            Self::StoreIsStale => {
+                "a generation at the host does not fit this store (an old backup?); nothing is touched"
+            }
+            Self::Foreign => {
+                "a domain of its UUID is there that this store did not make; nothing is touched"
+            }
             Self::StepFailed => "a step failed",
             Self::SeenAgain => "it is seen again",
         }

@@ -1,14 +1,17 @@
-//! The record of a VM. It holds everything that a decision needs, except facts that can be obtained by asking a driver.
+//! The record of a VM. It holds everything that a decision needs, except facts that can be obtained
+//! by asking a driver.
 
 use crate::{
-    Active, Call, Capacity, DatastoreId, DiskFormat, DiskName, DriverError, DriverName, EffectKey, Generation, HostId, ImageId,
-    MacAddress, OpaqueState, OperationId, Planned, Reason, RelPath, Restored, ScheduleId, SnapshotName, State, StepKind, StepNo,
-    Subject, Timestamp, Verb, Version, VmId, VmSpec, VmUuid,
+    Active, Call, Capacity, DatastoreId, DiskFormat, DiskName, DriverError, DriverName, EffectKey,
+    Generation, HostId, ImageId, MacAddress, OpaqueState, OperationId, Planned, Reason, RelPath,
+    Restored, ScheduleId, SnapshotName, State, StepKind, StepNo, Subject, Timestamp, Verb, Version,
+    VmId, VmSpec, VmUuid,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The place of a VM: a host, a driver and a generation. While a VM has a placement, it holds its capacity on that host.
+/// The place of a VM: a host, a driver and a generation. While a VM has a placement, it holds its
+/// capacity on that host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
     /// The host.
@@ -21,8 +24,8 @@ pub struct Placement {
     pub since: Timestamp,
 }
 
-/// Where a VM's files may exist. A flag is set before a step can make files there, and cleared after the files are known to be
-/// gone.
+/// Where a VM's files may exist. A flag is set before a step can make files there, and cleared
+/// after the files are known to be gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct FilesAt {
     /// On the host of the placement.
@@ -50,10 +53,11 @@ pub struct Storage {
 pub struct RecoveryFile {
     /// The file's name within the VM's folder; derived from the operation that saved it.
     pub name: RelPath,
-    /// Whether the driver said that the file is completely written. A VM is never restored from an incomplete file.
+    /// Whether the driver said that the file is completely written. A VM is never restored from an
+    /// incomplete file.
     pub complete: bool,
-    /// Whether the memory counts as used. Committed before the restored domain's virtual CPUs run. A VM is never restored from a
-    /// consumed file.
+    /// Whether the memory counts as used. Committed before the restored domain's virtual CPUs run.
+    /// A VM is never restored from a consumed file.
     pub consumed: bool,
 }
 
@@ -71,8 +75,8 @@ pub struct DiskState {
     /// The image that is made of the disk when the VM is shut down.
     #[serde(default)]
     pub save_as: Option<NewImage>,
-    /// For a disk that was adopted: its path below the datastore's root, since it is not in the VM's folder. Such a file is never
-    /// removed.
+    /// For a disk that was adopted: its path below the datastore's root, since it is not in the
+    /// VM's folder. Such a file is never removed.
     #[serde(default)]
     pub adopted: Option<RelPath>,
 }
@@ -86,8 +90,8 @@ pub struct NewImage {
     pub driver: DriverName,
 }
 
-/// A placement that a VM has left, and that was not seen empty: something of the VM may still be there. Ostler sweeps it when the
-/// host is seen again.
+/// A placement that a VM has left, and that was not seen empty: something of the VM may still be
+/// there. Ostler sweeps it when the host is seen again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leftover {
     /// The placement that the VM left.
@@ -116,10 +120,12 @@ pub struct Failure {
     /// The subject of the operation.
     #[serde(default)]
     pub subject: Subject,
-    /// Whether `plan` is a rollback. If so, carrying it on leads to `origin`, not to the goal of the verb.
+    /// Whether `plan` is a rollback. If so, carrying it on leads to `origin`, not to the goal of
+    /// the verb.
     #[serde(default)]
     pub undoing: bool,
-    /// Whether a restore of the store has cut this operation, or the operation that it went on with.
+    /// Whether a restore of the store has cut this operation, or the operation that it went on
+    /// with.
     #[serde(default)]
     pub cut: bool,
 }
@@ -158,7 +164,8 @@ pub struct Snapshot {
     pub made: Timestamp,
     /// Whether Ostler no longer offers it.
     pub hidden: bool,
-    /// Whether the current operation removes it, because the snapshot rules say that it does not survive that operation.
+    /// Whether the current operation removes it, because the snapshot rules say that it does not
+    /// survive that operation.
     #[serde(default)]
     pub losing: bool,
 }
@@ -213,8 +220,8 @@ pub struct VmRecord {
     pub placed: Generation,
     /// Its placement, while it has one.
     pub placement: Option<Placement>,
-    /// The other placement of a migration: the destination, and after the switch the origin. While there is one, the VM holds its
-    /// capacity there too.
+    /// The other placement of a migration: the destination, and after the switch the origin. While
+    /// there is one, the VM holds its capacity there too.
     #[serde(default)]
     pub other: Option<Placement>,
     /// Whether a domain of the VM may be at the other placement.
@@ -236,7 +243,8 @@ pub struct VmRecord {
     pub unused: Vec<RelPath>,
     /// The operation that holds the VM's only slot.
     pub operation: Option<Active>,
-    /// Calls that have not been seen to end, of this operation and of the operations that it overtook.
+    /// Calls that have not been seen to end, of this operation and of the operations that it
+    /// overtook.
     pub open: Vec<OpenCall>,
     /// The operation that failed, while the state is `failed`.
     pub failure: Option<Failure>,
@@ -244,8 +252,8 @@ pub struct VmRecord {
     pub running_since: Option<Timestamp>,
     /// The last fact that was seen of its domain.
     pub seen: Option<Sighting>,
-    /// While the state is `unknown`: whether the VM was off or suspended when its state was last known, and no operation since
-    /// then was meant to start it.
+    /// While the state is `unknown`: whether the VM was off or suspended when its state was last
+    /// known, and no operation since then was meant to start it.
     #[serde(default)]
     pub was_off: bool,
     /// Since when its host could not be asked.
@@ -282,17 +290,19 @@ pub struct VmRecord {
 impl VmRecord {
     /// Most history entries in a record. Accounting keeps its own history.
     pub const HISTORY_MAX: usize = 64;
-    /// Most memory files that wait to be removed one by one. Older ones are removed with the VM's folder.
+    /// Most memory files that wait to be removed one by one. Older ones are removed with the VM's
+    /// folder.
     pub const UNUSED_MAX: usize = 32;
 
-    /// The capacity that it holds on the host of its placement. The books are the sum over all records.
+    /// The capacity that it holds on the host of its placement. The books are the sum over all
+    /// records.
     #[must_use]
     pub fn held(&self) -> Option<(HostId, Capacity)> {
         self.placement.as_ref().map(|place| (place.host, self.holds()))
     }
 
-    /// The capacity that it holds on each of its hosts. During a resize this is the larger of the old and the new size, so that
-    /// the resize can be rolled back.
+    /// The capacity that it holds on each of its hosts. During a resize this is the larger of the
+    /// old and the new size, so that the resize can be rolled back.
     fn holds(&self) -> Capacity {
         let now = self.spec.capacity();
         // Also after a resize that failed half-way: the guest may have the old or the new size.
@@ -303,7 +313,11 @@ impl VmRecord {
                 memory_mib: now.memory_mib.max(before.memory_mib),
             },
             Some(
-                Subject::Vm | Subject::Disk { .. } | Subject::Nic { .. } | Subject::Snapshot { .. } | Subject::DiskImage { .. },
+                Subject::Vm
+                | Subject::Disk { .. }
+                | Subject::Nic { .. }
+                | Subject::Snapshot { .. }
+                | Subject::DiskImage { .. },
             ) => now,
             None => now,
         }
@@ -313,22 +327,27 @@ impl VmRecord {
     #[must_use]
     pub fn held_too(&self) -> Option<(HostId, Capacity)> {
         let here = self.placement.as_ref().map(|place| place.host);
-        self.other.as_ref().filter(|place| Some(place.host) != here).map(|place| (place.host, self.holds()))
+        self.other
+            .as_ref()
+            .filter(|place| Some(place.host) != here)
+            .map(|place| (place.host, self.holds()))
     }
 
-    /// All hosts, except the host of its placement, where something of the VM is or may be. Each host is listed once.
+    /// All hosts, except the host of its placement, where something of the VM is or may be. Each
+    /// host is listed once.
     #[must_use]
     pub fn also_on(&self) -> Vec<HostId> {
         let here = self.placement.as_ref().map(|place| place.host);
         let places = self.other.iter().chain(self.leftovers.iter().map(|left| &left.place));
-        let mut hosts: Vec<HostId> = places.map(|place| place.host).filter(|host| Some(*host) != here).collect();
+        let mut hosts: Vec<HostId> =
+            places.map(|place| place.host).filter(|host| Some(*host) != here).collect();
         hosts.sort_unstable();
         hosts.dedup();
         hosts
     }
 
-    /// The images that it holds: one entry per disk. A forgotten VM holds them until its host is seen again, because its overlays
-    /// may still be there.
+    /// The images that it holds: one entry per disk. A forgotten VM holds them until its host is
+    /// seen again, because its overlays may still be there.
     pub fn images_held(&self) -> impl Iterator<Item = ImageId> + '_ {
         let alive = self.state != State::Done || !self.leftovers.is_empty();
         self.disks.iter().filter(move |_| alive).filter_map(|disk| disk.image)
@@ -349,19 +368,20 @@ impl VmRecord {
         self.storage.as_ref().is_some_and(|storage| storage.shared)
     }
 
-    /// The addresses of its network cards, which no other VM may have. A forgotten VM holds them until its host is seen again,
-    /// because it may still run there.
+    /// The addresses of its network cards, which no other VM may have. A forgotten VM holds them
+    /// until its host is seen again, because it may still run there.
     pub fn macs_held(&self) -> impl Iterator<Item = MacAddress> + '_ {
         let alive = self.state != State::Done || !self.leftovers.is_empty();
         (0..self.spec.nics.len()).filter(move |_| alive).map(|at| self.mac_of(at))
     }
 
-    /// The address of the network card at index `at`: the address in the specification, or one that is made from the VM's UUID
-    /// and `at`.
+    /// The address of the network card at index `at`: the address in the specification, or one that
+    /// is made from the VM's UUID and `at`.
     #[must_use]
     pub fn mac_of(&self, at: usize) -> MacAddress {
         let given = self.spec.nics.get(at).and_then(|nic| nic.mac.clone());
-        given.unwrap_or_else(|| MacAddress::of_place(self.uuid, u8::try_from(at).unwrap_or(u8::MAX)))
+        given
+            .unwrap_or_else(|| MacAddress::of_place(self.uuid, u8::try_from(at).unwrap_or(u8::MAX)))
     }
 
     /// The name of its folder below a datastore's root.
@@ -370,8 +390,8 @@ impl VmRecord {
         self.uuid.to_string()
     }
 
-    /// The name of its domain at the hypervisor. A name that Ostler gives holds part of the UUID, so that two stores can share a
-    /// host.
+    /// The name of its domain at the hypervisor. A name that Ostler gives holds part of the UUID,
+    /// so that two stores can share a host.
     #[must_use]
     pub fn domain_name(&self) -> String {
         if let Some(name) = &self.adopted_name {
@@ -381,13 +401,14 @@ impl VmRecord {
         format!("ostler-{}-{}", self.id, &uuid[..8])
     }
 
-    /// When a decision is due even if nothing else happens: the VM's durable timer. When the timer fires, the decision gets the
-    /// current time, and the record says what the timer was for. An open call needs no timer, because its sender answers in
-    /// bounded time.
+    /// When a decision is due even if nothing else happens: the VM's durable timer. When the timer
+    /// fires, the decision gets the current time, and the record says what the timer was for. An
+    /// open call needs no timer, because its sender answers in bounded time.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         if self.is_unreconciled() {
-            // Until Ostler knows where the VM is, it sends nothing again and begins no scheduled action.
+            // Until Ostler knows where the VM is, it sends nothing again and begins no scheduled
+            // action.
             return None;
         }
         let scheduled = self.schedules.iter().filter_map(Planned::try_at).min();
@@ -400,7 +421,8 @@ impl VmRecord {
         self.operation.as_ref().and_then(|active| active.phase.due())
     }
 
-    /// The snapshot that `asked` means: by its name or by its label. None if no snapshot or more than one matches.
+    /// The snapshot that `asked` means: by its name or by its label. None if no snapshot or more
+    /// than one matches.
     #[must_use]
     pub fn snapshot(&self, asked: &str) -> Option<&Snapshot> {
         let mut called = self.snapshots_called(asked);
@@ -409,7 +431,8 @@ impl VmRecord {
 
     /// All snapshots whose name or label is `asked`. Hidden snapshots are left out.
     pub fn snapshots_called<'a>(&'a self, asked: &str) -> impl Iterator<Item = &'a Snapshot> {
-        let offered = self.snapshots.iter().filter(|snapshot| !snapshot.hidden && !asked.is_empty());
+        let offered =
+            self.snapshots.iter().filter(|snapshot| !snapshot.hidden && !asked.is_empty());
         offered.filter(move |snapshot| snapshot.name.as_str() == asked || snapshot.label == asked)
     }
 

@@ -1,16 +1,30 @@
-//! Why a request is refused, as data: a kind, the VM, and a cause with what its sentence needs. No sentence is made here. Names
-//! and words belong to those who show it (`server`), because only they know names and only they know for whom they write.
+//! Why a request is refused, as data: a kind, the VM, and a cause with what its sentence needs. No
+//! sentence is made here. Names and words belong to those who show it (`server`), because only they
+//! know names and only they know for whom they write.
 
 use crate::{
-    Ability, ClaimRefused, DiskName, DriverError, DriverName, Goal, Hint, HostId, HostName, ImageName, InvalidSchedule,
-    InvalidSpec, MacAddress, OperationId, Reason, ResourceRefused, ScheduleId, SnapshotName, State, StepKind, Unfit, Verb, Version,
-    VmId,
+    Ability, ClaimRefused, DiskName, DriverError, DriverName, Goal, Hint, HostId, HostName,
+    ImageName, InvalidSchedule, InvalidSpec, MacAddress, OperationId, Reason, ResourceRefused,
+    ScheduleId, SnapshotName, State, StepKind, Unfit, Verb, Version, VmId,
 };
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
 /// Why a request is refused. Stable codes of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum RefusalKind {
@@ -38,13 +52,15 @@ pub enum RefusalKind {
     NothingToRecover,
     /// The snapshot rules refuse it.
     Rules,
-    /// The thing that the request names does not exist or exists already, or the request makes no sense.
+    /// The thing that the request names does not exist or exists already, or the request makes no
+    /// sense.
     BadRequest,
     /// The old host may still run the VM, or the request does not say where its files are.
     NotFenced,
 }
 
-/// A refusal: nothing was changed. Its `Display` is for logs; people are shown the words that `server` makes of it.
+/// A refusal: nothing was changed. Its `Display` is for logs; people are shown the words that
+/// `server` makes of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{verb} of VM {vm} is refused: {kind} ({cause:?})")]
 pub struct Refusal {
@@ -98,9 +114,11 @@ pub enum Part {
     Size,
 }
 
-/// The reason for a refusal, with the data of its sentence. The VM and the verb are in the [`Refusal`].
+/// The reason for a refusal, with the data of its sentence. The VM and the verb are in the
+/// [`Refusal`].
 ///
-/// It is stored with scheduled actions. A variant that goes leaves rows behind that show [`crate::NotDone::Told`].
+/// It is stored with scheduled actions. A variant that goes leaves rows behind that show
+/// [`crate::NotDone::Told`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
@@ -142,7 +160,8 @@ pub enum Cause {
         /// The reason: it has crashed, or it is paused because of an error.
         reason: Reason,
     },
-    /// The VM was paused at the hypervisor: its disks are neither at rest nor can its guest flush them.
+    /// The VM was paused at the hypervisor: its disks are neither at rest nor can its guest flush
+    /// them.
     PausedWithDisks,
     /// The VM was paused at the hypervisor: its memory is nowhere but there.
     PausedWithMemory,
@@ -151,7 +170,8 @@ pub enum Cause {
         /// The state that was seen.
         seen: Shown,
     },
-    /// The verb needs to see that the VM is off. Its host could not be asked; without an error, nobody looked.
+    /// The verb needs to see that the VM is off. Its host could not be asked; without an error,
+    /// nobody looked.
     OffUnseen {
         /// The error of the driver.
         error: Option<DriverError>,
@@ -385,7 +405,8 @@ pub enum Cause {
     },
     /// No step is in hand, and it is not known at which host of a migration the guest is.
     NoStepOfMigration,
-    /// What a person states about a migration does not follow from what is seen at the host that the VM came from.
+    /// What a person states about a migration does not follow from what is seen at the host that
+    /// the VM came from.
     ArrivalUnseen {
         /// The state that was seen; none if the host cannot be asked.
         seen: Option<Shown>,

@@ -1,8 +1,9 @@
 //! Requests and their answers.
 
 use crate::{
-    DatastoreName, Destroyed, DiskFormat, DiskName, DiskSource, HostId, Image, ImageId, ImageName, ImageState, MacAddress, NicSpec,
-    OperationId, Planned, ScheduleId, State, Verb, Version, VmId, VmName,
+    DatastoreName, Destroyed, DiskFormat, DiskName, DiskSource, HostId, Image, ImageId, ImageName,
+    ImageState, MacAddress, NicSpec, OperationId, Planned, ScheduleId, State, Verb, Version, VmId,
+    VmName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +22,9 @@ pub struct Request {
     pub host: Option<HostId>,
     /// Refuse the request if it would exceed the host's capacity. The scheduler always sets this.
     pub enforce: bool,
-    /// Do it in spite of a check. For recover: even if an observation contradicts the statement, or cannot confirm it. For
-    /// forget: even if the host answers. For resize: even if a running guest would lose a large part of its memory.
+    /// Do it in spite of a check. For recover: even if an observation contradicts the statement, or
+    /// cannot confirm it. For forget: even if the host answers. For resize: even if a running guest
+    /// would lose a large part of its memory.
     pub force: bool,
     /// Refuse the request unless the record still has this version.
     pub if_version: Option<Version>,
@@ -42,7 +44,8 @@ pub enum Args {
         /// The operator states that the old host is switched off: nothing runs there any more.
         #[serde(default)]
         fenced: bool,
-        /// The operator states that the new host sees the VM's files, although the storage is not shared.
+        /// The operator states that the new host sees the VM's files, although the storage is not
+        /// shared.
         #[serde(default)]
         storage_moved: bool,
     },
@@ -87,7 +90,8 @@ pub enum Args {
         disk: DiskName,
         /// The image's name.
         image: ImageName,
-        /// The image's datastore. If none is given: the datastore of the disk's image, or the only datastore.
+        /// The image's datastore. If none is given: the datastore of the disk's image, or the only
+        /// datastore.
         datastore: Option<DatastoreName>,
     },
     /// For resize. A value that is not given does not change.
@@ -139,12 +143,14 @@ impl Args {
     }
 }
 
-/// The answer to a request that was not refused. It is sent after the commit of everything that it tells.
+/// The answer to a request that was not refused. It is sent after the commit of everything that it
+/// tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// The VM.
     pub vm: VmId,
-    /// The operation that does it: a new one, or one that is already doing it. None if nothing is left to do.
+    /// The operation that does it: a new one, or one that is already doing it. None if nothing is
+    /// left to do.
     pub operation: Option<OperationId>,
     /// The state it is in now.
     pub state: State,

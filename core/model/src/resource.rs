@@ -1,12 +1,16 @@
-//! Resources other than VMs as subjects of an error, and why a change of one is refused, as data. Sentences with names are made
-//! where they are read (`server`).
+//! Resources other than VMs as subjects of an error, and why a change of one is refused, as data.
+//! Sentences with names are made where they are read (`server`).
 
-use crate::{DatastoreId, DiskFormat, DriverName, HostId, HostName, ImageId, ImageName, RelPath, State, VmId};
+use crate::{
+    DatastoreId, DiskFormat, DriverName, HostId, HostName, ImageId, ImageName, RelPath, State, VmId,
+};
 use serde::{Deserialize, Serialize};
 use strum::{Display, IntoStaticStr};
 
 /// A kind of resource, for messages and codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, IntoStaticStr)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, IntoStaticStr,
+)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum ResourceKind {
@@ -121,8 +125,8 @@ pub enum UsedBy {
     RulesOf(DriverName),
 }
 
-/// The reason why the change of a resource is refused. Its `Display` is for logs; people are shown the words that `server` makes
-/// of it.
+/// The reason why the change of a resource is refused. Its `Display` is for logs; people are shown
+/// the words that `server` makes of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("the change of a resource is refused: {self:?}")]
 #[serde(rename_all = "kebab-case")]
@@ -146,7 +150,8 @@ pub enum ResourceRefused {
         /// The thing that depends on it.
         by: UsedBy,
     },
-    /// One file may be several images only if all have the same format. With two formats, one image would read the other's bytes.
+    /// One file may be several images only if all have the same format. With two formats, one image
+    /// would read the other's bytes.
     FileTaken {
         /// The file.
         path: RelPath,

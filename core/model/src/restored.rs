@@ -1,22 +1,25 @@
-//! The part of a record that describes a restore of the store. Between the backup and the restore another copy of this store was
-//! running, and this store does not know where that copy has placed the VM.
+//! The part of a record that describes a restore of the store. Between the backup and the restore
+//! another copy of this store was running, and this store does not know where that copy has placed
+//! the VM.
 
 use crate::{Generation, Timestamp, VmRecord};
 use serde::{Deserialize, Serialize};
 
-/// A restore skips at least this many generations: more than a store can issue for one VM between a backup and its restore.
+/// A restore skips at least this many generations: more than a store can issue for one VM between a
+/// backup and its restore.
 pub const GENERATIONS_SKIPPED: u64 = 1_000_000_000;
 
-/// More generations than a store can issue for one VM in a millisecond. From it and the current time, a restore computes how many
-/// generations to skip: all that any copy of the store can have issued before now, also a copy that was restored from the same
-/// backup.
+/// More generations than a store can issue for one VM in a millisecond. From it and the current
+/// time, a restore computes how many generations to skip: all that any copy of the store can have
+/// issued before now, also a copy that was restored from the same backup.
 const GENERATIONS_A_MS: u64 = 1000;
 
-/// Most lost times that a record keeps one by one. If there are more, the two oldest are merged into one. A domain with a
-/// generation between the two is then not touched either.
+/// Most lost times that a record keeps one by one. If there are more, the two oldest are merged
+/// into one. A domain with a generation between the two is then not touched either.
 const LOST_TIMES_MAX: usize = 16;
 
-/// A lost time: the generations that another copy of this store can have issued and that this store does not know of.
+/// A lost time: the generations that another copy of this store can have issued and that this store
+/// does not know of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostTime {
     /// The lost generations are above this one, ...
@@ -36,21 +39,25 @@ impl LostTime {
 pub struct Restored {
     /// The highest generation from before the restore that the record knows of.
     pub known: Generation,
-    /// The highest generation that can have been issued between the backup and the restore. This store issues only higher ones.
+    /// The highest generation that can have been issued between the backup and the restore. This
+    /// store issues only higher ones.
     pub lost: Generation,
-    /// Whether the VM is reconciled: since the restore all hosts have been listed, or a person said that the record is right.
+    /// Whether the VM is reconciled: since the restore all hosts have been listed, or a person said
+    /// that the record is right.
     pub reconciled: bool,
-    /// Whether all hosts have been listed, and Ostler still cannot tell which domain is the VM. Then a person must say it.
+    /// Whether all hosts have been listed, and Ostler still cannot tell which domain is the VM.
+    /// Then a person must say it.
     #[serde(default)]
     pub in_doubt: bool,
-    /// The lost times of earlier restores, oldest first. A host that has been off since then may still have a domain from such a
-    /// time. Such a domain must not be removed as an old one.
+    /// The lost times of earlier restores, oldest first. A host that has been off since then may
+    /// still have a domain from such a time. Such a domain must not be removed as an old one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<LostTime>,
 }
 
 impl Restored {
-    /// Call this when a person said that the record is right: no domain with a generation up to `generation` is the VM.
+    /// Call this when a person said that the record is right: no domain with a generation up to
+    /// `generation` is the VM.
     pub fn disown(&mut self, generation: Generation) {
         self.known = self.known.max(generation);
         self.lost = self.lost.max(generation);
@@ -60,15 +67,15 @@ impl Restored {
         self.earlier.retain(|time| time.known < time.lost);
     }
 
-    /// Whether a domain of this generation was placed in the latest lost time or by this store afterwards, not in an earlier lost
-    /// time.
+    /// Whether a domain of this generation was placed in the latest lost time or by this store
+    /// afterwards, not in an earlier lost time.
     #[must_use]
     pub fn is_latest(&self, generation: Generation) -> bool {
         generation > self.known
     }
 
-    /// Call this when the domain of `generation`, from the latest lost time, is found to be the VM. Lower generations of that
-    /// lost time are then known to be older.
+    /// Call this when the domain of `generation`, from the latest lost time, is found to be the VM.
+    /// Lower generations of that lost time are then known to be older.
     pub fn take_over(&mut self, generation: Generation) {
         if generation <= self.lost {
             self.known = self.known.max(generation);
@@ -92,11 +99,12 @@ impl Restored {
 }
 
 impl VmRecord {
-    /// Marks the record as one that comes from a backup, restored at `now`. Versions and generations continue far above all that
-    /// were used between the backup and the restore.
+    /// Marks the record as one that comes from a backup, restored at `now`. Versions and
+    /// generations continue far above all that were used between the backup and the restore.
     pub fn mark_restored(&mut self, now: Timestamp) {
         let (known, earlier) = match self.restored.take() {
-            // Restored again before it was reconciled: the generations that the older backup did not know are still not known.
+            // Restored again before it was reconciled: the generations that the older backup did
+            // not know are still not known.
             Some(before) if !before.reconciled => (before.known, before.earlier),
             Some(before) => (self.issued, before.into_earlier()),
             None => (self.issued, Vec::new()),
@@ -108,22 +116,27 @@ impl VmRecord {
         self.restored = Some(Restored { known, lost, reconciled: false, in_doubt: false, earlier });
     }
 
-    /// Whether it came back with a restored backup and is not reconciled. It may be on any host, so nothing of it may be started,
-    /// moved or removed.
+    /// Whether it came back with a restored backup and is not reconciled. It may be on any host, so
+    /// nothing of it may be started, moved or removed.
     #[must_use]
     pub fn is_unreconciled(&self) -> bool {
         self.restored.as_ref().is_some_and(|restored| !restored.reconciled)
     }
 
-    /// Whether a domain of this VM with `generation` is newer than the record: no placement in the record has this generation,
-    /// and another copy of the store may have issued it.
+    /// Whether a domain of this VM with `generation` is newer than the record: no placement in the
+    /// record has this generation, and another copy of the store may have issued it.
     #[must_use]
     pub fn is_ahead(&self, generation: Generation) -> bool {
-        let mut places = self.placement.iter().chain(&self.other).chain(self.leftovers.iter().map(|left| &left.place));
+        let mut places = self
+            .placement
+            .iter()
+            .chain(&self.other)
+            .chain(self.leftovers.iter().map(|left| &left.place));
         if places.any(|place| place.generation == generation) {
             return false;
         }
-        generation > self.issued || self.restored.as_ref().is_some_and(|restored| restored.contains(generation))
+        generation > self.issued
+            || self.restored.as_ref().is_some_and(|restored| restored.contains(generation))
     }
 }
 
@@ -132,12 +145,25 @@ mod tests {
     use super::*;
 
     fn restored(known: u64, lost: u64, earlier: &[(u64, u64)]) -> Restored {
-        let earlier = earlier.iter().map(|(known, lost)| LostTime { known: Generation(*known), lost: Generation(*lost) }).collect();
-        Restored { known: Generation(known), lost: Generation(lost), reconciled: true, in_doubt: false, earlier }
+        let earlier = earlier
+            .iter()
+            .map(|(known, lost)| LostTime { known: Generation(*known), lost: Generation(*lost) })
+            .collect();
+        Restored {
+            known: Generation(known),
+            lost: Generation(lost),
+            reconciled: true,
+            in_doubt: false,
+            earlier,
+        }
     }
 
     fn lost(restored: &Restored, generations: &[u64]) -> Vec<u64> {
-        generations.iter().copied().filter(|generation| restored.contains(Generation(*generation))).collect()
+        generations
+            .iter()
+            .copied()
+            .filter(|generation| restored.contains(Generation(*generation)))
+            .collect()
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! Scheduled actions of a VM: when the next one is due, when it is too late, and how the last one went.
+//! Scheduled actions of a VM: when the next one is due, when it is too late, and how the last one
+//! went.
 //!
-//! **Invariant:** nothing here asks for the current time. The caller is woken at `next`, passes the time, and gets the action to
-//! do. The same record and the same time always give the same answer, because the rules of time zones come with the program.
+//! **Invariant:** nothing here asks for the current time. The caller is woken at `next`, passes the
+//! time, and gets the action to do. The same record and the same time always give the same answer,
+//! because the rules of time zones come with the program.
 
 mod calendar;
 mod when;
@@ -21,11 +23,14 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Most scheduled actions of one VM. They are part of its record, and each commit writes the whole record.
+/// Most scheduled actions of one VM. They are part of its record, and each commit writes the whole
+/// record.
 pub const SCHEDULES_MAX: usize = 64;
 
 /// The number of a scheduled action. Unique within the VM, never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+)]
 #[serde(transparent)]
 pub struct ScheduleId(pub u32);
 
@@ -116,13 +121,16 @@ pub enum ScheduleState {
     },
 }
 
-/// How a late run is handled. A run is late if the daemon was down or the VM was busy. Written `skip 1h` or `run-once`.
+/// How a late run is handled. A run is late if the daemon was down or the VM was busy. Written
+/// `skip 1h` or `run-once`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Misfire {
-    /// It is done if it is at most this late. Otherwise it is missed: it shows as failed, and the next run stays due.
+    /// It is done if it is at most this late. Otherwise it is missed: it shows as failed, and the
+    /// next run stays due.
     Skip {
-        /// From one minute to 366 days. With less than a minute, any delay on a busy machine would make a run count as missed.
+        /// From one minute to 366 days. With less than a minute, any delay on a busy machine would
+        /// make a run count as missed.
         grace: Millis,
     },
     /// It is done once, even if it is very late.
@@ -130,8 +138,9 @@ pub enum Misfire {
 }
 
 impl Default for Misfire {
-    /// One hour, for schedules that run once and for repeated ones. This is longer than an upgrade of the daemon or a running
-    /// operation. It is short enough that an action for the night does not switch off a VM in the morning.
+    /// One hour, for schedules that run once and for repeated ones. This is longer than an upgrade
+    /// of the daemon or a running operation. It is short enough that an action for the night does
+    /// not switch off a VM in the morning.
     fn default() -> Self {
         Self::Skip { grace: Millis::secs(3600) }
     }
@@ -140,9 +149,10 @@ impl Default for Misfire {
 impl Misfire {
     fn check(self) -> Result<(), InvalidSchedule> {
         match self {
-            Self::Skip { grace } if Period::new(grace).is_none() => {
-                Err(InvalidSchedule::new("misfire", format!("a grace of {} is not from 1m to 366d", calendar::show_length(grace))))
-            }
+            Self::Skip { grace } if Period::new(grace).is_none() => Err(InvalidSchedule::new(
+                "misfire",
+                format!("a grace of {} is not from 1m to 366d", calendar::show_length(grace)),
+            )),
             Self::Skip { .. } | Self::RunOnce => Ok(()),
         }
     }
@@ -160,7 +170,10 @@ impl FromStr for Misfire {
             _ => None,
         };
         let misfire = misfire.ok_or_else(|| {
-            InvalidSchedule::new("misfire", format!("{text:?} is not known: write skip, skip 15m (with m, h or d) or run-once"))
+            InvalidSchedule::new(
+                "misfire",
+                format!("{text:?} is not known: write skip, skip 15m (with m, h or d) or run-once"),
+            )
         })?;
         misfire.check()?;
         Ok(misfire)
@@ -183,7 +196,8 @@ pub enum Due {
     Fire {
         /// When it was due; if several runs are due, the earliest that is not too late.
         planned: Timestamp,
-        /// The last moment to begin it, if there is one. If the VM is busy for longer, the run is missed.
+        /// The last moment to begin it, if there is one. If the VM is busy for longer, the run is
+        /// missed.
         latest: Option<Timestamp>,
     },
     /// It is too late for the run: call [`Schedule::missed`].
@@ -210,8 +224,8 @@ impl InvalidSchedule {
 }
 
 impl Schedule {
-    /// A schedule in UTC, without an end, with the default for late runs. The caller must set `next` to the result of
-    /// [`Self::first`].
+    /// A schedule in UTC, without an end, with the default for late runs. The caller must set
+    /// `next` to the result of [`Self::first`].
     #[must_use]
     pub fn new(id: ScheduleId, verb: Verb, when: When, by: impl Into<String>) -> Self {
         Self {
@@ -230,15 +244,18 @@ impl Schedule {
         }
     }
 
-    /// When it would be due first if it were made or changed now. This is later than `now`. `every` counts from `from`, or else
-    /// from `now`.
+    /// When it would be due first if it were made or changed now. This is later than `now`. `every`
+    /// counts from `from`, or else from `now`.
     ///
     /// # Errors
     /// If it would never be due, or a field is out of its bounds.
     pub fn first(&self, now: Timestamp) -> Result<Timestamp, InvalidSchedule> {
         self.misfire.check()?;
         if self.times.is_some_and(|times| times <= self.fired) {
-            return Err(InvalidSchedule::new("times", format!("must be above {}, which is how often it was done", self.fired)));
+            return Err(InvalidSchedule::new(
+                "times",
+                format!("must be above {}, which is how often it was done", self.fired),
+            ));
         }
         let zone = self.zone.rules()?;
         let after = self.from.map_or(now, |from| now.max(Timestamp(from.0.saturating_sub(1))));
@@ -248,26 +265,38 @@ impl Schedule {
             (_, None) => now,
         };
         let first = self.when.next(&zone, after, anchor).ok_or_else(|| {
-            let why = if self.when.repeats() { "never occurs" } else { "is not in the future, or lies before \"from\"" };
+            let why = if self.when.repeats() {
+                "never occurs"
+            } else {
+                "is not in the future, or lies before \"from\""
+            };
             InvalidSchedule::new("when", format!("{} in {} {why}", self.when, self.zone))
         })?;
         match self.until {
             Some(until) if until < first => {
-                let problem = format!("{} is before it would be due first, {}", Moment::At(until), Moment::At(first));
+                let problem = format!(
+                    "{} is before it would be due first, {}",
+                    Moment::At(until),
+                    Moment::At(first)
+                );
                 Err(InvalidSchedule::new("until", problem))
             }
             _ => Ok(first),
         }
     }
 
-    /// Checks that this version of Ostler can tell when it is due. A schedule that another version wrote may not be understood.
+    /// Checks that this version of Ostler can tell when it is due. A schedule that another version
+    /// wrote may not be understood.
     ///
     /// # Errors
     /// If this version does not know the zone, or does not understand the time.
     pub fn check(&self) -> Result<(), InvalidSchedule> {
         self.zone.rules()?;
         match &self.when {
-            When::Unread { text } => Err(InvalidSchedule::new("when", format!("{text:?} is not understood by this version"))),
+            When::Unread { text } => Err(InvalidSchedule::new(
+                "when",
+                format!("{text:?} is not understood by this version"),
+            )),
             When::Once { .. }
             | When::Every { .. }
             | When::Daily { .. }
@@ -286,7 +315,8 @@ impl Schedule {
             return Some(Due::Fire { planned: next, latest: None });
         };
         let oldest = Timestamp(now.0.saturating_sub(grace.0));
-        // After the daemon was down for long, the run in the record is too late, but a later run may not be.
+        // After the daemon was down for long, the run in the record is too late, but a later run
+        // may not be.
         let planned = if next >= oldest { Some(next) } else { self.after(Timestamp(oldest.0 - 1)) };
         Some(match planned.filter(|planned| *planned <= now) {
             Some(planned) => Due::Fire { planned, latest: Some(planned.plus(grace)) },
@@ -294,8 +324,8 @@ impl Schedule {
         })
     }
 
-    /// Sets `next` to the first occurrence after both `now` and the old `next`, or to none if the schedule has ended. Occurrences
-    /// between the two are skipped.
+    /// Sets `next` to the first occurrence after both `now` and the old `next`, or to none if the
+    /// schedule has ended. Occurrences between the two are skipped.
     pub fn advance(&mut self, now: Timestamp) {
         let spent = self.times.is_some_and(|times| times <= self.fired);
         self.next = self.next.filter(|_| !spent).and_then(|next| self.after(next.max(now)));
@@ -321,13 +351,19 @@ impl Schedule {
             Misfire::Skip { grace } => Some(grace),
             Misfire::RunOnce => None,
         };
-        self.state = ScheduleState::Failed { at: now, why: NotDone::Missed { planned: self.next, grace } };
+        self.state =
+            ScheduleState::Failed { at: now, why: NotDone::Missed { planned: self.next, grace } };
         self.advance(now);
     }
 
-    /// Notes that an operation has ended; `outcome` holds the reason if it failed. Returns whether this schedule waited for that
-    /// operation.
-    pub fn ended(&mut self, now: Timestamp, operation: OperationId, outcome: Result<(), NotDone>) -> bool {
+    /// Notes that an operation has ended; `outcome` holds the reason if it failed. Returns whether
+    /// this schedule waited for that operation.
+    pub fn ended(
+        &mut self,
+        now: Timestamp,
+        operation: OperationId,
+        outcome: Result<(), NotDone>,
+    ) -> bool {
         let ours = matches!(self.state, ScheduleState::Running { operation: running, .. } if running == operation);
         if ours {
             self.state = match outcome {
@@ -338,14 +374,15 @@ impl Schedule {
         ours
     }
 
-    /// The moments at which it will be due, beginning with `next`, up to its end if it has one. For display only: late runs are
-    /// not considered.
+    /// The moments at which it will be due, beginning with `next`, up to its end if it has one. For
+    /// display only: late runs are not considered.
     pub fn upcoming(&self) -> impl Iterator<Item = Timestamp> + '_ {
         let left = self.times.map_or(u32::MAX, |times| times.saturating_sub(self.fired));
         std::iter::successors(self.next, |at| self.after(*at)).take(left as usize)
     }
 
-    /// The first occurrence after `at` that is not after the schedule's end. `every` stays on the grid of `next`.
+    /// The first occurrence after `at` that is not after the schedule's end. `every` stays on the
+    /// grid of `next`.
     fn after(&self, at: Timestamp) -> Option<Timestamp> {
         let zone = self.zone.rules().ok()?;
         let next = self.when.next(&zone, at, self.next.unwrap_or(at))?;

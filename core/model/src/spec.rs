@@ -1,6 +1,8 @@
 //! The specification of a VM, as an operator asks for it.
 
-use crate::{Capacity, DiskName, FilePath, HostName, ImageName, MacAddress, Millis, RelPath, VmName};
+use crate::{
+    Capacity, DiskName, FilePath, HostName, ImageName, MacAddress, Millis, RelPath, VmName,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
@@ -13,8 +15,8 @@ const MEMORY_MIB_MAX: u64 = 64 * 1024 * 1024;
 const DISKS_MAX: usize = 64;
 /// Most NICs.
 const NICS_MAX: usize = 32;
-/// Most labels of a VM, and the longest name and value of a label. Labels are part of the record, and each commit writes the
-/// whole record.
+/// Most labels of a VM, and the longest name and value of a label. Labels are part of the record,
+/// and each commit writes the whole record.
 const LABELS_MAX: usize = 64;
 const LABEL_MAX: usize = 256;
 /// Largest blank disk: 1 PiB.
@@ -56,8 +58,8 @@ pub struct VmSpec {
     pub headroom: Headroom,
 }
 
-/// How far a VM may grow while it runs. The hypervisor prepares for this growth when it starts the guest. No capacity is reserved
-/// for it.
+/// How far a VM may grow while it runs. The hypervisor prepares for this growth when it starts the
+/// guest. No capacity is reserved for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct Headroom {
     /// Most virtual CPUs. None means: no more than it has.
@@ -81,7 +83,19 @@ pub struct BootSpec {
 
 /// Firmware of the virtual machine.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter, Default,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+    Default,
 )]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -125,7 +139,8 @@ pub enum DiskSource {
         /// Size in MiB.
         size_mib: u64,
     },
-    /// A file that existed before the VM. It is adopted: Ostler never makes it and never removes it.
+    /// A file that existed before the VM. It is adopted: Ostler never makes it and never removes
+    /// it.
     File {
         /// The file's path below the root of the VM's system datastore.
         path: RelPath,
@@ -133,7 +148,20 @@ pub enum DiskSource {
 }
 
 /// A disk file's format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum DiskFormat {
@@ -153,7 +181,20 @@ pub struct NicSpec {
 }
 
 /// The screen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, Default)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    Default,
+)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Graphics {
@@ -173,8 +214,8 @@ pub struct Patience {
     pub hypervisor: Millis,
     /// Time to copy one disk to a host or from it.
     pub transfer: Millis,
-    /// A graceful verb waits until the guest has run for this long. A guest that is still booting ignores the power button,
-    /// although the call succeeds.
+    /// A graceful verb waits until the guest has run for this long. A guest that is still booting
+    /// ignores the power button, although the call succeeds.
     pub boot_grace: Millis,
 }
 
@@ -251,13 +292,16 @@ impl VmSpec {
         self.check_disks()?;
         self.check_nics()?;
         if self.user_data.len() > USER_DATA_MAX {
-            return Err(InvalidSpec::new("user_data", format!("longer than {USER_DATA_MAX} bytes")));
+            return Err(InvalidSpec::new(
+                "user_data",
+                format!("longer than {USER_DATA_MAX} bytes"),
+            ));
         }
         self.patience.check()
     }
 
-    /// Checks bounds that hold for new VMs only. They are separate from [`VmSpec::check`], so that a VM that was made before
-    /// these bounds existed can still be changed.
+    /// Checks bounds that hold for new VMs only. They are separate from [`VmSpec::check`], so that
+    /// a VM that was made before these bounds existed can still be changed.
     ///
     /// # Errors
     /// If there are too many labels, or one is too long.
@@ -265,12 +309,16 @@ impl VmSpec {
         if self.labels.len() > LABELS_MAX {
             return Err(InvalidSpec::new("labels", format!("more than {LABELS_MAX}")));
         }
-        match self.labels.iter().find(|(name, value)| name.is_empty() || name.len() > LABEL_MAX || value.len() > LABEL_MAX) {
+        match self.labels.iter().find(|(name, value)| {
+            name.is_empty() || name.len() > LABEL_MAX || value.len() > LABEL_MAX
+        }) {
             Some((name, _)) => {
                 let short: String = name.chars().take(40).collect();
                 Err(InvalidSpec::new(
                     "labels",
-                    format!("{short:?}: a name has 1 to {LABEL_MAX} bytes, and a value at most {LABEL_MAX}"),
+                    format!(
+                        "{short:?}: a name has 1 to {LABEL_MAX} bytes, and a value at most {LABEL_MAX}"
+                    ),
                 ))
             }
             None => Ok(()),
@@ -283,7 +331,10 @@ impl VmSpec {
         }
         for (at, disk) in self.disks.iter().enumerate() {
             if self.disks[..at].iter().any(|other| other.name == disk.name) {
-                return Err(InvalidSpec::new(format!("disks[{at}].name"), format!("{} is there twice", disk.name)));
+                return Err(InvalidSpec::new(
+                    format!("disks[{at}].name"),
+                    format!("{} is there twice", disk.name),
+                ));
             }
             match &disk.source {
                 DiskSource::Blank { size_mib } | DiskSource::Swap { size_mib } => {
@@ -303,14 +354,23 @@ impl VmSpec {
             // IFNAMSIZ on Linux is 16 with the closing NUL.
             let bridge_ok = !nic.bridge.is_empty()
                 && nic.bridge.len() < 16
-                && nic.bridge.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+                && nic
+                    .bridge
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
             if !bridge_ok {
-                return Err(InvalidSpec::new(format!("nics[{at}].bridge"), "must be a network interface's name"));
+                return Err(InvalidSpec::new(
+                    format!("nics[{at}].bridge"),
+                    "must be a network interface's name",
+                ));
             }
             if let Some(mac) = &nic.mac
                 && self.nics[..at].iter().any(|other| other.mac.as_ref() == Some(mac))
             {
-                return Err(InvalidSpec::new(format!("nics[{at}].mac"), format!("{mac} is there twice")));
+                return Err(InvalidSpec::new(
+                    format!("nics[{at}].mac"),
+                    format!("{mac} is there twice"),
+                ));
             }
         }
         Ok(())
@@ -323,7 +383,10 @@ impl BootSpec {
             return Err(InvalidSpec::new("boot", "initrd and cmdline need a kernel"));
         }
         if self.cmdline.len() > CMDLINE_MAX || self.cmdline.chars().any(char::is_control) {
-            return Err(InvalidSpec::new("boot.cmdline", format!("at most {CMDLINE_MAX} printable characters")));
+            return Err(InvalidSpec::new(
+                "boot.cmdline",
+                format!("at most {CMDLINE_MAX} printable characters"),
+            ));
         }
         Ok(())
     }

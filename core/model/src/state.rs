@@ -3,9 +3,23 @@
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
-/// The state of a VM. A VM has exactly one. A transient state always belongs to one recorded operation and to one of its steps.
+/// The state of a VM. A VM has exactly one. A transient state always belongs to one recorded
+/// operation and to one of its steps.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
 )]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -49,7 +63,9 @@ pub enum State {
 }
 
 /// Whether a VM may stay in a state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, IntoStaticStr)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, IntoStaticStr,
+)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum StateKind {
@@ -61,7 +77,8 @@ pub enum StateKind {
     End,
 }
 
-/// The states of rest in which a VM has a host, and in which a look at that host decides where it rests next.
+/// The states of rest in which a VM has a host, and in which a look at that host decides where it
+/// rests next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Monitored {
     /// [`State::Running`].
@@ -86,8 +103,8 @@ impl From<Monitored> for State {
 }
 
 impl State {
-    /// The same state, if the monitor judges a VM in it by a look. None: the VM has no host, or an operation is in progress, or
-    /// a person has to decide (`failed`).
+    /// The same state, if the monitor judges a VM in it by a look. None: the VM has no host, or an
+    /// operation is in progress, or a person has to decide (`failed`).
     #[must_use]
     pub const fn monitored(self) -> Option<Monitored> {
         match self {
@@ -95,7 +112,12 @@ impl State {
             Self::Suspended => Some(Monitored::Suspended),
             Self::Poweroff => Some(Monitored::Poweroff),
             Self::Unknown => Some(Monitored::Unknown),
-            Self::Pending | Self::Hold | Self::Stopped | Self::Undeployed | Self::Failed | Self::Done => None,
+            Self::Pending
+            | Self::Hold
+            | Self::Stopped
+            | Self::Undeployed
+            | Self::Failed
+            | Self::Done => None,
             Self::Prolog
             | Self::Boot
             | Self::Migrate

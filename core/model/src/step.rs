@@ -4,10 +4,23 @@ use crate::{Call, EffectClass, State};
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
-/// One step of an operation. This type fixes the state that the step shows, its driver call and its goal. `ostler-lifecycle`
-/// decides which step comes next.
+/// One step of an operation. This type fixes the state that the step shows, its driver call and its
+/// goal. `ostler-lifecycle` decides which step comes next.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
 )]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -48,7 +61,8 @@ pub enum StepKind {
     PrepareOther,
     /// Move the running domain to the other host.
     Migrate,
-    /// Swap the two hosts of a migration in the record: the other host becomes the VM's placement. Makes no driver call.
+    /// Swap the two hosts of a migration in the record: the other host becomes the VM's placement.
+    /// Makes no driver call.
     Switch,
     /// Have no domain on the other host.
     RemoveOther,
@@ -91,7 +105,9 @@ pub enum Side {
 }
 
 /// The state that a fresh observation must show before a step counts as ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, IntoStaticStr)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, IntoStaticStr,
+)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Goal {
@@ -127,7 +143,8 @@ pub enum Scope {
     Domain,
     /// The disks that the operation is about, adopted ones included.
     Disks,
-    /// The disks that the operation is about and that Ostler made. An adopted disk is already there, and stays there.
+    /// The disks that the operation is about and that Ostler made. An adopted disk is already
+    /// there, and stays there.
     OwnDisks,
     /// The disks that become images.
     NewImages,
@@ -160,7 +177,9 @@ impl StepKind {
             Self::AttachNic | Self::DetachNic => Scope::Nic,
             Self::CreateSnapshot | Self::RevertSnapshot | Self::DeleteSnapshot => Scope::Snapshots,
             Self::Boot | Self::Restore | Self::Unpause | Self::Stamp => Scope::Domain,
-            Self::PressPower | Self::PowerOff | Self::Save | Self::Remove | Self::RemoveOther => Scope::Domain,
+            Self::PressPower | Self::PowerOff | Self::Save | Self::Remove | Self::RemoveOther => {
+                Scope::Domain
+            }
             Self::Reboot | Self::Reset | Self::Migrate | Self::Resize => Scope::Domain,
         }
     }
@@ -170,15 +189,24 @@ impl StepKind {
     pub const fn state(self) -> State {
         match self {
             Self::PrepareDisks | Self::CopyIn | Self::DropHome => State::Prolog,
-            Self::Boot | Self::Restore | Self::Unpause | Self::DropRecovery | Self::Stamp => State::Boot,
+            Self::Boot | Self::Restore | Self::Unpause | Self::DropRecovery | Self::Stamp => {
+                State::Boot
+            }
             Self::PressPower | Self::PowerOff => State::Shutdown,
             Self::Save => State::Save,
             Self::Remove | Self::CopyOut | Self::DropHost | Self::SaveBack => State::Epilog,
             Self::Reboot | Self::Reset => State::Running,
-            Self::CopyAcross | Self::PrepareOther | Self::Migrate | Self::Switch | Self::RemoveOther | Self::DropOther => {
-                State::Migrate
-            }
-            Self::AttachDisk | Self::DetachDisk | Self::DropDisk | Self::AttachNic | Self::DetachNic => State::Hotplug,
+            Self::CopyAcross
+            | Self::PrepareOther
+            | Self::Migrate
+            | Self::Switch
+            | Self::RemoveOther
+            | Self::DropOther => State::Migrate,
+            Self::AttachDisk
+            | Self::DetachDisk
+            | Self::DropDisk
+            | Self::AttachNic
+            | Self::DetachNic => State::Hotplug,
             Self::CopyDisk | Self::Resize => State::Hotplug,
             Self::CreateSnapshot | Self::RevertSnapshot | Self::DeleteSnapshot => State::Snapshot,
         }
@@ -262,17 +290,42 @@ impl StepKind {
         }
     }
 
-    /// The host that its call is sent to. The host that the domain leaves begins a migration. The host that files go to fetches
-    /// them.
+    /// The host that its call is sent to. The host that the domain leaves begins a migration. The
+    /// host that files go to fetches them.
     #[must_use]
     pub const fn sent_to(self) -> Side {
         match self {
-            Self::CopyAcross | Self::PrepareOther | Self::RemoveOther | Self::DropOther => Side::Other,
-            Self::PrepareDisks | Self::CopyIn | Self::DropHome | Self::DropRecovery | Self::CopyOut | Self::DropHost => Side::Here,
-            Self::Boot | Self::Restore | Self::Unpause | Self::PressPower | Self::PowerOff | Self::Save => Side::Here,
-            Self::Remove | Self::Reboot | Self::Reset | Self::Switch | Self::Stamp | Self::Resize | Self::SaveBack => Side::Here,
-            Self::AttachDisk | Self::DetachDisk | Self::DropDisk | Self::AttachNic | Self::DetachNic | Self::CopyDisk => Side::Here,
-            Self::CreateSnapshot | Self::RevertSnapshot | Self::DeleteSnapshot | Self::Migrate => Side::Here,
+            Self::CopyAcross | Self::PrepareOther | Self::RemoveOther | Self::DropOther => {
+                Side::Other
+            }
+            Self::PrepareDisks
+            | Self::CopyIn
+            | Self::DropHome
+            | Self::DropRecovery
+            | Self::CopyOut
+            | Self::DropHost => Side::Here,
+            Self::Boot
+            | Self::Restore
+            | Self::Unpause
+            | Self::PressPower
+            | Self::PowerOff
+            | Self::Save => Side::Here,
+            Self::Remove
+            | Self::Reboot
+            | Self::Reset
+            | Self::Switch
+            | Self::Stamp
+            | Self::Resize
+            | Self::SaveBack => Side::Here,
+            Self::AttachDisk
+            | Self::DetachDisk
+            | Self::DropDisk
+            | Self::AttachNic
+            | Self::DetachNic
+            | Self::CopyDisk => Side::Here,
+            Self::CreateSnapshot | Self::RevertSnapshot | Self::DeleteSnapshot | Self::Migrate => {
+                Side::Here
+            }
         }
     }
 
@@ -281,10 +334,31 @@ impl StepKind {
     pub const fn looked_at(self) -> Side {
         match self {
             Self::Migrate | Self::RemoveOther => Side::Other,
-            Self::PrepareDisks | Self::CopyIn | Self::DropHome | Self::DropRecovery | Self::CopyOut | Self::DropHost => Side::Here,
-            Self::Boot | Self::Restore | Self::Unpause | Self::PressPower | Self::PowerOff | Self::Save => Side::Here,
-            Self::Remove | Self::Reboot | Self::Reset | Self::Switch | Self::Stamp | Self::Resize | Self::SaveBack => Side::Here,
-            Self::AttachDisk | Self::DetachDisk | Self::DropDisk | Self::AttachNic | Self::DetachNic | Self::CopyDisk => Side::Here,
+            Self::PrepareDisks
+            | Self::CopyIn
+            | Self::DropHome
+            | Self::DropRecovery
+            | Self::CopyOut
+            | Self::DropHost => Side::Here,
+            Self::Boot
+            | Self::Restore
+            | Self::Unpause
+            | Self::PressPower
+            | Self::PowerOff
+            | Self::Save => Side::Here,
+            Self::Remove
+            | Self::Reboot
+            | Self::Reset
+            | Self::Switch
+            | Self::Stamp
+            | Self::Resize
+            | Self::SaveBack => Side::Here,
+            Self::AttachDisk
+            | Self::DetachDisk
+            | Self::DropDisk
+            | Self::AttachNic
+            | Self::DetachNic
+            | Self::CopyDisk => Side::Here,
             Self::CreateSnapshot
             | Self::RevertSnapshot
             | Self::DeleteSnapshot
@@ -298,18 +372,30 @@ impl StepKind {
     #[must_use]
     pub const fn goal(self) -> Goal {
         match self {
-            Self::PrepareDisks | Self::CopyIn | Self::DropHome | Self::DropRecovery | Self::CopyOut | Self::DropHost => {
-                Goal::Nothing
-            }
-            Self::CopyAcross | Self::PrepareOther | Self::Switch | Self::DropOther | Self::DropDisk | Self::SaveBack => {
-                Goal::Nothing
-            }
-            Self::Boot | Self::Unpause | Self::Reboot | Self::Reset | Self::Migrate => Goal::Running,
-            Self::AttachDisk | Self::DetachDisk | Self::AttachNic | Self::DetachNic | Self::CopyDisk | Self::Resize => {
+            Self::PrepareDisks
+            | Self::CopyIn
+            | Self::DropHome
+            | Self::DropRecovery
+            | Self::CopyOut
+            | Self::DropHost => Goal::Nothing,
+            Self::CopyAcross
+            | Self::PrepareOther
+            | Self::Switch
+            | Self::DropOther
+            | Self::DropDisk
+            | Self::SaveBack => Goal::Nothing,
+            Self::Boot | Self::Unpause | Self::Reboot | Self::Reset | Self::Migrate => {
                 Goal::Running
             }
+            Self::AttachDisk
+            | Self::DetachDisk
+            | Self::AttachNic
+            | Self::DetachNic
+            | Self::CopyDisk
+            | Self::Resize => Goal::Running,
             Self::RevertSnapshot => Goal::Running,
-            // These steps act on running domains and on domains that are off, so no single power state is their goal.
+            // These steps act on running domains and on domains that are off, so no single power
+            // state is their goal.
             Self::CreateSnapshot | Self::DeleteSnapshot | Self::Stamp => Goal::Nothing,
             Self::Restore => Goal::Paused,
             Self::PressPower | Self::PowerOff | Self::Save => Goal::Off,
@@ -323,14 +409,21 @@ impl StepKind {
         self.call().class()
     }
 
-    /// Whether a look that shows the goal proves that the step succeeded, when the answer was lost. *Off* does not prove that the
-    /// memory was written. *Paused* does not prove that the memory came from the file. *Running* does not prove that the guest
-    /// was rebooted or got its disk. Such steps are sent again under the same effect key, and the driver converges.
+    /// Whether a look that shows the goal proves that the step succeeded, when the answer was lost. *Off*
+    /// does not prove that the memory was written. *Paused* does not prove that the memory came
+    /// from the file. *Running* does not prove that the guest was rebooted or got its disk. Such
+    /// steps are sent again under the same effect key, and the driver converges.
     #[must_use]
     pub const fn proven_by_look(self) -> bool {
         matches!(
             self,
-            Self::Boot | Self::Unpause | Self::PressPower | Self::PowerOff | Self::Remove | Self::RemoveOther | Self::Migrate
+            Self::Boot
+                | Self::Unpause
+                | Self::PressPower
+                | Self::PowerOff
+                | Self::Remove
+                | Self::RemoveOther
+                | Self::Migrate
         )
     }
 }

@@ -5,7 +5,20 @@ use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
 /// One verb of the command line and the API. The kebab-case name is the same everywhere.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, EnumIter,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
 )]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -104,14 +117,16 @@ pub enum Verb {
     RecoverUndo,
 }
 
-/// How strong a verb is. A stronger verb can overtake the operation of a weaker one: graceful < hard < delete < forget.
+/// How strong a verb is. A stronger verb can overtake the operation of a weaker one: graceful <
+/// hard < delete < forget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Strength {
     /// Cannot overtake. Only delete and forget overtake it; a hard verb does not.
     Plain,
     /// Asks the guest. Cannot overtake.
     Graceful,
-    /// Does not ask the guest. Overtakes a graceful verb, while that verb still waits for the guest.
+    /// Does not ask the guest. Overtakes a graceful verb, while that verb still waits for the
+    /// guest.
     Hard,
     /// Overtakes plain, graceful and hard verbs. `delete` also overtakes `delete-recreate`.
     Delete,
@@ -141,20 +156,42 @@ impl Verb {
     #[must_use]
     pub const fn strength(self) -> Strength {
         match self {
-            Self::Poweroff | Self::Undeploy | Self::Shutdown | Self::Reboot | Self::MigratePoweroff => Strength::Graceful,
-            Self::PoweroffHard | Self::UndeployHard | Self::ShutdownHard | Self::RebootHard | Self::MigratePoweroffHard => {
-                Strength::Hard
-            }
+            Self::Poweroff
+            | Self::Undeploy
+            | Self::Shutdown
+            | Self::Reboot
+            | Self::MigratePoweroff => Strength::Graceful,
+            Self::PoweroffHard
+            | Self::UndeployHard
+            | Self::ShutdownHard
+            | Self::RebootHard
+            | Self::MigratePoweroffHard => Strength::Hard,
             Self::Delete | Self::DeleteRecreate => Strength::Delete,
             Self::Forget => Strength::Forget,
-            Self::Hold | Self::Release | Self::Deploy | Self::Suspend | Self::Stop => Strength::Plain,
+            Self::Hold | Self::Release | Self::Deploy | Self::Suspend | Self::Stop => {
+                Strength::Plain
+            }
             Self::Resume | Self::ResumeCold | Self::Boot => Strength::Plain,
             Self::Migrate | Self::MigrateLive | Self::Adopt => Strength::Plain,
-            Self::DiskAttach | Self::DiskDetach | Self::NicAttach | Self::NicDetach | Self::Resize => Strength::Plain,
-            Self::SnapshotCreate | Self::SnapshotRevert | Self::SnapshotDelete | Self::DiskSnapshotLive => Strength::Plain,
-            Self::Resched | Self::Unresched | Self::DiskSnapshot | Self::DiskSnapshotCancel => Strength::Plain,
-            Self::Update | Self::Rename | Self::Schedule | Self::Unschedule | Self::Reschedule => Strength::Plain,
-            Self::RecoverSuccess | Self::RecoverFailure | Self::RecoverRetry | Self::RecoverUndo => Strength::Plain,
+            Self::DiskAttach
+            | Self::DiskDetach
+            | Self::NicAttach
+            | Self::NicDetach
+            | Self::Resize => Strength::Plain,
+            Self::SnapshotCreate
+            | Self::SnapshotRevert
+            | Self::SnapshotDelete
+            | Self::DiskSnapshotLive => Strength::Plain,
+            Self::Resched | Self::Unresched | Self::DiskSnapshot | Self::DiskSnapshotCancel => {
+                Strength::Plain
+            }
+            Self::Update | Self::Rename | Self::Schedule | Self::Unschedule | Self::Reschedule => {
+                Strength::Plain
+            }
+            Self::RecoverSuccess
+            | Self::RecoverFailure
+            | Self::RecoverRetry
+            | Self::RecoverUndo => Strength::Plain,
         }
     }
 
@@ -162,17 +199,42 @@ impl Verb {
     #[must_use]
     pub const fn family(self) -> Family {
         match self {
-            Self::RecoverSuccess | Self::RecoverFailure | Self::RecoverRetry | Self::RecoverUndo => Family::Recovery,
-            Self::Resched | Self::Unresched | Self::DiskSnapshot | Self::DiskSnapshotCancel => Family::Record,
-            Self::Update | Self::Rename | Self::Schedule | Self::Unschedule | Self::Reschedule => Family::Record,
-            Self::Migrate | Self::MigrateLive | Self::MigratePoweroff | Self::MigratePoweroffHard => Family::Migration,
-            Self::DiskAttach | Self::DiskDetach | Self::NicAttach | Self::NicDetach => Family::Hotplug,
+            Self::RecoverSuccess
+            | Self::RecoverFailure
+            | Self::RecoverRetry
+            | Self::RecoverUndo => Family::Recovery,
+            Self::Resched | Self::Unresched | Self::DiskSnapshot | Self::DiskSnapshotCancel => {
+                Family::Record
+            }
+            Self::Update | Self::Rename | Self::Schedule | Self::Unschedule | Self::Reschedule => {
+                Family::Record
+            }
+            Self::Migrate
+            | Self::MigrateLive
+            | Self::MigratePoweroff
+            | Self::MigratePoweroffHard => Family::Migration,
+            Self::DiskAttach | Self::DiskDetach | Self::NicAttach | Self::NicDetach => {
+                Family::Hotplug
+            }
             Self::Resize | Self::DiskSnapshotLive => Family::Hotplug,
             Self::SnapshotCreate | Self::SnapshotRevert | Self::SnapshotDelete => Family::Snapshot,
-            Self::Hold | Self::Release | Self::Deploy | Self::Suspend | Self::Stop | Self::Adopt => Family::Power,
-            Self::Resume | Self::ResumeCold | Self::Boot | Self::Reboot | Self::RebootHard => Family::Power,
-            Self::Poweroff | Self::PoweroffHard | Self::Undeploy | Self::UndeployHard => Family::Power,
-            Self::Shutdown | Self::ShutdownHard | Self::Delete | Self::DeleteRecreate | Self::Forget => Family::Power,
+            Self::Hold
+            | Self::Release
+            | Self::Deploy
+            | Self::Suspend
+            | Self::Stop
+            | Self::Adopt => Family::Power,
+            Self::Resume | Self::ResumeCold | Self::Boot | Self::Reboot | Self::RebootHard => {
+                Family::Power
+            }
+            Self::Poweroff | Self::PoweroffHard | Self::Undeploy | Self::UndeployHard => {
+                Family::Power
+            }
+            Self::Shutdown
+            | Self::ShutdownHard
+            | Self::Delete
+            | Self::DeleteRecreate
+            | Self::Forget => Family::Power,
         }
     }
 
@@ -182,8 +244,8 @@ impl Verb {
         matches!(self.family(), Family::Recovery)
     }
 
-    /// Whether it only changes the record. Such a verb needs no slot, no driver and no host, and ends with the commit that
-    /// accepts it.
+    /// Whether it only changes the record. Such a verb needs no slot, no driver and no host, and
+    /// ends with the commit that accepts it.
     #[must_use]
     pub const fn is_record_only(self) -> bool {
         matches!(self.family(), Family::Record)
@@ -195,7 +257,8 @@ impl Verb {
         matches!(self.family(), Family::Migration)
     }
 
-    /// Whether it changes the hardware of a VM, or copies one of its disks, and leaves the VM in the state that it was in.
+    /// Whether it changes the hardware of a VM, or copies one of its disks, and leaves the VM in
+    /// the state that it was in.
     #[must_use]
     pub const fn is_hotplug(self) -> bool {
         matches!(self.family(), Family::Hotplug)
@@ -207,7 +270,8 @@ impl Verb {
         matches!(self.family(), Family::Snapshot)
     }
 
-    /// The graceful verb that asks the guest for the same that this hard verb does without asking. None if the verb is not hard.
+    /// The graceful verb that asks the guest for the same that this hard verb does without asking.
+    /// None if the verb is not hard.
     #[must_use]
     pub fn graceful(self) -> Option<Self> {
         GRACEFUL.iter().find(|(hard, _)| *hard == self).map(|(_, graceful)| *graceful)
@@ -233,7 +297,10 @@ mod tests {
         for verb in Verb::iter() {
             let graceful = verb.graceful();
             assert_eq!(graceful.is_some(), verb.strength() == Strength::Hard, "{verb}");
-            assert!(graceful.is_none_or(|graceful| graceful.strength() == Strength::Graceful), "{verb}");
+            assert!(
+                graceful.is_none_or(|graceful| graceful.strength() == Strength::Graceful),
+                "{verb}"
+            );
         }
     }
 }

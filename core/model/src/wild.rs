@@ -11,7 +11,8 @@ pub struct WildDomain {
     pub vcpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
-    /// Disks: target device, absolute path on the host, format, and whether the disk is read-only for the guest.
+    /// Disks: target device, absolute path on the host, format, and whether the disk is read-only
+    /// for the guest.
     pub disks: Vec<(DiskName, String, DiskFormat, bool)>,
     /// Network cards: address and bridge.
     pub nics: Vec<(MacAddress, String)>,
@@ -23,7 +24,7 @@ pub struct WildDomain {
     pub cmdline: String,
     /// Its screen.
     pub graphics: Graphics,
-    /// The differences that the guest would meet from its next start on, each in a few words: parts of the domain that a
-    /// specification cannot describe.
+    /// The differences that the guest would meet from its next start on, each in a few words: parts
+    /// of the domain that a specification cannot describe.
     pub changes: Vec<String>,
 }

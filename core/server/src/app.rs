@@ -17,10 +17,12 @@ use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-/// At most this many event streams are open at once. Each holds a connection until its client closes it.
+/// At most this many event streams are open at once. Each holds a connection until its client
+/// closes it.
 const STREAMS_MAX: usize = 256;
 
-/// At most this many files of datastores are read for clients at once. Each read takes a thread, for ever if the storage hangs.
+/// At most this many files of datastores are read for clients at once. Each read takes a thread,
+/// for ever if the storage hangs.
 const FILES_MAX: usize = 16;
 
 /// The state that all handlers share.
@@ -39,7 +41,8 @@ pub(crate) struct App {
     checking: Checking,
 }
 
-/// The time when the last check of the books began, and its findings. Requests that came before it began share them.
+/// The time when the last check of the books began, and its findings. Requests that came before it
+/// began share them.
 type Checking = Arc<tokio::sync::Mutex<Option<(Instant, Arc<Vec<String>>)>>>;
 
 /// The form in which axum passes it to handlers.
@@ -55,10 +58,22 @@ impl App {
         rules: BTreeMap<DriverName, DriverName>,
         stopping: CancellationToken,
     ) -> Arc<Self> {
-        let (streams, files) = (Arc::new(Semaphore::new(STREAMS_MAX)), Arc::new(Semaphore::new(FILES_MAX)));
+        let (streams, files) =
+            (Arc::new(Semaphore::new(STREAMS_MAX)), Arc::new(Semaphore::new(FILES_MAX)));
         let looks = Arc::new(Semaphore::new(looks::AT_ONCE));
         let (metrics, checking) = (Metrics::new(), Checking::default());
-        Arc::new(Self { engine, registry, loader, rules, metrics, stopping, streams, files, checking, looks })
+        Arc::new(Self {
+            engine,
+            registry,
+            loader,
+            rules,
+            metrics,
+            stopping,
+            streams,
+            files,
+            checking,
+            looks,
+        })
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -73,9 +88,9 @@ impl App {
         }
     }
 
-    /// Reads the store on a thread that may block. This is for reads that take longer the larger the store is, or that decode more
-    /// than a few rows: pages, lists, metrics. A handler that reads a few rows by their keys does so on the async runtime: see
-    /// [`ostler_store::Reader`].
+    /// Reads the store on a thread that may block. This is for reads that take longer the larger
+    /// the store is, or that decode more than a few rows: pages, lists, metrics. A handler that
+    /// reads a few rows by their keys does so on the async runtime: see [`ostler_store::Reader`].
     pub(crate) async fn reading<T: Send + 'static>(
         self: &Arc<Self>,
         read: impl FnOnce(&Self, &Reader) -> Answer<T> + Send + 'static,
@@ -85,15 +100,18 @@ impl App {
         read.await.map_err(|err| broken(&err))?
     }
 
-    /// Copies the store to a new file, and returns how many rows it has. This runs on a thread of its own, because it takes as long
-    /// as the disk needs.
+    /// Copies the store to a new file, and returns how many rows it has. This runs on a thread of
+    /// its own, because it takes as long as the disk needs.
     pub(crate) async fn backup(&self, to: PathBuf) -> Answer<u64> {
         let store = self.store().clone();
-        Ok(tokio::task::spawn_blocking(move || store.backup(&to)).await.map_err(|err| broken(&err))??)
+        Ok(tokio::task::spawn_blocking(move || store.backup(&to))
+            .await
+            .map_err(|err| broken(&err))??)
     }
 
-    /// Checks that the books add up. It reads the whole store on a thread of its own, and only one check runs at a time. A request
-    /// that comes meanwhile waits, and gets the findings of a check that began after the request came.
+    /// Checks that the books add up. It reads the whole store on a thread of its own, and only one
+    /// check runs at a time. A request that comes meanwhile waits, and gets the findings of a check
+    /// that began after the request came.
     pub(crate) async fn check(&self) -> Answer<Arc<Vec<String>>> {
         let came = Instant::now();
         let mut last = Arc::clone(&self.checking).lock_owned().await;
@@ -101,8 +119,8 @@ impl App {
             return Ok(Arc::clone(findings));
         }
         let store = self.store().clone();
-        // The thread holds the lock until it has finished, even if the client has gone. Otherwise a second check could run beside
-        // it.
+        // The thread holds the lock until it has finished, even if the client has gone. Otherwise a
+        // second check could run beside it.
         let checked = tokio::task::spawn_blocking(move || {
             let begun = Instant::now();
             let findings = Arc::new(store.check()?);
@@ -115,14 +133,18 @@ impl App {
     /// A place for one more read of a datastore's file.
     pub(crate) fn file_permit(&self) -> Answer<OwnedSemaphorePermit> {
         let busy = format!("{FILES_MAX} files are being read already");
-        Arc::clone(&self.files).try_acquire_owned().map_err(|_| overloaded(busy, "ask again in a moment"))
+        Arc::clone(&self.files)
+            .try_acquire_owned()
+            .map_err(|_| overloaded(busy, "ask again in a moment"))
     }
 
     /// A place for one more event stream.
     pub(crate) fn stream_permit(&self) -> Answer<OwnedSemaphorePermit> {
         let many = format!("{STREAMS_MAX} event streams are open already");
         let streams = Arc::clone(&self.streams);
-        streams.try_acquire_owned().map_err(|_| overloaded(many, "close one, or watch with one stream for all"))
+        streams
+            .try_acquire_owned()
+            .map_err(|_| overloaded(many, "close one, or watch with one stream for all"))
     }
 }
 
@@ -132,5 +154,9 @@ fn overloaded(detail: String, hint: &str) -> ApiError {
 
 /// The answer if a task of ours has panicked.
 pub(crate) fn broken(err: &tokio::task::JoinError) -> ApiError {
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, format!("a defect of ostlerd: {err}"))
+    ApiError::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        code::INTERNAL,
+        format!("a defect of ostlerd: {err}"),
+    )
 }

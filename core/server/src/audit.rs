@@ -1,8 +1,8 @@
-//! Makes events when a driver is denied a capability. They are so few that a driver which asks in a loop cannot push all other
-//! events out of the feed.
+//! Makes events when a driver is denied a capability. They are so few that a driver which asks in a
+//! loop cannot push all other events out of the feed.
 //!
-//! The first denial of a driver and a capability is an event and a line of the log at once. Later ones are counted, and reported at
-//! most once a minute.
+//! The first denial of a driver and a capability is an event and a line of the log at once. Later
+//! ones are counted, and reported at most once a minute.
 
 use crate::clock::now;
 use ostler_model::{DriverName, EventKind};
@@ -18,8 +18,8 @@ const DENIALS_WAITING: usize = 256;
 /// For one driver and one capability, at most one event is made in this time.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// A driver and a capability. Of `exec:NAME` it has only `exec`: a driver may make up names without end, and each would take
-/// memory.
+/// A driver and a capability. Of `exec:NAME` it has only `exec`: a driver may make up names without
+/// end, and each would take memory.
 type About = (DriverName, String);
 
 /// When the last event was made, and how many denials came since.
@@ -50,8 +50,8 @@ impl Denials {
         }
     }
 
-    /// The events to make of denials that were counted. An entry without a new denial in [`EVERY`] is removed, so that the next
-    /// denial is an event at once.
+    /// The events to make of denials that were counted. An entry without a new denial in [`EVERY`]
+    /// is removed, so that the next denial is an event at once.
     fn due(&mut self, now: Instant) -> Vec<(About, String)> {
         let mut due = Vec::new();
         self.0.retain(|about, said| {
@@ -61,7 +61,13 @@ impl Denials {
             if said.more == 0 {
                 return false;
             }
-            due.push((about.clone(), format!("{} more times since it was told last, the last time: {}", said.more, said.detail)));
+            due.push((
+                about.clone(),
+                format!(
+                    "{} more times since it was told last, the last time: {}",
+                    said.more, said.detail
+                ),
+            ));
             (said.at, said.more) = (now, 0);
             true
         });
@@ -116,8 +122,13 @@ fn told((driver, capability): About, detail: String) -> EventDraft {
 impl AuditSink for AuditTrail {
     fn denied(&self, driver: &DriverName, capability: &str, detail: &str) {
         let about = (driver.clone(), capability.split(':').next().unwrap_or_default().to_owned());
-        // A poisoned lock is used as it is: after a panic a count may be one too low, and nothing else is wrong.
-        let first = self.denials.lock().unwrap_or_else(PoisonError::into_inner).enter(&about, detail, Instant::now());
+        // A poisoned lock is used as it is: after a panic a count may be one too low, and nothing
+        // else is wrong.
+        let first = self.denials.lock().unwrap_or_else(PoisonError::into_inner).enter(
+            &about,
+            detail,
+            Instant::now(),
+        );
         if first {
             // If the queue is full, only the log has this denial.
             let _ = self.queue.try_send(told((about.0, capability.to_owned()), detail.to_owned()));
@@ -140,7 +151,13 @@ mod tests {
         assert!(denials.enter(&about("exec"), "another capability", begun));
         assert!(denials.due(begun + EVERY / 2).is_empty(), "not yet");
         let told = denials.due(begun + EVERY);
-        assert_eq!(told, [(about("files"), "1000 more times since it was told last, the last time: number 999".to_owned())]);
+        assert_eq!(
+            told,
+            [(
+                about("files"),
+                "1000 more times since it was told last, the last time: number 999".to_owned()
+            )]
+        );
         assert!(denials.due(begun + EVERY).is_empty(), "told once");
         assert!(!denials.enter(&about("files"), "again", begun + EVERY));
         assert_eq!(denials.due(begun + 2 * EVERY).len(), 1);

@@ -1,8 +1,9 @@
 //! Identifies the caller of a request, and checks that the caller may do it.
 //!
-//! Over TCP `/metrics` and every route below `/v1` need `Authorization: Bearer`, except for `/v1/openapi.json`. The store keeps
-//! only the SHA-256 of a secret, so a copy of the store gives nobody access. Only the owner of the unix socket's file can connect
-//! to it, so every caller there is the local admin.
+//! Over TCP `/metrics` and every route below `/v1` need `Authorization: Bearer`, except for
+//! `/v1/openapi.json`. The store keeps only the SHA-256 of a secret, so a copy of the store gives
+//! nobody access. Only the owner of the unix socket's file can connect to it, so every caller there
+//! is the local admin.
 
 use crate::app::Shared;
 use crate::clock::now;
@@ -29,8 +30,8 @@ const SECRET_PREFIX: &str = "ostler_";
 pub(crate) const ADMIN: &str = "admin";
 /// The scope that allows every GET, except for those of [`ADMIN_ONLY`].
 pub(crate) const READ: &str = "read";
-/// Below these paths [`READ`] does not allow a GET either: the list of tokens tells who has access, and the check reads the whole
-/// store.
+/// Below these paths [`READ`] does not allow a GET either: the list of tokens tells who has access,
+/// and the check reads the whole store.
 const ADMIN_ONLY: [&str; 2] = ["/v1/tokens", "/v1/admin/check"];
 /// The name of the local admin in records and events.
 const LOCAL: &str = "local";
@@ -73,8 +74,14 @@ pub(crate) fn expired(token: &TokenRow, now: Timestamp) -> bool {
 }
 
 /// Lets a request through if its caller may do it.
-pub(crate) async fn authorise(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
-    match identify(&app, &request).and_then(|caller| may(caller, request.method(), request.uri().path())) {
+pub(crate) async fn authorise(
+    State(app): State<Shared>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match identify(&app, &request)
+        .and_then(|caller| may(caller, request.method(), request.uri().path()))
+    {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -97,12 +104,14 @@ fn identify(app: &Shared, request: &Request) -> Answer<Caller> {
 }
 
 fn may(caller: Caller, method: &Method, path: &str) -> Answer<Caller> {
-    let reads = matches!(*method, Method::GET | Method::HEAD) && !ADMIN_ONLY.iter().any(|part| path.starts_with(part));
+    let reads = matches!(*method, Method::GET | Method::HEAD)
+        && !ADMIN_ONLY.iter().any(|part| path.starts_with(part));
     if caller.admin || reads {
         return Ok(caller);
     }
     let detail = format!("token {} has the scope read: it cannot {method} {path}", caller.name);
-    Err(ApiError::new(StatusCode::FORBIDDEN, code::FORBIDDEN, detail).hint("use a token with the scope admin"))
+    Err(ApiError::new(StatusCode::FORBIDDEN, code::FORBIDDEN, detail)
+        .hint("use a token with the scope admin"))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -116,8 +125,12 @@ fn missing() -> ApiError {
 }
 
 fn bad() -> ApiError {
-    ApiError::new(StatusCode::UNAUTHORIZED, code::UNAUTHENTICATED, "the token is not known, or it is over")
-        .advise(&Hint::ListTokens, None)
+    ApiError::new(
+        StatusCode::UNAUTHORIZED,
+        code::UNAUTHENTICATED,
+        "the token is not known, or it is over",
+    )
+    .advise(&Hint::ListTokens, None)
 }
 
 #[cfg(test)]

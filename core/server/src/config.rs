@@ -39,7 +39,8 @@ pub struct Config {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DriverConfig {
-    /// Capabilities: `config`, `secrets`, `files`, `exec` (all commands of the manifest), `exec:NAME` (one), or `all`.
+    /// Capabilities: `config`, `secrets`, `files`, `exec` (all commands of the manifest),
+    /// `exec:NAME` (one), or `all`.
     pub grants: Vec<String>,
     /// Settings for all hosts.
     pub config: BTreeMap<String, String>,
@@ -106,8 +107,10 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        let value = toml::from_str(&text).map_err(|source| ConfigError::NotToml { path: path.to_owned(), source })?;
-        ostler_api::decode(value).map_err(|misfit| ConfigError::Misfit { path: path.to_owned(), misfit })
+        let value = toml::from_str(&text)
+            .map_err(|source| ConfigError::NotToml { path: path.to_owned(), source })?;
+        ostler_api::decode(value)
+            .map_err(|misfit| ConfigError::Misfit { path: path.to_owned(), misfit })
     }
 
     /// The data directory.
@@ -132,7 +135,11 @@ impl Config {
             return Ok(None);
         }
         let address: SocketAddr = text.parse().map_err(|_| ConfigError::Listen(text.to_owned()))?;
-        if address.ip().is_loopback() || self.listen_anywhere { Ok(Some(address)) } else { Err(ConfigError::NotLoopback(address)) }
+        if address.ip().is_loopback() || self.listen_anywhere {
+            Ok(Some(address))
+        } else {
+            Err(ConfigError::NotLoopback(address))
+        }
     }
 }
 
@@ -141,7 +148,8 @@ mod tests {
     use super::*;
 
     fn listening(text: &str, anywhere: bool) -> Result<Option<SocketAddr>, ConfigError> {
-        Config { listen: Some(text.to_owned()), listen_anywhere: anywhere, ..Config::default() }.address()
+        Config { listen: Some(text.to_owned()), listen_anywhere: anywhere, ..Config::default() }
+            .address()
     }
 
     #[test]
@@ -152,12 +160,19 @@ mod tests {
         let config = Config::read(&file).expect("it can be used");
         assert_eq!((config.keep_done, config.poll), (Some(Span(7 * 86_400_000)), Some(Span(5000))));
         std::fs::write(&file, "keep_done = \"a while\"\n").expect("written");
-        assert!(matches!(Config::read(&file), Err(ConfigError::Misfit { misfit, .. }) if misfit.path == "keep_done"));
+        assert!(
+            matches!(Config::read(&file), Err(ConfigError::Misfit { misfit, .. }) if misfit.path == "keep_done")
+        );
     }
 
     #[test]
     fn only_loopback_unless_told_otherwise() {
-        assert!(Config::default().address().expect("valid").is_some_and(|address| address.ip().is_loopback()));
+        assert!(
+            Config::default()
+                .address()
+                .expect("valid")
+                .is_some_and(|address| address.ip().is_loopback())
+        );
         assert!(matches!(listening("0.0.0.0:1", false), Err(ConfigError::NotLoopback(_))));
         assert!(listening("0.0.0.0:1", true).is_ok());
         assert!(listening("[::1]:1", false).is_ok());

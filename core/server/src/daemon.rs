@@ -89,17 +89,25 @@ pub struct Ready {
 ///
 /// # Errors
 /// The reason why the daemon did not start. Once it has started, it runs until it is told to end.
-pub async fn run(config: Config, stopping: CancellationToken, ready: impl FnOnce(Ready)) -> Result<(), DaemonError> {
+pub async fn run(
+    config: Config,
+    stopping: CancellationToken,
+    ready: impl FnOnce(Ready),
+) -> Result<(), DaemonError> {
     let address = config.address()?;
     let data = config.data_dir();
-    private_dir(&data).map_err(|source| DaemonError::File { what: "keep anything in", path: data.clone(), source })?;
+    private_dir(&data).map_err(|source| DaemonError::File {
+        what: "keep anything in",
+        path: data.clone(),
+        source,
+    })?;
     let store = Store::open(&data.join(STORE_FILE), Options::default())?;
     let registry = Registry::new();
     let (loader, all) = drivers(&config, &data, &store, &registry).await?;
     let settings = engine_config(&config)?;
     match bindings(&settings.rules, &registry) {
-        // The driver that the binding names may be one that could not be loaded. The log has said so, and the daemon starts without
-        // it.
+        // The driver that the binding names may be one that could not be loaded. The log has said
+        // so, and the daemon starts without it.
         Err(wrong) if !all => tracing::error!(error = chain(&wrong), "no snapshot is made there"),
         checked => checked?,
     }
@@ -127,7 +135,9 @@ async fn listen(
     let refused = |address: String| move |source| DaemonError::Listen { address, source };
     let socket = UnixSocket::bind(&path).map_err(refused(format!("unix:{}", path.display())))?;
     let tcp = match address {
-        Some(address) => Some(TcpListener::bind(address).await.map_err(refused(address.to_string()))?),
+        Some(address) => {
+            Some(TcpListener::bind(address).await.map_err(refused(address.to_string()))?)
+        }
         None => None,
     };
     let bound = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
@@ -159,26 +169,44 @@ fn engine_config(config: &Config) -> Result<EngineConfig, DaemonError> {
     Ok(engine)
 }
 
-/// Checks that the bindings of snapshot rules name drivers that are loaded. Otherwise a misspelt name would be noticed only when
-/// somebody wants the first snapshot.
-fn bindings(rules: &BTreeMap<DriverName, DriverName>, registry: &Registry) -> Result<(), ConfigError> {
+/// Checks that the bindings of snapshot rules name drivers that are loaded. Otherwise a misspelt
+/// name would be noticed only when somebody wants the first snapshot.
+fn bindings(
+    rules: &BTreeMap<DriverName, DriverName>,
+    registry: &Registry,
+) -> Result<(), ConfigError> {
     let loaded = registry.list();
     for (hypervisor, rules) in rules {
-        let missing = registry.hypervisor(hypervisor).err().map(|err| (err, hypervisor, "hypervisor"));
-        let missing = missing.or_else(|| registry.rules(rules).err().map(|err| (err, rules, "snapshot-rules")));
+        let missing =
+            registry.hypervisor(hypervisor).err().map(|err| (err, hypervisor, "hypervisor"));
+        let missing = missing
+            .or_else(|| registry.rules(rules).err().map(|err| (err, rules, "snapshot-rules")));
         let Some((err, name, kind)) = missing else { continue };
-        let known = loaded.iter().filter(|(_, kinds)| kinds.contains(&kind)).map(|(info, _)| info.name.as_str());
-        let near = ostler_api::nearest(name.as_str(), known).map_or_else(String::new, |near| format!("; did you mean {near}?"));
+        let known = loaded
+            .iter()
+            .filter(|(_, kinds)| kinds.contains(&kind))
+            .map(|(info, _)| info.name.as_str());
+        let near = ostler_api::nearest(name.as_str(), known)
+            .map_or_else(String::new, |near| format!("; did you mean {near}?"));
         let problem = format!("{err}{near}");
-        return Err(ConfigError::Rules { hypervisor: hypervisor.to_string(), rules: rules.to_string(), problem });
+        return Err(ConfigError::Rules {
+            hypervisor: hypervisor.to_string(),
+            rules: rules.to_string(),
+            problem,
+        });
     }
     Ok(())
 }
 
-/// Loads the built-in driver, those of the plugin directory, and those that operators added. The second value is true if all could
-/// be loaded. A driver that could not be loaded is named in the log and left out: its hosts cannot be asked then, and everything
-/// else works.
-async fn drivers(config: &Config, data: &Path, store: &Store, registry: &Registry) -> Result<(Loader, bool), DaemonError> {
+/// Loads the built-in driver, those of the plugin directory, and those that operators added. The
+/// second value is true if all could be loaded. A driver that could not be loaded is named in the
+/// log and left out: its hosts cannot be asked then, and everything else works.
+async fn drivers(
+    config: &Config,
+    data: &Path,
+    store: &Store,
+    registry: &Registry,
+) -> Result<(Loader, bool), DaemonError> {
     let kvm: DriverName = KVM.parse()?;
     let mut all = true;
     if let Err(err) = enter_kvm(registry, kvm.clone(), store) {
@@ -216,7 +244,8 @@ async fn drivers(config: &Config, data: &Path, store: &Store, registry: &Registr
 }
 
 fn enter_kvm(registry: &Registry, name: DriverName, store: &Store) -> Result<(), DriverProblem> {
-    let driver = Arc::new(Kvm::new(KvmOptions { store: Some(store.id()), ..KvmOptions::default() }));
+    let driver =
+        Arc::new(Kvm::new(KvmOptions { store: Some(store.id()), ..KvmOptions::default() }));
     let info = DriverInfo {
         name,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -243,16 +272,26 @@ fn plugin_files(dir: Option<&Path>) -> Result<Vec<PathBuf>, DaemonError> {
     Ok(files)
 }
 
-/// Makes the first admin token of a new store. The file is written before the token is committed. A crash in between leaves a file
-/// with a secret that is not valid, and the next start writes it anew. The other order could leave a token whose secret nobody has.
+/// Makes the first admin token of a new store. The file is written before the token is committed. A
+/// crash in between leaves a file with a secret that is not valid, and the next start writes it
+/// anew. The other order could leave a token whose secret nobody has.
 async fn first_token(engine: &Engine, data: &Path) -> Result<(), DaemonError> {
     if !engine.store().read()?.tokens()?.is_empty() {
         return Ok(());
     }
     let (secret, path) = (new_secret(), data.join(TOKEN_FILE));
-    write_private(&path, &secret).map_err(|source| DaemonError::File { what: "write", path: path.clone(), source })?;
-    let row =
-        TokenRow { name: ADMIN.to_owned(), hash_hex: hash(&secret), scopes: vec![ADMIN.to_owned()], created: now(), expires: None };
+    write_private(&path, &secret).map_err(|source| DaemonError::File {
+        what: "write",
+        path: path.clone(),
+        source,
+    })?;
+    let row = TokenRow {
+        name: ADMIN.to_owned(),
+        hash_hex: hash(&secret),
+        scopes: vec![ADMIN.to_owned()],
+        created: now(),
+        expires: None,
+    };
     engine.change(ResourceChange::TokenPut(row), "ostlerd").await?;
     tracing::info!(path = %path.display(), "the first admin token is in this file");
     Ok(())

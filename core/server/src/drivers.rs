@@ -1,8 +1,9 @@
 //! Loading components: from the plugin directory, from the store's rows at start, and on request.
 //!
-//! A component that an operator adds is copied into the data directory under its digest. Every start loads this copy and compares
-//! the digest, so changes of the original file have no effect. The store keeps each grant by name. So `all` grants what the
-//! component asks for today, and nothing that a later file asks for.
+//! A component that an operator adds is copied into the data directory under its digest. Every
+//! start loads this copy and compares the digest, so changes of the original file have no effect.
+//! The store keeps each grant by name. So `all` grants what the component asks for today, and
+//! nothing that a later file asks for.
 
 use crate::clock::now;
 use crate::config::DriverConfig;
@@ -43,7 +44,9 @@ pub enum DriverProblem {
     #[error("a driver {0} is there already, of another file or with other grants or settings")]
     Exists(DriverName),
     /// The name is that of a driver of another kind.
-    #[error("driver {driver} is a {is} driver, and this file is a {new} driver: what uses {driver} could not go on")]
+    #[error(
+        "driver {driver} is a {is} driver, and this file is a {new} driver: what uses {driver} could not go on"
+    )]
     OtherKind {
         /// The driver.
         driver: DriverName,
@@ -67,7 +70,9 @@ pub enum DriverProblem {
         source: std::io::Error,
     },
     /// The file's digest is not the one of the file that was added.
-    #[error("{path} is not the file that was added as {driver}: its digest is {found}; add it again")]
+    #[error(
+        "{path} is not the file that was added as {driver}: its digest is {found}; add it again"
+    )]
     OtherFile {
         /// The driver.
         driver: DriverName,
@@ -80,17 +85,25 @@ pub enum DriverProblem {
 
 impl From<DriverProblem> for ApiError {
     fn from(problem: DriverProblem) -> Self {
-        let unusable = Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::UNUSABLE, crate::problem::chain(&problem));
+        let unusable = Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            code::UNUSABLE,
+            crate::problem::chain(&problem),
+        );
         let taken = || Self::new(StatusCode::CONFLICT, code::EXISTS, problem.to_string());
         match problem {
             DriverProblem::Load(_)
             | DriverProblem::WithoutPart(_)
             | DriverProblem::File { .. }
             | DriverProblem::OtherFile { .. } => unusable.field("path"),
-            DriverProblem::NotAsked { .. } => unusable.field("grants").advise(&Hint::InspectDriver, None),
+            DriverProblem::NotAsked { .. } => {
+                unusable.field("grants").advise(&Hint::InspectDriver, None)
+            }
             DriverProblem::BuiltIn(_) => unusable,
             DriverProblem::Exists(_) => taken().advise(&Hint::ReplaceDriver, None),
-            DriverProblem::OtherKind { .. } => taken().hint("give the new driver a name of its own in its manifest"),
+            DriverProblem::OtherKind { .. } => {
+                taken().hint("give the new driver a name of its own in its manifest")
+            }
         }
     }
 }
@@ -108,7 +121,8 @@ pub(crate) struct Loader {
     host: Host,
     dir: PathBuf,
     built_in: BTreeSet<DriverName>,
-    /// Held while a driver is added, so that its row, its file and the loaded driver always belong together.
+    /// Held while a driver is added, so that its row, its file and the loaded driver always belong
+    /// together.
     pub(crate) adding: Arc<Mutex<()>>,
 }
 
@@ -119,7 +133,12 @@ impl Loader {
     }
 
     /// Loads a component that an operator adds. It is not in the registry yet.
-    pub(crate) async fn load(&self, new: &NewDriver, registry: &Registry, store: &Store) -> Result<Fresh, ApiError> {
+    pub(crate) async fn load(
+        &self,
+        new: &NewDriver,
+        registry: &Registry,
+        store: &Store,
+    ) -> Result<Fresh, ApiError> {
         let path = PathBuf::from(&new.path);
         let bytes = ostler_wasm::read_component(&path).await.map_err(DriverProblem::from)?;
         let inspection = ostler_wasm::inspect(&new.path, &bytes).map_err(DriverProblem::from)?;
@@ -166,16 +185,19 @@ impl Loader {
         tokio::fs::rename(&draft, to).await.map_err(failed("rename", &draft))
     }
 
-    /// Removes the files of components that no row names: they were replaced or removed, or could not be loaded.
+    /// Removes the files of components that no row names: they were replaced or removed, or could
+    /// not be loaded.
     pub(crate) async fn tidy(&self, rows: &[DriverRow]) {
-        // Only the file names are compared. The rows of a data directory that was moved or restored elsewhere name the old folder,
-        // and their files are still needed.
-        let named: BTreeSet<&OsStr> = rows.iter().filter_map(|row| Path::new(&row.file).file_name()).collect();
+        // Only the file names are compared. The rows of a data directory that was moved or restored
+        // elsewhere name the old folder, and their files are still needed.
+        let named: BTreeSet<&OsStr> =
+            rows.iter().filter_map(|row| Path::new(&row.file).file_name()).collect();
         // Without a folder there is nothing to remove.
         let Ok(mut entries) = tokio::fs::read_dir(&self.dir).await else { return };
         while let Ok(Some(entry)) = entries.next_entry().await {
             let path = entry.path();
-            let ours = path.extension().is_some_and(|extension| extension == "wasm" || extension == "new");
+            let ours =
+                path.extension().is_some_and(|extension| extension == "wasm" || extension == "new");
             if ours
                 && path.file_name().is_some_and(|name| !named.contains(name))
                 && let Err(err) = tokio::fs::remove_file(&path).await
@@ -229,7 +251,12 @@ impl Loader {
         self.entry(&what, bytes, grants).await
     }
 
-    async fn entry(&self, what: &str, bytes: Vec<u8>, grants: Grants) -> Result<DriverEntry, DriverProblem> {
+    async fn entry(
+        &self,
+        what: &str,
+        bytes: Vec<u8>,
+        grants: Grants,
+    ) -> Result<DriverEntry, DriverProblem> {
         let driver = self.host.load_bytes(what, bytes, grants).await?;
         Ok(DriverEntry::new(driver.info(), driver.kinds())?)
     }
@@ -240,8 +267,9 @@ impl Loader {
     }
 }
 
-/// Checks that a component may have its name: the name is free, or the component is the same as before, or the operator asks to
-/// replace the other driver. The component must have all the kinds of the driver that is loaded under this name.
+/// Checks that a component may have its name: the name is free, or the component is the same as
+/// before, or the operator asks to replace the other driver. The component must have all the kinds
+/// of the driver that is loaded under this name.
 fn may_enter(
     row: &DriverRow,
     inspection: &Inspection,
@@ -262,7 +290,9 @@ fn may_enter(
     }
 }
 
-async fn secrets(files: &BTreeMap<String, PathBuf>) -> Result<BTreeMap<String, Secret>, DriverProblem> {
+async fn secrets(
+    files: &BTreeMap<String, PathBuf>,
+) -> Result<BTreeMap<String, Secret>, DriverProblem> {
     let mut secrets = BTreeMap::new();
     for (name, path) in files {
         let failed = |source| DriverProblem::File { what: "read", path: path.clone(), source };
@@ -272,16 +302,26 @@ async fn secrets(files: &BTreeMap<String, PathBuf>) -> Result<BTreeMap<String, S
     Ok(secrets)
 }
 
-/// Translates words like `files`, `exec`, `exec:info` and `all` for this manifest: into capabilities, and for `exec` into commands.
-fn granted(manifest: &Manifest, words: &[String]) -> Result<BTreeMap<String, Vec<String>>, DriverProblem> {
-    let commands = || -> Vec<String> { manifest.commands.iter().map(|command| command.name().to_owned()).collect() };
+/// Translates words like `files`, `exec`, `exec:info` and `all` for this manifest: into
+/// capabilities, and for `exec` into commands.
+fn granted(
+    manifest: &Manifest,
+    words: &[String],
+) -> Result<BTreeMap<String, Vec<String>>, DriverProblem> {
+    let commands = || -> Vec<String> {
+        manifest.commands.iter().map(|command| command.name().to_owned()).collect()
+    };
     let mut granted: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for word in words {
-        let (capability, command) = word.split_once(':').map_or((word.as_str(), None), |(left, right)| (left, Some(right)));
+        let (capability, command) =
+            word.split_once(':').map_or((word.as_str(), None), |(left, right)| (left, Some(right)));
         match (capability, command) {
             ("all", None) => {
                 for asked in &manifest.capabilities {
-                    granted.insert(asked.name.clone(), if asked.name == "exec" { commands() } else { Vec::new() });
+                    granted.insert(
+                        asked.name.clone(),
+                        if asked.name == "exec" { commands() } else { Vec::new() },
+                    );
                 }
             }
             ("exec", Some(name)) if manifest.asks("exec") && manifest.command(name).is_some() => {
@@ -294,9 +334,14 @@ fn granted(manifest: &Manifest, words: &[String]) -> Result<BTreeMap<String, Vec
                 granted.entry(other.to_owned()).or_default();
             }
             (_, None | Some(_)) => {
-                let asks: Vec<&str> = manifest.capabilities.iter().map(|asked| asked.name.as_str()).collect();
+                let asks: Vec<&str> =
+                    manifest.capabilities.iter().map(|asked| asked.name.as_str()).collect();
                 let asks = if asks.is_empty() { "nothing".to_owned() } else { asks.join(", ") };
-                return Err(DriverProblem::NotAsked { driver: manifest.name.clone(), grant: word.clone(), asks });
+                return Err(DriverProblem::NotAsked {
+                    driver: manifest.name.clone(),
+                    grant: word.clone(),
+                    asks,
+                });
             }
         }
     }
@@ -350,18 +395,30 @@ mod tests {
         let (new, old, both) = (row("b", 2), row("a", 1), ["hypervisor", "transfer"]);
         assert!(may_enter(&new, &file(&both), None, None, false).is_ok(), "nobody has it");
         let again = DriverRow { added: ostler_model::Timestamp(9), ..old.clone() };
-        assert!(may_enter(&again, &file(&both), Some(&old), loaded(&both), false).is_ok(), "the same again");
+        assert!(
+            may_enter(&again, &file(&both), Some(&old), loaded(&both), false).is_ok(),
+            "the same again"
+        );
         let other = |replace| may_enter(&new, &file(&both), Some(&old), loaded(&both), replace);
         assert!(matches!(other(false), Err(DriverProblem::Exists(_))));
         assert!(other(true).is_ok());
         // A driver of the plugin directory has no row.
-        assert!(matches!(may_enter(&new, &file(&both), None, loaded(&both), false), Err(DriverProblem::Exists(_))));
+        assert!(matches!(
+            may_enter(&new, &file(&both), None, loaded(&both), false),
+            Err(DriverProblem::Exists(_))
+        ));
         // A driver whose file could not be loaded has a row and is not in the registry.
-        assert!(matches!(may_enter(&new, &file(&both), Some(&old), None, false), Err(DriverProblem::Exists(_))));
+        assert!(matches!(
+            may_enter(&new, &file(&both), Some(&old), None, false),
+            Err(DriverProblem::Exists(_))
+        ));
         for replace in [false, true] {
             let less = may_enter(&new, &file(&["transfer"]), Some(&old), loaded(&both), replace);
             assert!(matches!(less, Err(DriverProblem::OtherKind { .. })));
         }
-        assert!(may_enter(&new, &file(&both), Some(&old), loaded(&["transfer"]), true).is_ok(), "it does more than the old one");
+        assert!(
+            may_enter(&new, &file(&both), Some(&old), loaded(&["transfer"]), true).is_ok(),
+            "it does more than the old one"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Extractors for the body, the parameters and the headers of a request. Each value is checked. If it is wrong, the client gets a
-//! problem that says what to do.
+//! Extractors for the body, the parameters and the headers of a request. Each value is checked. If
+//! it is wrong, the client gets a problem that says what to do.
 
 use crate::problem::{Answer, ApiError};
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
@@ -34,11 +34,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let declared = request.headers().get(header::CONTENT_TYPE).cloned();
         let bytes = read(request.into_body()).await?;
         if bytes.is_empty() {
-            return Ok(Self { value: ostler_api::decode(serde_json::json!({}))?, hash: hex(&Sha256::digest(b"")) });
+            return Ok(Self {
+                value: ostler_api::decode(serde_json::json!({}))?,
+                hash: hex(&Sha256::digest(b"")),
+            });
         }
         is_json(declared.as_ref())?;
-        let value: serde_json::Value = serde_json::from_slice(&bytes)
-            .map_err(|err| ApiError::new(StatusCode::BAD_REQUEST, code::MALFORMED, format!("the body is not JSON: {err}")))?;
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|err| {
+            ApiError::new(
+                StatusCode::BAD_REQUEST,
+                code::MALFORMED,
+                format!("the body is not JSON: {err}"),
+            )
+        })?;
         Ok(Self { value: ostler_api::decode(value)?, hash: hex(&Sha256::digest(&bytes)) })
     }
 }
@@ -49,13 +57,20 @@ async fn read(body: axum::body::Body) -> Answer<Bytes> {
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code::TOO_LARGE, detail)
     };
     let read = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_MAX)).await;
-    let read = read.map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, code::TIMEOUT, "the body took too long"))?;
+    let read = read.map_err(|_| {
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, code::TIMEOUT, "the body took too long")
+    })?;
     read.map_err(|err| {
-        let over = std::error::Error::source(&err).is_some_and(|source| source.to_string().contains("limit exceeded"));
+        let over = std::error::Error::source(&err)
+            .is_some_and(|source| source.to_string().contains("limit exceeded"));
         if over || err.to_string().contains("limit exceeded") {
             too_large()
         } else {
-            ApiError::new(StatusCode::BAD_REQUEST, code::MALFORMED, format!("the body broke off: {err}"))
+            ApiError::new(
+                StatusCode::BAD_REQUEST,
+                code::MALFORMED,
+                format!("the body broke off: {err}"),
+            )
         }
     })
 }
@@ -79,10 +94,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Answer<Self> {
         Query::<T>::try_from_uri(&parts.uri).map(|Query(value)| Self(value)).map_err(|err| {
-            let text = std::error::Error::source(&err).map_or_else(|| err.to_string(), ToString::to_string);
+            let text = std::error::Error::source(&err)
+                .map_or_else(|| err.to_string(), ToString::to_string);
             let mut quoted = text.split('`').skip(1).step_by(2);
             let near = quoted.next().and_then(|given| ostler_api::nearest(given, quoted));
-            let error = ApiError::new(StatusCode::BAD_REQUEST, code::INVALID, format!("the parameters are wrong: {text}"));
+            let error = ApiError::new(
+                StatusCode::BAD_REQUEST,
+                code::INVALID,
+                format!("the parameters are wrong: {text}"),
+            );
             match near.filter(|_| text.contains("unknown field")) {
                 Some(near) => error.hint(format!("did you mean {near}?")),
                 None => error,
@@ -101,8 +121,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Key {
         let Some(given) = parts.headers.get("idempotency-key") else { return Ok(Self(None)) };
         let text = given.to_str().unwrap_or_default();
         if text.is_empty() || text.len() > KEY_MAX || text.contains(char::is_control) {
-            let detail = format!("Idempotency-Key must be 1 to {KEY_MAX} printable ASCII characters");
-            return Err(ApiError::invalid("Idempotency-Key", detail).hint("a fresh UUID for each new request is best"));
+            let detail =
+                format!("Idempotency-Key must be 1 to {KEY_MAX} printable ASCII characters");
+            return Err(ApiError::invalid("Idempotency-Key", detail)
+                .hint("a fresh UUID for each new request is best"));
         }
         Ok(Self(Some(text.to_owned())))
     }
@@ -120,9 +142,11 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
         if text == "*" {
             return Ok(Self(None));
         }
-        let number = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text).parse();
+        let number =
+            text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text).parse();
         number.map(|version| Self(Some(version))).map_err(|_| {
-            ApiError::invalid("If-Match", format!("{text:?} is not an ETag of ours")).hint("send the ETag of GET back as it is")
+            ApiError::invalid("If-Match", format!("{text:?} is not an ETag of ours"))
+                .hint("send the ETag of GET back as it is")
         })
     }
 }

@@ -10,7 +10,8 @@ fn the_document_is_as_it_was_agreed() {
         std::fs::write(&path, &now).expect("docs/openapi.json can be written");
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    let line = now.lines().zip(kept.lines()).position(|(now, kept)| now != kept).map_or(0, |at| at + 1);
+    let line =
+        now.lines().zip(kept.lines()).position(|(now, kept)| now != kept).map_or(0, |at| at + 1);
     assert!(
         now == kept,
         "docs/openapi.json differs from line {line} on; if that is meant: UPDATE_EXPECT=1 cargo test -p ostler-server"

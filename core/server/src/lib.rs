@@ -14,9 +14,10 @@
 //! words     refusals, hints and explanations as sentences, with names in the place of ids
 //! ```
 //!
-//! **Invariants:** nothing is decided here: the engine answers, and the handlers pass the answer on. Handlers read the store
-//! directly, because a row is read in microseconds; long reads run on a blocking thread (`App::reading`). Only two locks are held
-//! across an `await`, both on purpose: `Loader::adding`, and the one of `App::check`.
+//! **Invariants:** nothing is decided here: the engine answers, and the handlers pass the answer
+//! on. Handlers read the store directly, because a row is read in microseconds; long reads run on a
+//! blocking thread (`App::reading`). Only two locks are held across an `await`, both on purpose:
+//! `Loader::adding`, and the one of `App::check`.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 

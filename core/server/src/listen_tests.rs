@@ -32,7 +32,10 @@ async fn asked(address: std::net::SocketAddr, times: usize) -> TcpStream {
 async fn drained(stream: &mut TcpStream) -> usize {
     let (mut total, mut buffer) = (0, vec![0; 64 * 1024]);
     loop {
-        match tokio::time::timeout(SOON, stream.read(&mut buffer)).await.expect("it goes on or ends") {
+        match tokio::time::timeout(SOON, stream.read(&mut buffer))
+            .await
+            .expect("it goes on or ends")
+        {
             Ok(0) | Err(_) => return total,
             Ok(count) => total += count,
         }
@@ -41,7 +44,8 @@ async fn drained(stream: &mut TcpStream) -> usize {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_loses_its_connection_and_its_place() {
-    let limits = Limits { connections: 4, stalled: Duration::from_millis(500), ..Limits::default() };
+    let limits =
+        Limits { connections: 4, stalled: Duration::from_millis(500), ..Limits::default() };
     let (address, _stopping) = served(limits).await;
     // All places are taken by clients that ask for much, many times over, and read nothing.
     let mut idle = Vec::new();
@@ -51,7 +55,10 @@ async fn a_client_that_does_not_read_loses_its_connection_and_its_place() {
     // One more is served once a place is free.
     let mut honest = asked(address, 1).await;
     let mut first = [0; 15];
-    tokio::time::timeout(SOON, honest.read_exact(&mut first)).await.expect("a place gets free").expect("an answer");
+    tokio::time::timeout(SOON, honest.read_exact(&mut first))
+        .await
+        .expect("a place gets free")
+        .expect("an answer");
     assert_eq!(&first, b"HTTP/1.1 200 OK");
     for stream in &mut idle {
         assert!(drained(stream).await < LARGE, "an answer that nobody took was finished");
@@ -67,7 +74,10 @@ async fn a_client_that_reads_slowly_is_served() {
     while total < LARGE {
         // The whole answer takes longer than the limit, and each part takes less.
         tokio::time::sleep(Duration::from_millis(50)).await;
-        let count = tokio::time::timeout(SOON, stream.read(&mut buffer)).await.expect("in time").expect("readable");
+        let count = tokio::time::timeout(SOON, stream.read(&mut buffer))
+            .await
+            .expect("in time")
+            .expect("readable");
         assert!(count > 0, "it was cut off after {total} bytes");
         total += count;
     }
@@ -88,7 +98,8 @@ async fn a_connection_that_waits_is_watched_over() {
 async fn nobody_else_ever_sees_the_socket_open() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("ostler.sock");
-    // A daemon that was killed has left a folder. Further below, an older daemon has left a socket under the same name.
+    // A daemon that was killed has left a folder. Further below, an older daemon has left a socket
+    // under the same name.
     let left = folder.path().join("ostler.sock.new");
     std::fs::create_dir(&left).expect("a folder");
     std::fs::write(left.join(SOCKET), "").expect("a file");

@@ -1,9 +1,10 @@
 //! The log. A thread of its own writes the lines, so that no line can stop the work of the daemon.
 //!
-//! Standard error may be a full disk, a pipe whose reader has gone, or a pipe whose reader no longer reads. The first two fail and
-//! the third blocks, and neither may happen in a task: a panic there would leave an operation that never ends. So a task only puts
-//! its line into a bounded queue. A line that finds no room is dropped and counted, and the count is in the log once it can be
-//! written again.
+//! Standard error may be a full disk, a pipe whose reader has gone, or a pipe whose reader no
+//! longer reads. The first two fail and the third blocks, and neither may happen in a task: a panic
+//! there would leave an operation that never ends. So a task only puts its line into a bounded
+//! queue. A line that finds no room is dropped and counted, and the count is in the log once it can
+//! be written again.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -11,9 +12,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Most bytes that wait to be written. This is room for thousands of lines, and little beside the memory of the daemon.
+/// Most bytes that wait to be written. This is room for thousands of lines, and little beside the
+/// memory of the daemon.
 const QUEUE_MAX: usize = 4 * 1024 * 1024;
-/// The longest line. A longer one is cut, so that a text of megabytes does not take the room of all other lines.
+/// The longest line. A longer one is cut, so that a text of megabytes does not take the room of all
+/// other lines.
 const LINE_MAX: usize = 16 * 1024;
 /// How long the process waits at its end for the last lines to be written.
 const FLUSH_WAIT: Duration = Duration::from_secs(1);
@@ -39,7 +42,8 @@ struct Shared {
 
 impl Shared {
     fn locked(&self) -> MutexGuard<'_, Queue> {
-        // A poisoned lock is used as it is: each change is one push or one pop, so a panic leaves nothing half done.
+        // A poisoned lock is used as it is: each change is one push or one pop, so a panic leaves
+        // nothing half done.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -99,7 +103,9 @@ impl Log {
     pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
-        std::thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&theirs, out))?;
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || write_all(&theirs, out))?;
         Ok(Self(shared))
     }
 
@@ -108,7 +114,8 @@ impl Log {
         self.0.push(format!("{text}\n").as_bytes());
     }
 
-    /// Logs every panic with its place. The default hook writes to standard error itself, and blocks there if nobody reads it.
+    /// Logs every panic with its place. The default hook writes to standard error itself, and
+    /// blocks there if nobody reads it.
     pub fn take_panics(&self) {
         let log = self.clone();
         std::panic::set_hook(Box::new(move |panic| {
@@ -116,7 +123,10 @@ impl Log {
             let trace = std::backtrace::Backtrace::capture();
             let captured = trace.status() == std::backtrace::BacktraceStatus::Captured;
             let trace = if captured { format!("\n{trace}") } else { String::new() };
-            log.line(&format!("ERROR a defect of ostlerd: thread {} {panic}{trace}", thread.name().unwrap_or("without a name")));
+            log.line(&format!(
+                "ERROR a defect of ostlerd: thread {} {panic}{trace}",
+                thread.name().unwrap_or("without a name")
+            ));
         }));
     }
 
@@ -129,15 +139,16 @@ impl Log {
             if left.is_zero() {
                 return;
             }
-            queue = self.0.drained.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            queue =
+                self.0.drained.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
 
 /// Runs in the thread. A line that cannot be written is lost, and counted.
 fn write_all(shared: &Shared, mut out: impl Write) {
-    // True if the last write failed, perhaps in the middle of a line. Then a line end comes first, so that the next line is not
-    // joined to it.
+    // True if the last write failed, perhaps in the middle of a line. Then a line end comes first,
+    // so that the next line is not joined to it.
     let mut broken = false;
     loop {
         let (line, lost) = shared.next();
@@ -146,7 +157,10 @@ fn write_all(shared: &Shared, mut out: impl Write) {
             text.push(b'\n');
         }
         if lost > 0 {
-            text.extend_from_slice(format!("WARN {lost} lines of the log were lost: they could not be written\n").as_bytes());
+            text.extend_from_slice(
+                format!("WARN {lost} lines of the log were lost: they could not be written\n")
+                    .as_bytes(),
+            );
         }
         text.extend_from_slice(&line);
         broken = out.write_all(&text).and_then(|()| out.flush()).is_err();
@@ -181,7 +195,8 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    /// Passes each text on to the test, and blocks until the test takes it. If the test has sent an error, the write fails with it.
+    /// Passes each text on to the test, and blocks until the test takes it. If the test has sent an
+    /// error, the write fails with it.
     struct Out {
         written: mpsc::SyncSender<Vec<u8>>,
         errors: mpsc::Receiver<io::Error>,
@@ -237,16 +252,28 @@ mod tests {
             log.line(&line);
         }
         log.line("the last");
-        // The thread writes some lines while others are lost, so the count may be reported in parts.
+        // The thread writes some lines while others are lost, so the count may be reported in
+        // parts.
         let (mut written, mut lost) = (0, 0);
         while written + lost <= many {
-            let told = text(&seen.recv_timeout(Duration::from_secs(60)).expect("all lines are written or counted"));
+            let told = text(
+                &seen
+                    .recv_timeout(Duration::from_secs(60))
+                    .expect("all lines are written or counted"),
+            );
             written += 1;
-            lost += told.strip_prefix("WARN ").and_then(|rest| rest.split(' ').next()?.parse().ok()).unwrap_or(0);
+            lost += told
+                .strip_prefix("WARN ")
+                .and_then(|rest| rest.split(' ').next()?.parse().ok())
+                .unwrap_or(0);
         }
         // One line is at the reader, and the rest fits into the queue.
         let room = QUEUE_MAX / line.len();
-        assert!(written + lost == many + 1 && written <= room + 2, "{written} written and {lost} lost of {}", many + 1);
+        assert!(
+            written + lost == many + 1 && written <= room + 2,
+            "{written} written and {lost} lost of {}",
+            many + 1
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `ostlerd`: the daemon.
 //!
-//! Exit codes: 0 it was told to end; 1 something failed; 2 the flags or the configuration are wrong; 3 another daemon has the store.
+//! Exit codes: 0 it was told to end; 1 something failed; 2 the flags or the configuration are
+//! wrong; 3 another daemon has the store.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -19,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{Directive, LevelFilter, ParseError};
 
-/// Many small tasks on several threads come and go: with this allocator the daemon needs a fifth less CPU than with the C library's,
-/// and memory that is free again goes back to the system.
+/// Many small tasks on several threads come and go: with this allocator the daemon needs a fifth
+/// less CPU than with the C library's, and memory that is free again goes back to the system.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -64,7 +65,8 @@ struct Flags {
     /// Restore this backup into the data directory, which must have no store, and end
     #[arg(long, value_name = "BACKUP")]
     restore: Option<PathBuf>,
-    /// With --restore: leave out VMs whose records this version cannot read; make sure yourself that no later version starts them
+    /// With --restore: leave out VMs whose records this version cannot read; make sure yourself
+    /// that no later version starts them
     #[arg(long, requires = "restore")]
     leave_out_unreadable: bool,
 }
@@ -74,8 +76,8 @@ fn pair(text: &str) -> Result<(String, String), String> {
     Ok((left.to_owned(), right.to_owned()))
 }
 
-/// Reads one part of a log filter. A bare word that is not a level is refused: it would count as the name of a crate, and no other
-/// crate would be logged.
+/// Reads one part of a log filter. A bare word that is not a level is refused: it would count as
+/// the name of a crate, and no other crate would be logged.
 fn directive(text: &str) -> Result<Directive, String> {
     if !text.contains('=') && text.parse::<LevelFilter>().is_err() {
         return Err("write off, error, warn, info, debug or trace, or CRATE=LEVEL".to_owned());
@@ -90,7 +92,8 @@ fn grant(text: &str) -> Result<(String, Vec<String>), String> {
 
 impl Flags {
     fn into_config(self) -> Result<Config, ostler_server::ConfigError> {
-        let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+        let mut config =
+            self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
         config.data_dir = self.data_dir.or(config.data_dir);
         config.listen = self.listen.or(config.listen);
         config.listen_anywhere |= self.listen_anywhere;
@@ -110,21 +113,25 @@ fn main() -> ExitCode {
     let log = match standard_error().and_then(Log::start) {
         Ok(log) => log,
         Err(err) => {
-            let _ = writeln!(std::io::stderr(), "ostlerd: cannot start a thread for the log: {err}");
+            let _ =
+                writeln!(std::io::stderr(), "ostlerd: cannot start a thread for the log: {err}");
             return ExitCode::from(FAILED);
         }
     };
     log.take_panics();
     let filter = flags.log.iter().cloned().fold(EnvFilter::default(), EnvFilter::add_directive);
-    // The subscriber reports its own errors with a macro that panics if standard error cannot be written. So these reports are off.
+    // The subscriber reports its own errors with a macro that panics if standard error cannot be
+    // written. So these reports are off.
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.clone());
     subscriber.with_ansi(false).log_internal_errors(false).init();
     let restore = flags.restore.clone();
-    let unreadable = if flags.leave_out_unreadable { Unreadable::LeftOut } else { Unreadable::Refused };
-    let outcome = flags.into_config().map_err(anyhow::Error::from).and_then(|config| match restore {
-        Some(backup) => restored(&config, &backup, unreadable),
-        None => daemon(config),
-    });
+    let unreadable =
+        if flags.leave_out_unreadable { Unreadable::LeftOut } else { Unreadable::Refused };
+    let outcome =
+        flags.into_config().map_err(anyhow::Error::from).and_then(|config| match restore {
+            Some(backup) => restored(&config, &backup, unreadable),
+            None => daemon(config),
+        });
     let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
@@ -136,8 +143,8 @@ fn main() -> ExitCode {
     code
 }
 
-/// Standard error as a separate file for the log. The log's thread may block in a write for ever, and must not hold the lock of
-/// `std::io::stderr` then.
+/// Standard error as a separate file for the log. The log's thread may block in a write for ever,
+/// and must not hold the lock of `std::io::stderr` then.
 fn standard_error() -> std::io::Result<File> {
     std::io::stderr().as_fd().try_clone_to_owned().map(File::from)
 }
@@ -155,7 +162,8 @@ fn daemon(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     let ended = runtime.block_on(async {
         let stopping = CancellationToken::new();
-        let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (mut term, mut int) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let told = stopping.clone();
         tokio::spawn(async move {
             tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
@@ -167,8 +175,8 @@ fn daemon(config: Config) -> anyhow::Result<()> {
         ostler_server::run(config, stopping, announced).await?;
         anyhow::Ok(())
     });
-    // Threads that compile a component or block in a system call may take [`END_WAIT`] more. After that the process ends without
-    // them.
+    // Threads that compile a component or block in a system call may take [`END_WAIT`] more. After
+    // that the process ends without them.
     runtime.shutdown_timeout(END_WAIT);
     ended
 }
@@ -185,7 +193,8 @@ fn tell(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// Adds the flag or the command that helps. The store does not know flags and commands, so they are named here.
+/// Adds the flag or the command that helps. The store does not know flags and commands, so they are
+/// named here.
 fn not_restored(error: BackupError) -> anyhow::Error {
     let hint = if matches!(error, BackupError::Unreadable { .. }) {
         "not restored (--leave-out-unreadable restores it without these VMs)"
@@ -197,18 +206,30 @@ fn not_restored(error: BackupError) -> anyhow::Error {
     anyhow::Error::from(error).context(hint)
 }
 
-fn restored(config: &Config, backup: &std::path::Path, unreadable: Unreadable) -> anyhow::Result<()> {
+fn restored(
+    config: &Config,
+    backup: &std::path::Path,
+    unreadable: Unreadable,
+) -> anyhow::Result<()> {
     let dir = config.data_dir();
-    ostler_server::private_dir(&dir).with_context(|| format!("cannot keep anything in {}", dir.display()))?;
+    ostler_server::private_dir(&dir)
+        .with_context(|| format!("cannot keep anything in {}", dir.display()))?;
     let to = dir.join(ostler_server::STORE_FILE);
     let restored = ostler_store::restore(backup, &to, unreadable).map_err(not_restored)?;
-    tell(&format!("restored store {} as of event {} to {}", restored.id, restored.seq, to.display()));
+    tell(&format!(
+        "restored store {} as of event {} to {}",
+        restored.id,
+        restored.seq,
+        to.display()
+    ));
     if !restored.mended.is_empty() {
         tell("indexes or books of the backup did not fit its VMs, and were derived anew:");
         restored.mended.iter().for_each(|finding| tell(&format!("  {finding}")));
     }
     if !restored.unreadable.is_empty() {
-        tell("these VMs are left out. A version of ostlerd that can read them may start them although they run elsewhere:");
+        tell(
+            "these VMs are left out. A version of ostlerd that can read them may start them although they run elsewhere:",
+        );
         restored.unreadable.iter().for_each(|finding| tell(&format!("  {finding}")));
     }
     tell(&format!(
@@ -218,7 +239,9 @@ fn restored(config: &Config, backup: &std::path::Path, unreadable: Unreadable) -
     ));
     match restored.held {
         0 => {}
-        1 => tell("1 VM was pending and is on hold now; it is pending again once it is known that it runs nowhere"),
+        1 => tell(
+            "1 VM was pending and is on hold now; it is pending again once it is known that it runs nowhere",
+        ),
         many => tell(&format!(
             "{many} VMs were pending and are on hold now; they are pending again once it is known that they run nowhere"
         )),

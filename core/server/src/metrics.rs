@@ -1,4 +1,5 @@
-//! Metrics for Prometheus. Requests are counted as they come; everything else is read when Prometheus asks.
+//! Metrics for Prometheus. Requests are counted as they come; everything else is read when
+//! Prometheus asks.
 
 use crate::app::{App, Shared};
 use crate::problem::{Answer, ApiError};
@@ -18,7 +19,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 /// The limits of the histogram: from a read out of the cache to a wait of 30 s.
-const SECONDS: [f64; 12] = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0];
+const SECONDS: [f64; 12] =
+    [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -52,7 +54,9 @@ impl Metrics {
     /// Everything as text.
     pub(crate) fn render(&self, app: &App, reader: &Reader) -> Answer<String> {
         let mut text = String::new();
-        let defect = |err: std::fmt::Error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, err.to_string());
+        let defect = |err: std::fmt::Error| {
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, err.to_string())
+        };
         encode(&mut text, &self.registry).map_err(defect)?;
         // The two documents are joined, and only the last one may have the line that marks the end.
         let ended = text.trim_end_matches("# EOF\n").len();
@@ -85,7 +89,11 @@ fn now(app: &App, reader: &Reader) -> Answer<Registry> {
 fn written(app: &App, registry: &mut Registry) {
     let written = app.store().written();
     for (name, help, count) in [
-        ("store_transactions", "Transactions of the database, each with one sync", written.transactions),
+        (
+            "store_transactions",
+            "Transactions of the database, each with one sync",
+            written.transactions,
+        ),
         ("store_commits", "Commits in them", written.commits),
         ("store_rows", "Rows of those commits, indexes left out", written.rows),
         ("store_row_bytes", "Bytes of those rows", written.bytes),
@@ -101,10 +109,12 @@ fn drivers(app: &App, registry: &mut Registry) {
     let errors = Family::<One, Counter>::default();
     let busy = Family::<One, Counter<f64, AtomicU64>>::default();
     for (info, _) in app.registry.list() {
-        let (label, health) = (One { name: info.name.to_string() }, app.engine.driver_health(&info.name));
+        let (label, health) =
+            (One { name: info.name.to_string() }, app.engine.driver_health(&info.name));
         calls.get_or_create(&label).inc_by(health.calls);
         errors.get_or_create(&label).inc_by(health.errors);
-        busy.get_or_create(&label).inc_by(std::time::Duration::from_micros(health.busy_us).as_secs_f64());
+        busy.get_or_create(&label)
+            .inc_by(std::time::Duration::from_micros(health.busy_us).as_secs_f64());
     }
     registry.register("driver_calls", "Calls of drivers", calls);
     registry.register("driver_errors", "Calls of drivers that ended in an error", errors);
@@ -122,7 +132,11 @@ fn hosts(app: &App, reader: &Reader, registry: &mut Registry) -> Answer<()> {
             reachable.get_or_create(&label).set(i64::from(health.reachable));
         }
     }
-    registry.register("host_reachable", "Whether the host answered when it was asked last", reachable);
+    registry.register(
+        "host_reachable",
+        "Whether the host answered when it was asked last",
+        reachable,
+    );
     registry.register("host_memory_mib", "Memory the host offers", memory);
     registry.register("host_memory_held_mib", "Memory that VMs hold on the host", held);
     Ok(())
@@ -132,7 +146,8 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The label of a method. Clients may make up methods without end, and each label is kept for ever, so unknown methods share one.
+/// The label of a method. Clients may make up methods without end, and each label is kept for ever,
+/// so unknown methods share one.
 fn method(given: &Method) -> &'static str {
     const KNOWN: [&str; 6] = ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"];
     KNOWN.into_iter().find(|known| *known == given.as_str()).unwrap_or("other")
@@ -141,10 +156,14 @@ fn method(given: &Method) -> &'static str {
 /// Counts a request and its time.
 pub(crate) async fn measure(State(app): State<Shared>, request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let route =
+        request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = method(request.method()).to_owned();
     let response = next.run(request).await;
-    app.metrics.requests.get_or_create(&RequestLabels { route, method, status: response.status().as_u16() }).inc();
+    app.metrics
+        .requests
+        .get_or_create(&RequestLabels { route, method, status: response.status().as_u16() })
+        .inc();
     app.metrics.seconds.observe(began.elapsed().as_secs_f64());
     response
 }

@@ -1,8 +1,9 @@
 //! Query parameters that a route does not take are refused, before anything is done.
 //!
-//! A parameter must not be ignored: `?dry_run=true` on a route that does not know it would change things. The OpenAPI document says
-//! which parameters a route takes, and the line that serves a route also puts it into the document. So a new route needs no code
-//! here. A route that forgets to declare its parameters refuses them, and its first test shows that.
+//! A parameter must not be ignored: `?dry_run=true` on a route that does not know it would change
+//! things. The OpenAPI document says which parameters a route takes, and the line that serves a
+//! route also puts it into the document. So a new route needs no code here. A route that forgets to
+//! declare its parameters refuses them, and its first test shows that.
 
 use crate::problem::{Answer, ApiError};
 use axum::extract::{MatchedPath, Query, Request, State};
@@ -39,8 +40,13 @@ impl Known {
         if uri.query().is_none_or(str::is_empty) {
             return Ok(());
         }
-        let Query(given) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-            .map_err(|err| ApiError::new(StatusCode::BAD_REQUEST, code::INVALID, format!("the parameters are wrong: {err}")))?;
+        let Query(given) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|err| {
+            ApiError::new(
+                StatusCode::BAD_REQUEST,
+                code::INVALID,
+                format!("the parameters are wrong: {err}"),
+            )
+        })?;
         let known = self.of_route(path, method);
         match given.iter().map(|(name, _)| name).find(|name| !known.contains(name)) {
             Some(name) => Err(unknown(name, known, path, method)),
@@ -57,12 +63,17 @@ fn methods(item: &PathItem) -> Vec<(Method, Vec<String>)> {
         (Method::DELETE, &item.delete),
         (Method::PATCH, &item.patch),
     ];
-    served.into_iter().filter_map(|(method, operation)| Some((method, names(operation.as_ref()?)))).collect()
+    served
+        .into_iter()
+        .filter_map(|(method, operation)| Some((method, names(operation.as_ref()?))))
+        .collect()
 }
 
 fn names(operation: &Operation) -> Vec<String> {
     let query = |parameter: &RefOr<Parameter>| match parameter {
-        RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => Some(parameter.name.clone()),
+        RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => {
+            Some(parameter.name.clone())
+        }
         RefOr::T(_) | RefOr::Ref(_) => None,
     };
     operation.parameters.iter().flatten().filter_map(query).collect()
@@ -71,7 +82,10 @@ fn names(operation: &Operation) -> Vec<String> {
 fn unknown(name: &str, known: &[String], path: &str, method: &Method) -> ApiError {
     let told: String = name.chars().take(TOLD_MAX).collect();
     let takes = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-    let error = ApiError::invalid(&told, format!("{method} {path} does not take the parameter {told:?}; it takes: {takes}"));
+    let error = ApiError::invalid(
+        &told,
+        format!("{method} {path} does not take the parameter {told:?}; it takes: {takes}"),
+    );
     match ostler_api::nearest(&told, known.iter().map(String::as_str)) {
         Some(near) => error.hint(format!("did you mean {near}?")),
         None => error.hint("leave it out; GET /v1/openapi.json lists what each route takes"),
@@ -79,7 +93,11 @@ fn unknown(name: &str, known: &[String], path: &str, method: &Method) -> ApiErro
 }
 
 /// Lets a request through if its route takes all its parameters.
-pub(crate) async fn only_known(State(known): State<Arc<Known>>, request: Request, next: Next) -> Response {
+pub(crate) async fn only_known(
+    State(known): State<Arc<Known>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     match known.check(path, request.method(), request.uri()) {
         Ok(()) => next.run(request).await,
@@ -102,7 +120,10 @@ mod tests {
         assert!(check(&Method::GET, "/v1/vms", "/v1/vms?").is_ok());
         let near = check(&Method::GET, "/v1/vms", "/v1/vms?stat=running").expect_err("refused");
         assert_eq!(near.0.hint.as_deref(), Some("did you mean state?"));
-        assert!(check(&Method::POST, "/v1/vms", "/v1/vms?state=running").is_err(), "a parameter of another method");
+        assert!(
+            check(&Method::POST, "/v1/vms", "/v1/vms?state=running").is_err(),
+            "a parameter of another method"
+        );
         assert!(check(&Method::GET, "/healthz", "/healthz?a").is_err());
         assert!(check(&Method::GET, "/not/in/the/document", "/not/in/the/document?a=1").is_err());
     }

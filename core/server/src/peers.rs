@@ -1,4 +1,5 @@
-//! Counts the connections of each address, so that an address that opens too many does not shut the others out.
+//! Counts the connections of each address, so that an address that opens too many does not shut the
+//! others out.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,9 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The other end of a connection, as it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
-    /// This machine. Its connections are not counted: it may be a proxy with many clients behind it.
+    /// This machine. Its connections are not counted: it may be a proxy with many clients behind
+    /// it.
     Local,
-    /// An address. Of an IPv6 address only the network (64 bits) counts, because a machine can use all addresses of its network.
+    /// An address. Of an IPv6 address only the network (64 bits) counts, because a machine can use
+    /// all addresses of its network.
     At(IpAddr),
 }
 
@@ -23,7 +26,9 @@ impl Peer {
     pub(crate) fn at(address: IpAddr) -> Self {
         match address.to_canonical() {
             address if address.is_loopback() => Self::Local,
-            IpAddr::V6(address) => Self::At(IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64))),
+            IpAddr::V6(address) => {
+                Self::At(IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)))
+            }
             address @ IpAddr::V4(_) => Self::At(address),
         }
     }
@@ -46,7 +51,8 @@ impl Peers {
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        // A poisoned lock is used as it is: each change is one number, so a panic leaves nothing half done.
+        // A poisoned lock is used as it is: each change is one number, so a panic leaves nothing
+        // half done.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Makes a folder that nobody else may enter. If the folder exists, it must be ours, and no other user may write to it: such a user
-/// could replace the store, the components that are loaded, and the socket.
+/// Makes a folder that nobody else may enter. If the folder exists, it must be ours, and no other
+/// user may write to it: such a user could replace the store, the components that are loaded, and
+/// the socket.
 ///
 /// # Errors
 /// The folder cannot be made, it belongs to another user, or other users may write to it.
@@ -15,11 +16,16 @@ pub fn private_dir(path: &Path) -> io::Result<()> {
     let found = std::fs::metadata(path)?;
     let ours = rustix::process::geteuid().as_raw();
     if found.uid() != ours {
-        return Err(unsafe_dir(&format!("it belongs to user {}, and ostlerd runs as user {ours}", found.uid())));
+        return Err(unsafe_dir(&format!(
+            "it belongs to user {}, and ostlerd runs as user {ours}",
+            found.uid()
+        )));
     }
     if found.mode() & 0o022 != 0 {
         let mode = found.mode() & 0o7777;
-        return Err(unsafe_dir(&format!("others may write to it (mode {mode:o}): take that away with chmod go-w")));
+        return Err(unsafe_dir(&format!(
+            "others may write to it (mode {mode:o}): take that away with chmod go-w"
+        )));
     }
     if found.mode() & 0o055 != 0 {
         tracing::warn!(path = %path.display(), mode = format!("{:o}", found.mode() & 0o7777), "others may look into this folder; chmod 700 is enough for ostlerd");
@@ -31,8 +37,8 @@ fn unsafe_dir(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, why)
 }
 
-/// Writes a file that only its owner may read. It is renamed to its place when it is complete, so a crash does not leave half of
-/// it.
+/// Writes a file that only its owner may read. It is renamed to its place when it is complete, so a
+/// crash does not leave half of it.
 pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let draft = path.with_extension("new");
     match std::fs::remove_file(&draft) {
@@ -55,7 +61,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let dir = folder.path().join("deep/data");
         private_dir(&dir).expect("it is made");
-        let mode = |mode| std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(mode)).expect("it is ours");
+        let mode = |mode| {
+            std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(mode))
+                .expect("it is ours")
+        };
         assert_eq!(std::fs::metadata(&dir).expect("it is there").mode() & 0o7777, 0o700);
         for good in [0o700, 0o755, 0o750] {
             mode(good);

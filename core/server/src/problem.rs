@@ -1,8 +1,8 @@
-//! Turns errors of the engine and the store into problems: HTTP status, code and hint. `drivers` does the same for drivers that
-//! cannot be loaded.
+//! Turns errors of the engine and the store into problems: HTTP status, code and hint. `drivers`
+//! does the same for drivers that cannot be loaded.
 //!
-//! **Invariant:** the matches are exhaustive. A new error of the engine or the store does not compile until somebody has written
-//! here what a client gets.
+//! **Invariant:** the matches are exhaustive. A new error of the engine or the store does not
+//! compile until somebody has written here what a client gets.
 
 use crate::convert::Unfit;
 use crate::words::{self, Names};
@@ -20,7 +20,8 @@ use utoipa::openapi::{ContentBuilder, RefOr, ResponseBuilder, response::Response
 /// A client that got status 429 or 503 may try again after so many seconds.
 const RETRY_AFTER: &str = "1";
 
-/// The longest text of a problem. A component or a request may have made a text of megabytes: it is cut to its beginning.
+/// The longest text of a problem. A component or a request may have made a text of megabytes: it is
+/// cut to its beginning.
 const TEXT_MAX: usize = 4096;
 
 fn shorten(text: &mut String) {
@@ -76,7 +77,12 @@ impl Thing {
 impl ApiError {
     /// A problem of this status and code.
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
-        Self(Box::new(Problem::new(status.as_u16(), status.canonical_reason().unwrap_or("Problem"), code, detail)))
+        Self(Box::new(Problem::new(
+            status.as_u16(),
+            status.canonical_reason().unwrap_or("Problem"),
+            code,
+            detail,
+        )))
     }
 
     /// The same problem with a hint: what the client can do.
@@ -85,7 +91,8 @@ impl ApiError {
         self
     }
 
-    /// The same problem with a hint in words, and as advice for programs. `about` is the VM and the verb.
+    /// The same problem with a hint in words, and as advice for programs. `about` is the VM and the
+    /// verb.
     pub(crate) fn advise(mut self, hint: &Hint, about: Option<(VmId, Verb)>) -> Self {
         self.0.advice = Some(words::advice(hint, about));
         self.hint(words::hint(hint, about.map(|(_, verb)| verb)))
@@ -120,14 +127,19 @@ impl ApiError {
     }
 
     /// No such thing. If a known name is similar, the hint names it.
-    pub(crate) fn missing<'a>(what: Thing, which: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn missing<'a>(
+        what: Thing,
+        which: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
         Self::not_found(what, which).near(ostler_api::nearest(which, known))
     }
 
     /// A name that means several things.
     pub(crate) fn ambiguous(what: Thing, name: &str, candidates: Vec<Candidate>) -> Self {
         let detail = format!("{} {}s are called {name}", candidates.len(), what.word());
-        let mut error = Self::new(StatusCode::CONFLICT, code::AMBIGUOUS, detail).hint("use the id of the one you mean");
+        let mut error = Self::new(StatusCode::CONFLICT, code::AMBIGUOUS, detail)
+            .hint("use the id of the one you mean");
         error.0.candidates = candidates;
         error
     }
@@ -168,12 +180,16 @@ impl IntoResponse for ApiError {
     fn into_response(mut self) -> Response {
         shorten(&mut self.0.detail);
         self.0.hint.iter_mut().chain(&mut self.0.field).for_each(shorten);
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(&*self.0)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ostler\""));
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"ostler\""),
+            );
         }
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
@@ -187,17 +203,28 @@ impl utoipa::IntoResponses for ApiError {
         let problem = |about: &str| {
             let schema = utoipa::openapi::Ref::from_schema_name("Problem");
             let content = ContentBuilder::new().schema(Some(schema)).build();
-            RefOr::T(ResponseBuilder::new().description(about).content("application/problem+json", content).build())
+            RefOr::T(
+                ResponseBuilder::new()
+                    .description(about)
+                    .content("application/problem+json", content)
+                    .build(),
+            )
         };
         let all = [
             ("400", "The request makes no sense: `malformed`, `invalid`"),
             ("401", "No good token: `unauthenticated`"),
             ("403", "The token may not do that: `forbidden`"),
             ("404", "No such thing: `not-found`"),
-            ("409", "Refused as things are: `ambiguous-name`, `exists`, `in-use`, `busy`, `wrong-state`, ..."),
+            (
+                "409",
+                "Refused as things are: `ambiguous-name`, `exists`, `in-use`, `busy`, `wrong-state`, ...",
+            ),
             ("412", "Another version: `version-mismatch`"),
             ("413", "The body is too large: `too-large`"),
-            ("422", "Understood, and not possible: `invalid`, `unusable`, `bad-request`, `no-such-file`, `format-mismatch`, ..."),
+            (
+                "422",
+                "Understood, and not possible: `invalid`, `unusable`, `bad-request`, `no-such-file`, `format-mismatch`, ...",
+            ),
             ("429", "Too much at once: `overloaded`"),
             ("500", "A defect: `internal`"),
             ("503", "Not now: `shutting-down`, `store-failed`, `timeout`"),
@@ -212,30 +239,45 @@ impl ApiError {
     pub(crate) fn engine(names: &dyn Names, error: EngineError) -> Self {
         match error {
             EngineError::NoSuchVm(id) => Self::not_found(Thing::Vm, &id.to_string()),
-            EngineError::NoSuchOperation(id) => {
-                Self::new(StatusCode::NOT_FOUND, code::NOT_FOUND, format!("there is no operation {id}"))
-            }
+            EngineError::NoSuchOperation(id) => Self::new(
+                StatusCode::NOT_FOUND,
+                code::NOT_FOUND,
+                format!("there is no operation {id}"),
+            ),
             EngineError::Refused(refusal) => Self::refused(names, &refusal),
             EngineError::InvalidSpec(err) => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::INVALID, err.problem).field(format!("spec.{}", err.field))
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::INVALID, err.problem)
+                    .field(format!("spec.{}", err.field))
             }
             EngineError::Unusable(why) => {
-                let error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::UNUSABLE, words::unusable(names, &why));
+                let error = Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    code::UNUSABLE,
+                    words::unusable(names, &why),
+                );
                 match why.hint() {
                     Some(hint) => error.advise(&hint, None),
                     None => error,
                 }
             }
-            EngineError::Taken(refused) => Self::new(StatusCode::CONFLICT, code::EXISTS, words::claim(names, &refused)),
+            EngineError::Taken(refused) => {
+                Self::new(StatusCode::CONFLICT, code::EXISTS, words::claim(names, &refused))
+            }
             EngineError::Resource(refused) => Self::resource(names, &refused),
             EngineError::IdempotencyConflict { .. } => {
                 Self::new(StatusCode::CONFLICT, code::IDEMPOTENCY_CONFLICT, error.to_string())
             }
-            EngineError::Overloaded { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, code::OVERLOADED, error.to_string()),
+            EngineError::Overloaded { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, code::OVERLOADED, error.to_string())
+            }
             EngineError::Store(err) => err.into(),
             EngineError::Read(err) => err.into(),
-            EngineError::ShuttingDown => Self::new(StatusCode::SERVICE_UNAVAILABLE, code::SHUTTING_DOWN, error.to_string()),
-            EngineError::Crashed => Self::internal(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, &error),
+            EngineError::ShuttingDown => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, code::SHUTTING_DOWN, error.to_string())
+            }
+            EngineError::Crashed => {
+                Self::internal(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, &error)
+            }
         }
     }
 
@@ -264,7 +306,9 @@ impl ApiError {
     /// Why the change of a resource is refused.
     pub(crate) fn resource(names: &dyn Names, refused: &ResourceRefused) -> Self {
         let (status, code) = match refused {
-            ResourceRefused::NameTaken { .. } | ResourceRefused::SameHypervisor { .. } => (StatusCode::CONFLICT, code::EXISTS),
+            ResourceRefused::NameTaken { .. } | ResourceRefused::SameHypervisor { .. } => {
+                (StatusCode::CONFLICT, code::EXISTS)
+            }
             ResourceRefused::InUse { .. } => (StatusCode::CONFLICT, code::IN_USE),
             ResourceRefused::NotFound { .. } => (StatusCode::NOT_FOUND, code::NOT_FOUND),
             ResourceRefused::FileTaken { .. } => (StatusCode::CONFLICT, code::FILE_TAKEN),
@@ -278,10 +322,15 @@ impl From<CommitError> for ApiError {
     fn from(error: CommitError) -> Self {
         match error {
             CommitError::ReadOnly { .. } | CommitError::Failed { .. } | CommitError::Row { .. } => {
-                Self::internal(StatusCode::SERVICE_UNAVAILABLE, code::STORE, &error).hint("GET /readyz says more")
+                Self::internal(StatusCode::SERVICE_UNAVAILABLE, code::STORE, &error)
+                    .hint("GET /readyz says more")
             }
-            CommitError::Malformed { .. } => Self::internal(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, &error),
-            CommitError::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, code::SHUTTING_DOWN, error.to_string()),
+            CommitError::Malformed { .. } => {
+                Self::internal(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, &error)
+            }
+            CommitError::Closed => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, code::SHUTTING_DOWN, error.to_string())
+            }
         }
     }
 }
@@ -290,7 +339,8 @@ impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Storage { .. } | ReadError::Row(_) => {
-                Self::internal(StatusCode::SERVICE_UNAVAILABLE, code::STORE, &error).hint("GET /readyz says more")
+                Self::internal(StatusCode::SERVICE_UNAVAILABLE, code::STORE, &error)
+                    .hint("GET /readyz says more")
             }
         }
     }
@@ -302,19 +352,24 @@ impl From<BackupError> for ApiError {
             BackupError::Exists { .. } | BackupError::InUse { .. } => {
                 Self::new(StatusCode::CONFLICT, code::EXISTS, error.to_string())
             }
-            BackupError::File { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::UNUSABLE, chain(&error)),
+            BackupError::File { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::UNUSABLE, chain(&error))
+            }
             BackupError::Open { .. }
             | BackupError::Storage { .. }
             | BackupError::Read { .. }
             | BackupError::Broken { .. }
-            | BackupError::Unreadable { .. } => Self::internal(StatusCode::INTERNAL_SERVER_ERROR, code::STORE, &error),
+            | BackupError::Unreadable { .. } => {
+                Self::internal(StatusCode::INTERNAL_SERVER_ERROR, code::STORE, &error)
+            }
         }
     }
 }
 
 impl From<Unfit> for ApiError {
     fn from(unfit: Unfit) -> Self {
-        let error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::INVALID, unfit.to_string()).field(unfit.field);
+        let error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, code::INVALID, unfit.to_string())
+            .field(unfit.field);
         match unfit.hint {
             Some(hint) => error.hint(hint),
             None => error,
@@ -324,7 +379,8 @@ impl From<Unfit> for ApiError {
 
 impl From<Misfit> for ApiError {
     fn from(misfit: Misfit) -> Self {
-        let error = Self::new(StatusCode::BAD_REQUEST, code::INVALID, misfit.to_string()).field(misfit.path.clone());
+        let error = Self::new(StatusCode::BAD_REQUEST, code::INVALID, misfit.to_string())
+            .field(misfit.path.clone());
         match misfit.hint() {
             Some(hint) => error.hint(hint),
             None => error,
@@ -348,9 +404,15 @@ mod tests {
     fn every_error_of_the_engine_has_its_status() {
         let conflict = EngineError::IdempotencyConflict { key: "k".to_owned() };
         assert_eq!(status_of(EngineError::NoSuchVm(VmId(7))), (404, "not-found".to_owned()));
-        assert_eq!(status_of(EngineError::NoSuchOperation(OperationId(7))), (404, "not-found".to_owned()));
+        assert_eq!(
+            status_of(EngineError::NoSuchOperation(OperationId(7))),
+            (404, "not-found".to_owned())
+        );
         assert_eq!(status_of(conflict), (409, "idempotency-conflict".to_owned()));
-        assert_eq!(status_of(EngineError::Overloaded { vm: VmId(7), waiting: 9 }), (429, "overloaded".to_owned()));
+        assert_eq!(
+            status_of(EngineError::Overloaded { vm: VmId(7), waiting: 9 }),
+            (429, "overloaded".to_owned())
+        );
         assert_eq!(status_of(EngineError::ShuttingDown), (503, "shutting-down".to_owned()));
         assert_eq!(status_of(EngineError::Crashed), (500, "internal".to_owned()));
         let read_only = CommitError::ReadOnly { why: "disk full".to_owned() };
@@ -360,8 +422,12 @@ mod tests {
     #[tokio::test]
     async fn a_text_of_megabytes_is_told_at_its_beginning() {
         let long = "ä".repeat(1024 * 1024);
-        let error = ApiError::new(StatusCode::BAD_REQUEST, code::INVALID, long.clone()).hint(long.clone()).field(long);
-        let body = axum::body::to_bytes(error.into_response().into_body(), usize::MAX).await.expect("a body");
+        let error = ApiError::new(StatusCode::BAD_REQUEST, code::INVALID, long.clone())
+            .hint(long.clone())
+            .field(long);
+        let body = axum::body::to_bytes(error.into_response().into_body(), usize::MAX)
+            .await
+            .expect("a body");
         let problem: Problem = serde_json::from_slice(&body).expect("a problem");
         assert!(problem.detail.starts_with('ä') && problem.detail.ends_with("..."));
         assert!(body.len() < 4 * TEXT_MAX, "{}", body.len());
@@ -371,13 +437,20 @@ mod tests {
     fn every_refusal_has_its_own_code() {
         for kind in RefusalKind::iter() {
             let (vm, cause, hint) = (VmId(7), Cause::NoHostNamed, Hint::Fence);
-            let problem = ApiError::refused(&NoNames, &Refusal { kind, verb: Verb::Resume, vm, cause, hint }).0;
+            let problem =
+                ApiError::refused(&NoNames, &Refusal { kind, verb: Verb::Resume, vm, cause, hint })
+                    .0;
             assert_eq!(problem.code, kind.to_string());
             assert_eq!(problem.kind, format!("urn:ostler:problem:{kind}"));
             assert!(matches!(problem.status, 409 | 412 | 422), "{kind}");
-            assert!(problem.hint.is_some_and(|hint| hint.starts_with("make sure that the host is off")));
+            assert!(
+                problem.hint.is_some_and(|hint| hint.starts_with("make sure that the host is off"))
+            );
             let advice = problem.advice.expect("for programs");
-            assert_eq!((advice.code.as_str(), advice.vm, advice.verb.as_deref()), ("fence", Some(7), Some("resume")));
+            assert_eq!(
+                (advice.code.as_str(), advice.vm, advice.verb.as_deref()),
+                ("fence", Some(7), Some("resume"))
+            );
         }
     }
 }

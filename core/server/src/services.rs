@@ -1,4 +1,5 @@
-//! Tells components where hosts are: how a host is reached, its configuration, and the roots of the datastores.
+//! Tells components where hosts are: how a host is reached, its configuration, and the roots of the
+//! datastores.
 
 use ostler_driver::Site;
 use ostler_model::{Datastore, DatastoreName, ExecTransport, Host, HostId, HostName, HostState};
@@ -38,7 +39,13 @@ fn roots(reader: &Reader) -> BTreeMap<DatastoreName, String> {
 
 fn front_end(reader: &Reader) -> Option<Site> {
     let (name, config) = (FRONT_END.parse().ok()?, BTreeMap::new());
-    Some(Site { id: HostId::FRONT_END, name, config, transport: ExecTransport::Local, roots: roots(reader) })
+    Some(Site {
+        id: HostId::FRONT_END,
+        name,
+        config,
+        transport: ExecTransport::Local,
+        roots: roots(reader),
+    })
 }
 
 fn site(reader: &Reader, host: Host) -> Site {
@@ -51,12 +58,15 @@ fn site(reader: &Reader, host: Host) -> Site {
     }
 }
 
-/// The machines on which files of `datastore` are looked at: the front end, and one host for each transport, because hosts with the
-/// same transport see the same files. Hosts that are `off` are left out. The root of `datastore` is added for each of them, because
-/// the datastore may not be in the store yet.
+/// The machines on which files of `datastore` are looked at: the front end, and one host for each
+/// transport, because hosts with the same transport see the same files. Hosts that are `off` are
+/// left out. The root of `datastore` is added for each of them, because the datastore may not be in
+/// the store yet.
 pub(crate) fn places(reader: &Reader, datastore: &Datastore) -> Vec<Site> {
     let mut places: Vec<Site> = front_end(reader).into_iter().collect();
-    for host in reader.hosts().unwrap_or_default().into_iter().filter(|host| host.state != HostState::Off) {
+    for host in
+        reader.hosts().unwrap_or_default().into_iter().filter(|host| host.state != HostState::Off)
+    {
         if !places.iter().any(|place| place.transport == host.transport) {
             places.push(site(reader, host));
         }

@@ -1,6 +1,8 @@
-//! Commits through the store against the floor: the database alone writing the same rows in the same batches.
+//! Commits through the store against the floor: the database alone writing the same rows in the
+//! same batches.
 //!
-//! `cargo bench -p ostler-store --bench commit`. The last lines tell the ratio; that is the figure to keep, as disks differ.
+//! `cargo bench -p ostler-store --bench commit`. The last lines tell the ratio; that is the figure
+//! to keep, as disks differ.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -20,9 +22,14 @@ const BATCH: u64 = BATCH_MAX as u64;
 /// Rounds of the comparison at the end.
 const ROUNDS: u32 = 20;
 
-/// The tables that a step of an operation writes a row of its own to; indexes and books are what the store adds.
-const TABLES: [TableDefinition<'static, u64, &[u8]>; 4] =
-    [TableDefinition::new("vm"), TableDefinition::new("operation"), TableDefinition::new("outbox"), TableDefinition::new("event")];
+/// The tables that a step of an operation writes a row of its own to; indexes and books are what
+/// the store adds.
+const TABLES: [TableDefinition<'static, u64, &[u8]>; 4] = [
+    TableDefinition::new("vm"),
+    TableDefinition::new("operation"),
+    TableDefinition::new("outbox"),
+    TableDefinition::new("event"),
+];
 
 /// Half of the time a step begins, half of the time it ends: record, operation, outbox, event.
 struct Load {
@@ -61,10 +68,15 @@ impl Load {
 fn rows(commit: &Commit) -> Vec<(usize, u64, Vec<u8>)> {
     let record: &VmRecord = &commit.vm.as_ref().expect("has one").record;
     let json = |value: &dyn erased::Json| value.json();
-    let mut rows = vec![(0, record.id.0, json(record)), (0, 1 << 32 | record.id.0, json(&VmSummary::from(record)))];
+    let mut rows = vec![
+        (0, record.id.0, json(record)),
+        (0, 1 << 32 | record.id.0, json(&VmSummary::from(record))),
+    ];
     rows.extend(commit.operations.iter().map(|row| (1, row.id.0, json(row))));
     rows.extend(commit.outbox_put.iter().map(|row| (2, row.vm.0, json(row))));
-    rows.extend(commit.events.iter().map(|row| (3, record.version.0 << 32 | record.id.0, json(row))));
+    rows.extend(
+        commit.events.iter().map(|row| (3, record.version.0 << 32 | record.id.0, json(row))),
+    );
     rows
 }
 
@@ -83,7 +95,8 @@ mod erased {
 fn plain_batch(db: &Database, commits: &[Vec<(usize, u64, Vec<u8>)>]) {
     let txn = db.begin_write().expect("begins");
     {
-        let mut tables: Vec<_> = TABLES.iter().map(|table| txn.open_table(*table).expect("opens")).collect();
+        let mut tables: Vec<_> =
+            TABLES.iter().map(|table| txn.open_table(*table).expect("opens")).collect();
         for (table, key, row) in commits.iter().flatten() {
             tables[*table].insert(*key, row.as_slice()).expect("writes");
         }
@@ -109,7 +122,8 @@ struct Bench {
 impl Bench {
     fn new(dir: &Path, vms: u64, name: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("starts");
-        let store = Store::open(&dir.join(format!("store-{name}")), Options::default()).expect("opens");
+        let store =
+            Store::open(&dir.join(format!("store-{name}")), Options::default()).expect("opens");
         let load = Load::new(vms);
         runtime.block_on(async {
             applied(&store, ground()).await;
@@ -139,8 +153,12 @@ impl Bench {
 fn group(criterion: &mut Criterion, bench: &mut Bench, name: &str, vms: u64) {
     let mut group = criterion.benchmark_group(name);
     group.throughput(Throughput::Elements(vms)).sample_size(20);
-    group.bench_function("store", |timer| timer.iter_custom(|rounds| (0..rounds).map(|_| bench.through_store()).sum()));
-    group.bench_function("database alone", |timer| timer.iter_custom(|rounds| (0..rounds).map(|_| bench.through_plain()).sum()));
+    group.bench_function("store", |timer| {
+        timer.iter_custom(|rounds| (0..rounds).map(|_| bench.through_store()).sum())
+    });
+    group.bench_function("database alone", |timer| {
+        timer.iter_custom(|rounds| (0..rounds).map(|_| bench.through_plain()).sum())
+    });
     group.finish();
 }
 

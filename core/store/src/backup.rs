@@ -1,10 +1,11 @@
 //! Backup of a running store, and restore.
 //!
-//! A backup does not know what came after it: VMs were moved, their memory files were used up, their operations ended. So a
-//! restore marks each VM as not reconciled ([`ostler_model::Restored`]), and nothing is done for such a VM before every host was
-//! listed. Ids, versions, generations and event numbers go on far above those that were used in the lost time. So an effect, an
-//! image or a snapshot of the lost time is not taken for a new one, and a reader of the feed notices that it has missed
-//! something.
+//! A backup does not know what came after it: VMs were moved, their memory files were used up,
+//! their operations ended. So a restore marks each VM as not reconciled
+//! ([`ostler_model::Restored`]), and nothing is done for such a VM before every host was listed.
+//! Ids, versions, generations and event numbers go on far above those that were used in the lost
+//! time. So an effect, an image or a snapshot of the lost time is not taken for a new one, and a
+//! reader of the feed notices that it has missed something.
 
 use crate::batch::{Batch, Limits, Tail};
 use crate::check::Findings;
@@ -28,10 +29,11 @@ use ostler_model::{EventKind, EventSeq, Reason, State, Timestamp, VmRecord};
 use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase};
 use std::path::Path;
 
-/// How many numbers of batches a restore leaves out. A store cannot write so many between a backup and its restore.
+/// How many numbers of batches a restore leaves out. A store cannot write so many between a backup
+/// and its restore.
 const BATCHES_SKIPPED: u64 = 1_000_000_000_000;
-/// Batch numbers after a restore are above this many for each millisecond since 1970. So two restores of one backup never give the same
-/// number: no store commits so many batches.
+/// Batch numbers after a restore are above this many for each millisecond since 1970. So two
+/// restores of one backup never give the same number: no store commits so many batches.
 const BATCHES_A_MILLISECOND: u64 = 1000;
 
 /// The result of a restore.
@@ -54,14 +56,18 @@ pub struct Restored {
 /// How to restore a backup with records of VMs that this version cannot read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreadable {
-    /// The restore is refused. Such a VM cannot be marked, and a version that can read its record would start it, although it may
-    /// run elsewhere by now.
+    /// The restore is refused. Such a VM cannot be marked, and a version that can read its record
+    /// would start it, although it may run elsewhere by now.
     Refused,
-    /// Such a record stays as it is, and is in no list. For backups that no version can read completely.
+    /// Such a record stays as it is, and is in no list. For backups that no version can read
+    /// completely.
     LeftOut,
 }
 
-fn file_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> BackupError + 'a {
+fn file_error<'a>(
+    what: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(std::io::Error) -> BackupError + 'a {
     move |source| BackupError::File { what, path: path.to_owned(), source }
 }
 
@@ -80,15 +86,19 @@ fn publish(draft: Draft, to: &Path) -> Result<(), BackupError> {
 }
 
 impl Store {
-    /// Writes everything that is committed now into a new file, while commits go on. The file gets its name when the copy is
-    /// complete and durable. This blocks, so call it where blocking is allowed.
+    /// Writes everything that is committed now into a new file, while commits go on. The file gets
+    /// its name when the copy is complete and durable. This blocks, so call it where blocking is
+    /// allowed.
     ///
     /// # Errors
     /// If the target exists, or cannot be written.
     pub fn backup(&self, to: &Path) -> Result<u64, BackupError> {
         let draft = draft(to)?;
         let reader = self.read()?;
-        let copy = Builder::new().set_cache_size(Options::default().cache_bytes).create(draft.path()).map_err(Fault::from)?;
+        let copy = Builder::new()
+            .set_cache_size(Options::default().cache_bytes)
+            .create(draft.path())
+            .map_err(Fault::from)?;
         let txn = Txn::begin(&copy).map_err(Fault::from)?;
         let rows = tables::copy_all(&reader.txn, &txn)?;
         txn.commit().map_err(Fault::from)?;
@@ -98,12 +108,12 @@ impl Store {
     }
 }
 
-/// Makes a store from a backup: copies it, migrates and checks the copy, and marks its VMs as not reconciled. Only after that the
-/// copy gets its name.
+/// Makes a store from a backup: copies it, migrates and checks the copy, and marks its VMs as not
+/// reconciled. Only after that the copy gets its name.
 ///
 /// # Errors
-/// If the target exists or is a running store, if the source is a running store, if the backup does not add up, or if it has
-/// records that cannot be read and `unreadable` is `Refused`.
+/// If the target exists or is a running store, if the source is a running store, if the backup does
+/// not add up, or if it has records that cannot be read and `unreadable` is `Refused`.
 pub fn restore(from: &Path, to: &Path, unreadable: Unreadable) -> Result<Restored, BackupError> {
     if file::taken(to) {
         return Err(match ReadOnlyDatabase::open(to) {
@@ -111,8 +121,8 @@ pub fn restore(from: &Path, to: &Path, unreadable: Unreadable) -> Result<Restore
             Ok(_) | Err(_) => BackupError::Exists { path: to.to_owned() },
         });
     }
-    // Every other fault of the source shows when the copy is opened. But a copy of a source that somebody writes would be
-    // inconsistent.
+    // Every other fault of the source shows when the copy is opened. But a copy of a source that
+    // somebody writes would be inconsistent.
     if let Err(DatabaseError::DatabaseAlreadyOpen) = ReadOnlyDatabase::open(from) {
         return Err(BackupError::InUse { path: from.to_owned() });
     }
@@ -138,11 +148,14 @@ fn prove(copy: &Path, from: &Path, unreadable: Unreadable) -> Result<Proven, Bac
     if length == 0 {
         return Err(OpenError::NotAStore { why: format!("{} is empty", from.display()) }.into());
     }
-    let look = || -> Result<Findings, BackupError> { Ok(Store::open(copy, Options::default())?.read()?.findings()?) };
+    let look = || -> Result<Findings, BackupError> {
+        Ok(Store::open(copy, Options::default())?.read()?.findings()?)
+    };
     let mut findings = look()?;
     let mended = findings.derived.clone();
     if findings.kept.is_empty() && !mended.is_empty() {
-        // The records are good. Indexes and books that do not fit them are no reason to refuse the backup.
+        // The records are good. Indexes and books that do not fit them are no reason to refuse the
+        // backup.
         derive::anew(copy)?;
         findings = look()?;
     }
@@ -151,24 +164,39 @@ fn prove(copy: &Path, from: &Path, unreadable: Unreadable) -> Result<Proven, Bac
         return Err(BackupError::Broken { path: from.to_owned(), findings: broken });
     }
     if unreadable == Unreadable::Refused && !findings.unreadable.is_empty() {
-        return Err(BackupError::Unreadable { path: from.to_owned(), findings: findings.unreadable });
+        return Err(BackupError::Unreadable {
+            path: from.to_owned(),
+            findings: findings.unreadable,
+        });
     }
     Ok(Proven { mended, unreadable: findings.unreadable })
 }
 
 /// Marks every VM that is not done, and the store itself, in one transaction.
 fn mark(copy: &Path, now: Timestamp) -> Result<Restored, BackupError> {
-    mark_in(Builder::new().set_cache_size(Options::default().cache_bytes).open(copy).map_err(Fault::from)?, now, Sabotage::None)
+    mark_in(
+        Builder::new()
+            .set_cache_size(Options::default().cache_bytes)
+            .open(copy)
+            .map_err(Fault::from)?,
+        now,
+        Sabotage::None,
+    )
 }
 
 /// The system's time. A time before 1970 counts as 1970.
 fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or_default())
 }
 
 /// As `mark`, for a database that is open.
-pub(crate) fn mark_in(db: Database, now: Timestamp, sabotage: Sabotage) -> Result<Restored, BackupError> {
+pub(crate) fn mark_in(
+    db: Database,
+    now: Timestamp,
+    sabotage: Sabotage,
+) -> Result<Restored, BackupError> {
     let (id, tail) = migrate::at_open(&db, None, &Followers::default())?;
     let reader = Reader::new(db.begin_read().map_err(Fault::from)?);
     let txn = Txn::begin(&db).map_err(Fault::from)?;
@@ -179,10 +207,20 @@ pub(crate) fn mark_in(db: Database, now: Timestamp, sabotage: Sabotage) -> Resul
         batch.tail.last = batch.tail.last.saturating_add(EVENTS_SKIPPED);
         batch.tail.marks = batch.tail.marks.skipped(now);
     }
-    // A follower of the lost time may hold batches with the next numbers. It must not take batches of this time for them.
-    batch.tail.batch = batch.tail.batch.saturating_add(BATCHES_SKIPPED).max(now.0.saturating_mul(BATCHES_A_MILLISECOND));
+    // A follower of the lost time may hold batches with the next numbers. It must not take batches
+    // of this time for them.
+    batch.tail.batch = batch
+        .tail
+        .batch
+        .saturating_add(BATCHES_SKIPPED)
+        .max(now.0.saturating_mul(BATCHES_A_MILLISECOND));
     let lost = EventKind::StoreRestored { after: stands.seq };
-    batch.event_append(&encode(&EventDraft { at: stands.as_of, vm: None, version: None, kind: lost })?)?;
+    batch.event_append(&encode(&EventDraft {
+        at: stands.as_of,
+        vm: None,
+        version: None,
+        kind: lost,
+    })?)?;
     let (mut vms, mut held) = (0, 0);
     for vm in reader.vms_live()? {
         let Some(mut record) = reader.vm(vm)? else { continue };

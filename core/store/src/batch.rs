@@ -1,7 +1,8 @@
 //! One transaction of the database, which serves many commits.
 //!
-//! Each commit is judged completely before its first write. So a commit that is refused leaves nothing behind, and the other
-//! commits go on: the database can only undo all of them together. Later commits of a batch see what earlier ones wrote.
+//! Each commit is judged completely before its first write. So a commit that is refused leaves
+//! nothing behind, and the other commits go on: the database can only undo all of them together.
+//! Later commits of a batch see what earlier ones wrote.
 
 use crate::book::{Books, Claimant};
 use crate::commit::{Committed, ResourceChange};
@@ -66,7 +67,15 @@ pub(crate) enum Verdict {
 
 impl<'txn> Batch<'txn> {
     pub(crate) fn open(txn: &'txn Txn, tail: Tail, limits: Limits) -> Result<Self, Fault> {
-        Ok(Self { txn, hot: Hot::open(txn)?, cold: None, books: Books::default(), before: tail, tail, limits })
+        Ok(Self {
+            txn,
+            hot: Hot::open(txn)?,
+            cold: None,
+            books: Books::default(),
+            before: tail,
+            tail,
+            limits,
+        })
     }
 
     /// The tables of resources. They are opened when they are needed first.
@@ -116,7 +125,11 @@ impl<'txn> Batch<'txn> {
     }
 
     /// Writes a commit that was judged as good.
-    pub(crate) fn apply(&mut self, commit: &Prepared, old: Option<&VmSummary>) -> Result<Committed, ReadError> {
+    pub(crate) fn apply(
+        &mut self,
+        commit: &Prepared,
+        old: Option<&VmSummary>,
+    ) -> Result<Committed, ReadError> {
         self.tail.marks = self.tail.marks.max(commit.marks);
         if let Some(former) = commit.forgets() {
             // This comes before the VM that takes over the UUID.
@@ -140,7 +153,9 @@ impl<'txn> Batch<'txn> {
         if let Some((row, kept)) = &commit.idempotency {
             self.idempotency_put(row, kept)?;
         }
-        for change in commit.resources.iter().filter(|change| !matches!(change, ResourceChange::VmForget(_))) {
+        for change in
+            commit.resources.iter().filter(|change| !matches!(change, ResourceChange::VmForget(_)))
+        {
             self.resource_apply(change)?;
         }
         Ok(Committed::Applied { seq: EventSeq(self.tail.last) })

@@ -1,6 +1,6 @@
-//! The books: what VMs hold, by book and thing, and how many VMs are in each state. They are derived from the records, in the
-//! transaction that changes the records. During a batch they are kept in memory, and they are written at its end, because the VMs
-//! of a batch share few hosts.
+//! The books: what VMs hold, by book and thing, and how many VMs are in each state. They are
+//! derived from the records, in the transaction that changes the records. During a batch they are
+//! kept in memory, and they are written at its end, because the VMs of a batch share few hosts.
 
 use crate::batch::Batch;
 use crate::error::{Fault, ReadError};
@@ -42,7 +42,11 @@ pub(crate) struct Claimant<'a> {
 }
 
 impl<'a> Claimant<'a> {
-    pub(crate) fn new(old: Option<&'a VmSummary>, new: Option<&'a VmSummary>, goes: Option<VmId>) -> Self {
+    pub(crate) fn new(
+        old: Option<&'a VmSummary>,
+        new: Option<&'a VmSummary>,
+        goes: Option<VmId>,
+    ) -> Self {
         let holdings = |vm: Option<&'a VmSummary>| vm.map_or(&[][..], |vm| &vm.holdings);
         Self { vm: new.map(|vm| vm.id), old: holdings(old), new: holdings(new), goes }
     }
@@ -55,7 +59,12 @@ impl Batch<'_> {
         match self.books.sums.entry((book, key.clone())) {
             Entry::Occupied(page) => Ok(page.into_mut()),
             Entry::Vacant(page) => {
-                let kept = self.hot.book.get((book.into(), key.as_str()))?.map(|row| amount_of(row.value())).unwrap_or_default();
+                let kept = self
+                    .hot
+                    .book
+                    .get((book.into(), key.as_str()))?
+                    .map(|row| amount_of(row.value()))
+                    .unwrap_or_default();
                 Ok(page.insert(kept))
             }
         }
@@ -70,13 +79,21 @@ impl Batch<'_> {
         use std::collections::hash_map::Entry;
         match self.books.counts.entry(state) {
             Entry::Occupied(page) => Ok(page.into_mut()),
-            Entry::Vacant(page) => Ok(page.insert(self.hot.state_count.get(state)?.map_or(0, |row| row.value()))),
+            Entry::Vacant(page) => {
+                Ok(page.insert(self.hot.state_count.get(state)?.map_or(0, |row| row.value())))
+            }
         }
     }
 
     /// Changes the books for the change of one VM.
-    pub(crate) fn books_enter(&mut self, id: u64, old: Option<&VmSummary>, new: Option<&VmSummary>) -> Result<(), Fault> {
-        let holdings = |vm: Option<&VmSummary>| vm.map(|vm| vm.holdings.clone()).unwrap_or_default();
+    pub(crate) fn books_enter(
+        &mut self,
+        id: u64,
+        old: Option<&VmSummary>,
+        new: Option<&VmSummary>,
+    ) -> Result<(), Fault> {
+        let holdings =
+            |vm: Option<&VmSummary>| vm.map(|vm| vm.holdings.clone()).unwrap_or_default();
         let (before, after) = (holdings(old), holdings(new));
         if before != after {
             self.sums_enter(&before, &after)?;
@@ -100,14 +117,18 @@ impl Batch<'_> {
     }
 
     fn sums_enter(&mut self, before: &[Holding], after: &[Holding]) -> Result<(), Fault> {
-        for (Holding { book, key, .. }, amount) in before.iter().filter_map(|held| Some((held, held.amount?))) {
+        for (Holding { book, key, .. }, amount) in
+            before.iter().filter_map(|held| Some((held, held.amount?)))
+        {
             let sum = self.sum(*book, key)?;
             if !amount.within(*sum) {
                 below_zero(book.into());
             }
             *sum = sum.less(amount);
         }
-        for (Holding { book, key, .. }, amount) in after.iter().filter_map(|held| Some((held, held.amount?))) {
+        for (Holding { book, key, .. }, amount) in
+            after.iter().filter_map(|held| Some((held, held.amount?)))
+        {
             let sum = self.sum(*book, key)?;
             *sum = sum.plus(amount);
         }
@@ -115,7 +136,12 @@ impl Batch<'_> {
     }
 
     /// Updates the rows that say which VM has a thing.
-    fn owners_enter(&mut self, id: u64, before: &[Holding], after: &[Holding]) -> Result<(), Fault> {
+    fn owners_enter(
+        &mut self,
+        id: u64,
+        before: &[Holding],
+        after: &[Holding],
+    ) -> Result<(), Fault> {
         let owned = |held: &[Holding]| -> BTreeSet<(&'static str, String)> {
             let sole = held.iter().filter(|held| held.amount.is_none());
             sole.map(|held| (held.book.into(), held.key.to_string())).collect()
@@ -154,7 +180,8 @@ impl Batch<'_> {
     }
 }
 
-/// Reports a number that would fall below zero. The check finds it too. To stop here would help nobody.
+/// Reports a number that would fall below zero. The check finds it too. To stop here would help
+/// nobody.
 fn below_zero(what: &'static str) {
     tracing::error!(what, "the books would fall below zero: have the store checked");
 }
@@ -217,7 +244,8 @@ impl Reader {
         let mut counts = BTreeMap::new();
         for row in ReadableTable::iter(&table).map_err(Fault::from)? {
             let (state, count) = row.map_err(Fault::from)?;
-            // This version does not know the state. Then there are records in this state too, and they are reported.
+            // This version does not know the state. Then there are records in this state too, and
+            // they are reported.
             if let Ok(state) = state.value().parse() {
                 counts.insert(state, count.value());
             }

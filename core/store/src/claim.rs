@@ -1,28 +1,37 @@
-//! Judges claims, whatever book they are of. The only thing that depends on the book is where the terms of a thing stand:
-//! [`Batch::terms`] names that. What VMs hold, and by which rule a claim is judged, is said by [`ostler_model::Claim`].
+//! Judges claims, whatever book they are of. The only thing that depends on the book is where the
+//! terms of a thing stand: [`Batch::terms`] names that. What VMs hold, and by which rule a claim is
+//! judged, is said by [`ostler_model::Claim`].
 
 use crate::batch::Batch;
 use crate::book::Claimant;
 use crate::error::{Fault, ReadError};
 use ostler_model::{
-    Book, BookKey, Claim, ClaimRefused, Holding, HostId, ImageId, Page, Resource, Terms, VmId, held_anew, holding_of,
+    Book, BookKey, Claim, ClaimRefused, Holding, HostId, ImageId, Page, Resource, Terms, VmId,
+    held_anew, holding_of,
 };
 use redb::ReadableTable;
 
 impl Batch<'_> {
-    /// By which terms a thing is held, as its row says now. If it needs a row and has none, the error names it.
+    /// By which terms a thing is held, as its row says now. If it needs a row and has none, the
+    /// error names it.
     fn terms(&self, book: Book, key: &BookKey) -> Result<Result<Terms, Resource>, ReadError> {
-        // The key was made of an id. The last number is never given out, so a key that is no number names nothing.
+        // The key was made of an id. The last number is never given out, so a key that is no number
+        // names nothing.
         let id = key.as_str().parse().unwrap_or(u32::MAX);
         Ok(match book {
-            Book::Host => self.host(HostId(id))?.map(|host| host.terms()).ok_or(Resource::Host(HostId(id))),
-            Book::Image => self.image(ImageId(id))?.map(|image| image.terms()).ok_or(Resource::Image(ImageId(id))),
+            Book::Host => {
+                self.host(HostId(id))?.map(|host| host.terms()).ok_or(Resource::Host(HostId(id)))
+            }
+            Book::Image => self
+                .image(ImageId(id))?
+                .map(|image| image.terms())
+                .ok_or(Resource::Image(ImageId(id))),
             Book::Mac => Ok(Terms::of_none(key)),
         })
     }
 
-    /// Judges the claims of a decision in their order, and then those that follow from what is held anew. Answers the first one
-    /// that does not hold.
+    /// Judges the claims of a decision in their order, and then those that follow from what is held
+    /// anew. Answers the first one that does not hold.
     pub(crate) fn claims_refused(
         &mut self,
         claims: impl IntoIterator<Item = Claim>,
@@ -54,13 +63,24 @@ impl Batch<'_> {
     }
 
     /// Another VM that has the thing, with its name.
-    fn other_owner(&self, book: Book, key: &BookKey, by: &Claimant<'_>) -> Result<Option<(VmId, ostler_model::VmName)>, ReadError> {
+    fn other_owner(
+        &self,
+        book: Book,
+        key: &BookKey,
+        by: &Claimant<'_>,
+    ) -> Result<Option<(VmId, ostler_model::VmName)>, ReadError> {
         let (book, key) = (book.into(), key.as_str());
-        for row in self.hot.holder.range((book, key, 0)..=(book, key, u64::MAX)).map_err(Fault::from)? {
+        for row in
+            self.hot.holder.range((book, key, 0)..=(book, key, u64::MAX)).map_err(Fault::from)?
+        {
             let owner = VmId(row.map_err(Fault::from)?.0.value().2);
             if Some(owner) != by.vm && by.goes != Some(owner) {
-                // If the owner has no summary, the books are damaged, and its id is told: the thing is not given away.
-                let name = self.vm_summary(owner)?.map(|vm| vm.name).or_else(|| owner.to_string().parse().ok());
+                // If the owner has no summary, the books are damaged, and its id is told: the thing
+                // is not given away.
+                let name = self
+                    .vm_summary(owner)?
+                    .map(|vm| vm.name)
+                    .or_else(|| owner.to_string().parse().ok());
                 return Ok(name.map(|name| (owner, name)));
             }
         }

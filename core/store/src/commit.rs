@@ -1,8 +1,9 @@
 //! The content of a commit, and its possible results.
 
 use ostler_model::{
-    Claim, ClaimRefused, Datastore, DatastoreId, DriverName, Effect, EffectKey, EventKind, EventSeq, Host, HostId, HostState,
-    Identified, Image, ImageId, ImageState, OperationRecord, ResourceRefused, Timestamp, Version, VmId, VmRecord,
+    Claim, ClaimRefused, Datastore, DatastoreId, DriverName, Effect, EffectKey, EventKind,
+    EventSeq, Host, HostId, HostState, Identified, Image, ImageId, ImageState, OperationRecord,
+    ResourceRefused, Timestamp, Version, VmId, VmRecord,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -157,30 +158,32 @@ impl HostEdit {
 pub enum ResourceChange {
     /// Adds the host, or replaces the host with its id.
     HostPut(Host),
-    /// Changes the given fields. The other fields stay as they are at the commit. So it cannot undo a change that another
-    /// operator or a probe has made meanwhile.
+    /// Changes the given fields. The other fields stay as they are at the commit. So it cannot undo
+    /// a change that another operator or a probe has made meanwhile.
     HostEdit {
         /// The host.
         id: HostId,
         /// The changes.
         edit: HostEdit,
     },
-    /// Sets only the capacity that a probe has found. If the operator has stated the capacity, it stays as it is.
+    /// Sets only the capacity that a probe has found. If the operator has stated the capacity, it
+    /// stays as it is.
     HostProbed {
         /// The host.
         id: HostId,
         /// The capacity.
         total: ostler_model::Capacity,
     },
-    /// Sets only the hypervisor identity that was found. This is not refused if another host has the same identity. That is
-    /// reported, and the operator has to resolve it.
+    /// Sets only the hypervisor identity that was found. This is not refused if another host has
+    /// the same identity. That is reported, and the operator has to resolve it.
     HostIdentified {
         /// The host.
         id: HostId,
         /// The hypervisor identity, and since when it is known.
         identity: Option<ostler_model::Identified>,
     },
-    /// Removes the host. Refused while a VM has its placement there, migrates from or to it, or may have left something there.
+    /// Removes the host. Refused while a VM has its placement there, migrates from or to it, or may
+    /// have left something there.
     HostRemove(HostId),
     /// Adds the datastore, or replaces the one with its id.
     DatastorePut(Datastore),
@@ -195,11 +198,13 @@ pub enum ResourceChange {
         /// The new state.
         state: ImageState,
     },
-    /// Removes an image that was never ready: one that is locked or in error. Refused if it is ready, or while a disk stands on
-    /// it. If there is no such image, this is no error. Unlike `ImageRemove`, it may be in one commit with the change of the VM
-    /// that was to write the image.
+    /// Removes an image that was never ready: one that is locked or in error. Refused if it is
+    /// ready, or while a disk stands on it. If there is no such image, this is no error. Unlike
+    /// `ImageRemove`, it may be in one commit with the change of the VM that was to write the
+    /// image.
     ImageDiscard(ImageId),
-    /// Removes the image. Refused while a disk stands on it, and while it is locked, because then somebody writes it.
+    /// Removes the image. Refused while a disk stands on it, and while it is locked, because then
+    /// somebody writes it.
     ImageRemove(ImageId),
     /// Adds the token. Refused if another token has its name or its hash.
     TokenPut(TokenRow),
@@ -213,8 +218,8 @@ pub enum ResourceChange {
     RulesBind(RulesBinding),
     /// Removes the binding of this hypervisor driver.
     RulesUnbind(DriverName),
-    /// Forgets a VM that is done, and its operations. Its id is never used again. Refused while something of it may be left on a
-    /// host, or one of its driver calls may be under way.
+    /// Forgets a VM that is done, and its operations. Its id is never used again. Refused while
+    /// something of it may be left on a host, or one of its driver calls may be under way.
     VmForget(VmId),
     /// Removes the mark of a restore: all VMs are reconciled.
     RestoreOver,

@@ -20,9 +20,14 @@ impl Batch<'_> {
         Ok(kept.map(|kept| row::decode(kept.value(), id)).transpose()?)
     }
 
-    pub(crate) fn datastore_put_refused(&mut self, datastore: &Datastore, ahead: &mut Ahead<'_>) -> Refusal {
+    pub(crate) fn datastore_put_refused(
+        &mut self,
+        datastore: &Datastore,
+        ahead: &mut Ahead<'_>,
+    ) -> Refusal {
         let name = datastore.name.as_str();
-        let owner = self.cold()?.datastore_by_name.get(name).map_err(Fault::from)?.map(|id| id.value());
+        let owner =
+            self.cold()?.datastore_by_name.get(name).map_err(Fault::from)?.map(|id| id.value());
         ahead.name(ResourceKind::Datastore, name, owner, datastore.id.0)
     }
 
@@ -35,7 +40,12 @@ impl Batch<'_> {
         if let Some((key, _)) = first.transpose().map_err(Fault::from)? {
             return in_use(id, UsedBy::Image(ImageId(key.value().1)));
         }
-        let first = self.hot.vm_by_datastore.range((id.0, 0)..=(id.0, u64::MAX)).map_err(Fault::from)?.next();
+        let first = self
+            .hot
+            .vm_by_datastore
+            .range((id.0, 0)..=(id.0, u64::MAX))
+            .map_err(Fault::from)?
+            .next();
         match first.transpose().map_err(Fault::from)? {
             Some((key, _)) => in_use(id, UsedBy::FilesOf(VmId(key.value().1))),
             None => Ok(None),

@@ -1,12 +1,13 @@
-//! Derives summaries, indexes, timers and books again from the records, if a newer daemon derives them by other rules.
+//! Derives summaries, indexes, timers and books again from the records, if a newer daemon derives
+//! them by other rules.
 
 use crate::batch::{Batch, Limits, Tail};
 use crate::error::{Fault, OpenError};
 use crate::prepare::PreparedVm;
 use crate::store::Options;
 use crate::tables::{
-    BOOK, HOLDER, META, STATE_COUNT, TIMER, VM_ACTIVE, VM_BY_DATASTORE, VM_BY_HOST, VM_BY_NAME, VM_BY_OWNER, VM_BY_STATE,
-    VM_BY_UUID, VM_DONE, VM_LIVE, VM_RESCHED, VM_SUMMARY,
+    BOOK, HOLDER, META, STATE_COUNT, TIMER, VM_ACTIVE, VM_BY_DATASTORE, VM_BY_HOST, VM_BY_NAME,
+    VM_BY_OWNER, VM_BY_STATE, VM_BY_UUID, VM_DONE, VM_LIVE, VM_RESCHED, VM_SUMMARY,
 };
 use crate::txn::Txn;
 use crate::{meta, row};
@@ -14,14 +15,17 @@ use ostler_model::VmRecord;
 use redb::{Builder, ReadableTable};
 use std::path::Path;
 
-/// Raise this with every change of what is derived from a record: [`crate::VmSummary`], the keys of indexes,
-/// `VmRecord::next_due`, `also_on` and `holdings`. If a store has another number, everything
-/// is derived again when it is opened.
+/// Raise this with every change of what is derived from a record: [`crate::VmSummary`], the keys of
+/// indexes, `VmRecord::next_due`, `also_on` and `holdings`. If a store has another number,
+/// everything is derived again when it is opened.
 pub(crate) const DERIVED: u64 = 4;
 
 /// Derives everything again in the store of this file, which nobody has open.
 pub(crate) fn anew(path: &Path) -> Result<(), OpenError> {
-    let db = Builder::new().set_cache_size(Options::default().cache_bytes).open(path).map_err(Fault::from)?;
+    let db = Builder::new()
+        .set_cache_size(Options::default().cache_bytes)
+        .open(path)
+        .map_err(Fault::from)?;
     let txn = Txn::begin(&db).map_err(Fault::from)?;
     rebuild(&txn)?;
     meta::batch_next(&mut txn.open_table(META).map_err(Fault::from)?)?;
@@ -29,8 +33,8 @@ pub(crate) fn anew(path: &Path) -> Result<(), OpenError> {
     Ok(db.close().map_err(Fault::from)?)
 }
 
-/// Empties every derived table and fills it again. If a record cannot be read, it is left out and reported: its VM is in no list
-/// and in no book, but all other VMs are.
+/// Empties every derived table and fills it again. If a record cannot be read, it is left out and
+/// reported: its VM is in no list and in no book, but all other VMs are.
 pub(crate) fn rebuild(txn: &Txn) -> Result<(), OpenError> {
     macro_rules! empty {
         ($($table:ident),*) => {
@@ -59,7 +63,15 @@ pub(crate) fn rebuild(txn: &Txn) -> Result<(), OpenError> {
     let mut batch = Batch::open(txn, Tail::default(), limits)?;
     let (mut next, mut whole) = (Some(0), true);
     while let Some(from) = next {
-        let (id, record) = match batch.hot.vm.range(from..).map_err(Fault::from)?.next().transpose().map_err(Fault::from)? {
+        let (id, record) = match batch
+            .hot
+            .vm
+            .range(from..)
+            .map_err(Fault::from)?
+            .next()
+            .transpose()
+            .map_err(Fault::from)?
+        {
             Some((id, kept)) => (id.value(), row::decode::<VmRecord>(kept.value(), id.value())),
             None => break,
         };
@@ -135,36 +147,47 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_derived_by_other_rules_is_derived_anew() {
-        let db = Builder::new().create_with_backend(Backend(Disk::holding(played().await))).expect("opens");
+        let db = Builder::new()
+            .create_with_backend(Backend(Disk::holding(played().await)))
+            .expect("opens");
         let (before, batch) = (content(&db), reader(&db).batch().expect("reads"));
         change(&db, |txn| {
             txn.open_table(TIMER).expect("opens").insert((1, 1), ()).expect("writes");
             txn.delete_table(VM_SUMMARY).expect("deletes");
             txn.open_table(BOOK).expect("opens").insert(("host", "2"), (9, 9, 9)).expect("writes");
             txn.open_table(VM_SUMMARY).expect("opens");
-            meta::number_put(&mut txn.open_table(META).expect("opens"), meta::DERIVED_KEY, 0).expect("writes");
+            meta::number_put(&mut txn.open_table(META).expect("opens"), meta::DERIVED_KEY, 0)
+                .expect("writes");
         });
         assert!(!reader(&db).check().expect("reads").is_empty());
         migrate::at_open(&db, None, &Followers::default()).expect("derives anew");
         assert_eq!(reader(&db).check().expect("reads"), Vec::<String>::new());
         assert_eq!(content(&db), before);
-        assert_eq!(reader(&db).batch().expect("reads").0, batch.0 + 1, "who follows must not miss this");
+        assert_eq!(
+            reader(&db).batch().expect("reads").0,
+            batch.0 + 1,
+            "who follows must not miss this"
+        );
     }
 
     /// Older daemons did not check whether a network address is another VM's.
     #[tokio::test]
     async fn a_store_in_which_two_vms_have_one_address_opens_and_tells() {
-        let db = Builder::new().create_with_backend(Backend(Disk::holding(played().await))).expect("opens");
+        let db = Builder::new()
+            .create_with_backend(Backend(Disk::holding(played().await)))
+            .expect("opens");
         change(&db, |txn| {
             let mut vms = txn.open_table(tables::VM).expect("opens");
             for id in [7, 8] {
                 let mut record: VmRecord =
-                    row::decode(vms.get(id).expect("reads").expect("is there").value(), id).expect("decodes");
+                    row::decode(vms.get(id).expect("reads").expect("is there").value(), id)
+                        .expect("decodes");
                 let mac = Some("52:54:00:00:00:07".parse().expect("an address"));
                 record.spec.nics = vec![ostler_model::NicSpec { bridge: "br0".to_owned(), mac }];
                 vms.insert(id, row::encode(&record).expect("encodes").as_slice()).expect("writes");
             }
-            meta::number_put(&mut txn.open_table(META).expect("opens"), meta::DERIVED_KEY, 2).expect("writes");
+            meta::number_put(&mut txn.open_table(META).expect("opens"), meta::DERIVED_KEY, 2)
+                .expect("writes");
         });
         migrate::at_open(&db, None, &Followers::default()).expect("opens");
         let findings = reader(&db).check().expect("reads");
@@ -179,8 +202,12 @@ mod tests {
 
     #[tokio::test]
     async fn one_record_that_cannot_be_read_keeps_no_other_from_being_there() {
-        let db = Builder::new().create_with_backend(Backend(Disk::holding(played().await))).expect("opens");
-        let listed = |db: &Database| reader(db).summaries().expect("reads").into_iter().map(|vm| vm.id.0).collect::<Vec<_>>();
+        let db = Builder::new()
+            .create_with_backend(Backend(Disk::holding(played().await)))
+            .expect("opens");
+        let listed = |db: &Database| {
+            reader(db).summaries().expect("reads").into_iter().map(|vm| vm.id.0).collect::<Vec<_>>()
+        };
         let (before, dump) = (listed(&db), content(&db));
         let vms = db.begin_read().expect("reads").open_table(tables::VM).expect("opens");
         let good = vms.get(7).expect("reads").expect("is there").value().to_vec();
@@ -188,34 +215,56 @@ mod tests {
         let newer = br#"{"v":1,"row":{"id":7,"state":"a state of a newer version"}}"#;
         change(&db, |txn| {
             txn.open_table(tables::VM).expect("opens").insert(7, newer.as_slice()).expect("writes");
-            meta::number_put(&mut txn.open_table(META).expect("opens"), meta::DERIVED_KEY, 0).expect("writes");
+            meta::number_put(&mut txn.open_table(META).expect("opens"), meta::DERIVED_KEY, 0)
+                .expect("writes");
         });
         migrate::at_open(&db, None, &Followers::default()).expect("opens");
         assert_eq!(listed(&db), before.iter().copied().filter(|id| *id != 7).collect::<Vec<_>>());
         let findings = reader(&db).check().expect("reads");
-        assert!(findings.len() == 1 && findings[0].starts_with("vm: the record of VM 7 cannot be read"), "{findings:#?}");
-        // The VM cannot be marked as not reconciled, and a version that can read its record would start it.
+        assert!(
+            findings.len() == 1 && findings[0].starts_with("vm: the record of VM 7 cannot be read"),
+            "{findings:#?}"
+        );
+        // The VM cannot be marked as not reconciled, and a version that can read its record would
+        // start it.
         let dir = tempfile::tempdir().expect("a directory");
         let (backup, back) = (dir.path().join("backup"), dir.path().join("back"));
         copied(&db, &backup);
         let refused = crate::restore(&backup, &back, Unreadable::Refused);
-        assert!(matches!(refused, Err(crate::BackupError::Unreadable { findings: told, .. }) if told == findings));
+        assert!(
+            matches!(refused, Err(crate::BackupError::Unreadable { findings: told, .. }) if told == findings)
+        );
         assert!(!back.exists());
-        assert_eq!(crate::restore(&backup, &back, Unreadable::LeftOut).expect("restores").unreadable, findings);
+        assert_eq!(
+            crate::restore(&backup, &back, Unreadable::LeftOut).expect("restores").unreadable,
+            findings
+        );
         // A version that can read the record has the VM in its lists again.
-        change(&db, |txn| drop(txn.open_table(tables::VM).expect("opens").insert(7, good.as_slice()).expect("writes")));
+        change(&db, |txn| {
+            drop(
+                txn.open_table(tables::VM)
+                    .expect("opens")
+                    .insert(7, good.as_slice())
+                    .expect("writes"),
+            )
+        });
         migrate::at_open(&db, None, &Followers::default()).expect("opens");
         assert_eq!(content(&db), dump);
     }
 
-    /// Like a store of schema 1 that has VMs which are done, or are to move. The sets that came with schema 2 are made and
-    /// filled.
+    /// Like a store of schema 1 that has VMs which are done, or are to move. The sets that came
+    /// with schema 2 are made and filled.
     #[tokio::test]
     async fn a_migrated_store_has_in_its_new_sets_what_its_records_say() {
-        let db = Builder::new().create_with_backend(Backend(Disk::holding(played().await))).expect("opens");
+        let db = Builder::new()
+            .create_with_backend(Backend(Disk::holding(played().await)))
+            .expect("opens");
         let (before, batch) = (content(&db), reader(&db).batch().expect("reads"));
         change(&db, |txn| {
-            assert!(txn.delete_table(VM_RESCHED).expect("deletes") && txn.delete_table(VM_DONE).expect("deletes"));
+            assert!(
+                txn.delete_table(VM_RESCHED).expect("deletes")
+                    && txn.delete_table(VM_DONE).expect("deletes")
+            );
             let mut meta = txn.open_table(META).expect("opens");
             meta::number_put(&mut meta, meta::SCHEMA_KEY, 1).expect("writes");
             meta::number_put(&mut meta, meta::DERIVED_KEY, 1).expect("writes");
@@ -223,44 +272,59 @@ mod tests {
         migrate::at_open(&db, None, &Followers::default()).expect("migrates");
         assert_eq!(content(&db), before);
         let reader = reader(&db);
-        assert_eq!(reader.batch().expect("reads").0, batch.0 + 3, "two migrations, and what is derived");
+        assert_eq!(
+            reader.batch().expect("reads").0,
+            batch.0 + 3,
+            "two migrations, and what is derived"
+        );
         assert_eq!(reader.check().expect("reads"), Vec::<String>::new());
         assert_eq!(reader.vms_to_resched().expect("reads"), [VmId(8)]);
         assert_eq!(reader.done_before(Timestamp(u64::MAX), 9).expect("reads"), [VmId(11)]);
     }
 
-    /// What is derived anew at the opening is a batch like any other: a follower that held the batch before has the same rows after
-    /// it.
+    /// What is derived anew at the opening is a batch like any other: a follower that held the
+    /// batch before has the same rows after it.
     #[tokio::test]
     async fn a_follower_has_what_is_derived_anew() {
-        let db = Builder::new().create_with_backend(Backend(Disk::holding(played().await))).expect("opens");
+        let db = Builder::new()
+            .create_with_backend(Backend(Disk::holding(played().await)))
+            .expect("opens");
         change(&db, |txn| {
             txn.open_table(TIMER).expect("opens").insert((1, 1), ()).expect("writes");
             txn.open_table(BOOK).expect("opens").pop_last().expect("writes");
-            meta::number_put(&mut txn.open_table(META).expect("opens"), meta::DERIVED_KEY, 0).expect("writes");
+            meta::number_put(&mut txn.open_table(META).expect("opens"), meta::DERIVED_KEY, 0)
+                .expect("writes");
         });
         let dir = tempfile::tempdir().expect("a directory");
         copied(&db, &dir.path().join("copy"));
-        let mut follower = crate::Follower::open(&dir.path().join("copy"), &options()).expect("opens");
+        let mut follower =
+            crate::Follower::open(&dir.path().join("copy"), &options()).expect("opens");
         let followers = Followers::default();
         let mut told = followers.follow(9);
         migrate::at_open(&db, None, &followers).expect("derives anew");
         let batch = told.next().await.expect("keeps up").expect("is told");
         follower.apply(&batch).expect("applies");
-        assert_eq!(follower.read().expect("reads").dump().expect("dumps"), reader(&db).dump().expect("dumps"));
+        assert_eq!(
+            follower.read().expect("reads").dump().expect("dumps"),
+            reader(&db).dump().expect("dumps")
+        );
         assert_eq!(follower.read().expect("reads").check().expect("reads"), Vec::<String>::new());
     }
 
-    /// The records are the data that the store was given. Books that do not fit them are made again, and this is reported.
+    /// The records are the data that the store was given. Books that do not fit them are made
+    /// again, and this is reported.
     #[tokio::test]
     async fn a_backup_whose_books_do_not_fit_is_restored_with_books_that_do() {
         let dir = tempfile::tempdir().expect("a directory");
         let restored = async |name: &str, tampering: fn(&Txn)| {
-            let db = Builder::new().create_with_backend(Backend(Disk::holding(played().await))).expect("opens");
+            let db = Builder::new()
+                .create_with_backend(Backend(Disk::holding(played().await)))
+                .expect("opens");
             change(&db, tampering);
             let backup = dir.path().join(format!("{name}-backup"));
             copied(&db, &backup);
-            crate::restore(&backup, &dir.path().join(name), Unreadable::Refused).map(|restored| restored.mended)
+            crate::restore(&backup, &dir.path().join(name), Unreadable::Refused)
+                .map(|restored| restored.mended)
         };
         assert_eq!(restored("whole", |_| ()).await.expect("restores"), Vec::<String>::new());
         let mended = restored("book", |txn| {
@@ -270,7 +334,10 @@ mod tests {
         });
         let mended = mended.await.expect("restores");
         for table in ["book", "timer", "vm_summary"] {
-            assert!(mended.iter().any(|finding| finding.starts_with(table)), "{table}: {mended:#?}");
+            assert!(
+                mended.iter().any(|finding| finding.starts_with(table)),
+                "{table}: {mended:#?}"
+            );
         }
         let again = Store::open(&dir.path().join("book"), options()).expect("opens");
         assert_eq!(again.check().expect("reads"), Vec::<String>::new());
@@ -278,54 +345,122 @@ mod tests {
             txn.open_table(BOOK).expect("opens").insert(("host", "2"), (9, 9, 9)).expect("writes");
             txn.open_table(tables::HOST).expect("opens").pop_last().expect("writes");
         });
-        assert!(matches!(refused.await, Err(crate::BackupError::Broken { .. })), "a row that follows from nothing is lost");
+        assert!(
+            matches!(refused.await, Err(crate::BackupError::Broken { .. })),
+            "a row that follows from nothing is lost"
+        );
     }
 
     type Tampering = fn(&Txn);
 
-    /// Negative control of `check`: if a row is added to or removed from one of these tables, `check` finds it, and its finding
-    /// names the table.
+    /// Negative control of `check`: if a row is added to or removed from one of these tables,
+    /// `check` finds it, and its finding names the table.
     #[tokio::test]
     async fn the_check_finds_any_row_that_does_not_belong() {
         let bytes = played().await;
         let tamper: &[(&str, Tampering)] = &[
-            ("vm_summary", |txn| drop(txn.open_table(VM_SUMMARY).expect("opens").remove(7).expect("writes"))),
-            ("vm_by_name", |txn| txn.open_table(VM_BY_NAME).expect("opens").pop_first().expect("writes")),
-            ("vm_by_uuid", |txn| drop(txn.open_table(VM_BY_UUID).expect("opens").insert(1, 1).expect("writes"))),
-            ("vm_by_state", |txn| drop(txn.open_table(VM_BY_STATE).expect("opens").insert(("x", 1), ()).expect("writes"))),
-            ("vm_by_owner", |txn| txn.open_table(VM_BY_OWNER).expect("opens").pop_last().expect("writes")),
-            ("vm_by_host", |txn| txn.open_table(VM_BY_HOST).expect("opens").pop_last().expect("writes")),
-            ("holder", |txn| drop(txn.open_table(HOLDER).expect("opens").insert(("mac", "1", 1), ()).expect("writes"))),
-            ("vm_by_datastore", |txn| txn.open_table(VM_BY_DATASTORE).expect("opens").pop_last().expect("writes")),
+            ("vm_summary", |txn| {
+                drop(txn.open_table(VM_SUMMARY).expect("opens").remove(7).expect("writes"))
+            }),
+            ("vm_by_name", |txn| {
+                txn.open_table(VM_BY_NAME).expect("opens").pop_first().expect("writes")
+            }),
+            ("vm_by_uuid", |txn| {
+                drop(txn.open_table(VM_BY_UUID).expect("opens").insert(1, 1).expect("writes"))
+            }),
+            ("vm_by_state", |txn| {
+                drop(
+                    txn.open_table(VM_BY_STATE)
+                        .expect("opens")
+                        .insert(("x", 1), ())
+                        .expect("writes"),
+                )
+            }),
+            ("vm_by_owner", |txn| {
+                txn.open_table(VM_BY_OWNER).expect("opens").pop_last().expect("writes")
+            }),
+            ("vm_by_host", |txn| {
+                txn.open_table(VM_BY_HOST).expect("opens").pop_last().expect("writes")
+            }),
+            ("holder", |txn| {
+                drop(
+                    txn.open_table(HOLDER)
+                        .expect("opens")
+                        .insert(("mac", "1", 1), ())
+                        .expect("writes"),
+                )
+            }),
+            ("vm_by_datastore", |txn| {
+                txn.open_table(VM_BY_DATASTORE).expect("opens").pop_last().expect("writes")
+            }),
             ("vm_live", |txn| txn.open_table(VM_LIVE).expect("opens").pop_last().expect("writes")),
-            ("vm_active", |txn| drop(txn.open_table(VM_ACTIVE).expect("opens").insert(99, ()).expect("writes"))),
-            ("vm_resched", |txn| txn.open_table(VM_RESCHED).expect("opens").pop_last().expect("writes")),
+            ("vm_active", |txn| {
+                drop(txn.open_table(VM_ACTIVE).expect("opens").insert(99, ()).expect("writes"))
+            }),
+            ("vm_resched", |txn| {
+                txn.open_table(VM_RESCHED).expect("opens").pop_last().expect("writes")
+            }),
             ("vm_done", |txn| txn.open_table(VM_DONE).expect("opens").pop_last().expect("writes")),
             ("timer", |txn| txn.open_table(TIMER).expect("opens").pop_last().expect("writes")),
-            ("state_count", |txn| drop(txn.open_table(STATE_COUNT).expect("opens").insert("done", 9).expect("writes"))),
+            ("state_count", |txn| {
+                drop(txn.open_table(STATE_COUNT).expect("opens").insert("done", 9).expect("writes"))
+            }),
             ("book", |txn| txn.open_table(BOOK).expect("opens").pop_first().expect("writes")),
-            ("book", |txn| drop(txn.open_table(BOOK).expect("opens").insert(("image", "1"), (9, 0, 0)).expect("writes"))),
-            ("book", |txn| drop(txn.open_table(BOOK).expect("opens").insert(("no such book", "1"), (9, 0, 0)).expect("writes"))),
-            ("host_by_name", |txn| txn.open_table(tables::HOST_BY_NAME).expect("opens").pop_last().expect("writes")),
-            ("image_by_name", |txn| txn.open_table(tables::IMAGE_BY_NAME).expect("opens").pop_last().expect("writes")),
-            ("operation", |txn| txn.open_table(tables::OPERATION_BY_VM).expect("opens").pop_last().expect("writes")),
+            ("book", |txn| {
+                drop(
+                    txn.open_table(BOOK)
+                        .expect("opens")
+                        .insert(("image", "1"), (9, 0, 0))
+                        .expect("writes"),
+                )
+            }),
+            ("book", |txn| {
+                drop(
+                    txn.open_table(BOOK)
+                        .expect("opens")
+                        .insert(("no such book", "1"), (9, 0, 0))
+                        .expect("writes"),
+                )
+            }),
+            ("host_by_name", |txn| {
+                txn.open_table(tables::HOST_BY_NAME).expect("opens").pop_last().expect("writes")
+            }),
+            ("image_by_name", |txn| {
+                txn.open_table(tables::IMAGE_BY_NAME).expect("opens").pop_last().expect("writes")
+            }),
+            ("operation", |txn| {
+                txn.open_table(tables::OPERATION_BY_VM).expect("opens").pop_last().expect("writes")
+            }),
             ("outbox", |txn| {
                 let mut vms = txn.open_table(tables::VM).expect("opens");
                 let idle = row::encode(&crate::support::vm(7)).expect("encodes");
                 vms.insert(7, idle.as_slice()).expect("writes");
             }),
-            ("event", |txn| drop(txn.open_table(tables::EVENT).expect("opens").remove(20).expect("writes"))),
-            ("idempotency_by_age", |txn| {
-                txn.open_table(tables::IDEMPOTENCY_BY_AGE).expect("opens").pop_last().expect("writes");
+            ("event", |txn| {
+                drop(txn.open_table(tables::EVENT).expect("opens").remove(20).expect("writes"))
             }),
-            ("meta", |txn| meta::marks_put(&mut txn.open_table(META).expect("opens"), meta::Marks::default()).expect("writes")),
+            ("idempotency_by_age", |txn| {
+                txn.open_table(tables::IDEMPOTENCY_BY_AGE)
+                    .expect("opens")
+                    .pop_last()
+                    .expect("writes");
+            }),
+            ("meta", |txn| {
+                meta::marks_put(&mut txn.open_table(META).expect("opens"), meta::Marks::default())
+                    .expect("writes")
+            }),
         ];
         for (table, tampering) in tamper {
-            let db = Builder::new().create_with_backend(Backend(Disk::holding(bytes.clone()))).expect("opens");
+            let db = Builder::new()
+                .create_with_backend(Backend(Disk::holding(bytes.clone())))
+                .expect("opens");
             assert_eq!(reader(&db).check().expect("reads"), Vec::<String>::new());
             change(&db, tampering);
             let findings = reader(&db).check().expect("reads");
-            assert!(findings.iter().any(|finding| finding.starts_with(table)), "{table}: {findings:#?}");
+            assert!(
+                findings.iter().any(|finding| finding.starts_with(table)),
+                "{table}: {findings:#?}"
+            );
         }
     }
 }

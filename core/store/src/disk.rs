@@ -1,4 +1,5 @@
-//! The disk below the database, for those who run a store on something else than a file: crash tests and simulations.
+//! The disk below the database, for those who run a store on something else than a file: crash
+//! tests and simulations.
 
 use redb::StorageBackend;
 use std::fmt::Debug;

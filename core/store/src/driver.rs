@@ -65,7 +65,10 @@ impl Batch<'_> {
 
     pub(crate) fn rules_bind(&mut self, binding: &RulesBinding) -> Result<(), ReadError> {
         let kept = row::encode(binding)?;
-        self.cold()?.rules.insert(binding.hypervisor.as_str(), kept.as_slice()).map_err(Fault::from)?;
+        self.cold()?
+            .rules
+            .insert(binding.hypervisor.as_str(), kept.as_slice())
+            .map_err(Fault::from)?;
         Ok(())
     }
 
@@ -105,7 +108,8 @@ impl Reader {
     /// When the store or the row cannot be read.
     pub fn rules_of(&self, hypervisor: &DriverName) -> Result<Option<DriverName>, ReadError> {
         let kept = self.table(RULES)?.get(hypervisor.as_str()).map_err(Fault::from)?;
-        let binding: Option<RulesBinding> = kept.map(|kept| row::decode(kept.value(), hypervisor)).transpose()?;
+        let binding: Option<RulesBinding> =
+            kept.map(|kept| row::decode(kept.value(), hypervisor)).transpose()?;
         Ok(binding.map(|binding| binding.rules))
     }
 

@@ -1,4 +1,5 @@
-//! Errors. Each message tells what was asked, what is wrong and what to do. The cause is kept separately, as the source.
+//! Errors. Each message tells what was asked, what is wrong and what to do. The cause is kept
+//! separately, as the source.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,7 +41,9 @@ pub enum RowError {
         key: String,
     },
     /// A newer daemon wrote it.
-    #[error("row {key} of table {table} has version {found}, this ostlerd reads up to {ours}: use the newer ostlerd again")]
+    #[error(
+        "row {key} of table {table} has version {found}, this ostlerd reads up to {ours}: use the newer ostlerd again"
+    )]
     Newer {
         /// The table.
         table: &'static str,
@@ -75,20 +78,25 @@ pub enum RowError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process (or this one) has it open.
-    #[error("the store {path} is in use: another ostlerd has it open; stop that one, or give this one another store")]
+    #[error(
+        "the store {path} is in use: another ostlerd has it open; stop that one, or give this one another store"
+    )]
     InUse {
         /// The path of the store.
         path: PathBuf,
     },
     /// A newer daemon made or migrated it.
-    #[error("the store has schema {found}, this ostlerd knows up to {ours}: use the newer ostlerd, or restore a backup")]
+    #[error(
+        "the store has schema {found}, this ostlerd knows up to {ours}: use the newer ostlerd, or restore a backup"
+    )]
     NewerSchema {
         /// The schema found.
         found: u32,
         /// The newest schema known.
         ours: u32,
     },
-    /// There is a database, but it is not one of ours, or it is older than the first schema that can be migrated.
+    /// There is a database, but it is not one of ours, or it is older than the first schema that
+    /// can be migrated.
     #[error("the store cannot be used: {why}")]
     NotAStore {
         /// The reason.
@@ -139,18 +147,23 @@ pub enum ReadError {
     Row(#[from] RowError),
 }
 
-/// The reason why a commit was not decided. Nothing of it was committed, except perhaps after [`CommitError::Failed`]: then only
-/// reopening the store shows it.
+/// The reason why a commit was not decided. Nothing of it was committed, except perhaps after
+/// [`CommitError::Failed`]: then only reopening the store shows it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CommitError {
     /// An earlier commit failed, and since then nothing is written.
-    #[error("the store is read-only since a commit failed: {why}; look at the disk, then restart ostlerd")]
+    #[error(
+        "the store is read-only since a commit failed: {why}; look at the disk, then restart ostlerd"
+    )]
     ReadOnly {
         /// The error of that commit.
         why: String,
     },
-    /// This commit failed, or the batch that it was in. Whether it holds is known only when the store is opened again.
-    #[error("the commit failed, the store is read-only now; look at the disk, then restart ostlerd")]
+    /// This commit failed, or the batch that it was in. Whether it holds is known only when the
+    /// store is opened again.
+    #[error(
+        "the commit failed, the store is read-only now; look at the disk, then restart ostlerd"
+    )]
     Failed {
         /// The error of the database.
         source: Arc<ReadError>,
@@ -226,7 +239,8 @@ pub enum BackupError {
         /// The findings of [`crate::Store::check`].
         findings: Vec<String>,
     },
-    /// Some records of VMs in the backup cannot be read, so these VMs cannot be marked as not reconciled.
+    /// Some records of VMs in the backup cannot be read, so these VMs cannot be marked as not
+    /// reconciled.
     #[error(
         "records of {} VMs in the backup {path} cannot be read (the first: {}): restore it with the version of \
          ostlerd that made it", findings.len(), findings.first().map_or("none", String::as_str)

@@ -1,5 +1,5 @@
-//! The event feed. Events are numbered in the order of commits, without a gap, except where a restore leaves numbers out. A
-//! bounded number of events is kept.
+//! The event feed. Events are numbered in the order of commits, without a gap, except where a
+//! restore leaves numbers out. A bounded number of events is kept.
 
 use crate::batch::Batch;
 use crate::commit::EventDraft;
@@ -11,12 +11,14 @@ use crate::tables::{EVENT, META};
 use ostler_model::{Event, EventSeq};
 use redb::ReadableTable;
 
-/// How many events are kept: those of some minutes at the highest load, or of some weeks at an ordinary one, in about 60 MB.
+/// How many events are kept: those of some minutes at the highest load, or of some weeks at an
+/// ordinary one, in about 60 MB.
 pub const EVENTS_KEPT: u64 = 200_000;
-/// How many old events are removed for each new one, at most. So trimming keeps up, and no single commit takes much longer than
-/// others.
+/// How many old events are removed for each new one, at most. So trimming keeps up, and no single
+/// commit takes much longer than others.
 const TRIM_RATIO: u64 = 2;
-/// How many numbers a restore leaves out. A store cannot write so many events between a backup and its restore.
+/// How many numbers a restore leaves out. A store cannot write so many events between a backup and
+/// its restore.
 pub const EVENTS_SKIPPED: u64 = 1_000_000_000_000;
 /// How many events one page has, at most.
 pub const EVENT_PAGE_MAX: usize = 1000;
@@ -31,8 +33,8 @@ pub enum EventsAfter {
         /// The number of the last event that was committed then.
         last: EventSeq,
     },
-    /// Some of the events that follow are no longer kept, or the number belongs to a time that a restore has lost. Read the VMs
-    /// again, and then go on from `last`.
+    /// Some of the events that follow are no longer kept, or the number belongs to a time that a
+    /// restore has lost. Read the VMs again, and then go on from `last`.
     Trimmed {
         /// The oldest event that is kept.
         oldest: EventSeq,
@@ -55,7 +57,11 @@ impl Batch<'_> {
     pub(crate) fn event_trim(&mut self) -> Result<(), Fault> {
         // The events are counted, because a restore leaves numbers out.
         let appended = self.tail.kept.saturating_sub(self.before.kept);
-        let surplus = self.tail.kept.saturating_sub(self.limits.events_kept).min(appended.saturating_mul(TRIM_RATIO));
+        let surplus = self
+            .tail
+            .kept
+            .saturating_sub(self.limits.events_kept)
+            .min(appended.saturating_mul(TRIM_RATIO));
         for _ in 0..surplus {
             self.hot.event.pop_first()?;
         }
@@ -65,7 +71,8 @@ impl Batch<'_> {
 }
 
 impl Reader {
-    /// The number of the last event. Everything that this reader shows is true at that place of the feed.
+    /// The number of the last event. Everything that this reader shows is true at that place of the
+    /// feed.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -88,14 +95,20 @@ impl Reader {
     pub fn events_after(&self, seq: EventSeq, limit: usize) -> Result<EventsAfter, ReadError> {
         let last = self.seq()?;
         let table = self.table(EVENT)?;
-        let oldest = table.first().map_err(Fault::from)?.map_or(last.next(), |(oldest, _)| EventSeq(oldest.value()));
-        // No event of this store has this number: it was trimmed, or it belongs to a time that a restore has lost.
+        let oldest = table
+            .first()
+            .map_err(Fault::from)?
+            .map_or(last.next(), |(oldest, _)| EventSeq(oldest.value()));
+        // No event of this store has this number: it was trimmed, or it belongs to a time that a
+        // restore has lost.
         let known = seq.next() == oldest || table.get(seq.0).map_err(Fault::from)?.is_some();
         if !known {
             return Ok(EventsAfter::Trimmed { oldest, last });
         }
         let mut events = Vec::new();
-        for entry in table.range(seq.next().0..).map_err(Fault::from)?.take(limit.min(EVENT_PAGE_MAX)) {
+        for entry in
+            table.range(seq.next().0..).map_err(Fault::from)?.take(limit.min(EVENT_PAGE_MAX))
+        {
             let (at, kept) = entry.map_err(Fault::from)?;
             let draft: EventDraft = row::decode(kept.value(), at.value())?;
             let EventDraft { at: when, vm, version, kind } = draft;

@@ -1,8 +1,8 @@
 //! Files that get their name only when they are complete and durable.
 //!
-//! A new database is written in several steps. If this is interrupted, the file is refused later, because it is not a store. So
-//! every new file (a store, a backup or a restored store) is written under a temporary name beside its own, and renamed at the
-//! end.
+//! A new database is written in several steps. If this is interrupted, the file is refused later,
+//! because it is not a store. So every new file (a store, a backup or a restored store) is written
+//! under a temporary name beside its own, and renamed at the end.
 
 use std::ffi::OsString;
 use std::io;
@@ -16,8 +16,8 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Makes an empty file beside `to`, so that the rename stays within one file system. Only its owner can read it, because
-    /// stores hold hashes of tokens and user data of VMs.
+    /// Makes an empty file beside `to`, so that the rename stays within one file system. Only its
+    /// owner can read it, because stores hold hashes of tokens and user data of VMs.
     pub(crate) fn new(to: &Path) -> io::Result<Self> {
         let mut name = to.file_name().map_or_else(OsString::new, OsString::from);
         name.push(format!(".{}.draft", std::process::id()));
@@ -32,12 +32,17 @@ impl Draft {
         &self.at
     }
 
-    /// Gives the file its name, durably. Fails with [`io::ErrorKind::AlreadyExists`] if the name is taken by now.
+    /// Gives the file its name, durably. Fails with [`io::ErrorKind::AlreadyExists`] if the name is
+    /// taken by now.
     pub(crate) fn publish(self) -> io::Result<()> {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
         std::fs::File::open(&self.at)?.sync_all()?;
         renameat_with(CWD, &self.at, CWD, &self.to, RenameFlags::NOREPLACE)?;
-        let parent = self.to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = self
+            .to
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         std::fs::File::open(parent)?.sync_all()
     }
 }

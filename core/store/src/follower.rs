@@ -1,4 +1,5 @@
-//! A store that follows another one: it applies its batches in order, and is then equal to it row by row.
+//! A store that follows another one: it applies its batches in order, and is then equal to it row
+//! by row.
 
 use crate::disk::{Backend, RawDisk};
 use crate::error::{Fault, OpenError, ReadError};
@@ -15,8 +16,8 @@ use redb::{Builder, Database, ReadableDatabase};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A copy of a store that is kept up to date with its batches. It begins as a backup ([`Store::backup`]). Nobody commits to it; its
-/// content changes only by [`Follower::apply`].
+/// A copy of a store that is kept up to date with its batches. It begins as a backup
+/// ([`Store::backup`]). Nobody commits to it; its content changes only by [`Follower::apply`].
 #[derive(Debug)]
 pub struct Follower {
     db: Database,
@@ -25,8 +26,8 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Opens a copy of a store in this file. A copy of an older schema is not migrated: the store that it follows migrates, and a
-    /// copy of that is needed.
+    /// Opens a copy of a store in this file. A copy of an older schema is not migrated: the store
+    /// that it follows migrates, and a copy of that is needed.
     ///
     /// # Errors
     /// If the file is not such a copy, or cannot be read.
@@ -35,7 +36,9 @@ impl Follower {
             let source = std::io::Error::from(std::io::ErrorKind::NotFound);
             return Err(OpenError::File { path: path.to_owned(), source });
         }
-        Self::of(Builder::new().set_cache_size(options.cache_bytes).open(path).map_err(Fault::from)?)
+        Self::of(
+            Builder::new().set_cache_size(options.cache_bytes).open(path).map_err(Fault::from)?,
+        )
     }
 
     /// The same on another disk than a file.
@@ -43,13 +46,20 @@ impl Follower {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_with(disk: impl RawDisk, options: &Options) -> Result<Self, OpenError> {
-        Self::of(Builder::new().set_cache_size(options.cache_bytes).create_with_backend(Backend(disk)).map_err(Fault::from)?)
+        Self::of(
+            Builder::new()
+                .set_cache_size(options.cache_bytes)
+                .create_with_backend(Backend(disk))
+                .map_err(Fault::from)?,
+        )
     }
 
     fn of(db: Database) -> Result<Self, OpenError> {
         match schema_of(&db)? {
             Some(SCHEMA) => {}
-            Some(found) if found > SCHEMA => return Err(OpenError::NewerSchema { found, ours: SCHEMA }),
+            Some(found) if found > SCHEMA => {
+                return Err(OpenError::NewerSchema { found, ours: SCHEMA });
+            }
             Some(_) | None => return Err(no_copy()),
         }
         let reader = Reader::new(db.begin_read().map_err(Fault::from)?);
@@ -101,10 +111,13 @@ impl Follower {
                 return Err(ApplyError::OtherSchema { given: batch.schema, ours: SCHEMA });
             }
         }
-        let says = meta::batch(&*txn.open_table(META).map_err(Fault::from)?).map_err(|error| match error {
-            ReadError::Storage { source } => ApplyError::Storage { source },
-            ReadError::Row(source) => ApplyError::Row { source },
-        })?;
+        let says =
+            meta::batch(&*txn.open_table(META).map_err(Fault::from)?).map_err(
+                |error| match error {
+                    ReadError::Storage { source } => ApplyError::Storage { source },
+                    ReadError::Row(source) => ApplyError::Row { source },
+                },
+            )?;
         if says != given.0 {
             txn.abort().map_err(Fault::from)?;
             return Err(ApplyError::Unnumbered { given });
@@ -122,11 +135,13 @@ impl Follower {
         Ok(Reader::new(self.db.begin_read().map_err(Fault::from)?))
     }
 
-    /// Makes a store of it that takes commits. It goes on with the number after the last batch that it holds.
+    /// Makes a store of it that takes commits. It goes on with the number after the last batch that
+    /// it holds.
     ///
-    /// Only for a follower that holds all batches of the store that it followed. Calls of a batch that it does not hold may be at work,
-    /// and their VMs would be started a second time. A store that may lack batches must be marked as after a restore
-    /// ([`crate::restore`]) before an engine runs on it.
+    /// Only for a follower that holds all batches of the store that it followed. Calls of a batch
+    /// that it does not hold may be at work, and their VMs would be started a second time. A store
+    /// that may lack batches must be marked as after a restore ([`crate::restore`]) before an
+    /// engine runs on it.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -136,5 +151,7 @@ impl Follower {
 }
 
 fn no_copy() -> OpenError {
-    OpenError::NotAStore { why: "it is no copy of a store of this version; begin again from a copy".to_owned() }
+    OpenError::NotAStore {
+        why: "it is no copy of a store of this version; begin again from a copy".to_owned(),
+    }
 }

@@ -6,7 +6,9 @@ use crate::read::Reader;
 use crate::resource::{Ahead, Refusal, in_use, not_found};
 use crate::row::{self, Row};
 use crate::tables::{HOST, HOST_BY_NAME};
-use ostler_model::{Host, HostId, HostName, HypervisorId, ResourceKind, ResourceRefused, UsedBy, VmId};
+use ostler_model::{
+    Host, HostId, HostName, HypervisorId, ResourceKind, ResourceRefused, UsedBy, VmId,
+};
 use redb::ReadableTable;
 
 impl Row for Host {
@@ -20,11 +22,13 @@ impl Batch<'_> {
         Ok(kept.map(|kept| row::decode(kept.value(), id)).transpose()?)
     }
 
-    /// The driver, its settings and the transport tell which hypervisor the host is. If they change while VMs are there, the host
-    /// could show another, empty hypervisor. Then its VMs would count as gone, and they would be started a second time, or their
-    /// disks would be removed while they run.
+    /// The driver, its settings and the transport tell which hypervisor the host is. If they change
+    /// while VMs are there, the host could show another, empty hypervisor. Then its VMs would count
+    /// as gone, and they would be started a second time, or their disks would be removed while they
+    /// run.
     pub(crate) fn host_put_refused(&mut self, host: &Host, ahead: &mut Ahead<'_>) -> Refusal {
-        let moved = |old: &Host| (&old.hypervisor, &old.transport) != (&host.hypervisor, &host.transport);
+        let moved =
+            |old: &Host| (&old.hypervisor, &old.transport) != (&host.hypervisor, &host.transport);
         let old = self.host(host.id)?;
         if old.as_ref().is_some_and(moved)
             && let Some(vm) = self.first_vm_on(host.id)?
@@ -38,13 +42,19 @@ impl Batch<'_> {
         }
         let told = |host: &Host| host.identity.as_ref().map(|identity| identity.id.clone());
         match told(host).filter(|id| old.as_ref().and_then(told).as_ref() != Some(id)) {
-            Some(id) => Ok(self.host_identified(&id, host.id)?.map(|other| ResourceRefused::SameHypervisor { other })),
+            Some(id) => Ok(self
+                .host_identified(&id, host.id)?
+                .map(|other| ResourceRefused::SameHypervisor { other })),
             None => Ok(None),
         }
     }
 
     /// Finds another host that is this hypervisor.
-    fn host_identified(&self, id: &HypervisorId, but: HostId) -> Result<Option<HostName>, ReadError> {
+    fn host_identified(
+        &self,
+        id: &HypervisorId,
+        but: HostId,
+    ) -> Result<Option<HostName>, ReadError> {
         for entry in self.hot.host.iter().map_err(Fault::from)? {
             let (key, kept) = entry.map_err(Fault::from)?;
             let host: Host = row::decode(kept.value(), key.value())?;
@@ -70,7 +80,8 @@ impl Batch<'_> {
 
     /// The first VM of which something is or may be on a host.
     fn first_vm_on(&self, id: HostId) -> Result<Option<VmId>, ReadError> {
-        let mut rows = self.hot.vm_by_host.range((id.0, 0)..=(id.0, u64::MAX)).map_err(Fault::from)?;
+        let mut rows =
+            self.hot.vm_by_host.range((id.0, 0)..=(id.0, u64::MAX)).map_err(Fault::from)?;
         Ok(rows.next().transpose().map_err(Fault::from)?.map(|(key, _)| VmId(key.value().1)))
     }
 

@@ -33,10 +33,13 @@ impl Batch<'_> {
         ahead.name(ResourceKind::Image, name, owner, image.id.0)
     }
 
-    /// Whether the file is already an image of another format. All images of the datastore are read, because images are rarely
-    /// added.
+    /// Whether the file is already an image of another format. All images of the datastore are
+    /// read, because images are rarely added.
     fn file_refused(&mut self, image: &Image) -> Refusal {
-        if self.image(image.id)?.is_some_and(|old| (&old.path, old.format) == (&image.path, image.format)) {
+        if self
+            .image(image.id)?
+            .is_some_and(|old| (&old.path, old.format) == (&image.path, image.format))
+        {
             return Ok(None);
         }
         let of_store = (image.datastore.0, 0)..=(image.datastore.0, u32::MAX);
@@ -45,7 +48,9 @@ impl Batch<'_> {
             ids.push(entry.map_err(Fault::from)?.0.value().1);
         }
         for id in ids.into_iter().filter(|id| *id != image.id.0) {
-            let other = self.image(ImageId(id))?.filter(|other| other.path == image.path && other.format != image.format);
+            let other = self
+                .image(ImageId(id))?
+                .filter(|other| other.path == image.path && other.format != image.format);
             if let Some(Image { path, name: image, format, .. }) = other {
                 return Ok(Some(ResourceRefused::FileTaken { path, image, format }));
             }
@@ -56,7 +61,8 @@ impl Batch<'_> {
     pub(crate) fn image_remove_refused(&mut self, id: ImageId) -> Refusal {
         match self.image(id)? {
             None => return not_found(id),
-            // The operation that writes the image sets its state at the end, and must find the image then.
+            // The operation that writes the image sets its state at the end, and must find the
+            // image then.
             Some(image) if image.state == ImageState::Locked => {
                 return in_use(id, UsedBy::DiskToSave);
             }
@@ -84,7 +90,9 @@ impl Batch<'_> {
         let old = self.image(image.id)?;
         let kept = row::encode(image)?;
         self.hot.image.insert(image.id.0, kept.as_slice()).map_err(Fault::from)?;
-        if old.as_ref().map(|old| (&old.name, old.datastore)) == Some((&image.name, image.datastore)) {
+        if old.as_ref().map(|old| (&old.name, old.datastore))
+            == Some((&image.name, image.datastore))
+        {
             return Ok(());
         }
         let cold = self.cold()?;

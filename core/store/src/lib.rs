@@ -1,17 +1,20 @@
-//! The store: everything that must survive, in one file. One writer changes it, in transactions that hold as a whole or not at
-//! all.
+//! The store: everything that must survive, in one file. One writer changes it, in transactions
+//! that hold as a whole or not at all.
 //!
-//! **Invariants.** This is the only crate that names the database. No driver is called here, and no clock is asked, except by a
-//! restore. Indexes and books are derived from records in the transaction that changes the records, and never by the caller. A
-//! row is never seen before it is durable.
+//! **Invariants.** This is the only crate that names the database. No driver is called here, and no
+//! clock is asked, except by a restore. Indexes and books are derived from records in the
+//! transaction that changes the records, and never by the caller. A row is never seen before it is
+//! durable.
 //!
 //! # What must be durable, and why
 //!
-//! - *records, operations, outbox*: what Ostler has promised, and what may be under way at a hypervisor. After a crash nothing
-//!   else can tell.
-//! - *events, idempotency*: what others were told, or will be told. They must not be told two different things, or never be told.
+//! - *records, operations, outbox*: what Ostler has promised, and what may be under way at a
+//!   hypervisor. After a crash nothing else can tell.
+//! - *events, idempotency*: what others were told, or will be told. They must not be told two
+//!   different things, or never be told.
 //! - *hosts, datastores, images, tokens, drivers, rules*: what an operator has set.
-//! - *summaries, indexes, books, timers*: derived, but in the same transaction, so that none of them is wrong at any moment.
+//! - *summaries, indexes, books, timers*: derived, but in the same transaction, so that none of
+//!   them is wrong at any moment.
 //!
 //! The store does not keep which VM runs where. This is observed; see `ostler-engine`.
 //!
@@ -68,21 +71,25 @@
 //! rules                hypervisor driver -> RulesBinding                                                     driver.rs
 //! ```
 //!
-//! Rows with a type on the right are JSON in an envelope that says its version (`row.rs`); all others are plain keys and numbers.
+//! Rows with a type on the right are JSON in an envelope that says its version (`row.rs`); all
+//! others are plain keys and numbers.
 //!
 //! # How another store can follow
 //!
-//! Every transaction is a numbered batch: a list of rows that are written or removed. All writes go through `txn.rs`, which notes
-//! them if somebody follows ([`Store::follow`]). A [`Follower`] begins as a backup, applies batches in order, and is then equal row
-//! by row, with everything that is derived. It refuses a gap, a repeat and a batch of another store. Decision 13 has the reasons.
+//! Every transaction is a numbered batch: a list of rows that are written or removed. All writes go
+//! through `txn.rs`, which notes them if somebody follows ([`Store::follow`]). A [`Follower`]
+//! begins as a backup, applies batches in order, and is then equal row by row, with everything that
+//! is derived. It refuses a gap, a repeat and a batch of another store. Decision 13 has the
+//! reasons.
 //!
 //! # How the store survives a crash
 //!
-//! The database writes new pages beside the old ones, and then switches to them with one page that has a checksum. `sync` ends
-//! each commit. After a power cut at any disk operation, the store is as it was after some commit, and this is the last commit
-//! that was answered or a later one: `tests/store_crash.rs` cuts at each operation. Commits are one-phase, because a second sync
-//! would halve the throughput. So an attacker who controls both the content of rows and the moment of a crash could cheat the
-//! checksum. That is out of scope.
+//! The database writes new pages beside the old ones, and then switches to them with one page that
+//! has a checksum. `sync` ends each commit. After a power cut at any disk operation, the store is
+//! as it was after some commit, and this is the last commit that was answered or a later one:
+//! `tests/store_crash.rs` cuts at each operation. Commits are one-phase, because a second sync
+//! would halve the throughput. So an attacker who controls both the content of rows and the moment
+//! of a crash could cheat the checksum. That is out of scope.
 
 mod backup;
 mod batch;
@@ -125,7 +132,8 @@ mod writer;
 
 pub use backup::{Restored, Unreadable, restore};
 pub use commit::{
-    Commit, Committed, DriverRow, EventDraft, HostEdit, IdempotencyRow, ResourceChange, RulesBinding, TokenRow, VmChange,
+    Commit, Committed, DriverRow, EventDraft, HostEdit, IdempotencyRow, ResourceChange,
+    RulesBinding, TokenRow, VmChange,
 };
 pub use disk::RawDisk;
 pub use error::{BackupError, CommitError, Fault, OpenError, ReadError, RowError};
@@ -133,8 +141,8 @@ pub use event::{EVENT_PAGE_MAX, EVENTS_KEPT, EVENTS_SKIPPED, EventsAfter};
 pub use follower::Follower;
 pub use idempotency::IDEMPOTENCY_KEPT;
 pub use log::{
-    ApplyError, BatchNo, FOLLOW_BYTES_MAX, FOLLOW_MAX, FellBehind, Followers, LOGGED_BYTES_MAX, LoggedBatch, NotABatch,
-    Subscription,
+    ApplyError, BatchNo, FOLLOW_BYTES_MAX, FOLLOW_MAX, FellBehind, Followers, LOGGED_BYTES_MAX,
+    LoggedBatch, NotABatch, Subscription,
 };
 pub use meta::RestoredStore;
 pub use operation::OPERATIONS_KEPT;

@@ -1,8 +1,10 @@
-//! The log of batches: every transaction is a numbered list of changes that another store can apply ([`crate::Follower`]).
+//! The log of batches: every transaction is a numbered list of changes that another store can apply
+//! ([`crate::Follower`]).
 //!
-//! The number of the last batch stands in the store itself and is written with the batch, so a store always says up to which batch
-//! it holds. Batches are told to whoever follows, after they are durable and before the commits in them are answered. They are not
-//! kept: who has missed one begins again from a copy of the store. Decision 13 says why.
+//! The number of the last batch stands in the store itself and is written with the batch, so a
+//! store always says up to which batch it holds. Batches are told to whoever follows, after they
+//! are durable and before the commits in them are answered. They are not kept: who has missed one
+//! begins again from a copy of the store. Decision 13 says why.
 
 use crate::error::{Fault, RowError};
 use crate::tables::{self, SCHEMA};
@@ -13,9 +15,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-/// How many batches wait for one follower, at most. At the highest load these are the batches of about a second.
+/// How many batches wait for one follower, at most. At the highest load these are the batches of
+/// about a second.
 pub const FOLLOW_MAX: usize = 256;
-/// How many bytes wait for one follower, at most, so that a slow one costs a bounded amount of memory.
+/// How many bytes wait for one follower, at most, so that a slow one costs a bounded amount of
+/// memory.
 pub const FOLLOW_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How many bytes a batch has as bytes, at most: what a transaction records, and the lengths in it.
 pub const LOGGED_BYTES_MAX: usize = 2 * RECORDED_BYTES_MAX;
@@ -39,7 +43,8 @@ pub struct LoggedBatch {
     pub(crate) store: StoreId,
     pub(crate) number: BatchNo,
     pub(crate) schema: u32,
-    /// The changes in their order. None: they are not in the log, and a follower has to begin again from a copy.
+    /// The changes in their order. None: they are not in the log, and a follower has to begin again
+    /// from a copy.
     pub(crate) changes: Option<Vec<Change>>,
 }
 
@@ -50,13 +55,17 @@ pub enum NotABatch {
     #[error("these bytes are not a batch of a store, or were changed on the way: send it again")]
     Broken,
     /// They are more than any store logs.
-    #[error("a batch of {given} bytes is more than a store logs ({LOGGED_BYTES_MAX} bytes): begin again from a copy")]
+    #[error(
+        "a batch of {given} bytes is more than a store logs ({LOGGED_BYTES_MAX} bytes): begin again from a copy"
+    )]
     TooLarge {
         /// How many there are.
         given: usize,
     },
     /// A newer version wrote them.
-    #[error("the batch changes table {table}, which this ostlerd does not know: use the newer ostlerd")]
+    #[error(
+        "the batch changes table {table}, which this ostlerd does not know: use the newer ostlerd"
+    )]
     UnknownTable {
         /// The name of the table.
         table: String,
@@ -140,7 +149,9 @@ impl LoggedBatch {
             let [kind] = *rest.take::<1>()?;
             let (table, key, value) = (rest.part()?, rest.part()?, rest.part()?);
             let name = tables::NAMES.iter().find(|name| name.as_bytes() == table);
-            let name = name.ok_or_else(|| NotABatch::UnknownTable { table: String::from_utf8_lossy(table).into_owned() })?;
+            let name = name.ok_or_else(|| NotABatch::UnknownTable {
+                table: String::from_utf8_lossy(table).into_owned(),
+            })?;
             let what = match kind {
                 1 => What::Put(key.into(), value.into()),
                 2 => What::Remove(key.into()),
@@ -164,20 +175,24 @@ impl<'a> Parts<'a> {
     }
 
     fn part(&mut self) -> Result<&'a [u8], NotABatch> {
-        let length = usize::try_from(u32::from_le_bytes(*self.take()?)).map_err(|_| NotABatch::Broken)?;
+        let length =
+            usize::try_from(u32::from_le_bytes(*self.take()?)).map_err(|_| NotABatch::Broken)?;
         let (part, rest) = self.0.split_at_checked(length).ok_or(NotABatch::Broken)?;
         self.0 = rest;
         Ok(part)
     }
 }
 
-/// FNV-1a. It finds bytes that were cut or changed by accident. It is no proof of where they come from.
+/// FNV-1a. It finds bytes that were cut or changed by accident. It is no proof of where they come
+/// from.
 fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
-/// Whoever follows a store. Clones are the same list. Given to [`crate::Options`], it is told of the batches of the opening too:
-/// migrations, and what is derived anew.
+/// Whoever follows a store. Clones are the same list. Given to [`crate::Options`], it is told of
+/// the batches of the opening too: migrations, and what is derived anew.
 #[derive(Debug, Clone, Default)]
 pub struct Followers(Arc<Mutex<Vec<Told>>>);
 
@@ -250,7 +265,8 @@ impl Followers {
         !list.is_empty()
     }
 
-    /// Tells everybody of a batch that is durable. Nobody is waited for: one whose queue is full has fallen behind.
+    /// Tells everybody of a batch that is durable. Nobody is waited for: one whose queue is full
+    /// has fallen behind.
     pub(crate) fn tell(&self, store: StoreId, number: BatchNo, recorded: Recorded) {
         let mut list = self.lock();
         if list.is_empty() {
@@ -288,7 +304,9 @@ pub enum ApplyError {
         ours: StoreId,
     },
     /// Another version logged it.
-    #[error("the batch is of a store of schema {given}, and this one has {ours}: begin again from a copy")]
+    #[error(
+        "the batch is of a store of schema {given}, and this one has {ours}: begin again from a copy"
+    )]
     OtherSchema {
         /// Its schema.
         given: u32,
@@ -296,7 +314,9 @@ pub enum ApplyError {
         ours: u32,
     },
     /// Batches between are missing.
-    #[error("batch {given} does not follow batch {held}: send those between, or begin again from a copy")]
+    #[error(
+        "batch {given} does not follow batch {held}: send those between, or begin again from a copy"
+    )]
     Gap {
         /// The last one that is held.
         held: BatchNo,
@@ -344,7 +364,12 @@ mod tests {
     use super::*;
 
     fn batch(changes: Option<Vec<Change>>) -> LoggedBatch {
-        LoggedBatch { store: StoreId(Uuid::from_u128(7)), number: BatchNo(3), schema: SCHEMA, changes }
+        LoggedBatch {
+            store: StoreId(Uuid::from_u128(7)),
+            number: BatchNo(3),
+            schema: SCHEMA,
+            changes,
+        }
     }
 
     fn put(value: usize) -> Change {
@@ -367,21 +392,34 @@ mod tests {
                 assert!(LoggedBatch::from_bytes(&changed).is_err(), "changed at {at}");
             }
         }
-        let foreign = batch(Some(vec![Change { table: Arc::from("tomorrow"), what: What::Clear }])).to_bytes();
-        assert!(matches!(LoggedBatch::from_bytes(&foreign), Err(NotABatch::UnknownTable { table }) if table == "tomorrow"));
-        assert!(matches!(LoggedBatch::from_bytes(&vec![0; LOGGED_BYTES_MAX + 1]), Err(NotABatch::TooLarge { .. })));
+        let foreign = batch(Some(vec![Change { table: Arc::from("tomorrow"), what: What::Clear }]))
+            .to_bytes();
+        assert!(
+            matches!(LoggedBatch::from_bytes(&foreign), Err(NotABatch::UnknownTable { table }) if table == "tomorrow")
+        );
+        assert!(matches!(
+            LoggedBatch::from_bytes(&vec![0; LOGGED_BYTES_MAX + 1]),
+            Err(NotABatch::TooLarge { .. })
+        ));
     }
 
     #[tokio::test]
     async fn one_that_is_too_slow_is_told_and_holds_nobody_up() {
         let tell = |followers: &Followers, number, value| {
-            followers.tell(StoreId(Uuid::nil()), BatchNo(number), Recorded::Changes(vec![put(value)]));
+            followers.tell(
+                StoreId(Uuid::nil()),
+                BatchNo(number),
+                Recorded::Changes(vec![put(value)]),
+            );
         };
         let followers = Followers::default();
         let (mut slow, mut fast) = (followers.follow(2), followers.follow(FOLLOW_MAX));
         for number in 1..=3 {
             tell(&followers, number, 1);
-            assert_eq!(fast.next().await.expect("keeps up").map(|batch| batch.number()), Some(BatchNo(number)));
+            assert_eq!(
+                fast.next().await.expect("keeps up").map(|batch| batch.number()),
+                Some(BatchNo(number))
+            );
         }
         assert_eq!(slow.next().await, Err(FellBehind));
         // By bytes too: one batch may be as large as it is, but no second one waits beside it.

@@ -12,7 +12,8 @@ use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Key of the schema's version, a decimal number. It can be read before anything else about the store is known.
+/// Key of the schema's version, a decimal number. It can be read before anything else about the
+/// store is known.
 pub(crate) const SCHEMA_KEY: &str = "schema";
 /// Key of the version of what is derived, a decimal number.
 pub(crate) const DERIVED_KEY: &str = "derived";
@@ -22,13 +23,15 @@ const STORE_KEY: &str = "store";
 const MARKS_KEY: &str = "marks";
 /// Key of the number of the last event, a decimal number.
 const EVENT_KEY: &str = "event";
-/// Key of the number of the last batch, a decimal number. Stores of older daemons have none, which is 0.
+/// Key of the number of the last batch, a decimal number. Stores of older daemons have none, which
+/// is 0.
 const BATCH_KEY: &str = "batch";
 
 /// Key of the mark of a restore.
 const RESTORED_KEY: &str = "restored";
 
-/// The mark of a restore: the store came back with a backup, and not all of its VMs are reconciled yet.
+/// The mark of a restore: the store came back with a backup, and not all of its VMs are reconciled
+/// yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoredStore {
     /// The time of the newest event of the backup.
@@ -51,7 +54,8 @@ impl Row for Identity {
     const TABLE: &'static str = "meta";
 }
 
-/// The highest id of each kind that a row ever had. These only rise, so an id is never used again, even after its row is gone.
+/// The highest id of each kind that a row ever had. These only rise, so an id is never used again,
+/// even after its row is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Marks {
     pub(crate) vm: u64,
@@ -66,14 +70,16 @@ impl Row for Marks {
 }
 
 impl Marks {
-    /// How many ids of a kind with 64 bits a restore leaves out. A store cannot use so many between a backup and its restore.
+    /// How many ids of a kind with 64 bits a restore leaves out. A store cannot use so many between
+    /// a backup and its restore.
     const SKIPPED: u64 = 1_000_000_000;
     /// The same for the kinds with 32 bits. These have fewer ids, and people make them by hand.
     const SKIPPED_NARROW: u32 = 10_000_000;
 
-    /// Marks above all ids that a lost copy of the store can have used. A mark that would overflow stays at the last number, and
-    /// then the next id of that kind is refused. Operations skip the seconds of `now`, too, because effects are named after them: if
-    /// one backup is restored twice, no operation of the second time has the id of one of the first.
+    /// Marks above all ids that a lost copy of the store can have used. A mark that would overflow
+    /// stays at the last number, and then the next id of that kind is refused. Operations skip the
+    /// seconds of `now`, too, because effects are named after them: if one backup is restored
+    /// twice, no operation of the second time has the id of one of the first.
     pub(crate) fn skipped(self, now: Timestamp) -> Self {
         Self {
             vm: self.vm.saturating_add(Self::SKIPPED),
@@ -87,7 +93,8 @@ impl Marks {
     /// The marks of the ids in a commit.
     ///
     /// # Errors
-    /// If it has the last number of a kind. This number is never used: a counter that has reached it has run out.
+    /// If it has the last number of a kind. This number is never used: a counter that has reached
+    /// it has run out.
     pub(crate) fn of(commit: &Commit) -> Result<Self, CommitError> {
         let mut marks = Self::default();
         if let Some(change) = &commit.vm {
@@ -99,13 +106,16 @@ impl Marks {
         for change in &commit.resources {
             match change {
                 ResourceChange::HostPut(host) => marks.host = marks.host.max(host.id.0),
-                ResourceChange::DatastorePut(datastore) => marks.datastore = marks.datastore.max(datastore.id.0),
+                ResourceChange::DatastorePut(datastore) => {
+                    marks.datastore = marks.datastore.max(datastore.id.0)
+                }
                 ResourceChange::ImagePut(image) => marks.image = marks.image.max(image.id.0),
                 _ => {}
             }
         }
-        let exhausted =
-            marks.vm == u64::MAX || marks.operation == u64::MAX || [marks.host, marks.datastore, marks.image].contains(&u32::MAX);
+        let exhausted = marks.vm == u64::MAX
+            || marks.operation == u64::MAX
+            || [marks.host, marks.datastore, marks.image].contains(&u32::MAX);
         if exhausted {
             return Err(CommitError::Malformed { why: "there are no ids left".to_owned() });
         }
@@ -124,7 +134,8 @@ impl Marks {
     }
 }
 
-/// The counters for new ids. An id that was handed out but never committed may be handed out again after a restart.
+/// The counters for new ids. An id that was handed out but never committed may be handed out again
+/// after a restart.
 #[derive(Debug)]
 pub(crate) struct Ids {
     pub(crate) vm: AtomicU64,
@@ -145,7 +156,8 @@ impl Ids {
         }
     }
 
-    /// Raises the counters, so that an id that a commit uses is never handed out, no matter who chose it.
+    /// Raises the counters, so that an id that a commit uses is never handed out, no matter who
+    /// chose it.
     pub(crate) fn raise(&self, marks: Marks) {
         self.vm.fetch_max(marks.vm, Ordering::Relaxed);
         self.operation.fetch_max(marks.operation, Ordering::Relaxed);
@@ -154,10 +166,14 @@ impl Ids {
         self.image.fetch_max(marks.image.into(), Ordering::Relaxed);
     }
 
-    /// The next id of a kind with 64 bits. It stays at the last number, which [`Marks::of`] refuses.
+    /// The next id of a kind with 64 bits. It stays at the last number, which [`Marks::of`]
+    /// refuses.
     pub(crate) fn wide(counter: &AtomicU64) -> u64 {
         let step = |last: u64| Some(last.saturating_add(1));
-        counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).unwrap_or(u64::MAX).saturating_add(1)
+        counter
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, step)
+            .unwrap_or(u64::MAX)
+            .saturating_add(1)
     }
 
     /// The next id of a kind with 32 bits. It stays at the last number too.
@@ -167,24 +183,34 @@ impl Ids {
 }
 
 /// The decimal number under a key, if there is one.
-pub(crate) fn number(table: &impl ReadableTable<&'static str, &'static [u8]>, key: &'static str) -> Result<Option<u64>, ReadError> {
+pub(crate) fn number(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    key: &'static str,
+) -> Result<Option<u64>, ReadError> {
     let Some(kept) = table.get(key).map_err(Fault::from)? else { return Ok(None) };
     let parsed = std::str::from_utf8(kept.value()).ok().and_then(|text| text.parse().ok());
     parsed.map(Some).ok_or_else(|| RowError::NotARow { table: "meta", key: key.to_owned() }.into())
 }
 
-fn row_at<R: Row>(table: &impl ReadableTable<&'static str, &'static [u8]>, key: &'static str) -> Result<Option<R>, ReadError> {
+fn row_at<R: Row>(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    key: &'static str,
+) -> Result<Option<R>, ReadError> {
     let kept = table.get(key).map_err(Fault::from)?;
     Ok(kept.map(|kept| row::decode(kept.value(), key)).transpose()?)
 }
 
 /// The number of the last event; 0 before the first.
-pub(crate) fn event_last(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<u64, ReadError> {
+pub(crate) fn event_last(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<u64, ReadError> {
     Ok(number(table, EVENT_KEY)?.unwrap_or(0))
 }
 
 /// The number of the last batch; 0 before the first.
-pub(crate) fn batch(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<u64, ReadError> {
+pub(crate) fn batch(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<u64, ReadError> {
     Ok(number(table, BATCH_KEY)?.unwrap_or(0))
 }
 
@@ -200,12 +226,16 @@ pub(crate) fn batch_next(table: &mut Meta<'_>) -> Result<BatchNo, ReadError> {
 }
 
 /// The high-water marks.
-pub(crate) fn marks(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Marks, ReadError> {
+pub(crate) fn marks(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<Marks, ReadError> {
     Ok(row_at(table, MARKS_KEY)?.unwrap_or_default())
 }
 
 /// The store's id, if it has one yet.
-pub(crate) fn store_id(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Option<StoreId>, ReadError> {
+pub(crate) fn store_id(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<Option<StoreId>, ReadError> {
     Ok(row_at::<Identity>(table, STORE_KEY)?.map(|identity| identity.id))
 }
 
@@ -233,7 +263,9 @@ pub(crate) fn store_id_put(table: &mut Meta<'_>, id: StoreId) -> Result<(), Read
 }
 
 /// The mark of a restore, while it is there.
-pub(crate) fn restored(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Option<RestoredStore>, ReadError> {
+pub(crate) fn restored(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<Option<RestoredStore>, ReadError> {
     row_at(table, RESTORED_KEY)
 }
 

@@ -1,10 +1,11 @@
-//! The version of the schema, and the migrations from older ones: a list in order. They run when the store is opened, in one
-//! transaction each, and never while it is in use.
+//! The version of the schema, and the migrations from older ones: a list in order. They run when
+//! the store is opened, in one transaction each, and never while it is in use.
 //!
-//! A change of what is *derived* (summary, index keys, when a VM is due) needs a new [`crate::derive::DERIVED`] and nothing else.
-//! A change of a *row* that older rows do not satisfy needs no migration, but a new `Row::VERSION` with its `upgrade`. A change
-//! of *tables* (a new index, another key) needs an entry here, a new [`crate::SCHEMA`], and a file of the schema before it in
-//! `tests/kept/`, with a test that opens this file.
+//! A change of what is *derived* (summary, index keys, when a VM is due) needs a new
+//! [`crate::derive::DERIVED`] and nothing else. A change of a *row* that older rows do not satisfy
+//! needs no migration, but a new `Row::VERSION` with its `upgrade`. A change of *tables* (a new
+//! index, another key) needs an entry here, a new [`crate::SCHEMA`], and a file of the schema
+//! before it in `tests/kept/`, with a test that opens this file.
 
 use crate::batch::Tail;
 use crate::derive;
@@ -30,12 +31,21 @@ pub(crate) struct Migration {
 
 /// Schema 1 was the first one that was released.
 const MIGRATIONS: &[Migration] = &[
-    Migration { to: 2, what: "sets of VMs to move to another host, and of VMs to forget", run: make_tables },
-    Migration { to: 3, what: "one table for all books, and one for what has one holder", run: join_books },
+    Migration {
+        to: 2,
+        what: "sets of VMs to move to another host, and of VMs to forget",
+        run: make_tables,
+    },
+    Migration {
+        to: 3,
+        what: "one table for all books, and one for what has one holder",
+        run: join_books,
+    },
 ];
 
 /// The books of schema 2. What was in them is derived again.
-const HOST_USAGE: TableDefinition<'static, u32, (u64, u64, u64)> = TableDefinition::new("host_usage");
+const HOST_USAGE: TableDefinition<'static, u32, (u64, u64, u64)> =
+    TableDefinition::new("host_usage");
 const IMAGE_HOLD: TableDefinition<'static, u32, u64> = TableDefinition::new("image_hold");
 const VM_BY_MAC: TableDefinition<'static, (u64, u64), ()> = TableDefinition::new("vm_by_mac");
 
@@ -48,8 +58,13 @@ impl From<ReadError> for OpenError {
     }
 }
 
-/// Makes the tables that are missing, migrates an old schema, and derives again if needed. Answers the store's id and its tail.
-pub(crate) fn at_open(db: &Database, id: Option<StoreId>, followers: &Followers) -> Result<(StoreId, Tail), OpenError> {
+/// Makes the tables that are missing, migrates an old schema, and derives again if needed. Answers
+/// the store's id and its tail.
+pub(crate) fn at_open(
+    db: &Database,
+    id: Option<StoreId>,
+    followers: &Followers,
+) -> Result<(StoreId, Tail), OpenError> {
     bring_to(db, SCHEMA, MIGRATIONS, followers)?;
     derive_anew(db, followers)?;
     let reader = Reader::new(db.begin_read().map_err(Fault::from)?);
@@ -76,7 +91,11 @@ fn derive_anew(db: &Database, followers: &Followers) -> Result<(), OpenError> {
     if kept == Some(derive::DERIVED) {
         return Ok(());
     }
-    tracing::info!(?kept, now = derive::DERIVED, "deriving summaries, indexes, timers and books anew");
+    tracing::info!(
+        ?kept,
+        now = derive::DERIVED,
+        "deriving summaries, indexes, timers and books anew"
+    );
     let txn = Txn::recorded(db, followers.any(), None).map_err(Fault::from)?;
     derive::rebuild(&txn)?;
     let number = meta::batch_next(&mut txn.open_table(META).map_err(Fault::from)?)?;
@@ -88,7 +107,12 @@ fn derive_anew(db: &Database, followers: &Followers) -> Result<(), OpenError> {
 }
 
 /// Runs the missing migrations, each in its own transaction.
-fn bring_to(db: &Database, schema: u32, migrations: &[Migration], followers: &Followers) -> Result<(), OpenError> {
+fn bring_to(
+    db: &Database,
+    schema: u32,
+    migrations: &[Migration],
+    followers: &Followers,
+) -> Result<(), OpenError> {
     let mut found = match schema_of(db)? {
         Some(found) => found,
         None => return make(db, schema),
@@ -98,7 +122,9 @@ fn bring_to(db: &Database, schema: u32, migrations: &[Migration], followers: &Fo
     }
     while found < schema {
         let Some(step) = migrations.iter().find(|step| step.to == found + 1) else {
-            return Err(OpenError::NotAStore { why: format!("there is no migration from its schema {found}") });
+            return Err(OpenError::NotAStore {
+                why: format!("there is no migration from its schema {found}"),
+            });
         };
         tracing::info!(from = found, to = step.to, what = step.what, "migrating the store");
         let txn = Txn::begin(db).map_err(Fault::from)?;
@@ -134,11 +160,13 @@ pub(crate) fn schema_of(db: &impl ReadableDatabase) -> Result<Option<u32>, OpenE
 }
 
 fn not_a_store() -> OpenError {
-    OpenError::NotAStore { why: "the file is a database of something else; give another path".to_owned() }
+    OpenError::NotAStore {
+        why: "the file is a database of something else; give another path".to_owned(),
+    }
 }
 
-/// Makes the missing tables. Derived tables are filled after this, because a change that adds one also raises
-/// [`crate::derive::DERIVED`].
+/// Makes the missing tables. Derived tables are filled after this, because a change that adds one
+/// also raises [`crate::derive::DERIVED`].
 fn make_tables(txn: &Txn) -> Result<(), OpenError> {
     Hot::open(txn)?;
     Cold::open(txn)?;
@@ -177,11 +205,13 @@ mod tests {
         Builder::new().create_with_backend(InMemoryBackend::new()).expect("opens")
     }
 
-    /// A store as schema 0 might have been: tokens in another table without an index of hashes, and no other table.
+    /// A store as schema 0 might have been: tokens in another table without an index of hashes, and
+    /// no other table.
     fn of_schema_0() -> Database {
         let db = empty();
         let txn = Txn::begin(&db).expect("begins");
-        meta::number_put(&mut txn.open_table(META).expect("opens"), meta::SCHEMA_KEY, 0).expect("writes");
+        meta::number_put(&mut txn.open_table(META).expect("opens"), meta::SCHEMA_KEY, 0)
+            .expect("writes");
         txn.open_table(OLD).expect("opens").insert("admin", "00ff").expect("writes");
         txn.commit().expect("commits");
         db
@@ -203,7 +233,9 @@ mod tests {
                 };
                 let kept = row::encode(&token)?;
                 cold.token.insert(token.name.as_str(), kept.as_slice()).map_err(Fault::from)?;
-                cold.token_by_hash.insert(token.hash_hex.as_str(), token.name.as_str()).map_err(Fault::from)?;
+                cold.token_by_hash
+                    .insert(token.hash_hex.as_str(), token.name.as_str())
+                    .map_err(Fault::from)?;
             }
         }
         txn.delete_table(OLD).map_err(Fault::from)?;
@@ -228,7 +260,10 @@ mod tests {
         bring_to(&db, 2, &[TO_1, TO_2], &Followers::default()).expect("migrates");
         assert_eq!(schema_of(&db).expect("reads"), Some(2));
         let reader = Reader::new(db.begin_read().expect("reads"));
-        assert_eq!(reader.token_by_hash("00ff").expect("reads").map(|token| token.name), Some("admin".to_owned()));
+        assert_eq!(
+            reader.token_by_hash("00ff").expect("reads").map(|token| token.name),
+            Some("admin".to_owned())
+        );
         assert_eq!(reader.check().expect("reads"), Vec::<String>::new());
         bring_to(&db, 2, &[TO_1, TO_2], &Followers::default()).expect("has nothing to do");
     }
@@ -247,15 +282,21 @@ mod tests {
         let db = empty();
         make(&db, SCHEMA + 1).expect("is made");
         let error = at_open(&db, None, &Followers::default()).expect_err("newer");
-        assert!(matches!(error, OpenError::NewerSchema { found, ours } if found == SCHEMA + 1 && ours == SCHEMA));
+        assert!(
+            matches!(error, OpenError::NewerSchema { found, ours } if found == SCHEMA + 1 && ours == SCHEMA)
+        );
         assert!(error.to_string().contains("use the newer ostlerd"), "{error}");
-        let error = at_open(&of_schema_0(), None, &Followers::default()).expect_err("no way from there");
+        let error =
+            at_open(&of_schema_0(), None, &Followers::default()).expect_err("no way from there");
         assert!(error.to_string().contains("no migration from its schema 0"), "{error}");
         let db = empty();
         let txn = Txn::begin(&db).expect("begins");
         txn.open_table(OLD).expect("opens");
         txn.commit().expect("commits");
-        assert!(matches!(at_open(&db, None, &Followers::default()), Err(OpenError::NotAStore { .. })));
+        assert!(matches!(
+            at_open(&db, None, &Followers::default()),
+            Err(OpenError::NotAStore { .. })
+        ));
     }
 
     #[test]

@@ -8,12 +8,13 @@ use crate::row;
 use crate::tables::{OPERATION, OPERATION_BY_VM};
 use ostler_model::{OperationId, OperationRecord, VmId};
 
-/// How many ended operations are kept for each VM. A person who asks what happened looks at the last few. A VM that is started
-/// and stopped for years must not fill the disk.
+/// How many ended operations are kept for each VM. A person who asks what happened looks at the
+/// last few. A VM that is started and stopped for years must not fill the disk.
 pub const OPERATIONS_KEPT: usize = 32;
 
 impl Batch<'_> {
-    /// Adds or replaces an operation. Deletes the VM's oldest ended operations, if there are more than the bound.
+    /// Adds or replaces an operation. Deletes the VM's oldest ended operations, if there are more
+    /// than the bound.
     pub(crate) fn operation_put(&mut self, operation: &PreparedOperation) -> Result<(), Fault> {
         let new = self.hot.operation.insert(operation.id, operation.row.as_slice())?.is_none();
         if new || operation.ended {
@@ -71,7 +72,9 @@ impl Reader {
         let index = self.table(OPERATION_BY_VM)?;
         let table = self.table(OPERATION)?;
         let mut found = Vec::new();
-        for entry in index.range((vm.0, 0)..=(vm.0, u64::MAX)).map_err(Fault::from)?.rev().take(limit) {
+        for entry in
+            index.range((vm.0, 0)..=(vm.0, u64::MAX)).map_err(Fault::from)?.rev().take(limit)
+        {
             let id = entry.map_err(Fault::from)?.0.value().1;
             if let Some(kept) = table.get(id).map_err(Fault::from)? {
                 found.push(row::decode(kept.value(), id)?);

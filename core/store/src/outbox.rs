@@ -1,4 +1,5 @@
-//! The outbox: driver calls that are committed as begun. A row is removed when its call was seen to end.
+//! The outbox: driver calls that are committed as begun. A row is removed when its call was seen to
+//! end.
 
 use crate::batch::Batch;
 use crate::error::{Fault, ReadError};
@@ -22,7 +23,8 @@ impl Batch<'_> {
 }
 
 impl Reader {
-    /// Every driver call that was begun and was not seen to end. The engine bounds how many calls are in flight.
+    /// Every driver call that was begun and was not seen to end. The engine bounds how many calls
+    /// are in flight.
     ///
     /// # Errors
     /// When the store or a row cannot be read.

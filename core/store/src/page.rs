@@ -1,4 +1,5 @@
-//! Lists of VMs in pages. A list reads one index: by host if the filter names a host, else by state, else by owner.
+//! Lists of VMs in pages. A list reads one index: by host if the filter names a host, else by
+//! state, else by owner.
 
 use crate::error::{Fault, ReadError};
 use crate::read::Reader;
@@ -12,8 +13,8 @@ use std::collections::BinaryHeap;
 
 /// How many VMs one page has, at most.
 pub const VM_PAGE_MAX: usize = 1000;
-/// How many index rows are read for one page, at most. If almost nothing matches the filter, pages are short and have a `next`,
-/// and the client does not wait long.
+/// How many index rows are read for one page, at most. If almost nothing matches the filter, pages
+/// are short and have a `next`, and the client does not wait long.
 const LOOKED_AT_MAX: usize = 10_000;
 
 /// Selects the VMs of a list.
@@ -23,7 +24,8 @@ pub struct VmFilter {
     pub states: Vec<State>,
     /// If no states are given: also VMs that are done.
     pub include_done: bool,
-    /// Only VMs that have their placement on this host. A VM that migrates has its placement at the origin until it has arrived.
+    /// Only VMs that have their placement on this host. A VM that migrates has its placement at the
+    /// origin until it has arrived.
     pub host: Option<HostId>,
     /// Only VMs of this owner.
     pub owner: Option<String>,
@@ -31,8 +33,14 @@ pub struct VmFilter {
 
 impl VmFilter {
     fn takes(&self, vm: &VmSummary) -> bool {
-        let state = if self.states.is_empty() { self.include_done || vm.live() } else { self.states.contains(&vm.state) };
-        state && self.host.is_none_or(|host| vm.host == Some(host)) && self.owner.as_ref().is_none_or(|owner| vm.owner == *owner)
+        let state = if self.states.is_empty() {
+            self.include_done || vm.live()
+        } else {
+            self.states.contains(&vm.state)
+        };
+        state
+            && self.host.is_none_or(|host| vm.host == Some(host))
+            && self.owner.as_ref().is_none_or(|owner| vm.owner == *owner)
     }
 }
 
@@ -58,7 +66,8 @@ struct Merge<'a> {
 
 impl<'a> Merge<'a> {
     fn new(streams: Vec<Ids<'a>>) -> Self {
-        let mut merge = Self { heads: BinaryHeap::with_capacity(streams.len()), streams, failed: None };
+        let mut merge =
+            Self { heads: BinaryHeap::with_capacity(streams.len()), streams, failed: None };
         for at in 0..merge.streams.len() {
             merge.pull(at);
         }
@@ -99,12 +108,17 @@ impl Reader {
         rows.map(|row| Ok(VmId(row.map_err(Fault::from)?.0.value()))).collect()
     }
 
-    /// A page of the VMs after `after`, with at most `limit` and at most [`VM_PAGE_MAX`] VMs. It may have fewer than `limit`
-    /// although there are more: then it has a `next`.
+    /// A page of the VMs after `after`, with at most `limit` and at most [`VM_PAGE_MAX`] VMs. It
+    /// may have fewer than `limit` although there are more: then it has a `next`.
     ///
     /// # Errors
     /// When the store or a row cannot be read.
-    pub fn vm_page(&self, filter: &VmFilter, after: Option<VmId>, limit: usize) -> Result<Page<VmSummary>, ReadError> {
+    pub fn vm_page(
+        &self,
+        filter: &VmFilter,
+        after: Option<VmId>,
+        limit: usize,
+    ) -> Result<Page<VmSummary>, ReadError> {
         let seq = self.seq()?;
         let summaries = self.table(VM_SUMMARY)?;
         let limit = limit.clamp(1, VM_PAGE_MAX);
@@ -126,12 +140,17 @@ impl Reader {
         Ok(Page { items, next: None, seq })
     }
 
-    /// Ids of VMs in one state after `after`, lowest first, at most `limit` and at most [`VM_PAGE_MAX`]. This is the scheduler's
-    /// queue.
+    /// Ids of VMs in one state after `after`, lowest first, at most `limit` and at most
+    /// [`VM_PAGE_MAX`]. This is the scheduler's queue.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn vms_in_state(&self, state: State, after: Option<VmId>, limit: usize) -> Result<Vec<VmId>, ReadError> {
+    pub fn vms_in_state(
+        &self,
+        state: State,
+        after: Option<VmId>,
+        limit: usize,
+    ) -> Result<Vec<VmId>, ReadError> {
         let from = after.map_or(0, |id| id.0.saturating_add(1));
         self.state_ids(state, from)?
             .take(limit.min(VM_PAGE_MAX))
@@ -142,27 +161,41 @@ impl Reader {
 
     fn state_ids(&self, state: State, from: u64) -> Result<Ids<'static>, ReadError> {
         let key: &'static str = state.into();
-        let rows = self.table(VM_BY_STATE)?.range((key, from)..=(key, u64::MAX)).map_err(Fault::from)?;
+        let rows =
+            self.table(VM_BY_STATE)?.range((key, from)..=(key, u64::MAX)).map_err(Fault::from)?;
         Ok(Box::new(rows.map(|row| row.map(|(key, _)| key.value().1))))
     }
 
     /// Ids of VMs that may match, rising. Whether a VM matches is decided by its summary.
-    fn candidates(&self, filter: &VmFilter, after: Option<VmId>) -> Result<Ids<'static>, ReadError> {
+    fn candidates(
+        &self,
+        filter: &VmFilter,
+        after: Option<VmId>,
+    ) -> Result<Ids<'static>, ReadError> {
         let from = after.map_or(0, |id| id.0.saturating_add(1));
         if let Some(host) = filter.host {
-            let rows = self.table(VM_BY_HOST)?.range((host.0, from)..=(host.0, u64::MAX)).map_err(Fault::from)?;
+            let rows = self
+                .table(VM_BY_HOST)?
+                .range((host.0, from)..=(host.0, u64::MAX))
+                .map_err(Fault::from)?;
             return Ok(Box::new(rows.map(|row| row.map(|(key, _)| key.value().1))));
         }
         if !filter.states.is_empty() {
             let mut states = filter.states.clone();
             states.sort_unstable();
             states.dedup();
-            let streams = states.into_iter().map(|state| self.state_ids(state, from)).collect::<Result<_, _>>()?;
+            let streams = states
+                .into_iter()
+                .map(|state| self.state_ids(state, from))
+                .collect::<Result<_, _>>()?;
             return Ok(Box::new(Merge::new(streams)));
         }
         if let Some(owner) = &filter.owner {
             let owner = owner.as_str();
-            let rows = self.table(VM_BY_OWNER)?.range((owner, from)..=(owner, u64::MAX)).map_err(Fault::from)?;
+            let rows = self
+                .table(VM_BY_OWNER)?
+                .range((owner, from)..=(owner, u64::MAX))
+                .map_err(Fault::from)?;
             return Ok(Box::new(rows.map(|row| row.map(|(key, _)| key.value().1))));
         }
         if filter.include_done {

@@ -78,7 +78,12 @@ impl OutboxId {
 
 impl From<&EffectKey> for OutboxId {
     fn from(key: &EffectKey) -> Self {
-        Self { vm: key.vm.0.as_u128(), operation: key.operation.0, step: key.step.0, item: key.item.to_string() }
+        Self {
+            vm: key.vm.0.as_u128(),
+            operation: key.operation.0,
+            step: key.step.0,
+            item: key.item.to_string(),
+        }
     }
 }
 
@@ -102,12 +107,20 @@ impl Prepared {
 
     pub(crate) fn rehearsal(commit: Commit) -> Result<Self, CommitError> {
         sensible(&commit)?;
-        let vm = commit.vm.map(|change| PreparedVm::new(&change.record, change.expect)).transpose().map_err(unwritable)?;
-        let operations = commit.operations.iter().map(PreparedOperation::new).collect::<Result<_, _>>()?;
+        let vm = commit
+            .vm
+            .map(|change| PreparedVm::new(&change.record, change.expect))
+            .transpose()
+            .map_err(unwritable)?;
+        let operations =
+            commit.operations.iter().map(PreparedOperation::new).collect::<Result<_, _>>()?;
         let effects = commit.outbox_put.iter();
-        let outbox_put = effects.map(|effect| Ok((OutboxId::from(&effect.key), encode(effect)?))).collect::<Result<_, _>>()?;
+        let outbox_put = effects
+            .map(|effect| Ok((OutboxId::from(&effect.key), encode(effect)?)))
+            .collect::<Result<_, _>>()?;
         let events = commit.events.iter().map(encode).collect::<Result<_, _>>()?;
-        let idempotency = commit.idempotency.map(|row| encode(&row).map(|kept| (row, kept))).transpose()?;
+        let idempotency =
+            commit.idempotency.map(|row| encode(&row).map(|kept| (row, kept))).transpose()?;
         Ok(Self {
             vm,
             claims: commit.claims,
@@ -126,7 +139,9 @@ impl Prepared {
 impl Prepared {
     /// The VM that this commit forgets.
     pub(crate) fn forgets(&self) -> Option<VmId> {
-        self.resources.iter().find_map(|change| if let ResourceChange::VmForget(id) = change { Some(*id) } else { None })
+        self.resources.iter().find_map(|change| {
+            if let ResourceChange::VmForget(id) = change { Some(*id) } else { None }
+        })
     }
 
     /// How many rows it puts or removes, without indexes and books, and how many bytes they have.
@@ -151,7 +166,12 @@ impl PreparedVm {
 
 impl PreparedOperation {
     fn new(operation: &OperationRecord) -> Result<Self, CommitError> {
-        Ok(Self { id: operation.id.0, vm: operation.vm.0, ended: operation.ended.is_some(), row: encode(operation)? })
+        Ok(Self {
+            id: operation.id.0,
+            vm: operation.vm.0,
+            ended: operation.ended.is_some(),
+            row: encode(operation)?,
+        })
     }
 }
 
@@ -160,13 +180,21 @@ fn sensible(commit: &Commit) -> Result<(), CommitError> {
     if let Some(change) = &commit.vm
         && change.expect.is_some_and(|expect| change.record.version <= expect)
     {
-        return Err(malformed(format!("VM {} does not rise above version {}", change.record.id, change.record.version)));
+        return Err(malformed(format!(
+            "VM {} does not rise above version {}",
+            change.record.id, change.record.version
+        )));
     }
     let record = commit.vm.as_ref().map(|change| &change.record);
     for effect in &commit.outbox_put {
-        let open = record.is_some_and(|record| record.id == effect.vm && record.open.iter().any(|call| call.key == effect.key));
+        let open = record.is_some_and(|record| {
+            record.id == effect.vm && record.open.iter().any(|call| call.key == effect.key)
+        });
         if !open {
-            return Err(malformed(format!("effect {} is put into the outbox but is not open in its record", effect.key)));
+            return Err(malformed(format!(
+                "effect {} is put into the outbox but is not open in its record",
+                effect.key
+            )));
         }
     }
     if !commit.claims.is_empty() && record.is_none() {
@@ -174,21 +202,33 @@ fn sensible(commit: &Commit) -> Result<(), CommitError> {
     }
     let removes = |change: &ResourceChange| {
         use ResourceChange as C;
-        matches!(change, C::HostRemove(_) | C::DatastoreRemove(_) | C::ImageRemove(_) | C::DriverRemove(_) | C::VmForget(_))
+        matches!(
+            change,
+            C::HostRemove(_)
+                | C::DatastoreRemove(_)
+                | C::ImageRemove(_)
+                | C::DriverRemove(_)
+                | C::VmForget(_)
+        )
     };
-    // Nothing depends on a VM. A new VM may take the place of a VM that is done and has the same UUID.
+    // Nothing depends on a VM. A new VM may take the place of a VM that is done and has the same
+    // UUID.
     let takes_over = |change: &ResourceChange| {
         let new = commit.vm.as_ref().is_some_and(|vm| vm.expect.is_none());
         new && matches!(change, ResourceChange::VmForget(id) if commit.vm.as_ref().is_some_and(|vm| vm.record.id != *id))
     };
-    // Each commit is judged before its first write. So a removal must not be in one commit with something that would depend on
-    // it.
-    let beside = |change: &ResourceChange| commit.resources.len() > 1 || commit.vm.is_some() && !takes_over(change);
+    // Each commit is judged before its first write. So a removal must not be in one commit with
+    // something that would depend on it.
+    let beside = |change: &ResourceChange| {
+        commit.resources.len() > 1 || commit.vm.is_some() && !takes_over(change)
+    };
     if commit.resources.iter().any(|change| removes(change) && beside(change)) {
         return Err(malformed("a removal is committed together with other changes"));
     }
     let mut touched = BTreeSet::new();
-    if let Some(twice) = commit.resources.iter().map(touches).find(|key| !touched.insert(key.clone())) {
+    if let Some(twice) =
+        commit.resources.iter().map(touches).find(|key| !touched.insert(key.clone()))
+    {
         return Err(malformed(format!("{twice} is changed twice in one commit")));
     }
     Ok(())
@@ -205,7 +245,9 @@ fn touches(change: &ResourceChange) -> String {
         ResourceChange::DatastorePut(datastore) => format!("datastore {}", datastore.id),
         ResourceChange::DatastoreRemove(id) => format!("datastore {id}"),
         ResourceChange::ImagePut(image) => format!("image {}", image.id),
-        ResourceChange::ImageSetState { id, .. } | ResourceChange::ImageDiscard(id) | ResourceChange::ImageRemove(id) => {
+        ResourceChange::ImageSetState { id, .. }
+        | ResourceChange::ImageDiscard(id)
+        | ResourceChange::ImageRemove(id) => {
             format!("image {id}")
         }
         ResourceChange::TokenPut(token) => format!("token {}", token.name),

@@ -1,11 +1,14 @@
-//! Changes of resources that are not VMs. They are judged here as a whole, and written by the module of each table.
+//! Changes of resources that are not VMs. They are judged here as a whole, and written by the
+//! module of each table.
 
 use crate::batch::Batch;
 use crate::commit::ResourceChange;
 use crate::error::{Fault, ReadError};
 use crate::meta;
 use crate::summary::VmSummary;
-use ostler_model::{DatastoreId, ImageId, Resource, ResourceKind, ResourceRefused, State, UsedBy, VmId};
+use ostler_model::{
+    DatastoreId, ImageId, Resource, ResourceKind, ResourceRefused, State, UsedBy, VmId,
+};
 use redb::ReadableTable;
 use std::collections::BTreeSet;
 
@@ -39,7 +42,13 @@ impl<'a> Ahead<'a> {
     }
 
     /// Refuses a name that another row has, or that an earlier change of this commit takes.
-    pub(crate) fn name(&mut self, kind: ResourceKind, name: &str, owner: Option<u32>, id: u32) -> Refusal {
+    pub(crate) fn name(
+        &mut self,
+        kind: ResourceKind,
+        name: &str,
+        owner: Option<u32>,
+        id: u32,
+    ) -> Refusal {
         let fresh = self.names.insert((kind.into(), name.to_owned()));
         if !fresh || owner.is_some_and(|owner| owner != id) {
             return Ok(Some(ResourceRefused::NameTaken { kind, name: name.to_owned() }));
@@ -60,7 +69,11 @@ impl<'a> Ahead<'a> {
 
 impl Batch<'_> {
     /// Checks whether one of the changes is refused. Writes nothing.
-    pub(crate) fn resources_refused(&mut self, changes: &[ResourceChange], mut ahead: Ahead<'_>) -> Refusal {
+    pub(crate) fn resources_refused(
+        &mut self,
+        changes: &[ResourceChange],
+        mut ahead: Ahead<'_>,
+    ) -> Refusal {
         for change in changes {
             if let Some(refused) = self.resource_refused(change, &mut ahead)? {
                 return Ok(Some(refused));
@@ -79,10 +92,12 @@ impl Batch<'_> {
                 Some(host) => self.host_put_refused(&edit.of(host), ahead),
                 None => not_found(*id),
             },
-            ResourceChange::HostProbed { id, .. } | ResourceChange::HostIdentified { id, .. } => match self.host(*id)? {
-                Some(_) => Ok(None),
-                None => not_found(*id),
-            },
+            ResourceChange::HostProbed { id, .. } | ResourceChange::HostIdentified { id, .. } => {
+                match self.host(*id)? {
+                    Some(_) => Ok(None),
+                    None => not_found(*id),
+                }
+            }
             ResourceChange::HostRemove(id) => self.host_remove_refused(*id),
             ResourceChange::DatastorePut(datastore) => self.datastore_put_refused(datastore, ahead),
             ResourceChange::DatastoreRemove(id) => self.datastore_remove_refused(*id),
@@ -95,7 +110,9 @@ impl Batch<'_> {
             ResourceChange::ImageRemove(id) => self.image_remove_refused(*id),
             ResourceChange::TokenPut(token) => self.token_put_refused(token),
             ResourceChange::TokenRemove(name) => self.token_remove_refused(name),
-            ResourceChange::DriverPut(_) | ResourceChange::RulesBind(_) | ResourceChange::RestoreOver => Ok(None),
+            ResourceChange::DriverPut(_)
+            | ResourceChange::RulesBind(_)
+            | ResourceChange::RestoreOver => Ok(None),
             ResourceChange::DriverRemove(name) => self.driver_remove_refused(name),
             ResourceChange::RulesUnbind(hypervisor) => {
                 match self.cold()?.rules.get(hypervisor.as_str()).map_err(Fault::from)?.is_some() {
@@ -127,12 +144,16 @@ impl Batch<'_> {
                 Some(host) => self.host_put(&edit.of(host)),
                 None => Ok(()),
             },
-            ResourceChange::HostProbed { id, total } => match self.host(*id)?.filter(|host| !host.total_is_fixed) {
-                Some(host) => self.host_put(&ostler_model::Host { total: *total, ..host }),
-                None => Ok(()),
-            },
+            ResourceChange::HostProbed { id, total } => {
+                match self.host(*id)?.filter(|host| !host.total_is_fixed) {
+                    Some(host) => self.host_put(&ostler_model::Host { total: *total, ..host }),
+                    None => Ok(()),
+                }
+            }
             ResourceChange::HostIdentified { id, identity } => match self.host(*id)? {
-                Some(host) => self.host_put(&ostler_model::Host { identity: identity.clone(), ..host }),
+                Some(host) => {
+                    self.host_put(&ostler_model::Host { identity: identity.clone(), ..host })
+                }
                 None => Ok(()),
             },
             ResourceChange::HostRemove(id) => self.host_remove(*id),
@@ -143,7 +164,9 @@ impl Batch<'_> {
                 Some(image) => self.image_put(&ostler_model::Image { state: *state, ..image }),
                 None => Ok(()),
             },
-            ResourceChange::ImageDiscard(id) | ResourceChange::ImageRemove(id) => self.image_remove(*id),
+            ResourceChange::ImageDiscard(id) | ResourceChange::ImageRemove(id) => {
+                self.image_remove(*id)
+            }
             ResourceChange::TokenPut(token) => self.token_put(token),
             ResourceChange::TokenRemove(name) => self.token_remove(name),
             ResourceChange::DriverPut(driver) => self.driver_put(driver),

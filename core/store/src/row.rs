@@ -1,7 +1,8 @@
 //! The envelope of every row: valid JSON with the version of the row, `{"v":1,"row":{...}}`.
 //!
-//! The prefix is parsed by hand. So a row of the newest version needs only one pass of the JSON parser, and no copy. An older row
-//! is read as a JSON tree and goes through [`Row::upgrade`], one version at a time.
+//! The prefix is parsed by hand. So a row of the newest version needs only one pass of the JSON
+//! parser, and no copy. An older row is read as a JSON tree and goes through [`Row::upgrade`], one
+//! version at a time.
 
 use crate::error::RowError;
 use serde::Serialize;
@@ -31,7 +32,8 @@ pub(crate) fn encode<R: Row>(row: &R) -> Result<Vec<u8>, RowError> {
     bytes.extend_from_slice(HEAD);
     bytes.extend_from_slice(R::VERSION.to_string().as_bytes());
     bytes.extend_from_slice(MIDDLE);
-    serde_json::to_writer(&mut bytes, row).map_err(|source| RowError::Encode { table: R::TABLE, source })?;
+    serde_json::to_writer(&mut bytes, row)
+        .map_err(|source| RowError::Encode { table: R::TABLE, source })?;
     bytes.push(b'}');
     Ok(bytes)
 }
@@ -42,7 +44,12 @@ pub(crate) fn decode<R: Row>(bytes: &[u8], key: impl Display) -> Result<R, RowEr
         return Err(RowError::NotARow { table: R::TABLE, key: key.to_string() });
     };
     if version > R::VERSION {
-        return Err(RowError::Newer { table: R::TABLE, key: key.to_string(), found: version, ours: R::VERSION });
+        return Err(RowError::Newer {
+            table: R::TABLE,
+            key: key.to_string(),
+            found: version,
+            ours: R::VERSION,
+        });
     }
     let parsed = if version == R::VERSION {
         serde_json::from_slice(content)
@@ -66,7 +73,8 @@ fn open(bytes: &[u8]) -> Option<(u32, &[u8])> {
     Some((version, content))
 }
 
-/// Bytes inside a row. They are kept as text if they are UTF-8 (most answers are JSON), and as hexadecimal otherwise.
+/// Bytes inside a row. They are kept as text if they are UTF-8 (most answers are JSON), and as
+/// hexadecimal otherwise.
 pub(crate) mod bytes {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use std::fmt::Write;
@@ -88,7 +96,9 @@ pub(crate) mod bytes {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
         match Kept::deserialize(from)? {
             Kept::Text(text) => Ok(text.into_owned().into_bytes()),
-            Kept::Hex(text) => unhex(&text).ok_or_else(|| serde::de::Error::custom("not hexadecimal")),
+            Kept::Hex(text) => {
+                unhex(&text).ok_or_else(|| serde::de::Error::custom("not hexadecimal"))
+            }
         }
     }
 
@@ -105,7 +115,8 @@ pub(crate) mod bytes {
         if !digits.len().is_multiple_of(2) {
             return None;
         }
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
+        let digit =
+            |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
         digits.chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
     }
 }
@@ -156,8 +167,12 @@ mod tests {
     fn a_newer_or_foreign_row_is_refused_in_words() {
         let newer = decode::<Thing>(br#"{"v":4,"row":{}}"#, "k").expect_err("newer");
         assert!(newer.to_string().contains("version 4"), "{newer}");
-        for foreign in [&b""[..], b"{}", b"{\"v\":,\"row\":1}", b"{\"v\":1,\"row\":1", b"\xff\xff"] {
-            assert!(matches!(decode::<Thing>(foreign, "k"), Err(RowError::NotARow { .. } | RowError::Content { .. })));
+        for foreign in [&b""[..], b"{}", b"{\"v\":,\"row\":1}", b"{\"v\":1,\"row\":1", b"\xff\xff"]
+        {
+            assert!(matches!(
+                decode::<Thing>(foreign, "k"),
+                Err(RowError::NotARow { .. } | RowError::Content { .. })
+            ));
         }
     }
 }

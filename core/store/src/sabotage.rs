@@ -19,8 +19,10 @@ pub enum Sabotage {
     TimersUnlogged,
     /// After a restore, the ids and event numbers of the lost time are given out again.
     IdsAgain,
-    /// The check of the books expects what a VM is to have, and not what it holds while its size is changed.
+    /// The check of the books expects what a VM is to have, and not what it holds while its size is
+    /// changed.
     BooksBySpec,
-    /// The record of a VM cannot be read if this version does not know the zone of one of its schedules.
+    /// The record of a VM cannot be read if this version does not know the zone of one of its
+    /// schedules.
     StrictRows,
 }

@@ -1,6 +1,7 @@
-//! A store for simulations. Its disk is memory, which forgets everything that was not synced when the power goes. Its writer is a
-//! future that the caller runs, and not a thread, so that the order of everything follows from the caller's seed. Everything else
-//! is the same code as in the released store.
+//! A store for simulations. Its disk is memory, which forgets everything that was not synced when
+//! the power goes. Its writer is a future that the caller runs, and not a thread, so that the order
+//! of everything follows from the caller's seed. Everything else is the same code as in the
+//! released store.
 
 use crate::batch::{Batch, Limits};
 use crate::disk::{Backend, RawDisk};
@@ -28,7 +29,8 @@ struct Platter {
     now: Vec<u8>,
     /// The changes that were not synced, in their order.
     dirty: Vec<Change>,
-    /// How many more writes, changes of length and syncs succeed. After that, each of them fails. None: all succeed.
+    /// How many more writes, changes of length and syncs succeed. After that, each of them fails.
+    /// None: all succeed.
     operations_left: Option<u64>,
 }
 
@@ -63,13 +65,15 @@ impl SimulatedDisk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// After this many more writes, changes of length and syncs, each of them fails, as on a disk that is full or broken.
+    /// After this many more writes, changes of length and syncs, each of them fails, as on a disk
+    /// that is full or broken.
     pub fn break_after(&self, operations: u64) {
         self.lock().operations_left = Some(operations);
     }
 
-    /// The disk as it is found after a power cut. Of the changes that were not synced, it has only those for which `stays`
-    /// answers true. A store that still writes to the old disk does not change this one.
+    /// The disk as it is found after a power cut. Of the changes that were not synced, it has only
+    /// those for which `stays` answers true. A store that still writes to the old disk does not
+    /// change this one.
     #[must_use]
     pub fn after_power_loss(&self, mut stays: impl FnMut() -> bool) -> Self {
         let platter = self.lock();
@@ -87,8 +91,9 @@ impl SimulatedDisk {
         Self(Arc::new(Mutex::new(Platter { safe: now.clone(), now, ..Platter::default() })))
     }
 
-    /// Opens the store on this disk, and makes it if the disk is empty. The second part of the result is the writer: the caller
-    /// has to run it beside everything else. Each batch takes as long as `takes` says.
+    /// Opens the store on this disk, and makes it if the disk is empty. The second part of the
+    /// result is the writer: the caller has to run it beside everything else. Each batch takes as
+    /// long as `takes` says.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -101,8 +106,9 @@ impl SimulatedDisk {
         Ok((store, writer.run_as_future(takes)))
     }
 
-    /// A copy of the disk, with the store on it as after a restore at `now`: see [`crate::restore`]. A backup is refused more
-    /// easily than there: if anything in it does not add up.
+    /// A copy of the disk, with the store on it as after a restore at `now`: see
+    /// [`crate::restore`]. A backup is refused more easily than there: if anything in it does not
+    /// add up.
     ///
     /// # Errors
     /// When the store on it does not add up, or cannot be read.
@@ -114,14 +120,17 @@ impl SimulatedDisk {
         drop(reader);
         let findings = [findings.kept, findings.derived].concat();
         if !findings.is_empty() {
-            return Err(BackupError::Broken { path: PathBuf::from("a simulated backup"), findings });
+            return Err(BackupError::Broken {
+                path: PathBuf::from("a simulated backup"),
+                findings,
+            });
         }
         crate::backup::mark_in(db, now, sabotage)?;
         Ok(disk)
     }
 
-    /// A copy of the disk on which the records of all VMs that are not done are as `edit` leaves them, as if a daemon of another
-    /// version had written them. Their versions stay.
+    /// A copy of the disk on which the records of all VMs that are not done are as `edit` leaves
+    /// them, as if a daemon of another version had written them. Their versions stay.
     ///
     /// # Errors
     /// When the store on it cannot be read.
@@ -131,12 +140,17 @@ impl SimulatedDisk {
         let (_, tail) = crate::migrate::at_open(&db, None, &Followers::default())?;
         let reader = Reader::new(db.begin_read().map_err(Fault::from)?);
         let txn = Txn::begin(&db).map_err(Fault::from)?;
-        let mut batch = Batch::open(&txn, tail, Limits { events_kept: EVENTS_KEPT, operations_kept: OPERATIONS_KEPT })?;
+        let mut batch = Batch::open(
+            &txn,
+            tail,
+            Limits { events_kept: EVENTS_KEPT, operations_kept: OPERATIONS_KEPT },
+        )?;
         for vm in reader.vms_live()? {
             let Some(mut record) = reader.vm(vm)? else { continue };
             edit(&mut record);
             let old = batch.vm_summary(vm)?;
-            batch.vm_put(&PreparedVm::new(&record, None).map_err(ReadError::from)?, old.as_ref())?;
+            batch
+                .vm_put(&PreparedVm::new(&record, None).map_err(ReadError::from)?, old.as_ref())?;
         }
         batch.finish()?;
         txn.commit().map_err(Fault::from)?;
@@ -176,7 +190,10 @@ impl RawDisk for SimulatedDisk {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let (platter, at) = (self.lock(), position(offset)?);
-        let found = platter.now.get(at..at + out.len()).ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        let found = platter
+            .now
+            .get(at..at + out.len())
+            .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
         out.copy_from_slice(found);
         Ok(())
     }

@@ -22,7 +22,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// How much memory the database may use for its pages. The whole daemon must stay below 200 MiB with 10,000 VMs.
+/// How much memory the database may use for its pages. The whole daemon must stay below 200 MiB
+/// with 10,000 VMs.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
 /// The options for opening a store.
@@ -34,7 +35,8 @@ pub struct Options {
     pub events_kept: u64,
     /// How many ended operations are kept for each VM. See [`OPERATIONS_KEPT`].
     pub operations_kept: usize,
-    /// The id of a new store. If none, it is chosen at random. A simulation gives one, because it must be repeatable.
+    /// The id of a new store. If none, it is chosen at random. A simulation gives one, because it
+    /// must be repeatable.
     pub store_id: Option<StoreId>,
     /// Whoever follows from the opening on. See [`Store::follow`].
     pub followers: Followers,
@@ -67,8 +69,8 @@ pub enum Health {
     },
 }
 
-/// Counts of what was written since the store was opened. Many commits share a transaction and its sync; the counts show how well
-/// that works.
+/// Counts of what was written since the store was opened. Many commits share a transaction and its
+/// sync; the counts show how well that works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Written {
     /// Transactions of the database, each with one sync.
@@ -136,7 +138,8 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// While it lives, the writer takes no commits. With it, tests decide which commits are in one batch.
+/// While it lives, the writer takes no commits. With it, tests decide which commits are in one
+/// batch.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct HoldGuard {
@@ -144,7 +147,8 @@ pub struct HoldGuard {
 }
 
 impl Store {
-    /// Opens the store in this file. If there is none, makes it, readable only for its owner. Migrates an older schema.
+    /// Opens the store in this file. If there is none, makes it, readable only for its owner.
+    /// Migrates an older schema.
     ///
     /// # Errors
     /// If the store is in use, is too new, or is not a store, or if the disk fails.
@@ -155,32 +159,41 @@ impl Store {
         let opened = Builder::new().set_cache_size(options.cache_bytes).open(path);
         let db = opened.map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.to_owned() },
-            DatabaseError::Storage(StorageError::Io(source)) => OpenError::File { path: path.to_owned(), source },
+            DatabaseError::Storage(StorageError::Io(source)) => {
+                OpenError::File { path: path.to_owned(), source }
+            }
             other => OpenError::Storage { source: other.into() },
         })?;
         Self::start(db, options)
     }
 
-    /// Opens a store on another disk than a file. If the power was cut while such a store was made, it cannot be opened again.
-    /// A file ([`Store::open`]) does not have this problem, because it gets its name only when it is complete.
+    /// Opens a store on another disk than a file. If the power was cut while such a store was made,
+    /// it cannot be opened again. A file ([`Store::open`]) does not have this problem, because it
+    /// gets its name only when it is complete.
     ///
     /// # Errors
     /// As [`Store::open`].
     pub fn open_with(disk: impl RawDisk, options: Options) -> Result<Self, OpenError> {
-        let opened = Builder::new().set_cache_size(options.cache_bytes).create_with_backend(Backend(disk));
+        let opened =
+            Builder::new().set_cache_size(options.cache_bytes).create_with_backend(Backend(disk));
         Self::start(opened.map_err(Fault::from)?, options)
     }
 
     /// Opens a store whose writer is run by the caller.
-    pub(crate) fn open_unwritten(disk: impl RawDisk, options: Options) -> Result<(Self, Writer), OpenError> {
-        let opened = Builder::new().set_cache_size(options.cache_bytes).create_with_backend(Backend(disk));
+    pub(crate) fn open_unwritten(
+        disk: impl RawDisk,
+        options: Options,
+    ) -> Result<(Self, Writer), OpenError> {
+        let opened =
+            Builder::new().set_cache_size(options.cache_bytes).create_with_backend(Backend(disk));
         let (inner, writer) = Self::prepare(opened.map_err(Fault::from)?, options)?;
         Ok((Self { inner: Arc::new(inner) }, writer))
     }
 
     pub(crate) fn start(db: Database, options: Options) -> Result<Self, OpenError> {
         let (mut inner, writer) = Self::prepare(db, options)?;
-        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run());
+        let thread =
+            std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run());
         inner.writer = Some(thread.map_err(|source| OpenError::Thread { source })?);
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -199,7 +212,10 @@ impl Store {
             queue: receiver,
             shared: Arc::clone(&shared),
             tail,
-            limits: Limits { events_kept: options.events_kept, operations_kept: options.operations_kept },
+            limits: Limits {
+                events_kept: options.events_kept,
+                operations_kept: options.operations_kept,
+            },
             sabotage: options.sabotage,
             id,
             followers: options.followers.clone(),
@@ -207,7 +223,17 @@ impl Store {
         let Tail { marks, .. } = tail;
         let (ids, summaries) = (Ids::after(marks), Arc::default());
         let (followers, sabotage) = (options.followers, options.sabotage);
-        let inner = Inner { id, ids, db, shared, summaries, followers, sabotage, queue: Some(queue), writer: None };
+        let inner = Inner {
+            id,
+            ids,
+            db,
+            shared,
+            summaries,
+            followers,
+            sabotage,
+            queue: Some(queue),
+            writer: None,
+        };
         Ok((inner, writer))
     }
 
@@ -247,12 +273,12 @@ impl Store {
         ImageId(Ids::narrow(&self.inner.ids.image))
     }
 
-    /// Commits, and returns when the commit is durable. Waits while the queue is full. If the caller goes away after the commit
-    /// is queued, the commit is carried out all the same.
+    /// Commits, and returns when the commit is durable. Waits while the queue is full. If the
+    /// caller goes away after the commit is queued, the commit is carried out all the same.
     ///
     /// # Errors
-    /// If the store is read-only or becomes read-only, or the commit makes no sense. If the current rows do not allow the commit,
-    /// this is not an error but an answer: see [`Committed`].
+    /// If the store is read-only or becomes read-only, or the commit makes no sense. If the current
+    /// rows do not allow the commit, this is not an error but an answer: see [`Committed`].
     pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         if let Some(why) = self.inner.shared.why_read_only() {
             return Err(CommitError::ReadOnly { why });
@@ -262,8 +288,9 @@ impl Store {
         self.judged(prepared).await
     }
 
-    /// The result that a commit would have now: [`Committed::Applied`] if it would hold. It is judged like a commit, in its turn
-    /// among the others, and nothing is written. It may use ids that do not exist.
+    /// The result that a commit would have now: [`Committed::Applied`] if it would hold. It is
+    /// judged like a commit, in its turn among the others, and nothing is written. It may use ids
+    /// that do not exist.
     ///
     /// # Errors
     /// As for [`Self::commit`].
@@ -305,20 +332,25 @@ impl Store {
     /// When the store cannot be read.
     pub fn read(&self) -> Result<Reader, ReadError> {
         let txn = self.inner.db.begin_read().map_err(Fault::from)?;
-        Ok(Reader { txn, summaries: Arc::clone(&self.inner.summaries), sabotage: self.inner.sabotage })
+        Ok(Reader {
+            txn,
+            summaries: Arc::clone(&self.inner.summaries),
+            sabotage: self.inner.sabotage,
+        })
     }
 
-    /// The batches that are committed from now on, at most `batches` waiting. To follow: subscribe, make a copy ([`Store::backup`]),
-    /// open it as a [`crate::Follower`], and apply what comes, without the batches that the copy holds already. One that is too slow
-    /// is told ([`crate::FellBehind`]), as is one that cannot be given a batch ([`crate::ApplyError::NotLogged`]); it begins again.
-    /// While nobody follows, nothing is noted.
+    /// The batches that are committed from now on, at most `batches` waiting. To follow: subscribe,
+    /// make a copy ([`Store::backup`]), open it as a [`crate::Follower`], and apply what comes,
+    /// without the batches that the copy holds already. One that is too slow is told
+    /// ([`crate::FellBehind`]), as is one that cannot be given a batch
+    /// ([`crate::ApplyError::NotLogged`]); it begins again. While nobody follows, nothing is noted.
     #[must_use]
     pub fn follow(&self, batches: usize) -> Subscription {
         self.inner.followers.follow(batches)
     }
 
-    /// The number of the last event. It is updated after the event's commit is durable. Read the events with
-    /// [`Reader::events_after`].
+    /// The number of the last event. It is updated after the event's commit is durable. Read the
+    /// events with [`Reader::events_after`].
     #[must_use]
     pub fn feed(&self) -> watch::Receiver<EventSeq> {
         self.inner.shared.feed.subscribe()
@@ -339,8 +371,9 @@ impl Store {
         }
     }
 
-    /// Proves that the store is consistent: every index, book, timer and outbox row is compared with the records. Empty if there
-    /// are no findings. Reads everything. For tests, for `ostler admin check`, and after a restore.
+    /// Proves that the store is consistent: every index, book, timer and outbox row is compared
+    /// with the records. Empty if there are no findings. Reads everything. For tests, for
+    /// `ostler admin check`, and after a restore.
     ///
     /// # Errors
     /// When the store or a row cannot be read.
@@ -353,7 +386,10 @@ impl Store {
 fn make(path: &Path, options: &Options) -> Result<(), OpenError> {
     let file_error = |source| OpenError::File { path: path.to_owned(), source };
     let draft = Draft::new(path).map_err(file_error)?;
-    let db = Builder::new().set_cache_size(options.cache_bytes).create(draft.path()).map_err(Fault::from)?;
+    let db = Builder::new()
+        .set_cache_size(options.cache_bytes)
+        .create(draft.path())
+        .map_err(Fault::from)?;
     migrate::at_open(&db, options.store_id, &Followers::default())?;
     db.close().map_err(Fault::from)?;
     match draft.publish() {

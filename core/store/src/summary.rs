@@ -1,12 +1,12 @@
 //! The short form of a VM: the data that lists show, and that indexes and books are derived from.
 //!
-//! A commit reads the summary of the record that it replaces, not the record: from one small row it knows which index rows to
-//! remove.
+//! A commit reads the summary of the record that it replaces, not the record: from one small row it
+//! knows which index rows to remove.
 
 use crate::row::Row;
 use ostler_model::{
-    Book, DatastoreId, Holding, HostId, ImageId, OperationId, Reason, State, StepKind, Timestamp, Verb, Version, VmId, VmName,
-    VmRecord, VmUuid, holding_of,
+    Book, DatastoreId, Holding, HostId, ImageId, OperationId, Reason, State, StepKind, Timestamp,
+    Verb, Version, VmId, VmName, VmRecord, VmUuid, holding_of,
 };
 use serde::{Deserialize, Serialize};
 
@@ -49,8 +49,8 @@ pub struct VmSummary {
     /// When a decision is due even if nothing happens before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,
-    /// All hosts except `host` where something of it is or may be, each once: the other host of a migration, and hosts that it
-    /// left without being seen gone.
+    /// All hosts except `host` where something of it is or may be, each once: the other host of a
+    /// migration, and hosts that it left without being seen gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_on: Vec<HostId>,
     /// Whether it has unused memory files, which are to be removed.
@@ -140,12 +140,16 @@ impl VmSummary {
 
     /// How many of its disks stand on an image.
     pub(crate) fn disks_on(&self, image: ImageId) -> u64 {
-        holding_of(&self.holdings, Book::Image, &image.into()).and_then(|held| held.amount).map_or(0, |amount| amount.0[0])
+        holding_of(&self.holdings, Book::Image, &image.into())
+            .and_then(|held| held.amount)
+            .map_or(0, |amount| amount.0[0])
     }
 
-    /// Whether it is done, nothing of it is left on a host, it holds nothing of a shared thing, and no driver call is under way.
+    /// Whether it is done, nothing of it is left on a host, it holds nothing of a shared thing, and
+    /// no driver call is under way.
     pub(crate) fn over(&self) -> bool {
-        let stands = self.hosts().next().is_some() || self.holdings.iter().any(|held| held.amount.is_some());
+        let stands =
+            self.hosts().next().is_some() || self.holdings.iter().any(|held| held.amount.is_some());
         self.state == State::Done && !self.active && !stands
     }
 }

@@ -1,8 +1,8 @@
-//! Keeps summaries that were parsed before. A page of a list costs mostly parsing, and most VMs have not changed since the page
-//! was last read.
+//! Keeps summaries that were parsed before. A page of a list costs mostly parsing, and most VMs
+//! have not changed since the page was last read.
 //!
-//! **Invariant:** A summary is handed out only for exactly the bytes that it was parsed from. So no entry ever becomes wrong, and
-//! readers of any age may share them.
+//! **Invariant:** A summary is handed out only for exactly the bytes that it was parsed from. So no
+//! entry ever becomes wrong, and readers of any age may share them.
 
 use crate::error::RowError;
 use crate::row;
@@ -10,7 +10,8 @@ use crate::summary::VmSummary;
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-/// How many summaries are kept, at most, at about 700 bytes each. If it is full, it is emptied: this costs one round of parsing.
+/// How many summaries are kept, at most, at about 700 bytes each. If it is full, it is emptied:
+/// this costs one round of parsing.
 const SUMMARIES_MAX: usize = 16 * 1024;
 
 struct Kept {

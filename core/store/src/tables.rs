@@ -1,7 +1,9 @@
-//! All tables of the store, by name and type. The tree in the crate's documentation tells what each of them holds.
+//! All tables of the store, by name and type. The tree in the crate's documentation tells what each
+//! of them holds.
 //!
-//! *Hot* tables are those that most commits touch. They are opened once per batch. The others are *cold*. They are opened only by
-//! a batch that changes a resource, because to open a table costs about as much as to write a row.
+//! *Hot* tables are those that most commits touch. They are opened once per batch. The others are *cold*.
+//! They are opened only by a batch that changes a resource, because to open a table costs about as
+//! much as to write a row.
 
 use crate::error::Fault;
 use crate::txn::{Change, Tab, Txn, What};
@@ -71,7 +73,8 @@ macro_rules! tables {
             Ok(false)
         }
 
-        /// Calls `see` for every row of every table: with the table's name, the key as text, and the value as it is stored.
+        /// Calls `see` for every row of every table: with the table's name, the key as text, and
+        /// the value as it is stored.
         pub(crate) fn walk(from: &ReadTransaction, mut see: impl FnMut(&'static str, String, &[u8])) -> Result<(), Fault> {
             $(walk_one(from, $hot_def, stringify!($hot), &mut see)?;)*
             $(walk_one(from, $cold_def, stringify!($cold), &mut see)?;)*
@@ -185,12 +188,16 @@ mod tests {
         let db = redb::Builder::new().create_with_backend(backend).expect("opens");
         crate::migrate::at_open(&db, None, &crate::log::Followers::default()).expect("is made");
         let txn = db.begin_read().expect("reads");
-        let made: BTreeSet<String> = txn.list_tables().expect("lists").map(|table| table.name().to_owned()).collect();
+        let made: BTreeSet<String> =
+            txn.list_tables().expect("lists").map(|table| table.name().to_owned()).collect();
         let listed: BTreeSet<String> = NAMES.iter().map(|name| (*name).to_owned()).collect();
         assert_eq!(made, listed);
         let text = include_str!("lib.rs");
         for name in NAMES {
-            assert!(text.contains(&format!("{name} ")), "{name} is not in the tree at the top of the crate");
+            assert!(
+                text.contains(&format!("{name} ")),
+                "{name} is not in the tree at the top of the crate"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Durable timers: when each VM is due, taken from its record. They are written with the indexes of `vm`.
+//! Durable timers: when each VM is due, taken from its record. They are written with the indexes of
+//! `vm`.
 
 use crate::error::{Fault, ReadError};
 use crate::read::Reader;

@@ -23,17 +23,27 @@ impl Batch<'_> {
     /// A token is never replaced, because somebody has the secret of the existing one.
     pub(crate) fn token_put_refused(&mut self, token: &TokenRow) -> Refusal {
         if self.token(&token.name)?.is_some_and(|old| old != *token) {
-            return Ok(Some(ResourceRefused::NameTaken { kind: ResourceKind::Token, name: token.name.clone() }));
+            return Ok(Some(ResourceRefused::NameTaken {
+                kind: ResourceKind::Token,
+                name: token.name.clone(),
+            }));
         }
         let owner = self.cold()?.token_by_hash.get(token.hash_hex.as_str()).map_err(Fault::from)?;
         match owner.filter(|owner| owner.value() != token.name) {
-            Some(owner) => Ok(Some(ResourceRefused::NameTaken { kind: ResourceKind::Token, name: owner.value().to_owned() })),
+            Some(owner) => Ok(Some(ResourceRefused::NameTaken {
+                kind: ResourceKind::Token,
+                name: owner.value().to_owned(),
+            })),
             None => Ok(None),
         }
     }
 
     pub(crate) fn token_remove_refused(&mut self, name: &str) -> Refusal {
-        if self.token(name)?.is_none() { not_found(Resource::Token(name.to_owned())) } else { Ok(None) }
+        if self.token(name)?.is_none() {
+            not_found(Resource::Token(name.to_owned()))
+        } else {
+            Ok(None)
+        }
     }
 
     pub(crate) fn token_put(&mut self, token: &TokenRow) -> Result<(), ReadError> {
@@ -44,7 +54,9 @@ impl Batch<'_> {
             cold.token_by_hash.remove(old.hash_hex.as_str()).map_err(Fault::from)?;
         }
         cold.token.insert(token.name.as_str(), kept.as_slice()).map_err(Fault::from)?;
-        cold.token_by_hash.insert(token.hash_hex.as_str(), token.name.as_str()).map_err(Fault::from)?;
+        cold.token_by_hash
+            .insert(token.hash_hex.as_str(), token.name.as_str())
+            .map_err(Fault::from)?;
         Ok(())
     }
 
@@ -68,7 +80,8 @@ impl Reader {
         Ok(kept.map(|kept| row::decode(kept.value(), name)).transpose()?)
     }
 
-    /// A token by the hash of its secret. The caller, who knows the time, must check whether it has expired.
+    /// A token by the hash of its secret. The caller, who knows the time, must check whether it has
+    /// expired.
     ///
     /// # Errors
     /// When the store or the row cannot be read.

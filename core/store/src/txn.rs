@@ -1,12 +1,12 @@
-//! The only place that writes to the database. A [`Tab`] is read like the database's own table; each of its writes is also noted as
-//! a [`Change`], if the transaction is recorded.
+//! The only place that writes to the database. A [`Tab`] is read like the database's own table;
+//! each of its writes is also noted as a [`Change`], if the transaction is recorded.
 //!
-//! **Invariant:** no other module begins a write transaction, so that no change is missing in the log of batches. A test below
-//! reads the sources for that.
+//! **Invariant:** no other module begins a write transaction, so that no change is missing in the
+//! log of batches. A test below reads the sources for that.
 
 use redb::{
-    AccessGuard, CommitError, Database, Durability, Key, SetDurabilityError, StorageError, Table, TableDefinition, TableError,
-    TableHandle, TransactionError, Value, WriteTransaction,
+    AccessGuard, CommitError, Database, Durability, Key, SetDurabilityError, StorageError, Table,
+    TableDefinition, TableError, TableHandle, TransactionError, Value, WriteTransaction,
 };
 use std::borrow::Borrow;
 use std::cell::RefCell;
@@ -56,8 +56,8 @@ pub(crate) enum Recorded {
     TooMany,
 }
 
-/// How many bytes one transaction records, at most. A transaction of the writer stays far below this; one that derives everything
-/// again in a large store does not.
+/// How many bytes one transaction records, at most. A transaction of the writer stays far below
+/// this; one that derives everything again in a large store does not.
 pub(crate) const RECORDED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How many bytes a change takes beside its key and value, about.
 const CHANGE_BYTES: usize = 64;
@@ -98,12 +98,20 @@ impl Txn {
     }
 
     /// Begins a transaction that records its changes, if `wanted`. `omits` is a deliberate fault.
-    pub(crate) fn recorded(db: &Database, wanted: bool, omits: Option<&'static str>) -> Result<Self, TransactionError> {
-        let log = wanted.then(|| Recorder { noted: RefCell::new((Recorded::Changes(Vec::new()), 0)), omits });
+    pub(crate) fn recorded(
+        db: &Database,
+        wanted: bool,
+        omits: Option<&'static str>,
+    ) -> Result<Self, TransactionError> {
+        let log = wanted
+            .then(|| Recorder { noted: RefCell::new((Recorded::Changes(Vec::new()), 0)), omits });
         Ok(Self { inner: db.begin_write()?, log })
     }
 
-    pub(crate) fn set_durability(&mut self, durability: Durability) -> Result<(), SetDurabilityError> {
+    pub(crate) fn set_durability(
+        &mut self,
+        durability: Durability,
+    ) -> Result<(), SetDurabilityError> {
         self.inner.set_durability(durability)
     }
 
@@ -165,7 +173,10 @@ impl<K: Key + 'static, V: Value + 'static> Tab<'_, K, V> {
     }
 
     /// Removes a row. Answers its value.
-    pub(crate) fn remove<'k>(&mut self, key: impl Borrow<K::SelfType<'k>>) -> Result<Option<AccessGuard<'_, V>>, StorageError> {
+    pub(crate) fn remove<'k>(
+        &mut self,
+        key: impl Borrow<K::SelfType<'k>>,
+    ) -> Result<Option<AccessGuard<'_, V>>, StorageError> {
         if let Some((log, name)) = &self.log {
             log.note(name, What::Remove(K::as_bytes(key.borrow()).as_ref().into()));
         }

@@ -8,21 +8,29 @@ use crate::read::Reader;
 use crate::row;
 use crate::sabotage::Sabotage;
 use crate::summary::VmSummary;
-use crate::tables::{VM, VM_ACTIVE, VM_BY_HOST, VM_BY_NAME, VM_BY_UUID, VM_DONE, VM_LIVE, VM_RESCHED, VM_SUMMARY};
+use crate::tables::{
+    VM, VM_ACTIVE, VM_BY_HOST, VM_BY_NAME, VM_BY_UUID, VM_DONE, VM_LIVE, VM_RESCHED, VM_SUMMARY,
+};
 use ostler_model::{HostId, Resource, ResourceRefused, Timestamp, VmId, VmName, VmRecord, VmUuid};
 use redb::{ReadableTable, TableDefinition};
 use serde::de::Error as _;
 use std::collections::BTreeSet;
 
-/// How many VMs are answered for one name, at most. This is enough to say that the name is ambiguous, and to list candidates.
+/// How many VMs are answered for one name, at most. This is enough to say that the name is
+/// ambiguous, and to list candidates.
 pub const SAME_NAME_MAX: usize = 100;
 /// How many rows of one name are read, at most, the newest first. This takes a few milliseconds.
 const SAME_NAME_SCANNED: usize = 10_000;
 
-/// The fault that a simulation must find: a record cannot be read if this version does not know the zone of a schedule in it.
+/// The fault that a simulation must find: a record cannot be read if this version does not know the
+/// zone of a schedule in it.
 fn understood(record: &VmRecord) -> Result<(), RowError> {
     let unknown = record.schedules.iter().find_map(|planned| planned.schedule.check().err());
-    let refuse = |source| RowError::Content { table: "vm", key: record.id.to_string(), source: serde_json::Error::custom(source) };
+    let refuse = |source| RowError::Content {
+        table: "vm",
+        key: record.id.to_string(),
+        source: serde_json::Error::custom(source),
+    };
     unknown.map_or(Ok(()), |error| Err(refuse(error)))
 }
 
@@ -33,8 +41,8 @@ impl Batch<'_> {
         Ok(kept.map(|kept| row::decode(kept.value(), id)).transpose()?)
     }
 
-    /// Refuses a record that names something that does not exist, or that has the UUID of another VM. The VM that the same
-    /// commit forgets does not count.
+    /// Refuses a record that names something that does not exist, or that has the UUID of another
+    /// VM. The VM that the same commit forgets does not count.
     pub(crate) fn vm_refused(
         &self,
         new: &VmSummary,
@@ -44,18 +52,22 @@ impl Batch<'_> {
         let missing = |what: Resource| Ok(Some(ResourceRefused::NotFound { what }));
         let uuid_old = old.map(|vm| vm.uuid);
         if uuid_old != Some(new.uuid)
-            && let Some(other) = self.hot.vm_by_uuid.get(new.uuid.0.as_u128()).map_err(Fault::from)?
+            && let Some(other) =
+                self.hot.vm_by_uuid.get(new.uuid.0.as_u128()).map_err(Fault::from)?
             && other.value() != new.id.0
             && goes != Some(VmId(other.value()))
         {
             return Ok(Some(ResourceRefused::UuidTaken { vm: new.id, other: VmId(other.value()) }));
         }
-        for host in new.hosts().filter(|host| !old.is_some_and(|vm| vm.hosts().any(|at| at == *host))) {
+        for host in
+            new.hosts().filter(|host| !old.is_some_and(|vm| vm.hosts().any(|at| at == *host)))
+        {
             if self.hot.host.get(host.0).map_err(Fault::from)?.is_none() {
                 return missing(host.into());
             }
         }
-        if let Some(datastore) = new.datastore.filter(|datastore| old.and_then(|vm| vm.datastore) != Some(*datastore))
+        if let Some(datastore) =
+            new.datastore.filter(|datastore| old.and_then(|vm| vm.datastore) != Some(*datastore))
             && self.hot.datastore.get(datastore.0).map_err(Fault::from)?.is_none()
         {
             return missing(datastore.into());
@@ -84,8 +96,14 @@ impl Batch<'_> {
         self.books_enter(id, Some(old), None)
     }
 
-    /// Changes the index rows of one VM from its old summary to its new one. Rows that do not change are not touched.
-    pub(crate) fn vm_index(&mut self, id: u64, old: Option<&VmSummary>, new: Option<&VmSummary>) -> Result<(), Fault> {
+    /// Changes the index rows of one VM from its old summary to its new one. Rows that do not
+    /// change are not touched.
+    pub(crate) fn vm_index(
+        &mut self,
+        id: u64,
+        old: Option<&VmSummary>,
+        new: Option<&VmSummary>,
+    ) -> Result<(), Fault> {
         let hot = &mut self.hot;
         /// Replaces `(key, VM)` if the key has changed.
         macro_rules! moved {
@@ -120,7 +138,8 @@ impl Batch<'_> {
         member!(vm_active, |vm: &VmSummary| vm.active);
         member!(vm_resched, |vm: &VmSummary| vm.resched);
         moved!(vm_done, |vm: &VmSummary| vm.over().then_some(vm.since.0));
-        let (before, after) = (old.map(|vm| vm.uuid.0.as_u128()), new.map(|vm| vm.uuid.0.as_u128()));
+        let (before, after) =
+            (old.map(|vm| vm.uuid.0.as_u128()), new.map(|vm| vm.uuid.0.as_u128()));
         if before != after {
             if let Some(uuid) = before {
                 hot.vm_by_uuid.remove(uuid)?;
@@ -133,8 +152,15 @@ impl Batch<'_> {
     }
 
     /// Updates the index by which a VM is found from every host where something of it is or may be.
-    fn vm_index_hosts(&mut self, id: u64, old: Option<&VmSummary>, new: Option<&VmSummary>) -> Result<(), Fault> {
-        let hosts = |vm: Option<&VmSummary>| vm.into_iter().flat_map(VmSummary::hosts).collect::<BTreeSet<_>>();
+    fn vm_index_hosts(
+        &mut self,
+        id: u64,
+        old: Option<&VmSummary>,
+        new: Option<&VmSummary>,
+    ) -> Result<(), Fault> {
+        let hosts = |vm: Option<&VmSummary>| {
+            vm.into_iter().flat_map(VmSummary::hosts).collect::<BTreeSet<_>>()
+        };
         let (before, after) = (hosts(old), hosts(new));
         for host in before.difference(&after) {
             self.hot.vm_by_host.remove((host.0, id))?;
@@ -153,7 +179,8 @@ impl Reader {
     /// When the store or the row cannot be read.
     pub fn vm(&self, id: VmId) -> Result<Option<VmRecord>, ReadError> {
         let kept = self.table(VM)?.get(id.0).map_err(Fault::from)?;
-        let record: Option<VmRecord> = kept.map(|kept| row::decode(kept.value(), id)).transpose()?;
+        let record: Option<VmRecord> =
+            kept.map(|kept| row::decode(kept.value(), id)).transpose()?;
         if self.sabotage == Sabotage::StrictRows {
             record.as_ref().map_or(Ok(()), understood)?;
         }
@@ -174,22 +201,29 @@ impl Reader {
     /// # Errors
     /// When the store cannot be read.
     pub fn vm_by_uuid(&self, uuid: VmUuid) -> Result<Option<VmId>, ReadError> {
-        Ok(self.table(VM_BY_UUID)?.get(uuid.0.as_u128()).map_err(Fault::from)?.map(|id| VmId(id.value())))
+        Ok(self
+            .table(VM_BY_UUID)?
+            .get(uuid.0.as_u128())
+            .map_err(Fault::from)?
+            .map(|id| VmId(id.value())))
     }
 
-    /// VMs with this name, lowest id first, at most [`SAME_NAME_MAX`]. If there are more, VMs that are not done are preferred,
-    /// and then the newest. So a name that was used again and again still finds the VM that has it now.
+    /// VMs with this name, lowest id first, at most [`SAME_NAME_MAX`]. If there are more, VMs that
+    /// are not done are preferred, and then the newest. So a name that was used again and again
+    /// still finds the VM that has it now.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn vms_by_name(&self, name: &VmName) -> Result<Vec<VmId>, ReadError> {
         let table = self.table(VM_BY_NAME)?;
-        let rows = table.range((name.as_str(), 0)..=(name.as_str(), u64::MAX)).map_err(Fault::from)?;
+        let rows =
+            table.range((name.as_str(), 0)..=(name.as_str(), u64::MAX)).map_err(Fault::from)?;
         let live = self.table(VM_LIVE)?;
         let (mut found, mut done) = (Vec::new(), Vec::new());
         for row in rows.rev().take(SAME_NAME_SCANNED) {
             let id = row.map_err(Fault::from)?.0.value().1;
-            let of = if live.get(id).map_err(Fault::from)?.is_some() { &mut found } else { &mut done };
+            let of =
+                if live.get(id).map_err(Fault::from)?.is_some() { &mut found } else { &mut done };
             if of.len() < SAME_NAME_MAX {
                 of.push(VmId(id));
             }
@@ -200,7 +234,8 @@ impl Reader {
         Ok(found)
     }
 
-    /// VMs with an operation in hand, or with a driver call that may be under way. They are looked at after a restart.
+    /// VMs with an operation in hand, or with a driver call that may be under way. They are looked
+    /// at after a restart.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -225,8 +260,9 @@ impl Reader {
         Ok(found)
     }
 
-    /// VMs that have been done since before `before` and of which nothing is left, the longest ones first, at most `limit`.
-    /// [`ResourceChange::VmForget`](crate::ResourceChange::VmForget) does not refuse these VMs.
+    /// VMs that have been done since before `before` and of which nothing is left, the longest ones
+    /// first, at most `limit`. [`ResourceChange::VmForget`](crate::ResourceChange::VmForget) does
+    /// not refuse these VMs.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -239,8 +275,9 @@ impl Reader {
         Ok(found)
     }
 
-    /// The VMs of which something is or may be on a host, lowest id first: VMs that have their placement there, VMs that migrate
-    /// from or to it, and VMs that left it without being seen gone.
+    /// The VMs of which something is or may be on a host, lowest id first: VMs that have their
+    /// placement there, VMs that migrate from or to it, and VMs that left it without being seen
+    /// gone.
     ///
     /// # Errors
     /// When the store cannot be read.

@@ -1,4 +1,5 @@
-//! The one writer: takes the commits that have queued up, commits them in one transaction, and then answers each.
+//! The one writer: takes the commits that have queued up, commits them in one transaction, and then
+//! answers each.
 //!
 //! ```text
 //!   commit() ──> bounded queue ──> writer thread: begin > judge, apply > judge, apply > ... > commit (one fsync)
@@ -6,8 +7,9 @@
 //!      └──────────────── answers, after the feed was advanced <─────────────────────────────────┘
 //! ```
 //!
-//! Throughput grows with the load, while the latency stays at about one fsync: commits that arrive during a transaction are the
-//! next batch. If many write at once, the next batch also waits a moment for more commits.
+//! Throughput grows with the load, while the latency stays at about one fsync: commits that arrive
+//! during a transaction are the next batch. If many write at once, the next batch also waits a
+//! moment for more commits.
 
 use crate::batch::{Batch, Limits, Tail, Verdict};
 use crate::commit::Committed;
@@ -23,19 +25,22 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// How many commits one transaction has, at most. A longer batch would save little of its fsync, and would delay its first
-/// waiter.
+/// How many commits one transaction has, at most. A longer batch would save little of its fsync,
+/// and would delay its first waiter.
 pub const BATCH_MAX: usize = 512;
-/// A batch that has this many bytes of rows takes no more commits, so that what is logged of it, and what a follower has to apply
-/// at once, is bounded too. 512 ordinary commits are about 2 MiB.
+/// A batch that has this many bytes of rows takes no more commits, so that what is logged of it,
+/// and what a follower has to apply at once, is bounded too. 512 ordinary commits are about 2 MiB.
 pub const BATCH_BYTES: u64 = 8 * 1024 * 1024;
-/// How many commits wait in the queue, at most. Two batches keep the writer busy. More would only hide that it is overloaded.
+/// How many commits wait in the queue, at most. Two batches keep the writer busy. More would only
+/// hide that it is overloaded.
 pub const QUEUE_MAX: usize = 1024;
 
-/// If a batch has at least this many commits, many callers write at once. Then the next batch waits a little for more commits.
+/// If a batch has at least this many commits, many callers write at once. Then the next batch waits
+/// a little for more commits.
 const CROWD: usize = 8;
-/// How long it waits. A sync and the pages that it writes cost the same for few commits as for many. In a crowd, callers wait
-/// mostly for the CPU, so fewer and larger transactions answer all of them sooner. A caller that writes alone never waits.
+/// How long it waits. A sync and the pages that it writes cost the same for few commits as for
+/// many. In a crowd, callers wait mostly for the CPU, so fewer and larger transactions answer all
+/// of them sooner. A caller that writes alone never waits.
 const GATHER: Duration = Duration::from_millis(1);
 
 type Answer = Result<Committed, CommitError>;
@@ -47,7 +52,8 @@ type Jobs = Vec<(Box<Prepared>, oneshot::Sender<Answer>)>;
 pub(crate) enum Message {
     /// Commit this.
     Commit(Box<Prepared>, oneshot::Sender<Answer>),
-    /// Take no message until the other half of this channel is dropped. Tests use this to make batches.
+    /// Take no message until the other half of this channel is dropped. Tests use this to make
+    /// batches.
     Hold(std::sync::mpsc::Receiver<()>),
 }
 
@@ -96,8 +102,8 @@ impl Writer {
         }
     }
 
-    /// The same without its own thread. A batch is what has queued up while the batch before was written, and each batch takes as
-    /// long as `takes` says. A `Hold` does not hold this writer.
+    /// The same without its own thread. A batch is what has queued up while the batch before was
+    /// written, and each batch takes as long as `takes` says. A `Hold` does not hold this writer.
     pub(crate) async fn run_as_future(mut self, mut takes: Box<dyn FnMut() -> Duration + Send>) {
         let mut jobs = Vec::new();
         while let Some(message) = self.queue.recv().await {
@@ -173,21 +179,34 @@ impl Writer {
     fn batch(&mut self, commits: &[Box<Prepared>]) -> Result<Vec<Answer>, ReadError> {
         let omits = (self.sabotage == Sabotage::TimersUnlogged).then_some("timer");
         let mut txn = Txn::recorded(&self.db, self.followers.any(), omits).map_err(Fault::from)?;
-        let durability = if self.sabotage == Sabotage::NoSync { Durability::None } else { Durability::Immediate };
+        let durability = if self.sabotage == Sabotage::NoSync {
+            Durability::None
+        } else {
+            Durability::Immediate
+        };
         txn.set_durability(durability).map_err(Fault::from)?;
         let mut batch = Batch::open(&txn, self.tail, self.limits)?;
         let mut answers = Vec::with_capacity(commits.len());
         let mut changed = false;
         for commit in commits {
             answers.push(match batch.judge(commit) {
-                Ok(Verdict::Go(_)) if commit.rehearsal => Ok(Committed::Applied { seq: EventSeq(self.tail.last) }),
+                Ok(Verdict::Go(_)) if commit.rehearsal => {
+                    Ok(Committed::Applied { seq: EventSeq(self.tail.last) })
+                }
                 Ok(Verdict::Go(old)) => {
                     changed = true;
                     Ok(batch.apply(commit, old.as_ref())?)
                 }
-                Ok(Verdict::No(Committed::ClaimRefused(refused))) if self.lets_pass(&refused) && !commit.rehearsal => {
+                Ok(Verdict::No(Committed::ClaimRefused(refused)))
+                    if self.lets_pass(&refused) && !commit.rehearsal =>
+                {
                     changed = true;
-                    let old = commit.vm.as_ref().map(|vm| batch.vm_summary(vm.summary.id)).transpose()?.flatten();
+                    let old = commit
+                        .vm
+                        .as_ref()
+                        .map(|vm| batch.vm_summary(vm.summary.id))
+                        .transpose()?
+                        .flatten();
                     Ok(batch.apply(commit, old.as_ref())?)
                 }
                 Ok(Verdict::No(why)) => Ok(why),
@@ -235,8 +254,12 @@ impl Writer {
         }
     }
 
-    /// The fault that the crash test must find: a record and the rest of its commit are in two transactions.
-    fn split(&mut self, commits: impl IntoIterator<Item = Box<Prepared>>) -> Result<Vec<Answer>, ReadError> {
+    /// The fault that the crash test must find: a record and the rest of its commit are in two
+    /// transactions.
+    fn split(
+        &mut self,
+        commits: impl IntoIterator<Item = Box<Prepared>>,
+    ) -> Result<Vec<Answer>, ReadError> {
         let mut answers = Vec::new();
         for mut commit in commits {
             if commit.rehearsal {

@@ -11,14 +11,24 @@ async fn a_record_is_written_only_on_the_version_it_was_decided_on() {
     let store = store();
     let created = create(vm(1));
     assert_eq!(applied(&store, created.clone()).await, EventSeq(1));
-    assert_eq!(store.commit(created.clone()).await.expect("decided"), Committed::Stale { found: Some(Version(1)) });
+    assert_eq!(
+        store.commit(created.clone()).await.expect("decided"),
+        Committed::Stale { found: Some(Version(1)) }
+    );
     let next = change(of(&created));
     applied(&store, next.clone()).await;
-    assert_eq!(store.commit(next.clone()).await.expect("decided"), Committed::Stale { found: Some(Version(2)) });
-    assert_eq!(store.commit(change(vm(9))).await.expect("decided"), Committed::Stale { found: None });
+    assert_eq!(
+        store.commit(next.clone()).await.expect("decided"),
+        Committed::Stale { found: Some(Version(2)) }
+    );
+    assert_eq!(
+        store.commit(change(vm(9))).await.expect("decided"),
+        Committed::Stale { found: None }
+    );
     assert_eq!(store.read().expect("reads").vm(VmId(1)).expect("reads"), Some(of(&next)));
     let mut backwards = change(of(&next));
-    std::sync::Arc::make_mut(&mut backwards.vm.as_mut().expect("has one").record).version = Version(2);
+    std::sync::Arc::make_mut(&mut backwards.vm.as_mut().expect("has one").record).version =
+        Version(2);
     assert!(matches!(store.commit(backwards).await, Err(CommitError::Malformed { .. })));
     sound(&store);
 }
@@ -29,7 +39,8 @@ async fn of_a_batch_that_wants_the_last_place_one_gets_it_and_the_others_are_tol
     applied(&store, ground()).await;
     let step = (1..=6).map(|id| with_room(create(placed(vm(id), 1)), 1, true));
     let answers = script::run(&store, step.collect()).await;
-    let (got, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| matches!(answer, Committed::Applied { .. }));
+    let (got, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| matches!(answer, Committed::Applied { .. }));
     assert_eq!((got.len(), refused.len()), (4, 2));
     for answer in refused {
         let Committed::ClaimRefused(refused) = answer else { panic!("{answer:?}") };
@@ -59,19 +70,28 @@ async fn a_vm_does_not_compete_with_itself_and_without_enforcement_with_nobody()
 async fn claims_look_at_hosts_and_images_as_they_are() {
     let store = store();
     applied(&store, ground()).await;
-    let drain =
-        ResourceChange::HostEdit { id: HostId(1), edit: HostEdit { state: Some(HostState::Draining), ..HostEdit::default() } };
+    let drain = ResourceChange::HostEdit {
+        id: HostId(1),
+        edit: HostEdit { state: Some(HostState::Draining), ..HostEdit::default() },
+    };
     let lock = ResourceChange::ImagePut(Image { state: ImageState::Locked, ..image(1) });
     applied(&store, Commit { resources: vec![drain, lock], ..Commit::default() }).await;
     let refused = [
-        (Ask::room(HostId(1), false), Lack::Closed { called: "host-1".to_owned(), state: "draining".to_owned() }),
+        (
+            Ask::room(HostId(1), false),
+            Lack::Closed { called: "host-1".to_owned(), state: "draining".to_owned() },
+        ),
         (Ask::room(HostId(9), false), Lack::Missing),
-        (Ask::image(ImageId(1)), Lack::Closed { called: "image-1".to_owned(), state: "locked".to_owned() }),
+        (
+            Ask::image(ImageId(1)),
+            Lack::Closed { called: "image-1".to_owned(), state: "locked".to_owned() },
+        ),
         (Ask::image(ImageId(9)), Lack::Missing),
     ];
     for (ask, lack) in refused {
         let claims = vm(1).claims(&[Ask::image(ImageId(2)), ask]);
-        let (commit, claim) = (Commit { claims: claims.clone(), ..create(vm(1)) }, claims[1].clone());
+        let (commit, claim) =
+            (Commit { claims: claims.clone(), ..create(vm(1)) }, claims[1].clone());
         let answer = store.commit(commit).await.expect("decided");
         assert_eq!(answer, Committed::ClaimRefused(ClaimRefused { claim, lack }));
     }
@@ -84,24 +104,37 @@ async fn a_record_cannot_stand_on_what_is_not_there() {
     applied(&store, ground()).await;
     for record in [placed(vm(1), 7), with_disk(vm(1), 7)] {
         let answer = store.commit(create(record)).await.expect("decided");
-        assert!(matches!(answer, Committed::Refused(ResourceRefused::NotFound { .. })), "{answer:?}");
+        assert!(
+            matches!(answer, Committed::Refused(ResourceRefused::NotFound { .. })),
+            "{answer:?}"
+        );
     }
     applied(&store, create(vm(1))).await;
     let twin = VmRecord { uuid: vm(1).uuid, ..vm(2) };
     let answer = store.commit(create(twin)).await.expect("decided");
-    assert_eq!(answer, Committed::Refused(ResourceRefused::UuidTaken { vm: VmId(2), other: VmId(1) }));
+    assert_eq!(
+        answer,
+        Committed::Refused(ResourceRefused::UuidTaken { vm: VmId(2), other: VmId(1) })
+    );
 }
 
 #[tokio::test]
 async fn the_same_request_is_answered_once_for_a_day() {
     let store = store();
     let day = IDEMPOTENCY_KEPT.0;
-    let with = |id, row: &IdempotencyRow| Commit { idempotency: Some(row.clone()), ..create(vm(id)) };
+    let with =
+        |id, row: &IdempotencyRow| Commit { idempotency: Some(row.clone()), ..create(vm(id)) };
     let row = answer("k", "body", 1000);
     applied(&store, with(1, &row)).await;
-    assert_eq!(store.commit(with(2, &row)).await.expect("decided"), Committed::Replayed(row.clone()));
+    assert_eq!(
+        store.commit(with(2, &row)).await.expect("decided"),
+        Committed::Replayed(row.clone())
+    );
     let other = answer("k", "other body", 1001);
-    assert_eq!(store.commit(with(2, &other)).await.expect("decided"), Committed::IdempotencyConflict);
+    assert_eq!(
+        store.commit(with(2, &other)).await.expect("decided"),
+        Committed::IdempotencyConflict
+    );
     let reader = store.read().expect("reads");
     let seen = |at| reader.idempotency("admin", "POST /v1/vms", "k", Timestamp(at)).expect("reads");
     assert_eq!(seen(1000 + day - 1), Some(row));
@@ -112,7 +145,11 @@ async fn the_same_request_is_answered_once_for_a_day() {
     }
     applied(&store, with(6, &answer("z", "x", 2001 + day))).await;
     let kept = store.read().expect("reads").dump().expect("dumps");
-    assert_eq!(kept.iter().filter(|line| line.starts_with("idempotency\t")).count(), 2, "{kept:#?}");
+    assert_eq!(
+        kept.iter().filter(|line| line.starts_with("idempotency\t")).count(),
+        2,
+        "{kept:#?}"
+    );
     sound(&store);
 }
 
@@ -133,10 +170,16 @@ async fn events_are_dense_and_the_feed_tells_what_is_no_longer_kept() {
         reader.events_after(EventSeq(19), 5).expect("reads"),
         EventsAfter::Trimmed { oldest: EventSeq(21), last: EventSeq(30) }
     );
-    let EventsAfter::Page { events, last } = reader.events_after(EventSeq(20), 5).expect("reads") else { panic!("trimmed") };
+    let EventsAfter::Page { events, last } = reader.events_after(EventSeq(20), 5).expect("reads")
+    else {
+        panic!("trimmed")
+    };
     assert_eq!(events.iter().map(|event| event.seq.0).collect::<Vec<_>>(), [21, 22, 23, 24, 25]);
     assert_eq!((events[0].version, last), (Some(Version(21)), EventSeq(30)));
-    assert_eq!(reader.events_after(EventSeq(30), 5).expect("reads"), EventsAfter::Page { events: vec![], last: EventSeq(30) });
+    assert_eq!(
+        reader.events_after(EventSeq(30), 5).expect("reads"),
+        EventsAfter::Page { events: vec![], last: EventSeq(30) }
+    );
     // Somebody counts on what this store never said: it was restored from a backup.
     let beyond = EventsAfter::Trimmed { oldest: EventSeq(21), last: EventSeq(30) };
     assert_eq!(reader.events_after(EventSeq(31), 5).expect("reads"), beyond);
@@ -158,19 +201,34 @@ async fn a_refused_commit_leaves_no_event_and_no_gap() {
 
 #[tokio::test]
 async fn ended_operations_are_bounded_and_those_in_hand_are_kept() {
-    let store = Store::open_with(support::disk::Disk::default(), Options { operations_kept: 3, ..options() }).expect("opens");
+    let store = Store::open_with(
+        support::disk::Disk::default(),
+        Options { operations_kept: 3, ..options() },
+    )
+    .expect("opens");
     applied(&store, create(vm(1))).await;
     applied(&store, Commit { operations: vec![operation(1, 1, false)], ..Commit::default() }).await;
     for id in 2..=9 {
-        applied(&store, Commit { operations: vec![operation(id, 1, false)], ..Commit::default() }).await;
-        applied(&store, Commit { operations: vec![operation(id, 1, true)], ..Commit::default() }).await;
+        applied(&store, Commit { operations: vec![operation(id, 1, false)], ..Commit::default() })
+            .await;
+        applied(&store, Commit { operations: vec![operation(id, 1, true)], ..Commit::default() })
+            .await;
     }
     let reader = store.read().expect("reads");
-    let ids = |limit| reader.operations_of(VmId(1), limit).expect("reads").iter().map(|row| row.id.0).collect::<Vec<_>>();
+    let ids = |limit| {
+        reader
+            .operations_of(VmId(1), limit)
+            .expect("reads")
+            .iter()
+            .map(|row| row.id.0)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(ids(10), [9, 8, 7, 1]);
     assert_eq!(ids(2), [9, 8]);
     assert_eq!(reader.operation(OperationId(2)).expect("reads"), None);
-    assert!(reader.operation(OperationId(1)).expect("reads").is_some_and(|row| row.ended.is_none()));
+    assert!(
+        reader.operation(OperationId(1)).expect("reads").is_some_and(|row| row.ended.is_none())
+    );
     sound(&store);
 }
 
@@ -188,7 +246,8 @@ async fn what_is_under_way_is_found_after_a_restart() {
     let id = store.id();
     drop(store);
     let bytes = disk.bytes();
-    let store = Store::open_with(support::disk::Disk::holding(bytes), Options::default()).expect("opens");
+    let store =
+        Store::open_with(support::disk::Disk::holding(bytes), Options::default()).expect("opens");
     assert_eq!(store.id(), id);
     let reader = store.read().expect("reads");
     assert_eq!(reader.outbox_all().expect("reads"), std::slice::from_ref(&effect));
@@ -199,7 +258,10 @@ async fn what_is_under_way_is_found_after_a_restart() {
     let over = Commit { outbox_del: vec![effect.key], ..change(idle(of(&begun), State::Running)) };
     applied(&store, over).await;
     let reader = store.read().expect("reads");
-    assert!(reader.outbox_all().expect("reads").is_empty() && reader.active_vms().expect("reads").is_empty());
+    assert!(
+        reader.outbox_all().expect("reads").is_empty()
+            && reader.active_vms().expect("reads").is_empty()
+    );
     assert!(reader.timers_all().expect("reads").is_empty());
     sound(&store);
 }
@@ -217,20 +279,39 @@ async fn an_effect_must_be_open_in_the_record_that_comes_with_it() {
 async fn ids_are_never_used_again_not_even_of_what_was_forgotten() {
     let disk = support::disk::Disk::default();
     let store = Store::open_with(disk.clone(), options()).expect("opens");
-    assert_eq!((store.next_vm_id(), store.next_vm_id(), store.next_host_id()), (VmId(1), VmId(2), HostId(1)));
+    assert_eq!(
+        (store.next_vm_id(), store.next_vm_id(), store.next_host_id()),
+        (VmId(1), VmId(2), HostId(1))
+    );
     applied(&store, ground()).await;
-    applied(&store, Commit { operations: vec![operation(44, 7, true)], ..create(idle(vm(7), State::Done)) }).await;
-    applied(&store, Commit { resources: vec![ResourceChange::VmForget(VmId(7))], ..Commit::default() }).await;
-    applied(&store, Commit { resources: vec![ResourceChange::ImageRemove(ImageId(2))], ..Commit::default() }).await;
+    applied(
+        &store,
+        Commit { operations: vec![operation(44, 7, true)], ..create(idle(vm(7), State::Done)) },
+    )
+    .await;
+    applied(
+        &store,
+        Commit { resources: vec![ResourceChange::VmForget(VmId(7))], ..Commit::default() },
+    )
+    .await;
+    applied(
+        &store,
+        Commit { resources: vec![ResourceChange::ImageRemove(ImageId(2))], ..Commit::default() },
+    )
+    .await;
     let reader = store.read().expect("reads");
     assert_eq!(reader.vm(VmId(7)).expect("reads"), None);
     assert!(reader.operations_of(VmId(7), 9).expect("reads").is_empty());
     sound(&store);
     drop((reader, store));
-    let store = Store::open_with(support::disk::Disk::holding(disk.bytes()), options()).expect("opens");
+    let store =
+        Store::open_with(support::disk::Disk::holding(disk.bytes()), options()).expect("opens");
     assert_eq!(store.next_vm_id(), VmId(8));
     assert_eq!(store.next_operation_id(), OperationId(45));
-    assert_eq!((store.next_host_id(), store.next_datastore_id(), store.next_image_id()), (HostId(3), DatastoreId(3), ImageId(3)));
+    assert_eq!(
+        (store.next_host_id(), store.next_datastore_id(), store.next_image_id()),
+        (HostId(3), DatastoreId(3), ImageId(3))
+    );
     let last = Commit { ..create(vm(u64::MAX)) };
     assert!(matches!(store.commit(last).await, Err(CommitError::Malformed { .. })));
 }
@@ -242,7 +323,11 @@ async fn lists_come_in_pages_from_the_index_that_fits() {
     let states = [State::Pending, State::Running, State::Done, State::Poweroff];
     let commits = (1..=40_u64).map(|id| {
         let record = idle(vm(id), states[usize::try_from(id % 4).expect("small")]);
-        create(if record.state == State::Running { placed(record, 1 + u32::from(id > 20)) } else { record })
+        create(if record.state == State::Running {
+            placed(record, 1 + u32::from(id > 20))
+        } else {
+            record
+        })
     });
     script::run(&store, commits.collect()).await;
     let reader = store.read().expect("reads");
@@ -265,7 +350,12 @@ async fn lists_come_in_pages_from_the_index_that_fits() {
         VmFilter { states: vec![State::Done, State::Pending, State::Done], ..VmFilter::default() },
         VmFilter { host: Some(HostId(1)), ..VmFilter::default() },
         VmFilter { owner: Some("odd".to_owned()), ..VmFilter::default() },
-        VmFilter { owner: Some("odd".to_owned()), host: Some(HostId(2)), states: vec![State::Running], include_done: false },
+        VmFilter {
+            owner: Some("odd".to_owned()),
+            host: Some(HostId(2)),
+            states: vec![State::Running],
+            include_done: false,
+        },
         VmFilter { states: vec![State::Failed], ..VmFilter::default() },
     ];
     for filter in filters {
@@ -286,8 +376,14 @@ async fn lists_come_in_pages_from_the_index_that_fits() {
             assert_eq!(all(&filter, limit), should, "{filter:?} in pages of {limit}");
         }
     }
-    assert_eq!(reader.vms_in_state(State::Pending, Some(VmId(8)), 2).expect("reads"), [VmId(12), VmId(16)]);
-    assert_eq!(reader.state_counts().expect("reads").into_values().collect::<Vec<_>>(), [10, 10, 10, 10]);
+    assert_eq!(
+        reader.vms_in_state(State::Pending, Some(VmId(8)), 2).expect("reads"),
+        [VmId(12), VmId(16)]
+    );
+    assert_eq!(
+        reader.state_counts().expect("reads").into_values().collect::<Vec<_>>(),
+        [10, 10, 10, 10]
+    );
     assert_eq!(reader.vms_by_name(&"vm-7".parse().expect("a name")).expect("reads"), [VmId(7)]);
     assert_eq!(reader.vm_by_uuid(vm(7).uuid).expect("reads"), Some(VmId(7)));
 }
@@ -300,7 +396,8 @@ async fn a_name_used_again_and_again_finds_those_that_have_it_now() {
     let most = u64::try_from(ostler_store::SAME_NAME_MAX).expect("small");
     let last = most + 50;
     let commits = (1..=last).map(|id| {
-        let mut record = idle(vm(id), if id == 2 || id == last - 1 { State::Pending } else { State::Done });
+        let mut record =
+            idle(vm(id), if id == 2 || id == last - 1 { State::Pending } else { State::Done });
         record.spec.name = name.clone();
         create(record)
     });
@@ -322,7 +419,11 @@ async fn a_reader_sees_one_moment() {
 }
 
 async fn refused(store: &Store, change: ResourceChange) -> ResourceRefused {
-    match store.commit(Commit { resources: vec![change], ..Commit::default() }).await.expect("decided") {
+    match store
+        .commit(Commit { resources: vec![change], ..Commit::default() })
+        .await
+        .expect("decided")
+    {
         Committed::Refused(why) => why,
         other => panic!("not refused: {other:?}"),
     }
@@ -338,14 +439,18 @@ async fn names_are_unique_and_free_again_after_a_rename() {
     let store = store();
     applied(&store, ground()).await;
     let taken = Host { name: host(1, 1, 1).name, ..host(3, 1, 1) };
-    assert!(matches!(refused(&store, HostPut(taken.clone())).await, ResourceRefused::NameTaken { .. }));
+    assert!(matches!(
+        refused(&store, HostPut(taken.clone())).await,
+        ResourceRefused::NameTaken { .. }
+    ));
     made(&store, HostPut(Host { name: "moved".parse().expect("a name"), ..host(1, 1, 1) })).await;
     made(&store, HostPut(taken.clone())).await;
     let twins = vec![
         HostPut(Host { name: "twin".parse().expect("a name"), ..host(4, 1, 1) }),
         HostPut(Host { name: "twin".parse().expect("a name"), ..host(5, 1, 1) }),
     ];
-    let answer = store.commit(Commit { resources: twins, ..Commit::default() }).await.expect("decided");
+    let answer =
+        store.commit(Commit { resources: twins, ..Commit::default() }).await.expect("decided");
     assert!(matches!(answer, Committed::Refused(ResourceRefused::NameTaken { .. })), "{answer:?}");
     let lost = Image { datastore: DatastoreId(9), ..image(3) };
     assert!(matches!(refused(&store, ImagePut(lost)).await, ResourceRefused::NotFound { .. }));
@@ -357,8 +462,14 @@ async fn names_are_unique_and_free_again_after_a_rename() {
         expires: None,
     };
     made(&store, TokenPut(token("a", "00"))).await;
-    assert!(matches!(refused(&store, TokenPut(token("b", "00"))).await, ResourceRefused::NameTaken { .. }));
-    assert!(matches!(refused(&store, TokenPut(token("a", "01"))).await, ResourceRefused::NameTaken { .. }));
+    assert!(matches!(
+        refused(&store, TokenPut(token("b", "00"))).await,
+        ResourceRefused::NameTaken { .. }
+    ));
+    assert!(matches!(
+        refused(&store, TokenPut(token("a", "01"))).await,
+        ResourceRefused::NameTaken { .. }
+    ));
     made(&store, TokenRemove("a".to_owned())).await;
     made(&store, TokenPut(token("a", "01"))).await;
     let reader = store.read().expect("reads");
@@ -373,11 +484,19 @@ async fn one_hypervisor_is_one_host() {
     use ResourceChange::{HostIdentified, HostPut};
     let store = store();
     applied(&store, ground()).await;
-    let known = |since| Some(Identified { id: HypervisorId::new("the one").expect("valid"), since: Timestamp(since) });
+    let known = |since| {
+        Some(Identified {
+            id: HypervisorId::new("the one").expect("valid"),
+            since: Timestamp(since),
+        })
+    };
     made(&store, HostPut(Host { identity: known(1), ..host(3, 1, 1) })).await;
     let again = Host { identity: known(2), ..host(4, 1, 1) };
     let other = host(3, 1, 1).name;
-    assert_eq!(refused(&store, HostPut(again.clone())).await, ResourceRefused::SameHypervisor { other });
+    assert_eq!(
+        refused(&store, HostPut(again.clone())).await,
+        ResourceRefused::SameHypervisor { other }
+    );
     // A name that is taken is told first: a repeated addition finds what it made.
     let twice = Host { id: HostId(5), ..Host { identity: known(3), ..host(3, 1, 1) } };
     assert!(matches!(refused(&store, HostPut(twice)).await, ResourceRefused::NameTaken { .. }));
@@ -395,23 +514,49 @@ async fn nothing_is_removed_from_under_a_vm() {
     applied(&store, ground()).await;
     let created = create(placed(with_disk(vm(1), 1), 1));
     applied(&store, created.clone()).await;
-    for change in [HostRemove(HostId(1)), DatastoreRemove(DatastoreId(1)), DatastoreRemove(DatastoreId(2)), ImageRemove(ImageId(1))]
-    {
-        assert!(matches!(refused(&store, change.clone()).await, ResourceRefused::InUse { .. }), "{change:?}");
+    for change in [
+        HostRemove(HostId(1)),
+        DatastoreRemove(DatastoreId(1)),
+        DatastoreRemove(DatastoreId(2)),
+        ImageRemove(ImageId(1)),
+    ] {
+        assert!(
+            matches!(refused(&store, change.clone()).await, ResourceRefused::InUse { .. }),
+            "{change:?}"
+        );
     }
     assert!(matches!(refused(&store, VmForget(VmId(1))).await, ResourceRefused::InUse { .. }));
     // Other settings are another hypervisor, which does not have the VM; the rest may change.
-    let labelled = Host { labels: [("rack".to_owned(), "3".to_owned())].into(), ..host(1, 4000, 4096) };
+    let labelled =
+        Host { labels: [("rack".to_owned(), "3".to_owned())].into(), ..host(1, 4000, 4096) };
     made(&store, HostPut(labelled.clone())).await;
     let uri = [("uri".to_owned(), "qemu:///elsewhere".to_owned())].into();
-    let elsewhere = Host { hypervisor: Some(DriverRef { driver: "sim".parse().expect("a name"), config: uri }), ..labelled };
-    assert!(matches!(refused(&store, HostPut(elsewhere.clone())).await, ResourceRefused::InUse { .. }));
-    made(&store, HostPut(Host { id: HostId(2), name: "host-2".parse().expect("a name"), ..elsewhere })).await;
-    assert!(matches!(refused(&store, HostRemove(HostId(8))).await, ResourceRefused::NotFound { .. }));
+    let elsewhere = Host {
+        hypervisor: Some(DriverRef { driver: "sim".parse().expect("a name"), config: uri }),
+        ..labelled
+    };
+    assert!(matches!(
+        refused(&store, HostPut(elsewhere.clone())).await,
+        ResourceRefused::InUse { .. }
+    ));
+    made(
+        &store,
+        HostPut(Host { id: HostId(2), name: "host-2".parse().expect("a name"), ..elsewhere }),
+    )
+    .await;
+    assert!(matches!(
+        refused(&store, HostRemove(HostId(8))).await,
+        ResourceRefused::NotFound { .. }
+    ));
     let mut over = idle(of(&created), State::Done);
     over.placement = None;
     applied(&store, change(over)).await;
-    for change in [ImageRemove(ImageId(1)), ImageRemove(ImageId(2)), DatastoreRemove(DatastoreId(1)), HostRemove(HostId(1))] {
+    for change in [
+        ImageRemove(ImageId(1)),
+        ImageRemove(ImageId(2)),
+        DatastoreRemove(DatastoreId(1)),
+        HostRemove(HostId(1)),
+    ] {
         made(&store, change).await;
     }
     made(&store, DatastoreRemove(DatastoreId(2))).await;
@@ -422,15 +567,24 @@ async fn nothing_is_removed_from_under_a_vm() {
 async fn an_operator_and_a_probe_do_not_undo_each_other() {
     let store = store();
     applied(&store, ground()).await;
-    made(&store, ResourceChange::HostEdit { id: HostId(1), edit: HostEdit { state: Some(HostState::Off), ..HostEdit::default() } })
-        .await;
+    made(
+        &store,
+        ResourceChange::HostEdit {
+            id: HostId(1),
+            edit: HostEdit { state: Some(HostState::Off), ..HostEdit::default() },
+        },
+    )
+    .await;
     let total = Capacity { cpu_milli: 1, memory_mib: 2 };
     made(&store, ResourceChange::HostProbed { id: HostId(1), total }).await;
     let host = store.read().expect("reads").host(HostId(1)).expect("reads").expect("is there");
     assert_eq!((host.state, host.total), (HostState::Off, total));
     made(&store, ResourceChange::HostPut(Host { total_is_fixed: true, ..host.clone() })).await;
     made(&store, ResourceChange::HostProbed { id: HostId(1), total: Capacity::default() }).await;
-    assert_eq!(store.read().expect("reads").host(HostId(1)).expect("reads").map(|host| host.total), Some(total));
+    assert_eq!(
+        store.read().expect("reads").host(HostId(1)).expect("reads").map(|host| host.total),
+        Some(total)
+    );
 }
 
 #[tokio::test]
@@ -450,16 +604,26 @@ async fn a_driver_stays_while_something_names_it() {
     made(&store, DriverPut(sim.clone())).await;
     made(&store, DriverPut(rules.clone())).await;
     made(&store, HostPut(host(1, 1, 1))).await;
-    made(&store, RulesBind(RulesBinding { hypervisor: sim.name.clone(), rules: rules.name.clone() })).await;
+    made(
+        &store,
+        RulesBind(RulesBinding { hypervisor: sim.name.clone(), rules: rules.name.clone() }),
+    )
+    .await;
     let by = async |name: &DriverName| match refused(&store, DriverRemove(name.clone())).await {
         ResourceRefused::InUse { by, .. } => by,
         other => panic!("{other:?}"),
     };
     assert_eq!(by(&sim.name).await, UsedBy::HypervisorOf(HostId(1)));
     assert_eq!(by(&rules.name).await, UsedBy::RulesOf(sim.name.clone()));
-    assert_eq!(store.read().expect("reads").rules_of(&sim.name).expect("reads"), Some(rules.name.clone()));
+    assert_eq!(
+        store.read().expect("reads").rules_of(&sim.name).expect("reads"),
+        Some(rules.name.clone())
+    );
     made(&store, RulesUnbind(sim.name.clone())).await;
-    assert!(matches!(refused(&store, RulesUnbind(sim.name)).await, ResourceRefused::NotFound { .. }));
+    assert!(matches!(
+        refused(&store, RulesUnbind(sim.name)).await,
+        ResourceRefused::NotFound { .. }
+    ));
     made(&store, DriverRemove(rules.name)).await;
     assert_eq!(store.read().expect("reads").drivers().expect("reads"), [row("sim")]);
 }
@@ -469,11 +633,22 @@ async fn operators_do_not_undo_each_other() {
     let store = store();
     applied(&store, ground()).await;
     let edit = |edit| ResourceChange::HostEdit { id: HostId(1), edit };
-    let (labels, uri) = ([("rack".to_owned(), "3".to_owned())], [("uri".to_owned(), "qemu:///elsewhere".to_owned())]);
+    let (labels, uri) = (
+        [("rack".to_owned(), "3".to_owned())],
+        [("uri".to_owned(), "qemu:///elsewhere".to_owned())],
+    );
     // Each was made up by somebody who had seen the host as it was at first.
     made(&store, edit(HostEdit { state: Some(HostState::Draining), ..HostEdit::default() })).await;
-    made(&store, edit(HostEdit { labels: Some(labels.clone().into()), ..HostEdit::default() })).await;
-    made(&store, edit(HostEdit { rules: Some(Some("snapshots".parse().expect("a name"))), ..HostEdit::default() })).await;
+    made(&store, edit(HostEdit { labels: Some(labels.clone().into()), ..HostEdit::default() }))
+        .await;
+    made(
+        &store,
+        edit(HostEdit {
+            rules: Some(Some("snapshots".parse().expect("a name"))),
+            ..HostEdit::default()
+        }),
+    )
+    .await;
     made(&store, edit(HostEdit { config: Some(uri.clone().into()), ..HostEdit::default() })).await;
     let host = store.read().expect("reads").host(HostId(1)).expect("reads").expect("is there");
     assert_eq!((host.state, host.labels), (HostState::Draining, labels.into()));
@@ -482,12 +657,21 @@ async fn operators_do_not_undo_each_other() {
         (Some("snapshots"), Some(uri.into()))
     );
     made(&store, edit(HostEdit { rules: Some(None), ..HostEdit::default() })).await;
-    assert_eq!(store.read().expect("reads").host(HostId(1)).expect("reads").and_then(|host| host.rules), None);
+    assert_eq!(
+        store.read().expect("reads").host(HostId(1)).expect("reads").and_then(|host| host.rules),
+        None
+    );
 
     // A host that VMs are on keeps its settings.
     applied(&store, create(placed(vm(1), 1))).await;
-    let elsewhere = HostEdit { config: Some([("uri".to_owned(), "x".to_owned())].into()), ..HostEdit::default() };
-    assert!(matches!(refused(&store, edit(elsewhere.clone())).await, ResourceRefused::InUse { .. }));
+    let elsewhere = HostEdit {
+        config: Some([("uri".to_owned(), "x".to_owned())].into()),
+        ..HostEdit::default()
+    };
+    assert!(matches!(
+        refused(&store, edit(elsewhere.clone())).await,
+        ResourceRefused::InUse { .. }
+    ));
     let missing = ResourceChange::HostEdit { id: HostId(9), edit: elsewhere };
     assert!(matches!(refused(&store, missing).await, ResourceRefused::NotFound { .. }));
     sound(&store);

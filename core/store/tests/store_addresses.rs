@@ -20,7 +20,9 @@ fn with_card(mut record: VmRecord, mac: &str) -> VmRecord {
 async fn taken(store: &Store, commit: Commit) -> Option<Lack> {
     match store.commit(commit).await.expect("is decided") {
         Committed::Applied { .. } => None,
-        Committed::ClaimRefused(refused) if refused.claim.holding.book == Book::Mac => Some(refused.lack),
+        Committed::ClaimRefused(refused) if refused.claim.holding.book == Book::Mac => {
+            Some(refused.lack)
+        }
         other => panic!("neither: {other:?}"),
     }
 }
@@ -34,7 +36,10 @@ async fn no_two_vms_have_one_address() {
     assert!(matches!(said, Lack::Taken { by: VmId(1), .. }), "{said:?}");
     // Two in one transaction, of which the second sees the first.
     let hold = store.hold().await.expect("holds");
-    let (one, other) = (create(with_card(vm(3), "b2:00:00:00:00:03")), create(with_card(vm(4), "b2:00:00:00:00:03")));
+    let (one, other) = (
+        create(with_card(vm(3), "b2:00:00:00:00:03")),
+        create(with_card(vm(4), "b2:00:00:00:00:03")),
+    );
     let both = tokio::join!(store.commit(one), store.commit(other), async { drop(hold) });
     assert!(matches!(both.0, Ok(Committed::Applied { .. })), "{both:?}");
     let Ok(Committed::ClaimRefused(refused)) = &both.1 else { panic!("{both:?}") };
@@ -56,12 +61,19 @@ async fn an_address_is_free_once_nothing_of_its_vm_is_left() {
     let gone = change(lost);
     let mut over = of(&gone);
     applied(&store, gone).await;
-    assert!(taken(&store, create(with_card(vm(2), MAC))).await.is_some(), "it may run where it was left");
+    assert!(
+        taken(&store, create(with_card(vm(2), MAC))).await.is_some(),
+        "it may run where it was left"
+    );
     sound(&store);
     over.leftovers.clear();
     applied(&store, change(over)).await;
     assert_eq!(taken(&store, create(with_card(vm(2), MAC))).await, None);
-    applied(&store, Commit { resources: vec![ResourceChange::VmForget(VmId(1))], ..Commit::default() }).await;
+    applied(
+        &store,
+        Commit { resources: vec![ResourceChange::VmForget(VmId(1))], ..Commit::default() },
+    )
+    .await;
     sound(&store);
 }
 
@@ -76,7 +88,10 @@ async fn a_vm_that_comes_to_be_takes_the_uuid_of_one_that_is_done_with_the_same_
         create(record)
     };
     let refused = store.commit(again()).await.expect("is decided");
-    assert_eq!(refused, Committed::Refused(ResourceRefused::UuidTaken { vm: VmId(2), other: VmId(1) }));
+    assert_eq!(
+        refused,
+        Committed::Refused(ResourceRefused::UuidTaken { vm: VmId(2), other: VmId(1) })
+    );
     applied(&store, Commit { resources: vec![ResourceChange::VmForget(VmId(1))], ..again() }).await;
     let reader = store.read().expect("reads");
     assert_eq!(reader.vm_by_uuid(vm(1).uuid).expect("reads"), Some(VmId(2)));

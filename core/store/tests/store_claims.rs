@@ -1,4 +1,5 @@
-//! Over random commits, nothing is held beyond its limit, and nothing that has one owner has two, whatever book it is of.
+//! Over random commits, nothing is held beyond its limit, and nothing that has one owner has two,
+//! whatever book it is of.
 
 mod support;
 
@@ -28,29 +29,33 @@ struct Try {
 }
 
 fn tries() -> impl Strategy<Value = Vec<Vec<Try>>> {
-    let states = prop::sample::select(vec![State::Pending, State::Running, State::Poweroff, State::Done]);
+    let states =
+        prop::sample::select(vec![State::Pending, State::Running, State::Poweroff, State::Done]);
     let hosts = || prop::option::of(1_u32..=2);
     let cards = prop::collection::vec(0..CARDS, 0..3);
     let disks = prop::collection::vec(1_u32..=2, 0..2);
-    let one = (1..=VMS, states, hosts(), hosts(), 500_u32..2500, cards, disks, prop::bool::weighted(0.1)).prop_map(
-        |(vm, state, host, other, cpu_milli, cards, disks, forgets)| Try {
-            vm,
-            state,
-            host,
-            other,
-            cpu_milli,
-            cards,
-            disks,
-            forgets,
-        },
-    );
+    let one =
+        (1..=VMS, states, hosts(), hosts(), 500_u32..2500, cards, disks, prop::bool::weighted(0.1))
+            .prop_map(|(vm, state, host, other, cpu_milli, cards, disks, forgets)| Try {
+                vm,
+                state,
+                host,
+                other,
+                cpu_milli,
+                cards,
+                disks,
+                forgets,
+            });
     prop::collection::vec(prop::collection::vec(one, 1..6), 1..12)
 }
 
 fn commit(what: &Try, known: &BTreeMap<u64, VmRecord>) -> Commit {
     let old = known.get(&what.vm);
     if what.forgets && old.is_some() {
-        return Commit { resources: vec![ResourceChange::VmForget(VmId(what.vm))], ..Commit::default() };
+        return Commit {
+            resources: vec![ResourceChange::VmForget(VmId(what.vm))],
+            ..Commit::default()
+        };
     }
     let mut record = idle(old.cloned().unwrap_or_else(|| vm(what.vm)), what.state);
     record.spec.cpu_milli = what.cpu_milli;
@@ -70,7 +75,8 @@ fn commit(what: &Try, known: &BTreeMap<u64, VmRecord>) -> Commit {
         mac: Some(format!("b2:00:00:00:00:{last:02x}").parse().expect("an address")),
     };
     record.spec.nics = what.cards.iter().map(card).collect();
-    let asks: Vec<Ask> = what.host.iter().chain(&what.other).map(|host| Ask::room(HostId(*host), true)).collect();
+    let asks: Vec<Ask> =
+        what.host.iter().chain(&what.other).map(|host| Ask::room(HostId(*host), true)).collect();
     let claims = record.claims(&asks);
     let commit = if old.is_some() { change(record) } else { create(record) };
     Commit { claims, ..commit }
@@ -101,13 +107,15 @@ fn over(records: &BTreeMap<u64, VmRecord>) -> Result<(), String> {
 }
 
 async fn play(batches: &[Vec<Try>], sabotage: Sabotage) -> Result<(), String> {
-    let store = Store::open_with(disk::Disk::default(), Options { sabotage, ..options() }).expect("opens");
+    let store =
+        Store::open_with(disk::Disk::default(), Options { sabotage, ..options() }).expect("opens");
     applied(&store, ground()).await;
     let mut known = BTreeMap::new();
     for batch in batches {
         script::run(&store, batch.iter().map(|what| commit(what, &known)).collect()).await;
         let reader = store.read().expect("reads");
-        known = (1..=VMS).filter_map(|id| Some((id, reader.vm(VmId(id)).expect("reads")?))).collect();
+        known =
+            (1..=VMS).filter_map(|id| Some((id, reader.vm(VmId(id)).expect("reads")?))).collect();
         over(&known)?;
         sound(&store);
     }
@@ -137,7 +145,8 @@ fn found(sabotage: Sabotage) -> Option<String> {
     })
 }
 
-/// Negative control: if claims were not judged, the test above would say so, for both kinds of books.
+/// Negative control: if claims were not judged, the test above would say so, for both kinds of
+/// books.
 #[test]
 fn claims_that_nobody_judges_are_found() {
     assert_eq!(found(Sabotage::None), None);

@@ -1,5 +1,6 @@
-//! Promise 1, as far as the store is concerned: the power is cut at every disk operation of a scripted run, and what comes up
-//! again holds every commit that was answered, no half of any, and books that add up.
+//! Promise 1, as far as the store is concerned: the power is cut at every disk operation of a
+//! scripted run, and what comes up again holds every commit that was answered, no half of any, and
+//! books that add up.
 
 mod support;
 
@@ -29,10 +30,12 @@ async fn play(sabotage: Sabotage) -> Played {
     let mut refused = 0;
     for step in script::steps() {
         let answers = script::run(&store, step).await;
-        refused += answers.iter().filter(|answer| !matches!(answer, Committed::Applied { .. })).count();
+        refused +=
+            answers.iter().filter(|answer| !matches!(answer, Committed::Applied { .. })).count();
         marks.push((disk.operations(), dump()));
     }
-    // The VM that found no room, and what was to become of it; and the one that may have left something.
+    // The VM that found no room, and what was to become of it; and the one that may have left
+    // something.
     assert_eq!(refused, 6, "the script is not played as it is meant");
     sound(&store);
     // The log is taken before the store closes: closing may write more.
@@ -54,7 +57,8 @@ fn replay(disk: &Disk, op: &support::disk::Op) {
     .expect("replays");
 }
 
-/// What came up after a cut must be one of the states from the last answered one on; only the step in flight may hold as well.
+/// What came up after a cut must be one of the states from the last answered one on; only the step
+/// in flight may hold as well.
 fn judge(played: &Played, at: usize, lost: Lost, bytes: Vec<u8>) -> Result<(), String> {
     let acked = played.marks.iter().rposition(|(operations, _)| *operations <= at);
     let store = match Store::open_with(Disk::holding(bytes), options(Sabotage::None)) {
@@ -75,12 +79,17 @@ fn judge(played: &Played, at: usize, lost: Lost, bytes: Vec<u8>) -> Result<(), S
     }
     let known = played.marks.iter().position(|(_, state)| *state == dump);
     Err(match known {
-        Some(known) => format!("cut {at} ({lost:?}): step {first} was answered, but the store stands at {known}"),
-        None => format!("cut {at} ({lost:?}): the store holds half of step {first} or {}", first + 1),
+        Some(known) => format!(
+            "cut {at} ({lost:?}): step {first} was answered, but the store stands at {known}"
+        ),
+        None => {
+            format!("cut {at} ({lost:?}): the store holds half of step {first} or {}", first + 1)
+        }
     })
 }
 
-/// Cuts at every operation; every way of losing what was not synced. Answers how many cuts were made, or the first that hurt.
+/// Cuts at every operation; every way of losing what was not synced. Answers how many cuts were
+/// made, or the first that hurt.
 fn torture(played: &Played) -> Result<usize, String> {
     let log = played.disk.log();
     let mut replay = Replay::default();
@@ -89,7 +98,9 @@ fn torture(played: &Played) -> Result<usize, String> {
         let mut ways = vec![Lost::All];
         if replay.at_risk() {
             ways.push(Lost::None);
-            ways.extend((1..=SUBSETS).map(|way| Lost::Some(0x9e37_79b9 * (at as u64 * SUBSETS + way))));
+            ways.extend(
+                (1..=SUBSETS).map(|way| Lost::Some(0x9e37_79b9 * (at as u64 * SUBSETS + way))),
+            );
         }
         for lost in ways {
             judge(played, at, lost, replay.cut(lost))?;
@@ -106,7 +117,11 @@ fn torture(played: &Played) -> Result<usize, String> {
 async fn a_power_cut_at_any_disk_operation_loses_nothing_answered_and_halves_nothing() {
     let played = play(Sabotage::None).await;
     let cuts = torture(&played).unwrap_or_else(|hurt| panic!("{hurt}"));
-    println!("{cuts} cuts over {} disk operations and {} steps", played.disk.operations(), played.marks.len());
+    println!(
+        "{cuts} cuts over {} disk operations and {} steps",
+        played.disk.operations(),
+        played.marks.len()
+    );
     assert!(cuts > 400, "only {cuts} cuts: the script is too small to mean anything");
 }
 
@@ -117,7 +132,8 @@ async fn a_commit_in_two_transactions_is_found() {
     assert!(hurt.contains("half of step"), "{hurt}");
 }
 
-/// Negative control: if commits were answered before they are on the disk, the test above would say so.
+/// Negative control: if commits were answered before they are on the disk, the test above would say
+/// so.
 #[tokio::test]
 async fn an_answer_before_the_sync_is_found() {
     let hurt = torture(&play(Sabotage::NoSync).await).expect_err("the harness must see it");
@@ -142,13 +158,17 @@ async fn a_disk_that_fails_turns_the_store_read_only_and_says_why() {
                 Ok(_) if failed.is_none() => {}
                 Ok(answer) => panic!("operation {nth}: answered after a failure: {answer:?}"),
                 Err(CommitError::ReadOnly { why }) => assert!(why.contains("on purpose"), "{why}"),
-                Err(error @ CommitError::Failed { .. }) => assert!(failed.replace(error).is_none(), "failed twice"),
+                Err(error @ CommitError::Failed { .. }) => {
+                    assert!(failed.replace(error).is_none(), "failed twice")
+                }
                 Err(other) => panic!("operation {nth}: {other}"),
             }
         }
         // Batches differ from run to run, and the last operations may never come.
         if failed.is_some() {
-            assert!(matches!(store.health(), Health::ReadOnly { why } if why.contains("on purpose")));
+            assert!(
+                matches!(store.health(), Health::ReadOnly { why } if why.contains("on purpose"))
+            );
             store.read().expect("reading goes on");
         }
     }
@@ -169,5 +189,8 @@ async fn all_waiters_of_a_failed_batch_are_told() {
     for answer in waiting.await {
         assert!(matches!(answer, Err(CommitError::Failed { .. })), "{answer:?}");
     }
-    assert!(matches!(store.commit(support::create(support::vm(6))).await, Err(CommitError::ReadOnly { .. })));
+    assert!(matches!(
+        store.commit(support::create(support::vm(6))).await,
+        Err(CommitError::ReadOnly { .. })
+    ));
 }

@@ -32,7 +32,10 @@ async fn a_store_is_there_again_and_only_its_owner_can_read_it() {
     assert_eq!(mode, 0o600);
     let store = Store::open(&path, Options::default()).expect("opens again");
     assert_eq!((store.id(), dump(&store)), (id, before));
-    let names: Vec<_> = std::fs::read_dir(dir.path()).expect("lists").map(|entry| entry.expect("reads").file_name()).collect();
+    let names: Vec<_> = std::fs::read_dir(dir.path())
+        .expect("lists")
+        .map(|entry| entry.expect("reads").file_name())
+        .collect();
     assert_eq!(names, ["store"], "no draft is left");
 }
 
@@ -42,11 +45,18 @@ async fn a_store_in_use_a_foreign_file_and_a_missing_directory_are_refused_in_wo
     let path = dir.path().join("store");
     let _held = Store::open(&path, options()).expect("opens");
     let error = Store::open(&path, options()).expect_err("is held");
-    assert!(matches!(error, OpenError::InUse { .. }) && error.to_string().contains("another ostlerd"), "{error}");
+    assert!(
+        matches!(error, OpenError::InUse { .. }) && error.to_string().contains("another ostlerd"),
+        "{error}"
+    );
     let foreign = dir.path().join("foreign");
     std::fs::write(&foreign, vec![7_u8; 10_000]).expect("writes");
     Store::open(&foreign, options()).expect_err("is none of ours");
-    assert_eq!(std::fs::read(&foreign).expect("reads"), vec![7_u8; 10_000], "a foreign file is left alone");
+    assert_eq!(
+        std::fs::read(&foreign).expect("reads"),
+        vec![7_u8; 10_000],
+        "a foreign file is left alone"
+    );
     let error = Store::open(&dir.path().join("no/where"), options()).expect_err("no directory");
     assert!(matches!(error, OpenError::File { .. }), "{error:?}");
 }
@@ -54,15 +64,25 @@ async fn a_store_in_use_a_foreign_file_and_a_missing_directory_are_refused_in_wo
 #[tokio::test]
 async fn a_backup_is_one_moment_while_commits_go_on_and_restores() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (path, copy, back) = (dir.path().join("store"), dir.path().join("backup"), dir.path().join("restored"));
+    let (path, copy, back) =
+        (dir.path().join("store"), dir.path().join("backup"), dir.path().join("restored"));
     let store = full(&path).await;
     let before = dump(&store);
     store.backup(&copy).expect("is written");
     let after = create(vm(store.next_vm_id().0));
     applied(&store, after).await;
-    assert!(matches!(store.backup(&copy), Err(BackupError::Exists { .. })), "nothing is overwritten");
-    assert!(matches!(restore(&copy, &path, Unreadable::Refused), Err(BackupError::InUse { .. })), "a running store is left alone");
-    assert!(matches!(restore(&path, &back, Unreadable::Refused), Err(BackupError::InUse { .. })), "a running store is no backup");
+    assert!(
+        matches!(store.backup(&copy), Err(BackupError::Exists { .. })),
+        "nothing is overwritten"
+    );
+    assert!(
+        matches!(restore(&copy, &path, Unreadable::Refused), Err(BackupError::InUse { .. })),
+        "a running store is left alone"
+    );
+    assert!(
+        matches!(restore(&path, &back, Unreadable::Refused), Err(BackupError::InUse { .. })),
+        "a running store is no backup"
+    );
     let restored = restore(&copy, &back, Unreadable::Refused).expect("restores");
     assert_eq!(restored.id, store.id());
     assert!(matches!(restore(&copy, &back, Unreadable::Refused), Err(BackupError::Exists { .. })));
@@ -71,14 +91,22 @@ async fn a_backup_is_one_moment_while_commits_go_on_and_restores() {
     sound(&again);
     let foreign = dir.path().join("foreign");
     std::fs::write(&foreign, b"").expect("writes");
-    assert!(matches!(restore(&foreign, &dir.path().join("x"), Unreadable::Refused), Err(BackupError::Open { .. })));
-    assert!(matches!(restore(&dir.path().join("none"), &dir.path().join("x"), Unreadable::Refused), Err(BackupError::File { .. })));
+    assert!(matches!(
+        restore(&foreign, &dir.path().join("x"), Unreadable::Refused),
+        Err(BackupError::Open { .. })
+    ));
+    assert!(matches!(
+        restore(&dir.path().join("none"), &dir.path().join("x"), Unreadable::Refused),
+        Err(BackupError::File { .. })
+    ));
     assert!(!dir.path().join("x").exists());
 }
 
-/// Without the records that a restore marks, what is derived from them, and what the store says of itself.
+/// Without the records that a restore marks, what is derived from them, and what the store says of
+/// itself.
 fn but_what_is_marked(dump: Vec<String>) -> Vec<String> {
-    let marked = ["vm\t", "vm_summary\t", "vm_by_state\t", "state_count\t", "timer\t", "meta\t", "event\t"];
+    let marked =
+        ["vm\t", "vm_summary\t", "vm_by_state\t", "state_count\t", "timer\t", "meta\t", "event\t"];
     dump.into_iter().filter(|line| !marked.iter().any(|table| line.starts_with(table))).collect()
 }
 
@@ -90,7 +118,9 @@ async fn a_restore_marks_every_vm_and_skips_what_the_lost_time_can_have_used() {
     applied(&store, ground()).await;
     let count = u64::try_from(VM_PAGE_MAX).expect("small") + 20;
     let all = [State::Pending, State::Hold, State::Stopped, State::Running, State::Done];
-    let state = |id: u64| if id > 50 { State::Pending } else { all[usize::try_from(id % 5).expect("small")] };
+    let state = |id: u64| {
+        if id > 50 { State::Pending } else { all[usize::try_from(id % 5).expect("small")] }
+    };
     let record = |id| if state(id) == State::Running { placed(vm(id), 1) } else { vm(id) };
     script::run(&store, (1..=count).map(|id| create(idle(record(id), state(id)))).collect()).await;
     store.backup(&copy).expect("is written");
@@ -101,8 +131,14 @@ async fn a_restore_marks_every_vm_and_skips_what_the_lost_time_can_have_used() {
     let (old, new) = (store.read().expect("reads"), again.read().expect("reads"));
     let last = EventSeq(count + EVENTS_SKIPPED + 1 + restored.held);
     assert_eq!((old.seq().expect("reads"), new.seq().expect("reads")), (EventSeq(count), last));
-    assert_eq!((last, new.vms_in_state(State::Pending, None, 9).expect("reads")), (restored.seq, vec![]));
-    assert_eq!(new.restored().expect("reads"), Some(RestoredStore { as_of: Timestamp(50), seq: EventSeq(count) }));
+    assert_eq!(
+        (last, new.vms_in_state(State::Pending, None, 9).expect("reads")),
+        (restored.seq, vec![])
+    );
+    assert_eq!(
+        new.restored().expect("reads"),
+        Some(RestoredStore { as_of: Timestamp(50), seq: EventSeq(count) })
+    );
     for id in 1..=count {
         let read = |reader: &Reader| reader.vm(VmId(id)).expect("reads").expect("is there");
         let (was, is) = (read(&old), read(&new));
@@ -111,12 +147,25 @@ async fn a_restore_marks_every_vm_and_skips_what_the_lost_time_can_have_used() {
             continue;
         }
         assert!(
-            is.is_unreconciled() && is.issued.0 >= was.issued.0 + GENERATIONS_SKIPPED && is.version.0 > was.version.0 + 1_000_000
+            is.is_unreconciled()
+                && is.issued.0 >= was.issued.0 + GENERATIONS_SKIPPED
+                && is.version.0 > was.version.0 + 1_000_000
         );
-        assert_eq!(is.restored.as_ref().map(|mark| (mark.known, mark.lost)), Some((was.issued, is.issued)));
-        let held = VmRecord { state: State::Hold, reason: Reason::StoreIsStale, since: Timestamp(50), ..was.clone() };
+        assert_eq!(
+            is.restored.as_ref().map(|mark| (mark.known, mark.lost)),
+            Some((was.issued, is.issued))
+        );
+        let held = VmRecord {
+            state: State::Hold,
+            reason: Reason::StoreIsStale,
+            since: Timestamp(50),
+            ..was.clone()
+        };
         let expected = if was.state == State::Pending { held } else { was };
-        assert_eq!(VmRecord { issued: expected.issued, version: expected.version, restored: None, ..is }, expected);
+        assert_eq!(
+            VmRecord { issued: expected.issued, version: expected.version, restored: None, ..is },
+            expected
+        );
     }
     assert!(again.next_vm_id().0 > count + 1_000_000 && again.next_operation_id().0 > 1_000_000);
     assert!(again.next_image_id().0 > 1_000_000 && again.next_host_id().0 > 1_000_000);
@@ -135,7 +184,9 @@ async fn a_reader_of_the_feed_notices_that_a_restore_has_lost_a_time() {
     let again = Store::open(&back, Options::default()).expect("opens");
     let reader = again.read().expect("reads");
     let after = |seq| reader.events_after(EventSeq(seq), 1).expect("reads");
-    let EventsAfter::Page { events, .. } = after(20) else { panic!("what the backup has told is known") };
+    let EventsAfter::Page { events, .. } = after(20) else {
+        panic!("what the backup has told is known")
+    };
     assert_eq!(events[0].kind, EventKind::StoreRestored { after: EventSeq(20) });
     for lost in [21, 25, 30, EVENTS_SKIPPED] {
         assert!(matches!(after(lost), EventsAfter::Trimmed { .. }), "{lost} is of the lost time");
@@ -145,7 +196,8 @@ async fn a_reader_of_the_feed_notices_that_a_restore_has_lost_a_time() {
     assert!(matches!(after(last.0 + 1), EventsAfter::Trimmed { .. }), "nobody was told that yet");
 }
 
-/// Whatever is being done to a VM, on one host or between two: what the books hold of it is what its record says.
+/// Whatever is being done to a VM, on one host or between two: what the books hold of it is what
+/// its record says.
 #[tokio::test]
 async fn a_backup_in_the_middle_of_any_operation_adds_up() {
     let size = |memory_mib| Size { cpu_milli: 500, vcpus: 1, memory_mib };
@@ -155,7 +207,10 @@ async fn a_backup_in_the_middle_of_any_operation_adds_up() {
         (Verb::DiskAttach, Subject::Disk { name: "vda".parse().expect("a name") }),
         (Verb::NicAttach, Subject::Nic { mac: "52:54:00:00:00:01".parse().expect("an address") }),
         (Verb::SnapshotCreate, Subject::Snapshot { name: "snap-1".parse().expect("a name") }),
-        (Verb::DiskSnapshotLive, Subject::DiskImage { name: "vda".parse().expect("a name"), becomes }),
+        (
+            Verb::DiskSnapshotLive,
+            Subject::DiskImage { name: "vda".parse().expect("a name"), becomes },
+        ),
         // Of 512 MiB: it grows, and it shrinks.
         (Verb::Resize, Subject::Size { before: size(256) }),
         (Verb::Resize, Subject::Size { before: size(1024) }),
@@ -173,8 +228,12 @@ async fn a_backup_in_the_middle_of_any_operation_adds_up() {
         }
         sound(&store);
         store.backup(&dir.path().join("backup")).expect("is written");
-        let restored = restore(&dir.path().join("backup"), &dir.path().join("back"), Unreadable::Refused);
-        assert_eq!(restored.unwrap_or_else(|error| panic!("{subject:?}: {error}")).mended, Vec::<String>::new());
+        let restored =
+            restore(&dir.path().join("backup"), &dir.path().join("back"), Unreadable::Refused);
+        assert_eq!(
+            restored.unwrap_or_else(|error| panic!("{subject:?}: {error}")).mended,
+            Vec::<String>::new()
+        );
     }
 }
 
@@ -187,7 +246,8 @@ fn row_of_operation(record: &VmRecord) -> OperationRecord {
 async fn backups_during_a_storm_of_commits_add_up() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = full(&dir.path().join("store")).await;
-    let (other, stop) = (store.clone(), std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)));
+    let (other, stop) =
+        (store.clone(), std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)));
     let stopped = std::sync::Arc::clone(&stop);
     let storm = tokio::spawn(async move {
         let mut commits = 0;
@@ -201,7 +261,10 @@ async fn backups_during_a_storm_of_commits_add_up() {
         let copy = dir.path().join(format!("backup-{nth}"));
         let from = store.clone();
         let to = copy.clone();
-        tokio::task::spawn_blocking(move || from.backup(&to)).await.expect("runs").expect("is written");
+        tokio::task::spawn_blocking(move || from.backup(&to))
+            .await
+            .expect("runs")
+            .expect("is written");
         sound(&Store::open(&copy, Options::default()).expect("opens"));
     }
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -212,7 +275,8 @@ fn kept(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kept").join(name)
 }
 
-/// What this version makes of a kept store. Its books add up, and still do once everything is a commit older.
+/// What this version makes of a kept store. Its books add up, and still do once everything is a
+/// commit older.
 async fn opened(dir: &tempfile::TempDir, name: &str) -> Store {
     let copy = dir.path().join("store");
     std::fs::copy(kept(name), &copy).expect("copies");
@@ -239,7 +303,8 @@ fn holds_vm_7(reader: &Reader, version: Version) {
     );
 }
 
-/// A store that schema 1 wrote, kept for ever: it has neither the tables that came later nor the fields.
+/// A store that schema 1 wrote, kept for ever: it has neither the tables that came later nor the
+/// fields.
 #[tokio::test]
 async fn the_kept_store_of_schema_1_is_read() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -250,7 +315,8 @@ async fn the_kept_store_of_schema_1_is_read() {
     assert_eq!(reader.done_before(Timestamp(u64::MAX), 9).expect("reads"), []);
 }
 
-/// A store that schema 2 wrote, kept for ever. Written by this test when `OSTLER_WRITE_KEPT` is set, and never again after release.
+/// A store that schema 2 wrote, kept for ever. Written by this test when `OSTLER_WRITE_KEPT` is
+/// set, and never again after release.
 #[tokio::test]
 async fn the_kept_store_of_schema_2_is_read() {
     let file = kept("schema-2.redb");

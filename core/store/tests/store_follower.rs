@@ -1,5 +1,5 @@
-//! Another store that applies the batches of the first one is equal to it after each of them, row by row: also when the first one is
-//! opened again, and when the power of either goes.
+//! Another store that applies the batches of the first one is equal to it after each of them, row
+//! by row: also when the first one is opened again, and when the power of either goes.
 
 mod support;
 
@@ -26,7 +26,9 @@ fn same(leader: &Store, follower: &Follower) -> Result<(), String> {
     let (ours, theirs) = (dump(leader.read()), dump(follower.read()));
     match ours.iter().zip(&theirs).find(|(ours, theirs)| ours != theirs) {
         Some((ours, theirs)) => Err(format!("{ours} is {theirs} at the follower")),
-        None if ours.len() != theirs.len() => Err(format!("{} rows are {} at the follower", ours.len(), theirs.len())),
+        None if ours.len() != theirs.len() => {
+            Err(format!("{} rows are {} at the follower", ours.len(), theirs.len()))
+        }
         None => Ok(()),
     }
 }
@@ -54,13 +56,17 @@ impl Pair {
         drop(leader);
         let copy = disk.copy();
         let follower = Follower::open_with(copy.clone(), &options()).expect("opens");
-        let leader = Store::open_with(disk.clone(), Options { sabotage, ..options() }).expect("opens");
+        let leader =
+            Store::open_with(disk.clone(), Options { sabotage, ..options() }).expect("opens");
         let told = leader.follow(FOLLOW_MAX);
         Self { disk, leader, told, copy, follower, sabotage, copies: 0, ids: 0, dice: 1 }
     }
 
     fn roll(&mut self) -> u64 {
-        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.dice = self
+            .dice
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         self.dice >> 33
     }
 
@@ -118,7 +124,8 @@ impl Pair {
         drop(std::mem::replace(&mut self.leader, nothing));
         self.disk = disk.unwrap_or_else(|| self.disk.clone());
         self.leader =
-            Store::open_with(self.disk.clone(), Options { sabotage: self.sabotage, ..options() }).expect("opens after any loss");
+            Store::open_with(self.disk.clone(), Options { sabotage: self.sabotage, ..options() })
+                .expect("opens after any loss");
         self.told = self.leader.follow(FOLLOW_MAX);
     }
 
@@ -131,7 +138,8 @@ impl Pair {
             let _ = self.leader.commit(commit).await;
         }
         let disk = self.after_power_loss(&disk);
-        // What was answered before the disk failed was told. But the follower may not have heard it before the power went.
+        // What was answered before the disk failed was told. But the follower may not have heard it
+        // before the power went.
         let heard = self.roll().is_multiple_of(2);
         while heard && self.follower.held() < held(&self.leader) {
             let batch = self.told.next().await.expect("keeps up").expect("is told");
@@ -141,10 +149,15 @@ impl Pair {
         if self.follower.held() > held(&self.leader) {
             return Err(format!("batch {} was told and is lost", self.follower.held()));
         }
-        if self.follower.held() == held(&self.leader) { same(&self.leader, &self.follower) } else { self.begin_again().await }
+        if self.follower.held() == held(&self.leader) {
+            same(&self.leader, &self.follower)
+        } else {
+            self.begin_again().await
+        }
     }
 
-    /// The follower's disk fails while it applies, and then the power goes. It holds the batch or does not, and goes on.
+    /// The follower's disk fails while it applies, and then the power goes. It holds the batch or
+    /// does not, and goes on.
     async fn follower_dies(&mut self, step: &[Try]) -> Result<(), String> {
         let commits = self.commits(step);
         script::run(&self.leader, commits).await;
@@ -158,11 +171,18 @@ impl Pair {
         let answer = self.follower.apply(&batch);
         let copy = self.copy.clone();
         self.copy = self.after_power_loss(&copy);
-        self.follower = Follower::open_with(self.copy.clone(), &options()).expect("opens after any loss");
+        self.follower =
+            Follower::open_with(self.copy.clone(), &options()).expect("opens after any loss");
         match (answer, self.follower.held()) {
-            (Ok(()), now) if now != batch.number() => return Err("an applied batch is lost".to_owned()),
-            (_, now) if now == before => self.follower.apply(&batch).map_err(|error| error.to_string())?,
-            (_, now) => assert_eq!(now, batch.number(), "a batch is applied as a whole or not at all"),
+            (Ok(()), now) if now != batch.number() => {
+                return Err("an applied batch is lost".to_owned());
+            }
+            (_, now) if now == before => {
+                self.follower.apply(&batch).map_err(|error| error.to_string())?
+            }
+            (_, now) => {
+                assert_eq!(now, batch.number(), "a batch is applied as a whole or not at all")
+            }
         }
         self.catch_up().await
     }
@@ -209,7 +229,8 @@ proptest! {
     }
 }
 
-/// The same random runs, with this fault: what was found first, and how often a follower had to begin again.
+/// The same random runs, with this fault: what was found first, and how often a follower had to
+/// begin again.
 fn found(sabotage: Sabotage) -> (Option<String>, u64) {
     let (mut runner, mut copies) = (TestRunner::deterministic(), 0);
     for _ in 0..24 {
@@ -227,7 +248,10 @@ fn found(sabotage: Sabotage) -> (Option<String>, u64) {
 fn a_table_that_is_not_logged_is_found() {
     let (nothing, copies) = found(Sabotage::None);
     assert_eq!(nothing, None);
-    assert!(copies > 0, "no power went between a commit and its telling: the runs are too tame to mean anything");
+    assert!(
+        copies > 0,
+        "no power went between a commit and its telling: the runs are too tame to mean anything"
+    );
     let (why, _) = found(Sabotage::TimersUnlogged);
     assert!(why.expect("the test must see it").contains("timer"));
 }
@@ -253,9 +277,15 @@ async fn a_gap_a_repeat_and_a_batch_of_another_store_are_refused() {
     for _ in 0..3 {
         batches.push(told.next().await.expect("keeps up").expect("is told"));
     }
-    assert!(matches!(copy.apply(&batches[1]), Err(ApplyError::Gap { held: BatchNo(1), given: BatchNo(3) })));
+    assert!(matches!(
+        copy.apply(&batches[1]),
+        Err(ApplyError::Gap { held: BatchNo(1), given: BatchNo(3) })
+    ));
     copy.apply(&batches[0]).expect("is the next");
-    assert!(matches!(copy.apply(&batches[0]), Err(ApplyError::Repeat { held: BatchNo(2), given: BatchNo(2) })));
+    assert!(matches!(
+        copy.apply(&batches[0]),
+        Err(ApplyError::Repeat { held: BatchNo(2), given: BatchNo(2) })
+    ));
     let other = Options { store_id: Some(StoreId(uuid::Uuid::from_u128(9))), ..options() };
     let other = Store::open_with(disk::Disk::default(), other).expect("opens");
     applied(&other, ground()).await;
@@ -280,7 +310,8 @@ async fn a_restored_store_is_not_followed_on() {
     applied(&store, create(vm(1))).await;
     let mut copy = follower(dir.path(), &store, "copy");
     drop(store);
-    restore(&dir.path().join("backup"), &dir.path().join("back"), Unreadable::Refused).expect("restores");
+    restore(&dir.path().join("backup"), &dir.path().join("back"), Unreadable::Refused)
+        .expect("restores");
     let back = Store::open(&dir.path().join("back"), options()).expect("opens");
     let mut told = back.follow(9);
     for id in 2..=3 {
@@ -298,14 +329,19 @@ async fn a_migration_sends_followers_to_a_copy() {
     let (path, before) = (dir.path().join("store"), dir.path().join("before"));
     std::fs::copy(&kept, &path).expect("copies");
     std::fs::copy(&kept, &before).expect("copies");
-    assert!(matches!(Follower::open(&before, &options()), Err(OpenError::NotAStore { .. })), "it is of an older schema");
+    assert!(
+        matches!(Follower::open(&before, &options()), Err(OpenError::NotAStore { .. })),
+        "it is of an older schema"
+    );
     let followers = Followers::default();
     let mut told = followers.follow(9);
     let store = Store::open(&path, Options { followers, ..Options::default() }).expect("opens");
     let migrated = told.next().await.expect("keeps up").expect("is told");
     assert_eq!((migrated.number(), migrated.changes()), (BatchNo(1), None));
     let derived = told.next().await.expect("keeps up").expect("is told");
-    assert!(derived.number() == BatchNo(2) && derived.changes().is_some_and(|changes| changes > 20));
+    assert!(
+        derived.number() == BatchNo(2) && derived.changes().is_some_and(|changes| changes > 20)
+    );
     let mut copy = follower(dir.path(), &store, "copy");
     assert!(matches!(copy.apply(&derived), Err(ApplyError::Repeat { .. })), "the copy has it");
     let id = store.next_vm_id();

@@ -36,7 +36,10 @@ async fn answer(store: &Store, commit: Commit) -> Committed {
 #[tokio::test]
 async fn an_image_is_added_set_and_discarded_with_the_vm_that_writes_it() {
     let (store, record) = with_vm().await;
-    let commit = with(&record, vec![ResourceChange::ImagePut(locked(3)), ResourceChange::ImagePut(locked(4))]);
+    let commit = with(
+        &record,
+        vec![ResourceChange::ImagePut(locked(3)), ResourceChange::ImagePut(locked(4))],
+    );
     applied(&store, commit.clone()).await;
     let by_name = store.read().expect("reads").image_by_name(&image(3).name).expect("reads");
     assert_eq!(by_name, Some(locked(3)));
@@ -62,7 +65,11 @@ async fn a_name_that_is_taken_changes_neither_the_vm_nor_images() {
     let twin = Image { name: image(2).name, ..locked(4) };
     let twins = vec![ResourceChange::ImagePut(locked(3)), ResourceChange::ImagePut(twin)];
     let refused = answer(&store, with(&record, twins)).await;
-    let Committed::Refused(ResourceRefused::NameTaken { kind: ResourceKind::Image, name }) = refused else { panic!("{refused:?}") };
+    let Committed::Refused(ResourceRefused::NameTaken { kind: ResourceKind::Image, name }) =
+        refused
+    else {
+        panic!("{refused:?}")
+    };
     assert_eq!(name, "image-2");
     assert_eq!(store.read().expect("reads").dump().expect("dumps"), before);
 }
@@ -72,8 +79,17 @@ async fn the_state_of_an_image_that_is_not_there_cannot_be_set() {
     let (store, record) = with_vm().await;
     let set = ResourceChange::ImageSetState { id: ImageId(9), state: ImageState::Ready };
     let refused = answer(&store, with(&record, vec![set])).await;
-    assert!(matches!(refused, Committed::Refused(ResourceRefused::NotFound { what: Resource::Image(_) })), "{refused:?}");
-    assert_eq!(store.read().expect("reads").vm(record.id).expect("reads").map(|vm| vm.version), Some(Version(1)));
+    assert!(
+        matches!(
+            refused,
+            Committed::Refused(ResourceRefused::NotFound { what: Resource::Image(_) })
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(
+        store.read().expect("reads").vm(record.id).expect("reads").map(|vm| vm.version),
+        Some(Version(1))
+    );
 }
 
 #[tokio::test]
@@ -83,7 +99,10 @@ async fn only_what_was_never_fit_for_use_is_discarded_and_only_if_no_disk_stands
     let refused = answer(&store, with(&record, discard(2))).await;
     assert!(is_in_use(&refused, &UsedBy::Ready), "{refused:?}");
     let spoilt = ResourceChange::ImageSetState { id: ImageId(1), state: ImageState::Error };
-    let spoilt = Commit { resources: vec![spoilt, ResourceChange::ImagePut(locked(3))], ..Commit::default() };
+    let spoilt = Commit {
+        resources: vec![spoilt, ResourceChange::ImagePut(locked(3))],
+        ..Commit::default()
+    };
     applied(&store, spoilt).await;
     // Its own disk stands on image 1; and one that comes with the commit would stand on image 3.
     for commit in [with(&record, discard(1)), with(&with_disk(record.clone(), 3), discard(3))] {
@@ -104,7 +123,8 @@ async fn an_image_that_is_being_written_is_not_removed_under_its_writer() {
     let (store, record) = with_vm().await;
     let commit = with(&record, vec![ResourceChange::ImagePut(locked(3))]);
     applied(&store, commit.clone()).await;
-    let remove = Commit { resources: vec![ResourceChange::ImageRemove(ImageId(3))], ..Commit::default() };
+    let remove =
+        Commit { resources: vec![ResourceChange::ImageRemove(ImageId(3))], ..Commit::default() };
     let refused = answer(&store, remove.clone()).await;
     assert!(is_in_use(&refused, &UsedBy::DiskToSave), "{refused:?}");
     let failed = ResourceChange::ImageSetState { id: ImageId(3), state: ImageState::Error };
@@ -118,7 +138,10 @@ async fn an_image_that_is_being_written_is_not_removed_under_its_writer() {
 async fn a_file_is_no_image_of_two_formats() {
     let store = store();
     applied(&store, ground()).await;
-    let add = |image: Image| Commit { resources: vec![ResourceChange::ImagePut(image)], ..Commit::default() };
+    let add = |image: Image| Commit {
+        resources: vec![ResourceChange::ImagePut(image)],
+        ..Commit::default()
+    };
     let first = Image { path: "a.img".parse().expect("a path"), ..image(3) };
     applied(&store, add(first.clone())).await;
     let other = match first.format {
@@ -127,10 +150,17 @@ async fn a_file_is_no_image_of_two_formats() {
     };
     let again = Image { path: first.path.clone(), ..image(4) };
     let refused = answer(&store, add(Image { format: other, ..again.clone() })).await;
-    let Committed::Refused(ResourceRefused::FileTaken { image: taken, format, .. }) = refused else { panic!("{refused:?}") };
+    let Committed::Refused(ResourceRefused::FileTaken { image: taken, format, .. }) = refused
+    else {
+        panic!("{refused:?}")
+    };
     assert_eq!((taken, format), (first.name.clone(), first.format));
     // The same format under another name, another file, and the same row again are fine.
     applied(&store, add(again)).await;
-    applied(&store, add(Image { format: other, path: "b.img".parse().expect("a path"), ..image(5) })).await;
+    applied(
+        &store,
+        add(Image { format: other, path: "b.img".parse().expect("a path"), ..image(5) }),
+    )
+    .await;
     applied(&store, add(first)).await;
 }

@@ -30,12 +30,14 @@ impl Model {
     fn used(&self, host: HostId, takes: impl Fn(u64) -> bool) -> Capacity {
         let vms = self.vms.iter().filter(|(id, _)| takes(**id));
         let held = vms.flat_map(|(_, vm)| vm.held().into_iter().chain(vm.held_too()));
-        held.filter(|(at, _)| *at == host).fold(Capacity::default(), |sum, (_, capacity)| sum.plus(capacity))
+        held.filter(|(at, _)| *at == host)
+            .fold(Capacity::default(), |sum, (_, capacity)| sum.plus(capacity))
     }
 
     /// Whether it fits, or asks no more than it has there.
     fn fits(&self, host: HostId, record: &VmRecord) -> bool {
-        let (own, others) = (self.used(host, |id| id == record.id.0), self.used(host, |id| id != record.id.0));
+        let (own, others) =
+            (self.used(host, |id| id == record.id.0), self.used(host, |id| id != record.id.0));
         let (asked, whole) = (record.spec.capacity(), others.plus(record.spec.capacity()));
         (asked.cpu_milli <= own.cpu_milli || whole.cpu_milli <= 4000)
             && (asked.memory_mib <= own.memory_mib || whole.memory_mib <= 4096)
@@ -43,17 +45,24 @@ impl Model {
 
     /// Whether its disks stand on something, and the image can be changed so.
     fn images_allow(&self, record: &VmRecord, changes: &[ResourceChange]) -> bool {
-        let stood: BTreeSet<ImageId> = self.vms.get(&record.id.0).into_iter().flat_map(VmRecord::images_held).collect();
-        let stands = record.images_held().all(|image| stood.contains(&image) || self.images.contains_key(&image.0));
+        let stood: BTreeSet<ImageId> =
+            self.vms.get(&record.id.0).into_iter().flat_map(VmRecord::images_held).collect();
+        let stands = record
+            .images_held()
+            .all(|image| stood.contains(&image) || self.images.contains_key(&image.0));
         let others = self.vms.values().filter(|vm| vm.id != record.id);
-        let held: BTreeSet<ImageId> = others.chain([record]).flat_map(VmRecord::images_held).collect();
+        let held: BTreeSet<ImageId> =
+            others.chain([record]).flat_map(VmRecord::images_held).collect();
         stands
             && changes.iter().all(|change| match change {
-                ResourceChange::ImagePut(new) => !self.images.values().any(|image| image.name == new.name && image.id != new.id),
-                ResourceChange::ImageSetState { id, .. } => self.images.contains_key(&id.0),
-                ResourceChange::ImageDiscard(id) => {
-                    self.images.get(&id.0).is_none_or(|image| image.state != ImageState::Ready && !held.contains(id))
+                ResourceChange::ImagePut(new) => {
+                    !self.images.values().any(|image| image.name == new.name && image.id != new.id)
                 }
+                ResourceChange::ImageSetState { id, .. } => self.images.contains_key(&id.0),
+                ResourceChange::ImageDiscard(id) => self
+                    .images
+                    .get(&id.0)
+                    .is_none_or(|image| image.state != ImageState::Ready && !held.contains(id)),
                 other => panic!("{other:?} is not tried"),
             })
     }
@@ -111,25 +120,35 @@ impl Model {
         for host in [1, 2].map(HostId) {
             prop_assert_eq!(reader.usage(host).expect("reads").held, self.used(host, |_| true));
         }
-        prop_assert_eq!(reader.images().expect("reads"), self.images.values().cloned().collect::<Vec<_>>());
+        prop_assert_eq!(
+            reader.images().expect("reads"),
+            self.images.values().cloned().collect::<Vec<_>>()
+        );
         self.compare_sets(&reader)?;
         let key = |effect: &Effect| effect.key.clone();
         let (mut is, mut should) = (reader.outbox_all().expect("reads"), self.outbox.clone());
         is.sort_by_key(key);
         should.sort_by_key(key);
         prop_assert_eq!(is, should);
-        let EventsAfter::Page { events, .. } = reader.events_after(EventSeq(0), 1000).expect("reads") else {
+        let EventsAfter::Page { events, .. } =
+            reader.events_after(EventSeq(0), 1000).expect("reads")
+        else {
             return Err(TestCaseError::fail("trimmed"));
         };
-        let told: Vec<_> = events.iter().map(|event| (event.vm.expect("has one"), event.version.expect("has one"))).collect();
+        let told: Vec<_> = events
+            .iter()
+            .map(|event| (event.vm.expect("has one"), event.version.expect("has one")))
+            .collect();
         prop_assert_eq!(told, self.events.clone());
         for (id, row) in &self.operations {
             prop_assert_eq!(reader.operation(OperationId(*id)).expect("reads"), Some(row.clone()));
         }
-        let live: Vec<_> = self.vms.values().filter(|vm| vm.state != State::Done).map(|vm| vm.id).collect();
+        let live: Vec<_> =
+            self.vms.values().filter(|vm| vm.state != State::Done).map(|vm| vm.id).collect();
         let page = reader.vm_page(&VmFilter::default(), None, 100).expect("reads");
         prop_assert_eq!(page.items.iter().map(|vm| vm.id).collect::<Vec<_>>(), live);
-        let mut due: Vec<_> = self.vms.values().filter_map(|vm| vm.next_due().map(|due| (due, vm.id))).collect();
+        let mut due: Vec<_> =
+            self.vms.values().filter_map(|vm| vm.next_due().map(|due| (due, vm.id))).collect();
         due.sort();
         prop_assert_eq!(reader.timers_all().expect("reads"), due);
         Ok(())
@@ -146,7 +165,8 @@ impl Model {
             let there = |place: &Placement| place.host == host;
             let should = self.ids(|vm| {
                 let left = vm.leftovers.iter().any(|left| there(&left.place));
-                left || vm.placement.as_ref().is_some_and(there) || vm.other.as_ref().is_some_and(there)
+                left || vm.placement.as_ref().is_some_and(there)
+                    || vm.other.as_ref().is_some_and(there)
             });
             prop_assert_eq!(reader.vms_on_host(host).expect("reads"), should);
         }
@@ -173,7 +193,11 @@ async fn play(batches: Vec<Vec<Try>>) -> Result<(), TestCaseError> {
             Some(first) => {
                 let before = store.read().expect("reads").dump().expect("dumps");
                 let rehearsed = store.rehearse(first.clone()).await.expect("judged");
-                prop_assert_eq!(store.read().expect("reads").dump().expect("dumps"), before, "a rehearsal writes nothing");
+                prop_assert_eq!(
+                    store.read().expect("reads").dump().expect("dumps"),
+                    before,
+                    "a rehearsal writes nothing"
+                );
                 Some(rehearsed)
             }
             None => None,

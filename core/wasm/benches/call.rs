@@ -1,4 +1,5 @@
-//! One driver call into a fresh instance, over wasmtime's own instantiate and call of the same component in the same run.
+//! One driver call into a fresh instance, over wasmtime's own instantiate and call of the same
+//! component in the same run.
 
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
@@ -34,8 +35,11 @@ impl Raw {
     async fn call(&self) {
         let mut store = Store::new(self.0.engine(), ());
         let instance = self.0.instantiate_async(&mut store).await.expect("instantiates");
-        let interface = instance.get_export_index(&mut store, None, "ostler:driver/hypervisor@0.1.0").expect("exported");
-        let function = instance.get_export_index(&mut store, Some(&interface), "describe").expect("exported");
+        let interface = instance
+            .get_export_index(&mut store, None, "ostler:driver/hypervisor@0.1.0")
+            .expect("exported");
+        let function =
+            instance.get_export_index(&mut store, Some(&interface), "describe").expect("exported");
         let function = instance.get_func(&mut store, function).expect("a function");
         let mut results = [Val::Bool(false)];
         function.call_async(&mut store, &[], &mut results).await.expect("answers");
@@ -56,14 +60,17 @@ fn median(mut once: impl FnMut()) -> Duration {
 }
 
 fn call(criterion: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let raw = Raw::new();
-    let driver = runtime.block_on(async { hypervisor(&load(&host(support::options()), all()).await) });
+    let driver =
+        runtime.block_on(async { hypervisor(&load(&host(support::options()), all()).await) });
     let site = nowhere("");
     let raw_once = || runtime.block_on(raw.call());
     let driver_once = || drop(black_box(runtime.block_on(driver.observe(&site, vm(1)))));
     criterion.bench_function("wasmtime: instantiate and call", |bencher| bencher.iter(raw_once));
-    criterion.bench_function("driver: observe in a fresh instance", |bencher| bencher.iter(driver_once));
+    criterion
+        .bench_function("driver: observe in a fresh instance", |bencher| bencher.iter(driver_once));
     let (floor, ours) = (median(raw_once), median(driver_once));
     let ratio = ours.as_secs_f64() / floor.as_secs_f64();
     println!(

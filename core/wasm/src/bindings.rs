@@ -1,7 +1,8 @@
 //! Bindings of contract 0.1, generated from `sdk/wit/0.1`.
 //!
-//! This world is the host's own: it has everything that a driver may import, and every interface that it may export. A
-//! component need not export them all; each is looked up separately when the component is loaded.
+//! This world is the host's own: it has everything that a driver may import, and every interface
+//! that it may export. A component need not export them all; each is looked up separately when the
+//! component is loaded.
 
 #![allow(missing_docs, reason = "generated; the contract is documented in its WIT")]
 

@@ -1,5 +1,5 @@
-//! Keeps compiled code on disk, so that a start does not compile again. An entry that does not load is compiled again and
-//! replaced.
+//! Keeps compiled code on disk, so that a start does not compile again. An entry that does not load
+//! is compiled again and replaced.
 
 use crate::HostError;
 use sha2::{Digest, Sha256};
@@ -21,10 +21,15 @@ pub(crate) struct Cache {
     engine: String,
 }
 
-/// Makes `dir` if it is not there. Checks that it belongs to this user and that nobody else may write to it.
+/// Makes `dir` if it is not there. Checks that it belongs to this user and that nobody else may
+/// write to it.
 pub(crate) fn private_dir(dir: &Path) -> Result<(), HostError> {
     let failed = |problem: String| HostError::Directory { path: dir.to_owned(), problem };
-    std::fs::DirBuilder::new().recursive(true).mode(PRIVATE).create(dir).map_err(|error| failed(error.to_string()))?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(PRIVATE)
+        .create(dir)
+        .map_err(|error| failed(error.to_string()))?;
     let meta = std::fs::symlink_metadata(dir).map_err(|error| failed(error.to_string()))?;
     if !meta.is_dir() {
         return Err(failed("it is not a directory".to_owned()));
@@ -59,11 +64,12 @@ impl Cache {
             tracing::warn!(digest, "compiled code in the cache is damaged; compiling again");
             return None;
         }
-        // SAFETY: `deserialize` trusts that its input was written by `Component::serialize`. The directory was checked at
-        // start to belong to this user and to be writable by nobody else, the name holds the hash of the source and of the
-        // engine's configuration, and the seal has just shown that the bytes are those we wrote. A person who can forge all
-        // of this already runs as this user. Nothing from outside ever gets here: a precompiled file is refused when it is
-        // loaded.
+        // SAFETY: `deserialize` trusts that its input was written by `Component::serialize`. The
+        // directory was checked at start to belong to this user and to be writable by nobody else,
+        // the name holds the hash of the source and of the engine's configuration, and the seal has
+        // just shown that the bytes are those we wrote. A person who can forge all of this already
+        // runs as this user. Nothing from outside ever gets here: a precompiled file is refused
+        // when it is loaded.
         #[allow(unsafe_code, reason = "the one way to load compiled code")]
         let loaded = unsafe { Component::deserialize(engine, code) };
         loaded.inspect_err(|error| tracing::warn!(digest, %error, "compiled code in the cache does not fit; compiling again")).ok()
@@ -78,8 +84,11 @@ impl Cache {
 
     fn try_save(&self, component: &Component, digest: &str) -> Result<(), String> {
         let code = component.serialize().map_err(|error| error.to_string())?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.dir).map_err(|error| error.to_string())?;
-        file.write_all(&Sha256::digest(&code)).and_then(|()| file.write_all(&code)).map_err(|error| error.to_string())?;
+        let mut file =
+            tempfile::NamedTempFile::new_in(&self.dir).map_err(|error| error.to_string())?;
+        file.write_all(&Sha256::digest(&code))
+            .and_then(|()| file.write_all(&code))
+            .map_err(|error| error.to_string())?;
         file.persist(self.file(digest)).map(drop).map_err(|error| error.to_string())
     }
 }

@@ -62,7 +62,8 @@ struct Inner {
     abilities: Vec<Ability>,
 }
 
-/// A loaded component: its description, and the drivers that it makes. Each of its instances lives for one call.
+/// A loaded component: its description, and the drivers that it makes. Each of its instances lives
+/// for one call.
 #[derive(Clone)]
 pub struct LoadedDriver {
     component: Component,
@@ -98,8 +99,14 @@ impl LoadedDriver {
             console: indices!(able(Ability::Console), console),
             fence: indices!(able(Ability::Fence), fence),
             transfer: indices!(kind("transfer"), transfer),
-            transfer_images: indices!(kind("transfer") && inspection.exports("transfer-images"), transfer_images),
-            transfer_inspect: indices!(kind("transfer") && inspection.exports("transfer-inspect"), transfer_inspect),
+            transfer_images: indices!(
+                kind("transfer") && inspection.exports("transfer-images"),
+                transfer_images
+            ),
+            transfer_inspect: indices!(
+                kind("transfer") && inspection.exports("transfer-inspect"),
+                transfer_inspect
+            ),
             rules: indices!(kind("snapshot-rules"), snapshot_rules),
         };
         let side = DriverSide {
@@ -109,8 +116,13 @@ impl LoadedDriver {
             orphans: Arc::new(Orphans::default()),
             lines: Default::default(),
         };
-        let inner =
-            Inner { pre, exports: Arc::new(exports), side: Arc::new(side), shared, abilities: inspection.abilities.clone() };
+        let inner = Inner {
+            pre,
+            exports: Arc::new(exports),
+            side: Arc::new(side),
+            shared,
+            abilities: inspection.abilities.clone(),
+        };
         Ok(Self { component: Component(Arc::new(inner)), inspection: Arc::new(inspection) })
     }
 
@@ -124,11 +136,15 @@ impl LoadedDriver {
     #[must_use]
     pub fn info(&self) -> DriverInfo {
         let (manifest, grants) = (&self.inspection.manifest, &self.component.0.side.grants);
-        let capabilities =
-            manifest.capabilities.iter().map(|asked| (asked.name.clone(), grants.capabilities.contains(&asked.name)));
-        let commands =
-            manifest.commands.iter().map(|command| (format!("exec:{}", command.name()), grants.commands.contains(command.name())));
-        let (granted, missing): (Vec<_>, Vec<_>) = capabilities.chain(commands).partition(|(_, granted)| *granted);
+        let capabilities = manifest
+            .capabilities
+            .iter()
+            .map(|asked| (asked.name.clone(), grants.capabilities.contains(&asked.name)));
+        let commands = manifest.commands.iter().map(|command| {
+            (format!("exec:{}", command.name()), grants.commands.contains(command.name()))
+        });
+        let (granted, missing): (Vec<_>, Vec<_>) =
+            capabilities.chain(commands).partition(|(_, granted)| *granted);
         let names = |list: Vec<(String, bool)>| list.into_iter().map(|(name, _)| name).collect();
         DriverInfo {
             name: manifest.name.clone(),
@@ -187,7 +203,11 @@ impl Component {
         let Request { name, site, control, until } = request;
         let cancel = control.map_or_else(CancellationToken::new, |control| control.cancel.clone());
         if cancel.is_cancelled() {
-            return Err(DriverError::new(ostler_model::ErrorKind::Cancelled, "cancelled", "told to stop before it began"));
+            return Err(DriverError::new(
+                ostler_model::ErrorKind::Cancelled,
+                "cancelled",
+                "told to stop before it began",
+            ));
         }
         let env = Arc::new(Env {
             side: Arc::clone(&self.0.side),
@@ -208,7 +228,8 @@ impl Component {
         answer
     }
 
-    /// Checks that every setting that the manifest calls required has a value, if the call is for a host.
+    /// Checks that every setting that the manifest calls required has a value, if the call is for a
+    /// host.
     fn check_settings(&self, env: &Env) -> Result<(), DriverError> {
         let Some(site) = &env.site else { return Ok(()) };
         let required = self.0.side.manifest.config.iter().filter(|(_, setting)| setting.required);
@@ -242,18 +263,24 @@ fn answer<T>(given: Answer<T>) -> Result<T, DriverError> {
 /// Gives a closure the type of a [`Body`], so that its lifetimes are inferred.
 fn boxed<T, F>(body: F) -> Body<T>
 where
-    F: for<'a> FnOnce(&'a mut Store<State>, &'a Instance) -> BoxFuture<'a, wasmtime::Result<T>> + Send + 'static,
+    F: for<'a> FnOnce(&'a mut Store<State>, &'a Instance) -> BoxFuture<'a, wasmtime::Result<T>>
+        + Send
+        + 'static,
 {
     Box::new(body)
 }
 
-/// A call of an exported function as a [`Body`]: loads the interface in the fresh instance, then calls.
+/// A call of an exported function as a [`Body`]: loads the interface in the fresh instance, then
+/// calls.
 macro_rules! body {
     ($exports:expr, $interface:ident, |$guest:ident, $store:ident| $call:expr) => {{
         let exports = std::sync::Arc::clone(&$exports);
         $crate::component::boxed(move |$store, instance| {
             Box::pin(async move {
-                let indices = exports.$interface.as_ref().ok_or_else(|| wasmtime::Error::msg("not exported"))?;
+                let indices = exports
+                    .$interface
+                    .as_ref()
+                    .ok_or_else(|| wasmtime::Error::msg("not exported"))?;
                 let $guest = indices.load(&mut *$store, instance)?;
                 $call
             })

@@ -1,17 +1,19 @@
-//! Converts between our types and the contract's. A component's answers are checked here: a bad value is an error of the
-//! driver and does not crash us.
+//! Converts between our types and the contract's. A component's answers are checked here: a bad
+//! value is an error of the driver and does not crash us.
 
 use crate::bindings::exports::ostler::driver as exported;
 use crate::bindings::ostler::driver::types as wit;
 use crate::grants::SiteDirectory;
 use crate::instance::cut;
 use ostler_driver::{
-    ChangeBatch, ConsoleEndpoint, DiskSource, DomainDisk, DomainMetrics, DomainNic, DomainSpec, FileKind, FileLook, FileRef,
-    JobStatus, Listed, RulesQuestion, RulesVerdict, SaveBackJob, Site, SnapshotFate, TransferJob, Verdict,
+    ChangeBatch, ConsoleEndpoint, DiskSource, DomainDisk, DomainMetrics, DomainNic, DomainSpec,
+    FileKind, FileLook, FileRef, JobStatus, Listed, RulesQuestion, RulesVerdict, SaveBackJob, Site,
+    SnapshotFate, TransferJob, Verdict,
 };
 use ostler_model::{
-    Ability, Capacity, DiskName, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, Graphics, HostFacts, HypervisorId,
-    Identity, Millis, Observation, OpaqueState, OperationId, Outcome, Progress, StepNo, VmUuid, WildDomain,
+    Ability, Capacity, DiskName, DomainSeen, DriverError, EffectKey, ErrorKind, Generation,
+    Graphics, HostFacts, HypervisorId, Identity, Millis, Observation, OpaqueState, OperationId,
+    Outcome, Progress, StepNo, VmUuid, WildDomain,
 };
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -36,7 +38,10 @@ const MEMORY_MIB_MAX: u64 = 1 << 40;
 
 /// The error for an answer of a component that cannot be true.
 pub(crate) fn lied(what: impl Display) -> DriverError {
-    DriverError::unknown("driver-lied", cut(&format!("the driver's answer cannot be: {what}"), TEXT_MAX))
+    DriverError::unknown(
+        "driver-lied",
+        cut(&format!("the driver's answer cannot be: {what}"), TEXT_MAX),
+    )
 }
 
 fn parse<T: FromStr>(what: &str, text: &str) -> Result<T, DriverError> {
@@ -68,7 +73,8 @@ pub(crate) fn error(given: wit::Error) -> DriverError {
     let plain = !code.is_empty()
         && code.len() <= NAME_MAX
         && code.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    // A bad code changes nothing else: an error never becomes a success, or an error of another kind.
+    // A bad code changes nothing else: an error never becomes a success, or an error of another
+    // kind.
     let code = if plain { code } else { "driver-code-invalid".to_owned() };
     DriverError::new(kind, code, line(&given.detail, TEXT_MAX))
 }
@@ -100,13 +106,18 @@ pub(crate) fn seen(given: wit::DomainSeen) -> Result<DomainSeen, DriverError> {
     })
 }
 
-pub(crate) fn observation(given: wit::Observation, vm: Option<VmUuid>) -> Result<Observation, DriverError> {
+pub(crate) fn observation(
+    given: wit::Observation,
+    vm: Option<VmUuid>,
+) -> Result<Observation, DriverError> {
     match given {
         wit::Observation::Absent => Ok(Observation::Absent),
         wit::Observation::Present(domain) => {
             let domain = seen(domain)?;
             match vm {
-                Some(vm) if domain.uuid != vm => Err(lied(format!("asked for domain {vm}, answered {}", domain.uuid))),
+                Some(vm) if domain.uuid != vm => {
+                    Err(lied(format!("asked for domain {vm}, answered {}", domain.uuid)))
+                }
                 Some(_) | None => Ok(Observation::Present(domain)),
             }
         }
@@ -116,18 +127,26 @@ pub(crate) fn observation(given: wit::Observation, vm: Option<VmUuid>) -> Result
 pub(crate) fn outcome(given: wit::Outcome, vm: VmUuid) -> Result<Outcome, DriverError> {
     let state = given.state.map(|state| {
         if state.data.len() > STATE_MAX {
-            return Err(lied(format!("{} bytes of state, at most {STATE_MAX} are allowed", state.data.len())));
+            return Err(lied(format!(
+                "{} bytes of state, at most {STATE_MAX} are allowed",
+                state.data.len()
+            )));
         }
         Ok(OpaqueState { version: state.version, data: state.data })
     });
-    Ok(Outcome { seen: given.seen.map(|given| observation(given, Some(vm))).transpose()?, state: state.transpose()? })
+    Ok(Outcome {
+        seen: given.seen.map(|given| observation(given, Some(vm))).transpose()?,
+        state: state.transpose()?,
+    })
 }
 
 pub(crate) fn job_status(given: wit::JobStatus, vm: VmUuid) -> Result<JobStatus, DriverError> {
     match given {
-        wit::JobStatus::Pending(progress) => {
-            Ok(JobStatus::Pending(Progress { done: progress.done, total: progress.total, phase: line(&progress.phase, NAME_MAX) }))
-        }
+        wit::JobStatus::Pending(progress) => Ok(JobStatus::Pending(Progress {
+            done: progress.done,
+            total: progress.total,
+            phase: line(&progress.phase, NAME_MAX),
+        })),
         wit::JobStatus::Done(given) => outcome(given, vm).map(JobStatus::Done),
     }
 }
@@ -139,30 +158,51 @@ const INTERFACE: &str = "interface";
 /// Most network interfaces of a host. A host that has more is not known to lack one.
 const INTERFACES_MAX: usize = 4096;
 
-pub(crate) fn facts(given: wit::HostFacts, exported: &[Ability], took: Duration) -> Result<HostFacts, DriverError> {
+pub(crate) fn facts(
+    given: wit::HostFacts,
+    exported: &[Ability],
+    took: Duration,
+) -> Result<HostFacts, DriverError> {
     if given.cpu_milli > CPU_MILLI_MAX || given.memory_mib > MEMORY_MIB_MAX {
-        return Err(lied(format!("a host of {} thousandths of a CPU and {} MiB", given.cpu_milli, given.memory_mib)));
+        return Err(lied(format!(
+            "a host of {} thousandths of a CPU and {} MiB",
+            given.cpu_milli, given.memory_mib
+        )));
     }
     // An unknown name comes from a later contract and is ignored.
     let unable: Vec<Ability> = given.unable.iter().filter_map(|name| name.parse().ok()).collect();
-    let identity = given.extra.iter().find(|(key, _)| key == IDENTITY).map(|(_, value)| HypervisorId::new(value));
+    let identity = given
+        .extra
+        .iter()
+        .find(|(key, _)| key == IDENTITY)
+        .map(|(_, value)| HypervisorId::new(value));
     let identity = identity.transpose().map_err(|error| lied(error.to_string()))?;
-    let interfaces: BTreeSet<String> =
-        given.extra.iter().filter(|(key, _)| key == INTERFACE).map(|(_, name)| line(name, NAME_MAX)).collect();
+    let interfaces: BTreeSet<String> = given
+        .extra
+        .iter()
+        .filter(|(key, _)| key == INTERFACE)
+        .map(|(_, name)| line(name, NAME_MAX))
+        .collect();
     Ok(HostFacts {
         identity,
         interfaces: (1..=INTERFACES_MAX).contains(&interfaces.len()).then_some(interfaces),
         total: Capacity { cpu_milli: given.cpu_milli, memory_mib: given.memory_mib },
         abilities: exported.iter().copied().filter(|ability| !unable.contains(ability)).collect(),
         hypervisor: line(&given.hypervisor, NAME_MAX),
-        notes: at_most("notes", given.notes, NOTES_MAX)?.iter().map(|note| line(note, TEXT_MAX)).collect(),
+        notes: at_most("notes", given.notes, NOTES_MAX)?
+            .iter()
+            .map(|note| line(note, TEXT_MAX))
+            .collect(),
         took: Millis(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
     })
 }
 
 pub(crate) fn listed(given: exported::hypervisor::Listed) -> Result<Listed, DriverError> {
     Ok(Listed {
-        domains: at_most("domains", given.domains, ITEMS_MAX)?.into_iter().map(seen).collect::<Result<_, _>>()?,
+        domains: at_most("domains", given.domains, ITEMS_MAX)?
+            .into_iter()
+            .map(seen)
+            .collect::<Result<_, _>>()?,
         unreadable: uuids("unreadable domains", given.unreadable)?,
     })
 }
@@ -172,10 +212,16 @@ fn uuids(what: &str, given: Vec<String>) -> Result<Vec<VmUuid>, DriverError> {
 }
 
 pub(crate) fn changes(given: exported::changes::Batch) -> Result<ChangeBatch, DriverError> {
-    Ok(ChangeBatch { cursor: given.cursor, vms: uuids("changed domains", given.vms)?, lost: given.lost })
+    Ok(ChangeBatch {
+        cursor: given.cursor,
+        vms: uuids("changed domains", given.vms)?,
+        lost: given.lost,
+    })
 }
 
-pub(crate) fn metrics(given: Vec<exported::metrics::Counters>) -> Result<Vec<DomainMetrics>, DriverError> {
+pub(crate) fn metrics(
+    given: Vec<exported::metrics::Counters>,
+) -> Result<Vec<DomainMetrics>, DriverError> {
     let convert = |sample: exported::metrics::Counters| {
         Ok(DomainMetrics {
             vm: Some(parse("domain UUID", &sample.vm)?),
@@ -190,7 +236,10 @@ pub(crate) fn metrics(given: Vec<exported::metrics::Counters>) -> Result<Vec<Dom
     at_most("samples", given, ITEMS_MAX)?.into_iter().map(convert).collect()
 }
 
-pub(crate) fn verdict(given: exported::snapshot_rules::Verdict, snapshots: usize) -> Result<RulesVerdict, DriverError> {
+pub(crate) fn verdict(
+    given: exported::snapshot_rules::Verdict,
+    snapshots: usize,
+) -> Result<RulesVerdict, DriverError> {
     use exported::snapshot_rules::Fate;
     if given.fates.len() != snapshots {
         return Err(lied(format!("{} fates for {snapshots} snapshots", given.fates.len())));
@@ -201,17 +250,20 @@ pub(crate) fn verdict(given: exported::snapshot_rules::Verdict, snapshots: usize
         Fate::Hide => SnapshotFate::Hide,
     };
     Ok(RulesVerdict {
-        verdict: given.refused.map_or(Verdict::Allowed, |reason| Verdict::Refused { reason: line(&reason, TEXT_MAX) }),
+        verdict: given.refused.map_or(Verdict::Allowed, |reason| Verdict::Refused {
+            reason: line(&reason, TEXT_MAX),
+        }),
         fates: given.fates.into_iter().map(fate).collect(),
     })
 }
 
 pub(crate) fn question(asked: &RulesQuestion) -> exported::snapshot_rules::Question {
-    let disk = |(name, format, read_only): &(String, String, bool)| exported::snapshot_rules::Disk {
-        name: name.clone(),
-        format: format.clone(),
-        read_only: *read_only,
-    };
+    let disk =
+        |(name, format, read_only): &(String, String, bool)| exported::snapshot_rules::Disk {
+            name: name.clone(),
+            format: format.clone(),
+            read_only: *read_only,
+        };
     exported::snapshot_rules::Question {
         verb: asked.verb.clone(),
         state: asked.state.to_string(),
@@ -225,7 +277,11 @@ pub(crate) fn question(asked: &RulesQuestion) -> exported::snapshot_rules::Quest
 }
 
 pub(crate) fn file(file: &FileRef) -> wit::FileRef {
-    wit::FileRef { datastore: file.datastore.to_string(), path: file.path.to_string(), absolute: file.absolute.clone() }
+    wit::FileRef {
+        datastore: file.datastore.to_string(),
+        path: file.path.to_string(),
+        absolute: file.absolute.clone(),
+    }
 }
 
 pub(crate) fn disk(disk: &DomainDisk) -> wit::DomainDisk {
@@ -243,7 +299,11 @@ pub(crate) fn nic(nic: &DomainNic) -> wit::DomainNic {
 }
 
 pub(crate) fn identity(identity: &Identity) -> wit::Identity {
-    wit::Identity { store: identity.store.to_string(), vm: identity.vm.to_string(), generation: identity.generation.0 }
+    wit::Identity {
+        store: identity.store.to_string(),
+        vm: identity.vm.to_string(),
+        generation: identity.generation.0,
+    }
 }
 
 pub(crate) fn domain(domain: &DomainSpec) -> wit::DomainSpec {
@@ -271,21 +331,32 @@ pub(crate) fn domain(domain: &DomainSpec) -> wit::DomainSpec {
 
 /// # Errors
 /// The job names a host that the directory does not know.
-pub(crate) fn job(job: &TransferJob, site: &Site, sites: &dyn SiteDirectory) -> Result<exported::transfer::Job, DriverError> {
+pub(crate) fn job(
+    job: &TransferJob,
+    site: &Site,
+    sites: &dyn SiteDirectory,
+) -> Result<exported::transfer::Job, DriverError> {
     use exported::transfer::{CopyJob, FromImage, Job, PrepareJob, Source};
     Ok(match job {
         TransferJob::Prepare { target, format, source } => {
             let source = match source {
-                DiskSource::Image { base, format } => Source::Image(FromImage { base: file(base), format: format.to_string() }),
+                DiskSource::Image { base, format } => {
+                    Source::Image(FromImage { base: file(base), format: format.to_string() })
+                }
                 DiskSource::Blank { size_mib } => Source::Blank(*size_mib),
                 DiskSource::Swap { size_mib } => Source::Swap(*size_mib),
             };
             Job::Prepare(PrepareJob { target: file(target), format: format.to_string(), source })
         }
         TransferJob::Copy { from, to, format, base } => {
-            let known = if from.host == site.id { Some(site.name.clone()) } else { sites.host_name(from.host) };
-            let from_host =
-                known.ok_or_else(|| DriverError::refused("no-such-host", format!("no host has the id {}", from.host)))?;
+            let known = if from.host == site.id {
+                Some(site.name.clone())
+            } else {
+                sites.host_name(from.host)
+            };
+            let from_host = known.ok_or_else(|| {
+                DriverError::refused("no-such-host", format!("no host has the id {}", from.host))
+            })?;
             Job::Copy(CopyJob {
                 from_host: from_host.to_string(),
                 source: file(from),
@@ -320,16 +391,19 @@ pub(crate) fn endpoint(given: exported::console::Endpoint) -> Result<ConsoleEndp
     Ok(ConsoleEndpoint { kind, address })
 }
 
-/// Converts the findings about a file. Its names come from the file, which may hold any text: they are cut and made one
-/// line each.
-pub(crate) fn file_look(given: exported::transfer_inspect::FileLook) -> Result<FileLook, DriverError> {
+/// Converts the findings about a file. Its names come from the file, which may hold any text: they
+/// are cut and made one line each.
+pub(crate) fn file_look(
+    given: exported::transfer_inspect::FileLook,
+) -> Result<FileLook, DriverError> {
     let kind = match given.kind.as_str() {
         "file" => FileKind::File,
         "directory" => FileKind::Directory,
         "other" => FileKind::Other,
         kind => return Err(lied(format!("a kind of file {:?}", cut(kind, NAME_MAX)))),
     };
-    let plain = given.format.len() <= NAME_MAX && given.format.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let plain = given.format.len() <= NAME_MAX
+        && given.format.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     if !plain || (kind == FileKind::File && given.format.is_empty()) {
         return Err(lied(format!("a format {:?}", cut(&given.format, NAME_MAX))));
     }
@@ -346,7 +420,11 @@ pub(crate) fn file_look(given: exported::transfer_inspect::FileLook) -> Result<F
 }
 
 /// Converts the destination of a migration. `settings` are the driver's settings there.
-pub(crate) fn destination(to: &Site, move_disks: &[DiskName], settings: Vec<(String, String)>) -> exported::migrate::Destination {
+pub(crate) fn destination(
+    to: &Site,
+    move_disks: &[DiskName],
+    settings: Vec<(String, String)>,
+) -> exported::migrate::Destination {
     exported::migrate::Destination {
         host: to.name.to_string(),
         mode: "live".to_owned(),
@@ -367,29 +445,47 @@ fn name(what: &str, text: String) -> Result<String, DriverError> {
     Ok(text)
 }
 
-/// Converts a domain that somebody else made. A disk that is no file with an absolute path cannot be described.
+/// Converts a domain that somebody else made. A disk that is no file with an absolute path cannot
+/// be described.
 pub(crate) fn wild(given: exported::adopt::WildDomain) -> Result<WildDomain, DriverError> {
     if u64::from(given.vcpus) > CPU_MILLI_MAX / 1000 || given.memory_mib > MEMORY_MIB_MAX {
         return Err(lied(format!("a domain of {} CPUs and {} MiB", given.vcpus, given.memory_mib)));
     }
     let disk = |disk: exported::adopt::WildDisk| {
-        let plain = disk.file.starts_with('/') && disk.file.len() <= TEXT_MAX && !disk.file.chars().any(char::is_control);
+        let plain = disk.file.starts_with('/')
+            && disk.file.len() <= TEXT_MAX
+            && !disk.file.chars().any(char::is_control);
         if !plain {
             return Err(lied(format!("a disk's file {:?}", cut(&disk.file, NAME_MAX))));
         }
-        Ok((parse("disk name", &disk.name)?, disk.file, parse("disk format", &disk.format)?, disk.read_only))
+        Ok((
+            parse("disk name", &disk.name)?,
+            disk.file,
+            parse("disk format", &disk.format)?,
+            disk.read_only,
+        ))
     };
-    let nic = |nic: exported::adopt::WildNic| Ok((parse("hardware address", &nic.mac)?, name("bridge", nic.bridge)?));
-    let extra = |key: &str| given.extra.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
+    let nic = |nic: exported::adopt::WildNic| {
+        Ok((parse("hardware address", &nic.mac)?, name("bridge", nic.bridge)?))
+    };
+    let extra = |key: &str| {
+        given.extra.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone())
+    };
     let path = |key: &str| match extra(key) {
-        Some(file) if !file.starts_with('/') || file.len() > TEXT_MAX || file.chars().any(char::is_control) => {
+        Some(file)
+            if !file.starts_with('/')
+                || file.len() > TEXT_MAX
+                || file.chars().any(char::is_control) =>
+        {
             Err(lied(format!("a {key} {:?}", cut(&file, NAME_MAX))))
         }
         file => Ok(file),
     };
     let (kernel, initrd) = (path("kernel")?, path("initrd")?);
     let changes = given.extra.iter().filter(|(name, _)| name == "change").take(HARDWARE_MAX);
-    let changes = changes.map(|(_, value)| cut(value, NAME_MAX).chars().filter(|c| !c.is_control()).collect()).collect();
+    let changes = changes
+        .map(|(_, value)| cut(value, NAME_MAX).chars().filter(|c| !c.is_control()).collect())
+        .collect();
     let cmdline = cut(&extra("cmdline").unwrap_or_default(), TEXT_MAX).to_owned();
     Ok(WildDomain {
         kernel,
@@ -400,8 +496,14 @@ pub(crate) fn wild(given: exported::adopt::WildDomain) -> Result<WildDomain, Dri
         name: name("domain name", given.name)?,
         vcpus: given.vcpus,
         memory_mib: given.memory_mib,
-        disks: at_most("disks", given.disks, HARDWARE_MAX)?.into_iter().map(disk).collect::<Result<_, DriverError>>()?,
-        nics: at_most("network cards", given.nics, HARDWARE_MAX)?.into_iter().map(nic).collect::<Result<_, DriverError>>()?,
+        disks: at_most("disks", given.disks, HARDWARE_MAX)?
+            .into_iter()
+            .map(disk)
+            .collect::<Result<_, DriverError>>()?,
+        nics: at_most("network cards", given.nics, HARDWARE_MAX)?
+            .into_iter()
+            .map(nic)
+            .collect::<Result<_, DriverError>>()?,
     })
 }
 
@@ -412,7 +514,11 @@ mod tests {
 
     #[test]
     fn an_error_keeps_its_kind_and_loses_its_tricks() {
-        let given = wit::Error { kind: wit::ErrorKind::Stale, code: "a b\n".to_owned(), detail: "x\u{1b}[2J".repeat(9999) };
+        let given = wit::Error {
+            kind: wit::ErrorKind::Stale,
+            code: "a b\n".to_owned(),
+            detail: "x\u{1b}[2J".repeat(9999),
+        };
         let told = error(given);
         assert_eq!((told.kind, told.code.as_str()), (ErrorKind::Stale, "driver-code-invalid"));
         assert!(told.detail.len() <= TEXT_MAX && !told.detail.contains('\u{1b}'));

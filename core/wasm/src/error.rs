@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-/// Why a component was not loaded. Each error names the file or the driver, says what is wrong, and what to do.
+/// Why a component was not loaded. Each error names the file or the driver, says what is wrong, and
+/// what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
@@ -14,7 +15,9 @@ pub enum LoadError {
         source: std::io::Error,
     },
     /// The file is larger than a driver may be.
-    #[error("{what} is {size} bytes; a driver may be at most {most}: build it with --release and strip its debug information")]
+    #[error(
+        "{what} is {size} bytes; a driver may be at most {most}: build it with --release and strip its debug information"
+    )]
     TooLarge {
         /// The file or digest.
         what: String,
@@ -24,7 +27,9 @@ pub enum LoadError {
         most: u64,
     },
     /// Not WebAssembly, or a damaged file.
-    #[error("{what} is not a WebAssembly component: {problem}; build it with `cargo build --release --target wasm32-wasip2`")]
+    #[error(
+        "{what} is not a WebAssembly component: {problem}; build it with `cargo build --release --target wasm32-wasip2`"
+    )]
     NotWasm {
         /// The file or digest.
         what: String,
@@ -40,7 +45,9 @@ pub enum LoadError {
         what: String,
     },
     /// The file has no manifest.
-    #[error("{what} has no manifest (custom section `ostler:manifest`); export the driver with the SDK's `export!` macro")]
+    #[error(
+        "{what} has no manifest (custom section `ostler:manifest`); export the driver with the SDK's `export!` macro"
+    )]
     NoManifest {
         /// The file or digest.
         what: String,
@@ -54,7 +61,9 @@ pub enum LoadError {
         problem: String,
     },
     /// Built for another contract.
-    #[error("driver {driver} was built for contract {built} ({interface}); this host serves {serves}: {hint}")]
+    #[error(
+        "driver {driver} was built for contract {built} ({interface}); this host serves {serves}: {hint}"
+    )]
     ForeignContract {
         /// The driver.
         driver: String,
@@ -96,7 +105,9 @@ pub enum LoadError {
         serves: String,
     },
     /// Its interfaces have the right names, but other types.
-    #[error("driver {driver} does not fit contract {serves}: {problem}; build it against the released WIT of that version")]
+    #[error(
+        "driver {driver} does not fit contract {serves}: {problem}; build it against the released WIT of that version"
+    )]
     Mismatch {
         /// The driver.
         driver: String,

@@ -48,7 +48,8 @@ impl Grants {
         Self::default()
     }
 
-    /// Grants everything that `manifest` asks for: for drivers that ship with the host, and for the lab.
+    /// Grants everything that `manifest` asks for: for drivers that ship with the host, and for the
+    /// lab.
     #[must_use]
     pub fn all(manifest: &crate::Manifest) -> Self {
         Self {
@@ -61,7 +62,8 @@ impl Grants {
 
 /// Receives denials: of one call, the first 16 at most. The server makes audit events of them.
 pub trait AuditSink: Send + Sync {
-    /// `driver` was denied `capability`; `detail` says what the driver wanted and which grant is missing.
+    /// `driver` was denied `capability`; `detail` says what the driver wanted and which grant is
+    /// missing.
     fn denied(&self, driver: &DriverName, capability: &str, detail: &str);
 }
 

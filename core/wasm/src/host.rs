@@ -16,26 +16,31 @@ use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-/// Compilations at once. Compiling a large component takes seconds of CPU: one at a time leaves the machine to the daemon.
+/// Compilations at once. Compiling a large component takes seconds of CPU: one at a time leaves the
+/// machine to the daemon.
 const COMPILES_AT_ONCE: usize = 1;
-/// The places in the pool for core instances and for tables, per instance of a component. Rust needs 3 core instances and 1
-/// table; others need a few more. The pool has one memory per instance.
+/// The places in the pool for core instances and for tables, per instance of a component. Rust
+/// needs 3 core instances and 1 table; others need a few more. The pool has one memory per
+/// instance.
 const CORE_INSTANCES_EACH: u32 = 4;
-/// The memory of an instance that is cleaned and kept instead of given back: several times what a call of a small driver
-/// touches.
+/// The memory of an instance that is cleaned and kept instead of given back: several times what a
+/// call of a small driver touches.
 const KEPT_MEMORY: usize = 512 * 1024;
 /// The same for its table of functions, which has a pointer for each function.
 const KEPT_TABLE: usize = 64 * 1024;
-/// The places in the pool that keep such memory while no call uses them. More would hold memory after a rush is over.
+/// The places in the pool that keep such memory while no call uses them. More would hold memory
+/// after a rush is over.
 const KEPT_SLOTS: u32 = 32;
-/// The stack of a guest. Wasmtime's default for asynchronous stacks is 2 MiB, half of it for host functions.
+/// The stack of a guest. Wasmtime's default for asynchronous stacks is 2 MiB, half of it for host
+/// functions.
 const GUEST_STACK: usize = 1024 * 1024;
 
 /// The settings of a host. Take [`HostOptions::default`] and change what matters.
 pub struct HostOptions {
     /// Where compiled code is kept. If none, every start compiles again.
     pub cache_dir: Option<PathBuf>,
-    /// Where ssh's control sockets are; the path must be short. If none, a temporary directory is made.
+    /// Where ssh's control sockets are; the path must be short. If none, a temporary directory is
+    /// made.
     pub runtime_dir: Option<PathBuf>,
     /// The most memory of one instance, in bytes.
     pub max_memory: usize,
@@ -43,7 +48,8 @@ pub struct HostOptions {
     pub instances: u32,
     /// The most CPU time that one call may use.
     pub cpu_budget: Duration,
-    /// Whether instances come from a pool. If there is too little address space for it, each instance is made on demand.
+    /// Whether instances come from a pool. If there is too little address space for it, each
+    /// instance is made on demand.
     pub pooling: bool,
     /// Receives denials.
     pub audit: Arc<dyn AuditSink>,
@@ -58,8 +64,8 @@ impl Default for HostOptions {
             runtime_dir: None,
             // A Rust driver uses 1 to 2 MiB; a scripting language's runtime 20 to 50.
             max_memory: 128 * 1024 * 1024,
-            // A call that waits for changes takes one place for each host. A place takes 4 GiB of address space, of which
-            // 25 KiB are resident.
+            // A call that waits for changes takes one place for each host. A place takes 4 GiB of
+            // address space, of which 25 KiB are resident.
             instances: 1024,
             cpu_budget: Duration::from_secs(5),
             pooling: true,
@@ -93,15 +99,27 @@ impl Host {
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(failed)?;
         capability::add_to_linker(&mut linker).map_err(failed)?;
-        let cache = options.cache_dir.as_deref().map(|dir| Cache::open(dir, &engine)).transpose()?;
+        let cache =
+            options.cache_dir.as_deref().map(|dir| Cache::open(dir, &engine)).transpose()?;
         let runner = Runner {
             ticker: Ticker::start(&engine).map_err(HostError::Ticker)?,
             memory_max: options.max_memory,
             cpu_budget: options.cpu_budget,
         };
-        let services = Services { audit: options.audit, sites: options.sites, transports: Transports::new(options.runtime_dir)? };
+        let services = Services {
+            audit: options.audit,
+            sites: options.sites,
+            transports: Transports::new(options.runtime_dir)?,
+        };
         let shared = Arc::new(Shared { runner, services: Arc::new(services) });
-        Ok(Self(Arc::new(Inner { engine, linker, cache, shared, compiling: Semaphore::new(COMPILES_AT_ONCE), pooled })))
+        Ok(Self(Arc::new(Inner {
+            engine,
+            linker,
+            cache,
+            shared,
+            compiling: Semaphore::new(COMPILES_AT_ONCE),
+            pooled,
+        })))
     }
 
     /// Whether instances come from a pool.
@@ -123,20 +141,34 @@ impl Host {
     ///
     /// # Errors
     /// Why this host cannot run it.
-    pub async fn load_bytes(&self, what: &str, bytes: Vec<u8>, grants: Grants) -> Result<LoadedDriver, LoadError> {
+    pub async fn load_bytes(
+        &self,
+        what: &str,
+        bytes: Vec<u8>,
+        grants: Grants,
+    ) -> Result<LoadedDriver, LoadError> {
         let inspection = inspect(what, &bytes)?;
         let driver = inspection.manifest.name.to_string();
         let component = self.compile(&driver, &inspection.digest, bytes).await?;
-        let pre = self.0.linker.instantiate_pre(&component).map_err(|error| mismatch(&driver, &error))?;
-        LoadedDriver::new(inspection, grants, pre, Arc::clone(&self.0.shared)).map_err(|error| mismatch(&driver, &error))
+        let pre =
+            self.0.linker.instantiate_pre(&component).map_err(|error| mismatch(&driver, &error))?;
+        LoadedDriver::new(inspection, grants, pre, Arc::clone(&self.0.shared))
+            .map_err(|error| mismatch(&driver, &error))
     }
 
-    async fn compile(&self, driver: &str, digest: &str, bytes: Vec<u8>) -> Result<Component, LoadError> {
+    async fn compile(
+        &self,
+        driver: &str,
+        digest: &str,
+        bytes: Vec<u8>,
+    ) -> Result<Component, LoadError> {
         let failed = |problem: String| LoadError::Host { driver: driver.to_owned(), problem };
         let _turn = self.0.compiling.acquire().await.map_err(|error| failed(error.to_string()))?;
         let (inner, key) = (Arc::clone(&self.0), digest.to_owned());
         let compiled = tokio::task::spawn_blocking(move || {
-            if let Some(component) = inner.cache.as_ref().and_then(|cache| cache.load(&inner.engine, &key)) {
+            if let Some(component) =
+                inner.cache.as_ref().and_then(|cache| cache.load(&inner.engine, &key))
+            {
                 return Ok(component);
             }
             // `from_binary` takes WebAssembly only, never compiled code.
@@ -146,12 +178,17 @@ impl Host {
             }
             Ok(component)
         });
-        let compiled: wasmtime::Result<Component> = compiled.await.map_err(|error| failed(format!("the compiler: {error}")))?;
-        compiled.map_err(|error| LoadError::Compile { driver: driver.to_owned(), problem: format!("{error:#}") })
+        let compiled: wasmtime::Result<Component> =
+            compiled.await.map_err(|error| failed(format!("the compiler: {error}")))?;
+        compiled.map_err(|error| LoadError::Compile {
+            driver: driver.to_owned(),
+            problem: format!("{error:#}"),
+        })
     }
 }
 
-/// Reads the description of a component from its file, for `ostler plugin inspect`. Runs and compiles nothing.
+/// Reads the description of a component from its file, for `ostler plugin inspect`. Runs and
+/// compiles nothing.
 ///
 /// # Errors
 /// Why this host could not run it.
@@ -160,8 +197,9 @@ pub async fn inspect_file(file: &Path) -> Result<Inspection, LoadError> {
     inspect(&file.display().to_string(), &bytes)
 }
 
-/// Reads a component's file once. So the bytes that are inspected are the bytes that are loaded, even if the file changes
-/// in between. Of a file that is larger than a driver may be, only enough is read to show that.
+/// Reads a component's file once. So the bytes that are inspected are the bytes that are loaded,
+/// even if the file changes in between. Of a file that is larger than a driver may be, only enough
+/// is read to show that.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -175,7 +213,11 @@ pub async fn read_component(file: &Path) -> Result<Vec<u8>, LoadError> {
 }
 
 fn mismatch(driver: &str, error: &wasmtime::Error) -> LoadError {
-    LoadError::Mismatch { driver: driver.to_owned(), serves: SERVES.to_owned(), problem: format!("{error:#}") }
+    LoadError::Mismatch {
+        driver: driver.to_owned(),
+        serves: SERVES.to_owned(),
+        problem: format!("{error:#}"),
+    }
 }
 
 /// An engine with a pool, or without one if the pool's address space is not available.
@@ -189,9 +231,9 @@ fn engine(options: &HostOptions) -> wasmtime::Result<(Engine, bool)> {
         pool.total_component_instances(options.instances).total_stacks(options.instances);
         pool.total_core_instances(parts).total_tables(parts).total_memories(options.instances);
         pool.max_memory_size(options.max_memory);
-        // A call dirties about twenty pages. Restoring those pages costs a copy of them. Giving them back to the system
-        // costs a system call, then a page fault for each at the next call, and an interrupt of every other CPU for each
-        // fault.
+        // A call dirties about twenty pages. Restoring those pages costs a copy of them. Giving
+        // them back to the system costs a system call, then a page fault for each at the next call,
+        // and an interrupt of every other CPU for each fault.
         if PoolingAllocationConfig::is_pagemap_scan_available() {
             pool.pagemap_scan(Enabled::Yes);
             pool.linear_memory_keep_resident(KEPT_MEMORY).table_keep_resident(KEPT_TABLE);
@@ -201,7 +243,9 @@ fn engine(options: &HostOptions) -> wasmtime::Result<(Engine, bool)> {
         pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         match Engine::new(&pooled) {
             Ok(engine) => return Ok((engine, true)),
-            Err(error) => tracing::warn!("no pool for driver instances, each is made on demand: {error:#}"),
+            Err(error) => {
+                tracing::warn!("no pool for driver instances, each is made on demand: {error:#}")
+            }
         }
     }
     Engine::new(&config).map(|engine| (engine, false))

@@ -14,13 +14,16 @@ pub(crate) const CONTRACT: &str = "0.1.0";
 const PACKAGE: &str = "ostler:driver";
 /// The contract that this host serves, for people.
 pub(crate) const SERVES: &str = "ostler:driver@0.1.0";
-/// The largest file: Python components reach 40 MiB, and compiling costs about ten times the size in memory.
+/// The largest file: Python components reach 40 MiB, and compiling costs about ten times the size
+/// in memory.
 pub(crate) const FILE_MAX: u64 = 64 * 1024 * 1024;
 
 /// The interfaces of the contract that a driver may import.
-const IMPORTS: [&str; 9] = ["types", "call-context", "log", "clock", "random", "config", "secrets", "exec", "files"];
+const IMPORTS: [&str; 9] =
+    ["types", "call-context", "log", "clock", "random", "config", "secrets", "exec", "files"];
 /// The WASI packages that are linked. All are inert except clocks and randomness.
-const WASI: [&str; 6] = ["wasi:cli", "wasi:io", "wasi:clocks", "wasi:filesystem", "wasi:random", "wasi:sockets"];
+const WASI: [&str; 6] =
+    ["wasi:cli", "wasi:io", "wasi:clocks", "wasi:filesystem", "wasi:random", "wasi:sockets"];
 /// The kinds of driver, by exported interface.
 const KINDS: [&str; 3] = ["hypervisor", "transfer", "snapshot-rules"];
 
@@ -68,18 +71,27 @@ struct Parsed {
 /// Why this host cannot run it.
 pub fn inspect(what: &str, bytes: &[u8]) -> Result<Inspection, LoadError> {
     if bytes.len() as u64 > FILE_MAX {
-        return Err(LoadError::TooLarge { what: what.to_owned(), size: bytes.len() as u64, most: FILE_MAX });
+        return Err(LoadError::TooLarge {
+            what: what.to_owned(),
+            size: bytes.len() as u64,
+            most: FILE_MAX,
+        });
     }
     let parsed = parse(what, bytes)?;
     let section = parsed.manifest.ok_or_else(|| LoadError::NoManifest { what: what.to_owned() })?;
-    let manifest = Manifest::parse(&section).map_err(|problem| LoadError::Manifest { what: what.to_owned(), problem })?;
+    let manifest = Manifest::parse(&section)
+        .map_err(|problem| LoadError::Manifest { what: what.to_owned(), problem })?;
     let driver = manifest.name.to_string();
     let contract = contract_of(&driver, parsed.imports.iter().chain(&parsed.exports))?;
     check_imports(&driver, &contract, &parsed.imports)?;
     let ours = |interface: &str| exported(&parsed.exports, interface);
     let kinds: Vec<&'static str> = KINDS.into_iter().filter(|kind| ours(kind)).collect();
     if kinds.is_empty() {
-        let exports = if parsed.exports.is_empty() { "nothing".to_owned() } else { parsed.exports.join(", ") };
+        let exports = if parsed.exports.is_empty() {
+            "nothing".to_owned()
+        } else {
+            parsed.exports.join(", ")
+        };
         return Err(LoadError::NoKind { driver, serves: SERVES.to_owned(), exports });
     }
     let abilities = if kinds.contains(&"hypervisor") {
@@ -130,7 +142,9 @@ fn parse(what: &str, bytes: &[u8]) -> Result<Parsed, LoadError> {
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
-                    parsed.imports.push(import.map_err(|error| bad(error.to_string()))?.name.name.to_owned());
+                    parsed
+                        .imports
+                        .push(import.map_err(|error| bad(error.to_string()))?.name.name.to_owned());
                 }
             }
             Payload::ComponentExportSection(section) if depth == 0 => {
@@ -141,11 +155,16 @@ fn parse(what: &str, bytes: &[u8]) -> Result<Parsed, LoadError> {
                     }
                 }
             }
-            // The SDK puts the manifest into the core module inside. Other tools may put it on the component itself.
+            // The SDK puts the manifest into the core module inside. Other tools may put it on the
+            // component itself.
             Payload::CustomSection(section) if section.name() == SECTION => {
                 let problem = match &parsed.manifest {
-                    Some(other) if other != section.data() => "it has two different manifests".to_owned(),
-                    _ if section.data().len() > MANIFEST_MAX => format!("it is larger than {MANIFEST_MAX} bytes"),
+                    Some(other) if other != section.data() => {
+                        "it has two different manifests".to_owned()
+                    }
+                    _ if section.data().len() > MANIFEST_MAX => {
+                        format!("it is larger than {MANIFEST_MAX} bytes")
+                    }
                     _ => {
                         parsed.manifest = Some(section.data().to_vec());
                         continue;
@@ -166,7 +185,10 @@ fn split(name: &str) -> Option<(&str, &str, &str)> {
     Some((package, interface, version))
 }
 
-fn contract_of<'a>(driver: &str, names: impl Iterator<Item = &'a String>) -> Result<String, LoadError> {
+fn contract_of<'a>(
+    driver: &str,
+    names: impl Iterator<Item = &'a String>,
+) -> Result<String, LoadError> {
     for name in names {
         if let Some((PACKAGE, _, version)) = split(name)
             && version != CONTRACT
@@ -199,7 +221,8 @@ fn check_imports(driver: &str, contract: &str, imports: &[String]) -> Result<(),
         Some((package, _, version)) => WASI.contains(&package) && version.starts_with("0.2."),
         None => false,
     };
-    let missing: Vec<&str> = imports.iter().filter(|name| !offered(name)).map(String::as_str).collect();
+    let missing: Vec<&str> =
+        imports.iter().filter(|name| !offered(name)).map(String::as_str).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -218,7 +241,8 @@ const INTERPRETS: &str = "as good as root on the host: this program does what a 
 /// The output of `ostler plugin inspect`.
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Manifest { name, version, summary, licence, authors, capabilities, commands, config } = &self.manifest;
+        let Manifest { name, version, summary, licence, authors, capabilities, commands, config } =
+            &self.manifest;
         writeln!(f, "{name} {version}: {summary}")?;
         writeln!(f, "licence     {licence}")?;
         writeln!(f, "authors     {}", authors.join(", "))?;
@@ -226,7 +250,11 @@ impl fmt::Display for Inspection {
         writeln!(f, "contract    {PACKAGE}@{}", self.contract)?;
         writeln!(f, "kinds       {}", self.kinds.join(", "))?;
         let abilities: Vec<String> = self.abilities.iter().map(Ability::to_string).collect();
-        writeln!(f, "abilities   {}", if abilities.is_empty() { "none".to_owned() } else { abilities.join(", ") })?;
+        writeln!(
+            f,
+            "abilities   {}",
+            if abilities.is_empty() { "none".to_owned() } else { abilities.join(", ") }
+        )?;
         if capabilities.is_empty() {
             writeln!(f, "asks for    nothing")?;
         }
@@ -241,7 +269,11 @@ impl fmt::Display for Inspection {
         }
         let sorted: BTreeMap<_, _> = config.iter().collect();
         for (key, setting) in sorted {
-            let default = setting.default.as_deref().map(|text| format!(" (default {text})")).unwrap_or_default();
+            let default = setting
+                .default
+                .as_deref()
+                .map(|text| format!(" (default {text})"))
+                .unwrap_or_default();
             let required = if setting.required { " (required)" } else { "" };
             writeln!(f, "setting     {key}: {}{default}{required}", setting.about)?;
         }

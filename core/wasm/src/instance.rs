@@ -1,4 +1,5 @@
-//! Runs one call in one fresh instance: limits, deadline, cancel, and an error for every way of failing.
+//! Runs one call in one fresh instance: limits, deadline, cancel, and an error for every way of
+//! failing.
 
 use crate::capability::Env;
 use crate::output::Captured;
@@ -15,14 +16,15 @@ use wasmtime::component::{Instance, InstancePre, ResourceTable};
 use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-/// How long a driver may take to end after it was told to stop. A host function that is running ends at once.
+/// How long a driver may take to end after it was told to stop. A host function that is running
+/// ends at once.
 pub(crate) const CANCEL_GRACE: Duration = Duration::from_secs(2);
 /// The most elements of a table: a large Rust component has some thousand functions.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// The most core instances, tables and memories of one component: Rust makes 3, Python about 20.
 const PARTS_MAX: usize = 64;
-/// The most bytes that a guest may hand over at once: an answer about the 20,000 domains that may be listed takes about 10
-/// MiB.
+/// The most bytes that a guest may hand over at once: an answer about the 20,000 domains that may
+/// be listed takes about 10 MiB.
 const HOSTCALL_FUEL: usize = 32 * 1024 * 1024;
 /// The most resources that one call may hold: streams of WASI and the call itself.
 const RESOURCES_MAX: usize = 256;
@@ -43,13 +45,23 @@ struct Limits {
 }
 
 impl ResourceLimiter for Limits {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let allowed = desired <= self.memory_max;
         self.memory_denied |= !allowed;
         Ok(allowed)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         Ok(desired <= TABLE_ELEMENTS_MAX)
     }
 
@@ -88,10 +100,14 @@ enum Ended {
 }
 
 /// The caller's part of one call. It gets the fresh store and instance.
-pub(crate) type Body<T> = Box<dyn for<'a> FnOnce(&'a mut Store<State>, &'a Instance) -> BoxFuture<'a, wasmtime::Result<T>> + Send>;
+pub(crate) type Body<T> = Box<
+    dyn for<'a> FnOnce(&'a mut Store<State>, &'a Instance) -> BoxFuture<'a, wasmtime::Result<T>>
+        + Send,
+>;
 
 impl Runner {
-    /// Makes a fresh instance and runs the call in it. The store is gone when this returns or is dropped.
+    /// Makes a fresh instance and runs the call in it. The store is gone when this returns or is
+    /// dropped.
     pub(crate) async fn call<T: Send>(
         &self,
         pre: &InstancePre<State>,
@@ -129,7 +145,8 @@ impl Runner {
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         let limits = Limits { memory_max: self.memory_max, memory_denied: false };
-        let mut store = Store::new(pre.engine(), State { wasi: inert_wasi(output), table, limits, env });
+        let mut store =
+            Store::new(pre.engine(), State { wasi: inert_wasi(output), table, limits, env });
         store.limiter(|state| &mut state.limits);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
@@ -141,16 +158,23 @@ impl Runner {
         match ended {
             Ended::Cpu => DriverError::unknown(
                 "driver-deadline",
-                format!("the driver computed for more than {:?} in one call and was stopped", self.cpu_budget),
+                format!(
+                    "the driver computed for more than {:?} in one call and was stopped",
+                    self.cpu_budget
+                ),
             ),
-            Ended::Wall => DriverError::unknown("driver-deadline", "the driver did not answer before the call's deadline"),
+            Ended::Wall => DriverError::unknown(
+                "driver-deadline",
+                "the driver did not answer before the call's deadline",
+            ),
             Ended::Dropped => DriverError::unknown(
                 "driver-dropped",
                 format!("the driver did not end within {CANCEL_GRACE:?} after it was told to stop"),
             ),
-            Ended::Wasm(error) if error.is::<PoolConcurrencyLimitError>() => {
-                DriverError::retry("driver-busy", format!("all places for driver calls are taken: {error:#}"))
-            }
+            Ended::Wasm(error) if error.is::<PoolConcurrencyLimitError>() => DriverError::retry(
+                "driver-busy",
+                format!("all places for driver calls are taken: {error:#}"),
+            ),
             Ended::Wasm(_) if memory_denied => DriverError::unknown(
                 "driver-memory",
                 format!("the driver wanted more than its {} bytes of memory", self.memory_max),
@@ -170,7 +194,8 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
     text[..text.floor_char_boundary(most)].to_owned()
 }
 
-/// WASI as Rust's standard library needs it, with nothing behind it: no files, no network, no environment, no arguments.
+/// WASI as Rust's standard library needs it, with nothing behind it: no files, no network, no
+/// environment, no arguments.
 fn inert_wasi(output: &Captured) -> WasiCtx {
     let mut builder = WasiCtx::builder();
     builder.stdout(output.clone()).stderr(output.clone());
@@ -179,7 +204,10 @@ fn inert_wasi(output: &Captured) -> WasiCtx {
 }
 
 /// Polls `guest` until it has used its CPU budget. Waiting for a host call uses none of it.
-async fn within_cpu<T>(guest: impl Future<Output = wasmtime::Result<T>>, budget: Duration) -> Result<T, Ended> {
+async fn within_cpu<T>(
+    guest: impl Future<Output = wasmtime::Result<T>>,
+    budget: Duration,
+) -> Result<T, Ended> {
     let mut guest = pin!(guest);
     let mut used = Duration::ZERO;
     poll_fn(|context| {

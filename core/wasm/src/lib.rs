@@ -1,15 +1,18 @@
-//! Makes a WebAssembly component a driver: [`Host::load`] turns a file into [`ostler_driver::Hypervisor`],
-//! [`ostler_driver::Transfer`] and [`ostler_driver::SnapshotRules`]. The only crate that names wasmtime.
+//! Makes a WebAssembly component a driver: [`Host::load`] turns a file into
+//! [`ostler_driver::Hypervisor`], [`ostler_driver::Transfer`] and [`ostler_driver::SnapshotRules`].
+//! The only crate that names wasmtime.
 //!
 //! **Invariants**
-//! - Every call runs in a fresh instance with bounded memory, CPU, time and output; a failure in it harms only that call.
-//! - A driver has no ambient file system, network, environment or process: WASI is linked and inert. Each thing that it may
-//!   do goes through one module of `capability`, and is checked twice at each call: its manifest asks, the operator grants.
+//! - Every call runs in a fresh instance with bounded memory, CPU, time and output; a failure in it
+//!   harms only that call.
+//! - A driver has no ambient file system, network, environment or process: WASI is linked and
+//!   inert. Each thing that it may do goes through one module of `capability`, and is checked twice
+//!   at each call: its manifest asks, the operator grants.
 //! - Everything that a component hands over is checked before it becomes a type of ours.
 //!
-//! The path of one call: `component` builds the arguments, `instance` makes the store and the instance and enforces the
-//! limits, `capability` serves the guest's requests to the host through `transport` (commands) and `files`, `convert`
-//! checks the answer.
+//! The path of one call: `component` builds the arguments, `instance` makes the store and the
+//! instance and enforces the limits, `capability` serves the guest's requests to the host through
+//! `transport` (commands) and `files`, `convert` checks the answer.
 
 mod bindings;
 mod cache;

@@ -1,4 +1,5 @@
-//! The manifest: the facts about a driver that cannot be read from the component. `docs/plugin-guide.md` is its reference.
+//! The manifest: the facts about a driver that cannot be read from the component.
+//! `docs/plugin-guide.md` is its reference.
 
 use crate::template::Template;
 use ostler_model::DriverName;
@@ -9,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) const SECTION: &str = "ostler:manifest";
 /// The largest manifest, in bytes; the longest that ships is 2 KiB.
 pub(crate) const MANIFEST_MAX: usize = 64 * 1024;
-/// The most commands, settings, capabilities and authors: far above what a driver needs, and few enough to print.
+/// The most commands, settings, capabilities and authors: far above what a driver needs, and few
+/// enough to print.
 const ENTRIES_MAX: usize = 128;
 /// The longest text in it, in bytes.
 const TEXT_MAX: usize = 512;
@@ -98,7 +100,8 @@ impl Manifest {
         if bytes.len() > MANIFEST_MAX {
             return Err(format!("it is {} bytes, at most {MANIFEST_MAX} are allowed", bytes.len()));
         }
-        let text = std::str::from_utf8(bytes).map_err(|error| format!("it is not UTF-8 text: {error}"))?;
+        let text =
+            std::str::from_utf8(bytes).map_err(|error| format!("it is not UTF-8 text: {error}"))?;
         let raw: Raw = toml::from_str(text).map_err(|error| error.to_string())?;
         raw.check()
     }
@@ -118,7 +121,9 @@ impl Manifest {
 
 impl Raw {
     fn check(self) -> Result<Manifest, String> {
-        for (what, text) in [("version", &self.version), ("summary", &self.summary), ("licence", &self.licence)] {
+        for (what, text) in
+            [("version", &self.version), ("summary", &self.summary), ("licence", &self.licence)]
+        {
             plain_text(what, text)?;
         }
         self.authors.iter().try_for_each(|author| plain_text("authors", author))?;
@@ -169,7 +174,10 @@ impl Raw {
                 ));
             }
             if asked.why.trim().is_empty() {
-                return Err(format!("capability {:?} needs a `why` that an operator can judge", asked.name));
+                return Err(format!(
+                    "capability {:?} needs a `why` that an operator can judge",
+                    asked.name
+                ));
             }
             plain_text("why", &asked.why)?;
             if !seen.insert(&asked.name) {
@@ -215,7 +223,10 @@ mod tests {
         let manifest = Manifest::parse(GOOD.as_bytes()).expect("valid");
         assert_eq!(manifest.name.as_str(), "transfer-qcow2");
         assert!(manifest.asks("exec") && !manifest.asks("files"));
-        assert_eq!(manifest.command("info").expect("there").to_string(), "/usr/bin/qemu-img info {disk:path}");
+        assert_eq!(
+            manifest.command("info").expect("there").to_string(),
+            "/usr/bin/qemu-img info {disk:path}"
+        );
         assert_eq!(manifest.config["delay-ms"].default.as_deref(), Some("0"));
     }
 
@@ -234,7 +245,10 @@ mod tests {
         }
         assert!(Manifest::parse(&[0xff]).is_err());
         assert!(Manifest::parse(&vec![b'#'; MANIFEST_MAX + 1]).is_err());
-        let without = GOOD.replace("[[capability]]\n        name = \"exec\"\n        why = \"runs qemu-img\"", "");
+        let without = GOOD.replace(
+            "[[capability]]\n        name = \"exec\"\n        why = \"runs qemu-img\"",
+            "",
+        );
         assert!(Manifest::parse(without.as_bytes()).expect_err("no exec").contains("exec"));
     }
 }

@@ -13,7 +13,8 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 /// How many bytes are kept: a panic with a backtrace is about 4 KiB.
 const KEPT: usize = 16 * 1024;
 
-/// Both standard streams of one instance. Never blocks and never fails: output that does not fit pushes out the oldest.
+/// Both standard streams of one instance. Never blocks and never fails: output that does not fit
+/// pushes out the oldest.
 #[derive(Clone, Default)]
 pub(crate) struct Captured(Arc<Mutex<VecDeque<u8>>>);
 
@@ -68,7 +69,11 @@ impl OutputStream for Captured {
 }
 
 impl AsyncWrite for Captured {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.take(bytes);
         Poll::Ready(Ok(bytes.len()))
     }

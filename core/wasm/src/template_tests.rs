@@ -22,9 +22,17 @@ fn joined(rendered: &Rendered) -> Vec<String> {
 
 #[test]
 fn holes_are_filled() {
-    let template = template(&["create", "-n", "{n:int(1..64)}", "--disk={disk:path}", "{{{vm:id}}}", "{mode:enum(a|b)}"]);
-    let rendered =
-        template.render(&given(&[("n", "3"), ("disk", "ds:a/b.qcow2"), ("vm", "web-1"), ("mode", "b")])).expect("rendered");
+    let template = template(&[
+        "create",
+        "-n",
+        "{n:int(1..64)}",
+        "--disk={disk:path}",
+        "{{{vm:id}}}",
+        "{mode:enum(a|b)}",
+    ]);
+    let rendered = template
+        .render(&given(&[("n", "3"), ("disk", "ds:a/b.qcow2"), ("vm", "web-1"), ("mode", "b")]))
+        .expect("rendered");
     assert_eq!(joined(&rendered), ["create", "-n", "3", "--disk=/srv/a/b.qcow2", "{web-1}", "b"]);
 }
 
@@ -33,9 +41,17 @@ fn values_are_checked() {
     for (kind, good, bad) in [
         ("id", vec!["a", "0", "a.b-c_d"], vec!["", "-a", ".a", "a b", "a/b", "a\n", "ä"]),
         ("word", vec!["a=b", "+x", "$(id)"], vec!["", "-a", "a b", "a\tb", "a\0", "ä"]),
-        ("int(-5..64)", vec!["-5", "0", "64"], vec!["", "65", "-6", "007", "+1", " 1", "1 ", "0x1", "-0", "99999999999999999999"]),
+        (
+            "int(-5..64)",
+            vec!["-5", "0", "64"],
+            vec!["", "65", "-6", "007", "+1", " 1", "1 ", "0x1", "-0", "99999999999999999999"],
+        ),
         ("enum(a|b)", vec!["a", "b"], vec!["", "c", "a|b"]),
-        ("path", vec!["ds:a", "ds:a/b c"], vec!["", "a", "ds:/a", "ds:../a", "ds:a/../b", "/etc/passwd", "-x:a", "ds:a\nb"]),
+        (
+            "path",
+            vec!["ds:a", "ds:a/b c"],
+            vec!["", "a", "ds:/a", "ds:../a", "ds:a/../b", "/etc/passwd", "-x:a", "ds:a\nb"],
+        ),
     ] {
         let template = template(&[&format!("{{x:{kind}}}")]);
         for value in good {
@@ -51,20 +67,42 @@ fn values_are_checked() {
 fn each_hole_has_one_value() {
     let template = template(&["{a:id}", "{b:id}", "{a:id}"]);
     assert!(template.render(&given(&[("a", "1")])).expect_err("missing").contains("\"b\""));
-    assert!(template.render(&given(&[("a", "1"), ("b", "2"), ("a", "3")])).expect_err("twice").contains("twice"));
-    assert!(template.render(&given(&[("a", "1"), ("b", "2"), ("c", "3")])).expect_err("unknown").contains("\"c\""));
+    assert!(
+        template
+            .render(&given(&[("a", "1"), ("b", "2"), ("a", "3")]))
+            .expect_err("twice")
+            .contains("twice")
+    );
+    assert!(
+        template
+            .render(&given(&[("a", "1"), ("b", "2"), ("c", "3")]))
+            .expect_err("unknown")
+            .contains("\"c\"")
+    );
 }
 
 #[test]
 fn bad_templates_are_refused() {
-    for argument in ["{a}", "{a:id", "a}", "{A:id}", "{a:int(5..1)}", "{a:int(1-2)}", "{a:enum()}", "{a:enum(-f)}", "{:id}", "a\nb"]
-    {
+    for argument in [
+        "{a}",
+        "{a:id",
+        "a}",
+        "{A:id}",
+        "{a:int(5..1)}",
+        "{a:int(1-2)}",
+        "{a:enum()}",
+        "{a:enum(-f)}",
+        "{:id}",
+        "a\nb",
+    ] {
         assert!(Template::parse("run", "/bin/x", &[argument.to_owned()]).is_err(), "{argument:?}");
     }
     for program in ["x", "/", "/bin/../x", "/bin/a=b", "/bin/{a:id}", "", "/a\n"] {
         assert!(Template::parse("run", program, &[]).is_err(), "{program:?}");
     }
-    assert!(Template::parse("run", "/bin/x", &["{a:id}".to_owned(), "{a:word}".to_owned()]).is_err());
+    assert!(
+        Template::parse("run", "/bin/x", &["{a:id}".to_owned(), "{a:word}".to_owned()]).is_err()
+    );
 }
 
 proptest! {

@@ -1,4 +1,5 @@
-//! Advances the engine's epoch while calls are in progress, so that a guest that computes for long hands its thread back.
+//! Advances the engine's epoch while calls are in progress, so that a guest that computes for long
+//! hands its thread back.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

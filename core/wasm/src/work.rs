@@ -1,5 +1,6 @@
-//! Work at a host on behalf of a call: a command or a copy. It runs in a task of its own and is told to stop when the call
-//! ends. If the call is dropped, its VM is remembered while the work may still go on.
+//! Work at a host on behalf of a call: a command or a copy. It runs in a task of its own and is
+//! told to stop when the call ends. If the call is dropped, its VM is remembered while the work may
+//! still go on.
 
 use ostler_model::VmUuid;
 use std::collections::HashMap;
@@ -94,7 +95,8 @@ where
     F: Future<Output = T> + Send + 'static,
 {
     let stop = stop.child_token();
-    let watched = Arc::new(Watched { orphans: Arc::clone(orphans), vm, stage: Mutex::new(Stage::Awaited) });
+    let watched =
+        Arc::new(Watched { orphans: Arc::clone(orphans), vm, stage: Mutex::new(Stage::Awaited) });
     let caller = Caller { watched: Arc::clone(&watched), stop: stop.clone() };
     let work = work(stop);
     let worker = Worker(watched);

@@ -3,11 +3,16 @@
 mod support;
 
 use ostler_driver::{DomainSpec, FileRef, Hypervisor, JobStatus};
-use ostler_model::{ErrorKind, Firmware, Generation, Graphics, HostId, Identity, Observation, OpaqueState, Progress, StoreId};
+use ostler_model::{
+    ErrorKind, Firmware, Generation, Graphics, HostId, Identity, Observation, OpaqueState,
+    Progress, StoreId,
+};
 use ostler_wasm::{Grants, HostOptions, Secret};
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Audit, all, call, files, host, hypervisor, load, nowhere, options, processes, site, told, vm};
+use support::{
+    Audit, all, call, files, host, hypervisor, load, nowhere, options, processes, site, told, vm,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -20,8 +25,10 @@ async fn driver(grants: Grants) -> (Arc<dyn Hypervisor>, Arc<Audit>) {
 #[tokio::test]
 async fn what_is_not_granted_is_denied_and_told() {
     let only_config = Grants { capabilities: ["config".to_owned()].into(), ..Grants::none() };
-    let no_command = Grants { capabilities: ["config".to_owned(), "exec".to_owned()].into(), ..Grants::none() };
-    // `secrets` is granted but not in the manifest: asked for by neither is not enough, nor by one of both.
+    let no_command =
+        Grants { capabilities: ["config".to_owned(), "exec".to_owned()].into(), ..Grants::none() };
+    // `secrets` is granted but not in the manifest: asked for by neither is not enough, nor by one
+    // of both.
     let mut secrets = all();
     secrets.capabilities.insert("secrets".to_owned());
     secrets.secrets.insert("password".to_owned(), Secret::new("hunter2"));
@@ -36,7 +43,11 @@ async fn what_is_not_granted_is_denied_and_told() {
     ] {
         let (driver, audit) = driver(grants).await;
         let error = driver.observe(&nowhere(deed), vm(1)).await.expect_err(deed);
-        assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Refused, "denied"), "{deed}: {error}");
+        assert_eq!(
+            (error.kind, error.code.as_str()),
+            (ErrorKind::Refused, "denied"),
+            "{deed}: {error}"
+        );
         assert!(error.detail.contains(missing), "{deed}: {error}");
         let audited = audit.0.lock().expect("not poisoned");
         assert_eq!(audited.len(), 1);
@@ -74,7 +85,11 @@ fn domain() -> DomainSpec {
         absolute: "/x/console".to_owned(),
     };
     DomainSpec {
-        identity: Identity { store: StoreId(uuid::Uuid::nil()), vm: vm(1), generation: Generation(9) },
+        identity: Identity {
+            store: StoreId(uuid::Uuid::nil()),
+            vm: vm(1),
+            generation: Generation(9),
+        },
         name: "ostler-1".to_owned(),
         title: String::new(),
         vcpus: 1,
@@ -99,13 +114,21 @@ async fn a_call_is_told_who_it_is() {
     let control = call(1, MINUTE);
     let error = driver.deploy(&nowhere(""), &control, &domain()).await.expect_err("told");
     assert_eq!(error.detail, "(\"domain\", 7, 8, 3, 9, true, \"ostler-1\", 0)");
-    assert_eq!(*control.progress.borrow(), Some(Progress { done: 1, total: 2, phase: "half".to_owned() }));
+    assert_eq!(
+        *control.progress.borrow(),
+        Some(Progress { done: 1, total: 2, phase: "half".to_owned() })
+    );
     let state = OpaqueState { version: 4, data: vec![1, 2, 3] };
     let mut control = call(1, MINUTE);
     control.state = Some(state.clone());
     let outcome = driver.remove(&nowhere(""), &control).await.expect("removed");
     assert_eq!((outcome.seen, outcome.state), (Some(Observation::Absent), Some(state)));
-    let batch = driver.changes().expect("exported").changes(&nowhere(""), 5, Duration::from_millis(1)).await.expect("changes");
+    let batch = driver
+        .changes()
+        .expect("exported")
+        .changes(&nowhere(""), 5, Duration::from_millis(1))
+        .await
+        .expect("changes");
     assert_eq!(batch.cursor, 6);
     assert!(driver.reboot().is_none(), "not exported");
     assert_eq!(told(&driver, &nowhere("random")).await.expect("told"), "(4096, true)");
@@ -126,30 +149,52 @@ async fn a_migration_is_told_the_settings_of_where_it_goes() {
     let most = r#"[("vcpus-most", "1"), ("memory-most-mib", "64")]"#;
     let settings = r#"[("config.answer", "42"), ("config.deed", "there")]"#;
     assert_eq!(error.detail, format!(r#"({most}, "far", "live", ["vdb"], {settings})"#));
-    let Ok(JobStatus::Pending(progress)) = migrate.poll(&here, &control).await else { panic!("pending") };
+    let Ok(JobStatus::Pending(progress)) = migrate.poll(&here, &control).await else {
+        panic!("pending")
+    };
     assert_eq!((progress.done, progress.total), (1, 2));
     let error = migrate.abort(&here, &control).await.expect_err("told");
     assert_eq!(error.detail, "\"abort\"");
     assert!(granted.disk_copy().is_none(), "not exported");
     grants.capabilities.remove("config");
     let (denied, _) = driver(grants).await;
-    let error = denied.migrate().expect("exported").begin(&here, &control, &domain(), &there, &[]).await.expect_err("told");
+    let error = denied
+        .migrate()
+        .expect("exported")
+        .begin(&here, &control, &domain(), &there, &[])
+        .await
+        .expect_err("told");
     assert!(error.detail.ends_with("[], [])"), "{error}");
 }
 
 #[tokio::test]
 async fn what_a_wild_domain_is_told_to_be_is_checked() {
     let (driver, _) = driver(all()).await;
-    let (adopt, snapshots) = (driver.adopt().expect("exported"), driver.snapshots().expect("exported"));
+    let (adopt, snapshots) =
+        (driver.adopt().expect("exported"), driver.snapshots().expect("exported"));
     let wild = adopt.inspect(&nowhere(""), vm(1)).await.expect("inspected");
-    assert_eq!((wild.name.as_str(), wild.nics[0].0.as_str(), wild.disks[0].1.as_str()), ("wild", "52:54:00:aa:00:01", "/x/y"));
+    assert_eq!(
+        (wild.name.as_str(), wild.nics[0].0.as_str(), wild.disks[0].1.as_str()),
+        ("wild", "52:54:00:aa:00:01", "/x/y")
+    );
     for deed in ["disk", "file", "format", "mac", "bridge", "many", "units"] {
         let error = adopt.inspect(&nowhere(deed), vm(1)).await.expect_err(deed);
-        assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Unknown, "driver-lied"), "{deed}: {error}");
+        assert_eq!(
+            (error.kind, error.code.as_str()),
+            (ErrorKind::Unknown, "driver-lied"),
+            "{deed}: {error}"
+        );
     }
-    assert_eq!(snapshots.list(&nowhere(""), vm(1)).await, Ok(vec!["a".to_owned(), "b c".to_owned()]));
-    assert_eq!(snapshots.list(&nowhere("flood"), vm(1)).await.expect_err("too many").code, "driver-lied");
-    let error = adopt.stamp(&nowhere(""), &call(1, MINUTE), &domain().identity).await.expect_err("told");
+    assert_eq!(
+        snapshots.list(&nowhere(""), vm(1)).await,
+        Ok(vec!["a".to_owned(), "b c".to_owned()])
+    );
+    assert_eq!(
+        snapshots.list(&nowhere("flood"), vm(1)).await.expect_err("too many").code,
+        "driver-lied"
+    );
+    let error =
+        adopt.stamp(&nowhere(""), &call(1, MINUTE), &domain().identity).await.expect_err("told");
     assert_eq!(error.detail, format!("({:?}, 9)", vm(1).to_string()));
 }
 
@@ -161,7 +206,11 @@ async fn the_place_of_a_console_is_checked_and_a_fence_is_told_for_whom_it_is() 
     assert_eq!((found.kind.as_str(), found.address.as_str()), ("vnc", "tcp:127.0.0.1:5900"));
     for deed in ["kind", "place", "lines", "long"] {
         let error = console.open(&nowhere(deed), vm(1), "vnc").await.expect_err(deed);
-        assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Unknown, "driver-lied"), "{deed}: {error}");
+        assert_eq!(
+            (error.kind, error.code.as_str()),
+            (ErrorKind::Unknown, "driver-lied"),
+            "{deed}: {error}"
+        );
     }
     assert_eq!(fence.fence(&nowhere("off"), &call(1, MINUTE)).await, Ok(()));
     assert_eq!(fence.fence(&nowhere(""), &call(1, MINUTE)).await.expect_err("told").detail, "9");
@@ -177,8 +226,13 @@ async fn commands_run_as_their_template_says() {
         told(&driver, &here("exec show word=$(id) n=7 file=ds:disk")).await.expect("ran"),
         format!("(Some(0), None, \"$(id)|n=7|{root}/disk|\", \"\")")
     );
-    assert_eq!(told(&driver, &here("exec cat")).await.expect("ran"), "(Some(0), None, \"input\", \"\")");
-    assert!(told(&driver, &here("exec missing")).await.expect("ran").starts_with("(Some(127), None"));
+    assert_eq!(
+        told(&driver, &here("exec cat")).await.expect("ran"),
+        "(Some(0), None, \"input\", \"\")"
+    );
+    assert!(
+        told(&driver, &here("exec missing")).await.expect("ran").starts_with("(Some(127), None")
+    );
     std::os::unix::fs::symlink("/etc", dir.path().join("out")).expect("link");
     for (deed, code) in [
         ("exec show word=-rf n=7 file=ds:disk", "bad-argument"),
@@ -190,7 +244,11 @@ async fn commands_run_as_their_template_says() {
         ("exec show word=a n=7 file=other:disk", "no-such-datastore"),
     ] {
         let error = told(&driver, &here(deed)).await.expect_err(deed);
-        assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Refused, code), "{deed}: {error}");
+        assert_eq!(
+            (error.kind, error.code.as_str()),
+            (ErrorKind::Refused, code),
+            "{deed}: {error}"
+        );
     }
 }
 

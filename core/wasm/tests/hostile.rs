@@ -1,4 +1,5 @@
-//! A driver that loops, eats, traps, lies, floods or hangs: a clear error for its own call, and nothing else.
+//! A driver that loops, eats, traps, lies, floods or hangs: a clear error for its own call, and
+//! nothing else.
 
 mod support;
 
@@ -53,7 +54,10 @@ async fn lies_are_told() {
     assert_eq!(error.code, "driver-lied");
     assert!(error.detail.contains("30000"), "{error}");
     let error = driver().await.observe(&nowhere("code"), vm(1)).await.expect_err("an error");
-    assert_eq!((error.kind, error.code.as_str(), error.detail.len()), (ErrorKind::Gone, "driver-code-invalid", 4096));
+    assert_eq!(
+        (error.kind, error.code.as_str(), error.detail.len()),
+        (ErrorKind::Gone, "driver-code-invalid", 4096)
+    );
 }
 
 #[tokio::test]
@@ -80,7 +84,11 @@ async fn one_that_waits_for_ever_ends_at_its_deadline() {
     for deed in ["sleep", "wasi-sleep"] {
         let begun = Instant::now();
         let error = driver.remove(&nowhere(deed), &call(1, SECOND / 5)).await.expect_err(deed);
-        assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Unknown, "driver-deadline"), "{error}");
+        assert_eq!(
+            (error.kind, error.code.as_str()),
+            (ErrorKind::Unknown, "driver-deadline"),
+            "{error}"
+        );
         assert!(begun.elapsed() < 5 * SECOND);
     }
 }
@@ -91,7 +99,8 @@ async fn cancel_ends_a_host_call_at_once_and_a_stubborn_guest_soon() {
     let polite = call(1, 600 * SECOND);
     let site = nowhere("");
     let begun = Instant::now();
-    let (error, ()) = tokio::join!(driver.press_power(&site, &polite), async { polite.cancel.cancel() });
+    let (error, ()) =
+        tokio::join!(driver.press_power(&site, &polite), async { polite.cancel.cancel() });
     assert_eq!(error.expect_err("cancelled").kind, ErrorKind::Cancelled);
     assert!(begun.elapsed() < SECOND);
     let stubborn = call(1, 600 * SECOND);
@@ -102,7 +111,10 @@ async fn cancel_ends_a_host_call_at_once_and_a_stubborn_guest_soon() {
     let (error, ()) = tokio::join!(driver.destroy(&site, &stubborn), cancel);
     let error = error.expect_err("dropped");
     assert!(
-        matches!((error.kind, error.code.as_str()), (ErrorKind::Unknown, "driver-dropped") | (ErrorKind::Cancelled, "cancelled")),
+        matches!(
+            (error.kind, error.code.as_str()),
+            (ErrorKind::Unknown, "driver-dropped") | (ErrorKind::Cancelled, "cancelled")
+        ),
         "{error}"
     );
     assert!(begun.elapsed() < 20 * SECOND);
@@ -167,8 +179,16 @@ async fn rules_that_do_not_answer_are_no_answer() {
 
 #[tokio::test]
 async fn without_a_pool_it_is_the_same() {
-    let driver = hypervisor(&load(&host(ostler_wasm::HostOptions { pooling: false, ..options() }), all()).await);
-    assert_eq!(driver.observe(&nowhere("eat"), vm(1)).await.expect_err("eats").code, "driver-memory");
-    assert_eq!(driver.observe(&nowhere("loop"), vm(1)).await.expect_err("loops").code, "driver-deadline");
+    let driver = hypervisor(
+        &load(&host(ostler_wasm::HostOptions { pooling: false, ..options() }), all()).await,
+    );
+    assert_eq!(
+        driver.observe(&nowhere("eat"), vm(1)).await.expect_err("eats").code,
+        "driver-memory"
+    );
+    assert_eq!(
+        driver.observe(&nowhere("loop"), vm(1)).await.expect_err("loops").code,
+        "driver-deadline"
+    );
     assert_eq!(driver.observe(&nowhere(""), vm(1)).await, Ok(Observation::Absent));
 }

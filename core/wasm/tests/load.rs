@@ -18,8 +18,12 @@ async fn refused(bytes: Vec<u8>) -> LoadError {
 fn patched(from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let mut bytes = guest().to_vec();
-    let places: Vec<usize> =
-        bytes.windows(from.len()).enumerate().filter(|(_, at)| *at == from.as_bytes()).map(|(at, _)| at).collect();
+    let places: Vec<usize> = bytes
+        .windows(from.len())
+        .enumerate()
+        .filter(|(_, at)| *at == from.as_bytes())
+        .map(|(at, _)| at)
+        .collect();
     assert!(!places.is_empty(), "{from} is not in the guest");
     for at in places {
         bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
@@ -30,9 +34,15 @@ fn patched(from: &str, to: &str) -> Vec<u8> {
 #[tokio::test]
 async fn what_is_no_component_is_told_apart() {
     for garbage in [&b""[..], b"hello", b"\0asm", b"\x7fELF\x02\x01\x01\0\0\0\0\0"] {
-        assert!(matches!(refused(garbage.to_vec()).await, LoadError::NotWasm { .. }), "{garbage:?}");
+        assert!(
+            matches!(refused(garbage.to_vec()).await, LoadError::NotWasm { .. }),
+            "{garbage:?}"
+        );
     }
-    assert!(matches!(refused(wat::parse_str("(module)").expect("text")).await, LoadError::CoreModule { .. }));
+    assert!(matches!(
+        refused(wat::parse_str("(module)").expect("text")).await,
+        LoadError::CoreModule { .. }
+    ));
     let whole = guest();
     for part in [whole.len() / 3, whole.len() - 1] {
         let error = refused(whole[..part].to_vec()).await;
@@ -40,7 +50,10 @@ async fn what_is_no_component_is_told_apart() {
     }
     let too_large = refused(vec![0; (64 << 20) + 1]).await;
     assert!(matches!(too_large, LoadError::TooLarge { .. }), "{too_large}");
-    assert!(matches!(refused(wat::parse_str("(component)").expect("text")).await, LoadError::NoManifest { .. }));
+    assert!(matches!(
+        refused(wat::parse_str("(component)").expect("text")).await,
+        LoadError::NoManifest { .. }
+    ));
     let missing = host(options()).load("/no/such/file.wasm".as_ref(), Grants::none()).await;
     assert!(matches!(missing, Err(LoadError::Unreadable { .. })));
 }
@@ -51,18 +64,27 @@ async fn compiled_code_from_outside_is_never_loaded() {
     let cache = dir.path().join("cache");
     let host = host(HostOptions { cache_dir: Some(cache.clone()), ..options() });
     load(&host, all()).await;
-    let entry = std::fs::read_dir(&cache).expect("cache").next().expect("an entry").expect("an entry").path();
+    let entry = std::fs::read_dir(&cache)
+        .expect("cache")
+        .next()
+        .expect("an entry")
+        .expect("an entry")
+        .path();
     let code = std::fs::read(entry).expect("read");
     assert!(matches!(refused(code[32..].to_vec()).await, LoadError::NotWasm { .. }));
 }
 
 #[tokio::test]
 async fn another_contract_is_named() {
-    for (version, hint) in [("9.0.0", "upgrade this host"), ("0.2.0", "upgrade this host"), ("0.0.9", "current SDK")] {
+    for (version, hint) in
+        [("9.0.0", "upgrade this host"), ("0.2.0", "upgrade this host"), ("0.0.9", "current SDK")]
+    {
         let error = refused(patched("@0.1.0", &format!("@{version}"))).await;
         assert!(matches!(error, LoadError::ForeignContract { .. }), "{error}");
         let text = error.to_string();
-        for part in ["test-guest", &format!("ostler:driver@{version}"), "serves ostler:driver@0.1.0", hint] {
+        for part in
+            ["test-guest", &format!("ostler:driver@{version}"), "serves ostler:driver@0.1.0", hint]
+        {
             assert!(text.contains(part), "{text}");
         }
     }
@@ -91,7 +113,11 @@ async fn a_component_that_is_no_driver_is_told() {
     let error = refused(component("", manifest)).await;
     assert!(matches!(error, LoadError::NoKind { .. }), "{error}");
     // The right name with the wrong content.
-    let error = refused(component(r#"(instance $i) (export "ostler:driver/snapshot-rules@0.1.0" (instance $i))"#, manifest)).await;
+    let error = refused(component(
+        r#"(instance $i) (export "ostler:driver/snapshot-rules@0.1.0" (instance $i))"#,
+        manifest,
+    ))
+    .await;
     assert!(matches!(error, LoadError::Mismatch { .. }), "{error}");
     let error = refused(component(
         r#"(import "ostler:driver/clock@0.1.0" (func)) (instance $i) (export "ostler:driver/transfer@0.1.0" (instance $i))"#,
@@ -107,7 +133,11 @@ async fn a_component_that_is_no_driver_is_told() {
 async fn what_it_is_is_read_from_it() {
     let driver = load(
         &host(options()),
-        Grants { capabilities: ["exec".to_owned()].into(), commands: ["cat".to_owned()].into(), ..Grants::none() },
+        Grants {
+            capabilities: ["exec".to_owned()].into(),
+            commands: ["cat".to_owned()].into(),
+            ..Grants::none()
+        },
     )
     .await;
     let info = driver.info();
@@ -116,14 +146,26 @@ async fn what_it_is_is_read_from_it() {
         (
             "test-guest",
             "1.2.3",
-            &[Ability::Migrate, Ability::Snapshots, Ability::Console, Ability::Changes, Ability::Fence, Ability::Adopt][..]
+            &[
+                Ability::Migrate,
+                Ability::Snapshots,
+                Ability::Console,
+                Ability::Changes,
+                Ability::Fence,
+                Ability::Adopt
+            ][..]
         )
     );
-    let DriverOrigin::Component { digest, contract, granted, missing } = info.origin else { panic!("a component") };
+    let DriverOrigin::Component { digest, contract, granted, missing } = info.origin else {
+        panic!("a component")
+    };
     assert_eq!((digest.len(), contract.as_str()), (64, "0.1.0"));
     assert_eq!(granted, ["exec", "exec:cat"]);
     assert_eq!(missing, ["config", "files", "exec:show", "exec:sleep", "exec:missing"]);
-    assert_eq!(driver.kinds().iter().map(ostler_driver::DriverKind::word).collect::<Vec<_>>(), ["hypervisor", "snapshot-rules"]);
+    assert_eq!(
+        driver.kinds().iter().map(ostler_driver::DriverKind::word).collect::<Vec<_>>(),
+        ["hypervisor", "snapshot-rules"]
+    );
     assert!(
         ostler_driver::DriverEntry::new(driver.info(), driver.kinds()).is_ok(),
         "it has a part for each ability that it states"
@@ -141,7 +183,16 @@ async fn what_it_is_is_read_from_it() {
     let facts = hypervisor(&driver).probe(&nowhere("")).await.expect("probed");
     assert_eq!(
         (facts.total.cpu_milli, facts.abilities.as_slice()),
-        (1000, &[Ability::Migrate, Ability::Snapshots, Ability::Console, Ability::Fence, Ability::Adopt][..])
+        (
+            1000,
+            &[
+                Ability::Migrate,
+                Ability::Snapshots,
+                Ability::Console,
+                Ability::Fence,
+                Ability::Adopt
+            ][..]
+        )
     );
 }
 
@@ -151,10 +202,18 @@ async fn a_damaged_cache_entry_is_compiled_again() {
     let cache = dir.path().join("cache");
     let fresh = || host(HostOptions { cache_dir: Some(cache.clone()), ..options() });
     let works = async |host: Host| {
-        assert_eq!(hypervisor(&load(&host, all()).await).observe(&nowhere(""), vm(1)).await, Ok(Observation::Absent))
+        assert_eq!(
+            hypervisor(&load(&host, all()).await).observe(&nowhere(""), vm(1)).await,
+            Ok(Observation::Absent)
+        )
     };
     works(fresh()).await;
-    let entries = || std::fs::read_dir(&cache).expect("cache").map(|entry| entry.expect("entry").path()).collect::<Vec<_>>();
+    let entries = || {
+        std::fs::read_dir(&cache)
+            .expect("cache")
+            .map(|entry| entry.expect("entry").path())
+            .collect::<Vec<_>>()
+    };
     let [entry] = &entries()[..] else { panic!("one entry") };
     let good = std::fs::read(entry).expect("read");
     for bad in [Vec::new(), good[..40].to_vec(), vec![7; good.len()], {

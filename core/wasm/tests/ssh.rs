@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::{Sites, all, call, files, host, hypervisor, load, options, processes, site, told, vm};
+use support::{
+    Sites, all, call, files, host, hypervisor, load, options, processes, site, told, vm,
+};
 
 /// A daemon of our own; ends with the test.
 struct Sshd {
@@ -37,7 +39,10 @@ impl Sshd {
     /// None, said aloud, where there is no sshd to start; in CI that is a failure.
     fn start() -> Option<Self> {
         if !Path::new("/usr/sbin/sshd").exists() {
-            assert!(std::env::var_os("CI").is_none(), "openssh-server is not installed: run scripts/setup");
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "openssh-server is not installed: run scripts/setup"
+            );
             eprintln!("SKIPPED: openssh-server is not installed, nothing over ssh was tested");
             return None;
         }
@@ -49,7 +54,10 @@ impl Sshd {
             run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &file(key)]);
         }
         std::fs::copy(file("user.pub"), file("authorized")).expect("copied");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a port")
+            .port();
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nListenAddress ::1\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPidFile none\n\
              PasswordAuthentication no\nLogLevel INFO\n",
@@ -58,7 +66,8 @@ impl Sshd {
         );
         std::fs::write(file("config"), config).expect("written");
         let key = std::fs::read_to_string(file("host.pub")).expect("key");
-        std::fs::write(file("known"), format!("[127.0.0.1]:{port} {key}[localhost]:{port} {key}")).expect("written");
+        std::fs::write(file("known"), format!("[127.0.0.1]:{port} {key}[localhost]:{port} {key}"))
+            .expect("written");
         let log = std::fs::File::create(file("log")).expect("log");
         let child = Command::new("/usr/sbin/sshd")
             .args(["-D", "-e", "-f", &file("config")])
@@ -94,7 +103,12 @@ impl Sshd {
     }
 
     fn site(&self, name: &str, address: &str, root: &Path, deed: &str) -> Site {
-        Site { id: HostId(2), name: name.parse().expect("a name"), transport: self.transport(address), ..site(root, deed) }
+        Site {
+            id: HostId(2),
+            name: name.parse().expect("a name"),
+            transport: self.transport(address),
+            ..site(root, deed)
+        }
     }
 
     /// Cuts all connections.
@@ -105,9 +119,12 @@ impl Sshd {
                 rest.split(' ').nth(1).map(str::to_owned)
             })
         };
-        let all = std::fs::read_dir("/proc").expect("proc").filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let all = std::fs::read_dir("/proc")
+            .expect("proc")
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         let ours = self.child.id().to_string();
-        let sessions: Vec<String> = all.filter(|pid| parents(pid).as_ref() == Some(&ours)).collect();
+        let sessions: Vec<String> =
+            all.filter(|pid| parents(pid).as_ref() == Some(&ours)).collect();
         assert!(!sessions.is_empty(), "no session of sshd");
         for pid in sessions {
             run("kill", &["-9", &pid]);
@@ -133,10 +150,22 @@ async fn commands_and_files_are_as_on_this_machine() {
     let driver = driver(Vec::new()).await;
     let there = |deed: &str| sshd.site("here", "127.0.0.1", &root, deed);
     files(&driver, there, &root).await;
-    let shown = told(&driver, &there("exec show word=$(id)';\"\\* n=7 file=ds:disk")).await.expect("ran");
-    assert_eq!(shown, format!("(Some(0), None, {:?}, \"\")", format!("$(id)';\"\\*|n=7|{}/disk|", root.display())));
-    assert_eq!(told(&driver, &there("exec cat")).await.expect("ran"), "(Some(0), None, \"input\", \"\")");
-    assert!(told(&driver, &there("exec missing")).await.expect("ran").starts_with("(Some(127), None"));
+    let shown =
+        told(&driver, &there("exec show word=$(id)';\"\\* n=7 file=ds:disk")).await.expect("ran");
+    assert_eq!(
+        shown,
+        format!(
+            "(Some(0), None, {:?}, \"\")",
+            format!("$(id)';\"\\*|n=7|{}/disk|", root.display())
+        )
+    );
+    assert_eq!(
+        told(&driver, &there("exec cat")).await.expect("ran"),
+        "(Some(0), None, \"input\", \"\")"
+    );
+    assert!(
+        told(&driver, &there("exec missing")).await.expect("ran").starts_with("(Some(127), None")
+    );
     let begun = Instant::now();
     told(&driver, &there("exec cat")).await.expect("ran");
     println!("one command over the shared connection: {:?}", begun.elapsed());
@@ -162,26 +191,33 @@ async fn files_come_from_other_hosts() {
         site.config.insert("deed".to_owned(), deed.to_owned());
         site
     };
-    for (at, from, path, root) in
-        [(&far, "near", "in/disk", &there), (&near, "far", "back", &here), (&other, "far", "x/y", &beyond)]
-    {
+    for (at, from, path, root) in [
+        (&far, "near", "in/disk", &there),
+        (&near, "far", "back", &here),
+        (&other, "far", "x/y", &beyond),
+    ] {
         let source = if from == "near" { "disk" } else { "in/disk" };
-        let fetched = told(&driver, &deed(at, &format!("fetch {from} ds {source} ds {path}"))).await;
+        let fetched =
+            told(&driver, &deed(at, &format!("fetch {from} ds {source} ds {path}"))).await;
         assert_eq!(fetched, Ok(size.to_string()), "from {from}");
         let target = root.join(path);
         assert_eq!(run("sha256sum", &[target.to_str().expect("text")])[..64], sum);
-        let blocks = std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&target).expect("there"));
+        let blocks =
+            std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&target).expect("there"));
         assert!(blocks * 512 < 4 << 20, "holes are kept: {blocks} blocks");
         let names = std::fs::read_dir(target.parent().expect("folder")).expect("listed");
         assert!(
-            names.filter_map(Result::ok).all(|name| !name.file_name().to_string_lossy().contains("part")),
+            names
+                .filter_map(Result::ok)
+                .all(|name| !name.file_name().to_string_lossy().contains("part")),
             "nothing half-made is left"
         );
     }
     let error = told(&driver, &deed(&near, "fetch far ds nothing ds z")).await.expect_err("absent");
     assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Gone, "no-such-file"));
     std::os::unix::fs::symlink("/etc", there.join("out")).expect("link");
-    let error = told(&driver, &deed(&near, "fetch far ds out/passwd ds z")).await.expect_err("outside");
+    let error =
+        told(&driver, &deed(&near, "fetch far ds out/passwd ds z")).await.expect_err("outside");
     assert_eq!(error.code, "outside-datastore");
     assert!(!here.join("z").exists());
 }
@@ -202,7 +238,11 @@ async fn a_lost_connection_is_unknown_and_ends_the_command() {
     };
     let (answer, ()) = tokio::join!(driver.remove(&long, &control), cut);
     let error = answer.expect_err("lost");
-    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Unknown, "connection-lost"), "{error}");
+    assert_eq!(
+        (error.kind, error.code.as_str()),
+        (ErrorKind::Unknown, "connection-lost"),
+        "{error}"
+    );
     gone(|| sleeps("5151")).await;
     // A new connection is made by itself, and cancel reaches the far end.
     let (long, control) = (there("exec sleep seconds=6161"), call(1, Duration::from_secs(60)));
@@ -234,8 +274,14 @@ async fn a_host_that_is_not_known_is_not_used() {
     let (_dir, root) = folder();
     let driver = driver(Vec::new()).await;
     std::fs::write(sshd.file("known"), "").expect("written");
-    let error = told(&driver, &sshd.site("here", "127.0.0.1", &root, "exec cat")).await.expect_err("refused");
-    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Retry, "host-unreachable"), "{error}");
+    let error = told(&driver, &sshd.site("here", "127.0.0.1", &root, "exec cat"))
+        .await
+        .expect_err("refused");
+    assert_eq!(
+        (error.kind, error.code.as_str()),
+        (ErrorKind::Retry, "host-unreachable"),
+        "{error}"
+    );
     assert!(error.detail.contains("Host key verification failed"), "{error}");
     let mut away = sshd.site("here", "127.0.0.1", &root, "exec cat");
     if let ExecTransport::Ssh { port, .. } = &mut away.transport {

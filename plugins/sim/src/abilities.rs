@@ -1,9 +1,12 @@
-//! The calls of the abilities hotplug, snapshots, resizing and adoption. `machine` decides the change, and each call writes it
-//! once.
+//! The calls of the abilities hotplug, snapshots, resizing and adoption. `machine` decides the
+//! change, and each call writes it once.
 
 use crate::driver::{Sim, act, ask};
 use crate::machine;
-use ostler_sdk::{Adopt, Call, DomainDisk, DomainNic, Error, Hotplug, Identity, LiveResize, Outcome, Snapshots, WildDomain};
+use ostler_sdk::{
+    Adopt, Call, DomainDisk, DomainNic, Error, Hotplug, Identity, LiveResize, Outcome, Snapshots,
+    WildDomain,
+};
 
 impl Hotplug for Sim {
     fn attach_disk(call: &Call, disk: DomainDisk) -> Result<Outcome, Error> {
@@ -29,7 +32,9 @@ impl Snapshots for Sim {
     }
 
     fn revert(call: &Call, name: &str) -> Result<Outcome, Error> {
-        act(call, "revert-snapshot", |_, found| machine::revert_snapshot(found, &call.id(), call.generation(), name))
+        act(call, "revert-snapshot", |_, found| {
+            machine::revert_snapshot(found, &call.id(), call.generation(), name)
+        })
     }
 
     fn delete(call: &Call, name: &str) -> Result<Outcome, Error> {
@@ -39,7 +44,9 @@ impl Snapshots for Sim {
     fn list(vm: &str) -> Result<Vec<String>, Error> {
         ask("list-snapshots", vm, |site| {
             let found = site.read(vm)?;
-            Ok(found.map(|domain| domain.snapshots.into_iter().map(|snapshot| snapshot.name).collect()).unwrap_or_default())
+            Ok(found
+                .map(|domain| domain.snapshots.into_iter().map(|snapshot| snapshot.name).collect())
+                .unwrap_or_default())
         })
     }
 }

@@ -19,7 +19,8 @@ pub(crate) struct Domain {
     pub(crate) power: String,
     #[serde(default = "no_reason")]
     pub(crate) reason: String,
-    /// The effect of the last edge. It is written together with the count of that edge, so that both are there or neither.
+    /// The effect of the last edge. It is written together with the count of that edge, so that
+    /// both are there or neither.
     #[serde(default)]
     pub(crate) edge: Option<String>,
     #[serde(default)]
@@ -104,7 +105,8 @@ impl Domain {
         }
     }
 
-    /// The domain as a new start of `old`, if there was one. It keeps the last edge and the snapshots of `old`.
+    /// The domain as a new start of `old`, if there was one. It keeps the last edge and the
+    /// snapshots of `old`.
     fn after(mut self, old: Option<Self>) -> Self {
         if let Some(old) = old {
             (self.edge, self.snapshots) = (old.edge, old.snapshots);
@@ -139,7 +141,11 @@ impl Domain {
     }
 
     pub(crate) fn seen(&self) -> DomainSeen {
-        let identity = self.store.clone().map(|store| Identity { store, vm: self.uuid.clone(), generation: self.generation });
+        let identity = self.store.clone().map(|store| Identity {
+            store,
+            vm: self.uuid.clone(),
+            generation: self.generation,
+        });
         DomainSeen {
             uuid: self.uuid.clone(),
             name: self.name.clone(),
@@ -155,16 +161,24 @@ impl Domain {
 /// Refuses a domain that has no stamp of this store. It may belong to another store or to nobody.
 pub(crate) fn ours(found: Option<&Domain>, store: &String) -> Result<(), Error> {
     match found {
-        Some(domain) if domain.store.as_ref() != Some(store) => {
-            Err(Error::refused("foreign", format!("a domain {} that is not this store's is there", domain.uuid)))
-        }
+        Some(domain) if domain.store.as_ref() != Some(store) => Err(Error::refused(
+            "foreign",
+            format!("a domain {} that is not this store's is there", domain.uuid),
+        )),
         Some(_) | None => Ok(()),
     }
 }
 
-pub(crate) fn deploy(found: Option<Domain>, spec: &DomainSpec, now: u64, crash_after: Option<u64>) -> Result<Change, Error> {
+pub(crate) fn deploy(
+    found: Option<Domain>,
+    spec: &DomainSpec,
+    now: u64,
+    crash_after: Option<u64>,
+) -> Result<Change, Error> {
     ours(found.as_ref(), &spec.identity.store)?;
-    let same = found.as_ref().is_some_and(|domain| domain.generation == spec.identity.generation && domain.runs());
+    let same = found
+        .as_ref()
+        .is_some_and(|domain| domain.generation == spec.identity.generation && domain.runs());
     if same {
         return Ok(Change::None(found));
     }
@@ -184,10 +198,19 @@ pub(crate) fn there(found: Option<Domain>) -> Result<Domain, Error> {
 /// The domain, or an error if it does not run.
 pub(crate) fn running(found: Option<Domain>) -> Result<Domain, Error> {
     let domain = there(found)?;
-    if domain.runs() { Ok(domain) } else { Err(Error::gone("not-running", format!("the domain is {}", domain.power))) }
+    if domain.runs() {
+        Ok(domain)
+    } else {
+        Err(Error::gone("not-running", format!("the domain is {}", domain.power)))
+    }
 }
 
-pub(crate) fn edge(found: Option<Domain>, id: &EffectId, edge: Edge, now: u64) -> Result<Change, Error> {
+pub(crate) fn edge(
+    found: Option<Domain>,
+    id: &EffectId,
+    edge: Edge,
+    now: u64,
+) -> Result<Change, Error> {
     let domain = there(found)?;
     let mark = id.to_string();
     if domain.edge.as_ref() == Some(&mark) {
@@ -222,9 +245,12 @@ pub(crate) fn remove(found: Option<&Domain>) -> Change {
     if found.is_some() { Change::Remove } else { Change::None(None) }
 }
 
-/// Switches the domain off, and answers the memory that must be written. `complete` says whether the file already held this VM's
-/// memory.
-pub(crate) fn save(found: Option<Domain>, complete: bool) -> Result<(Change, Option<Memory>), Error> {
+/// Switches the domain off, and answers the memory that must be written. `complete` says whether
+/// the file already held this VM's memory.
+pub(crate) fn save(
+    found: Option<Domain>,
+    complete: bool,
+) -> Result<(Change, Option<Memory>), Error> {
     match found {
         Some(mut domain) if domain.runs() || domain.is(Power::Paused) => {
             let memory = Memory { vm: domain.uuid.clone(), started_ms: domain.started_ms };
@@ -232,25 +258,41 @@ pub(crate) fn save(found: Option<Domain>, complete: bool) -> Result<(Change, Opt
             Ok((Change::Put(domain), Some(memory)))
         }
         found if complete => Ok((Change::None(found), None)),
-        Some(domain) => Err(Error::gone("not-running", format!("the domain is {} and there is no memory of it", domain.power))),
+        Some(domain) => Err(Error::gone(
+            "not-running",
+            format!("the domain is {} and there is no memory of it", domain.power),
+        )),
         None => Err(Error::gone("no-domain", "there is no such domain, nor memory of it")),
     }
 }
 
-pub(crate) fn restore(found: Option<Domain>, spec: &DomainSpec, memory: Option<&Memory>) -> Result<Change, Error> {
+pub(crate) fn restore(
+    found: Option<Domain>,
+    spec: &DomainSpec,
+    memory: Option<&Memory>,
+) -> Result<Change, Error> {
     ours(found.as_ref(), &spec.identity.store)?;
     match &found {
-        Some(domain) if domain.is(Power::Paused) && domain.generation == spec.identity.generation => {
+        Some(domain)
+            if domain.is(Power::Paused) && domain.generation == spec.identity.generation =>
+        {
             return Ok(Change::None(found));
         }
         Some(domain) if domain.runs() => {
-            return Err(Error::refused("running", "the domain runs: old memory is not put over it"));
+            return Err(Error::refused(
+                "running",
+                "the domain runs: old memory is not put over it",
+            ));
         }
         Some(_) | None => {}
     }
-    let memory = memory.ok_or_else(|| Error::gone("no-memory-file", "the recovery file is not there"))?;
+    let memory =
+        memory.ok_or_else(|| Error::gone("no-memory-file", "the recovery file is not there"))?;
     if memory.vm != spec.identity.vm {
-        return Err(Error::refused("other-memory", format!("the recovery file holds the memory of {}", memory.vm)));
+        return Err(Error::refused(
+            "other-memory",
+            format!("the recovery file holds the memory of {}", memory.vm),
+        ));
     }
     let mut domain = Domain::new(spec).after(found);
     domain.power = Power::Paused.into();
@@ -291,7 +333,11 @@ pub(crate) mod tests {
             disks: Vec::new(),
             nics: Vec::new(),
             graphics: "none".into(),
-            console_log: FileRef { datastore: "d".into(), path: "p".into(), absolute: "/d/p".into() },
+            console_log: FileRef {
+                datastore: "d".into(),
+                path: "p".into(),
+                absolute: "/d/p".into(),
+            },
             extra: Vec::new(),
         }
     }
@@ -310,7 +356,10 @@ pub(crate) mod tests {
     #[test]
     fn a_second_deploy_changes_nothing() {
         let first = put(deploy(None, &spec(1), 5, None).expect("deployed"));
-        assert_eq!(deploy(Some(first.clone()), &spec(1), 9, None).expect("again"), Change::None(Some(first)));
+        assert_eq!(
+            deploy(Some(first.clone()), &spec(1), 9, None).expect("again"),
+            Change::None(Some(first))
+        );
     }
 
     #[test]
@@ -318,7 +367,10 @@ pub(crate) mod tests {
         let mut other = put(deploy(None, &spec(1), 5, None).expect("deployed"));
         for store in [Some("x".to_owned()), None] {
             other.store = store;
-            assert_eq!(deploy(Some(other.clone()), &spec(2), 9, None).expect_err("not ours").kind, ErrorKind::Refused);
+            assert_eq!(
+                deploy(Some(other.clone()), &spec(2), 9, None).expect_err("not ours").kind,
+                ErrorKind::Refused
+            );
         }
     }
 
@@ -327,7 +379,10 @@ pub(crate) mod tests {
         let running = put(deploy(None, &spec(1), 5, None).expect("deployed"));
         let press = Edge::Press { ignored: true, delay_ms: 0 };
         let once = put(edge(Some(running), &id(1), press, 6).expect("pressed"));
-        assert_eq!(edge(Some(once.clone()), &id(1), press, 7).expect("again"), Change::None(Some(once.clone())));
+        assert_eq!(
+            edge(Some(once.clone()), &id(1), press, 7).expect("again"),
+            Change::None(Some(once.clone()))
+        );
         assert_eq!(put(edge(Some(once), &id(2), press, 8).expect("another")).presses, 2);
     }
 
@@ -336,17 +391,25 @@ pub(crate) mod tests {
         let running = put(deploy(None, &spec(1), 5, Some(10)).expect("deployed"));
         assert!(running.clone().at(14).runs());
         assert_eq!(running.clone().at(15).reason, "crashed");
-        let pressed = put(edge(Some(running), &id(1), Edge::Press { ignored: false, delay_ms: 3 }, 6).expect("pressed"));
+        let pressed =
+            put(edge(Some(running), &id(1), Edge::Press { ignored: false, delay_ms: 3 }, 6)
+                .expect("pressed"));
         assert_eq!(pressed.at(9).reason, "guest");
     }
 
     #[test]
     fn memory_goes_out_and_comes_back() {
         let running = put(deploy(None, &spec(1), 5, None).expect("deployed"));
-        assert_eq!(restore(Some(running.clone()), &spec(1), None).expect_err("it runs").kind, ErrorKind::Refused);
+        assert_eq!(
+            restore(Some(running.clone()), &spec(1), None).expect_err("it runs").kind,
+            ErrorKind::Refused
+        );
         let (change, memory) = save(Some(running), false).expect("saved");
         let off = put(change);
-        assert_eq!(save(Some(off.clone()), true).expect("again"), (Change::None(Some(off.clone())), None));
+        assert_eq!(
+            save(Some(off.clone()), true).expect("again"),
+            (Change::None(Some(off.clone())), None)
+        );
         assert_eq!(save(Some(off.clone()), false).expect_err("no file").kind, ErrorKind::Gone);
         let paused = put(restore(Some(off), &spec(2), memory.as_ref()).expect("restored"));
         assert_eq!((paused.generation, paused.started_ms), (2, 5));

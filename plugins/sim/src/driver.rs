@@ -4,8 +4,8 @@ use crate::domain::{self, Change, Domain, Edge, Memory};
 use crate::knobs::{Knobs, Subject};
 use ostler_sdk::host::{clock, config, files};
 use ostler_sdk::{
-    Call, DomainSpec, Error, ErrorKind, FilePath, FileRef, HostFacts, Hypervisor, Listed, Metrics, Observation, Outcome, Reboot,
-    Sample, Suspend,
+    Call, DomainSpec, Error, ErrorKind, FilePath, FileRef, HostFacts, Hypervisor, Listed, Metrics,
+    Observation, Outcome, Reboot, Sample, Suspend,
 };
 
 const CPU_MILLI: u64 = 64_000;
@@ -46,16 +46,19 @@ impl Site {
         self.file(&format!("{vm}.json"))
     }
 
-    /// The domain of a VM, or none if there is none. A domain whose file cannot be read is an error, because it exists.
+    /// The domain of a VM, or none if there is none. A domain whose file cannot be read is an
+    /// error, because it exists.
     pub(crate) fn read(&self, vm: &str) -> Result<Option<Domain>, Error> {
         let Some(text) = files::read(&self.of(vm))? else { return Ok(None) };
-        let domain: Domain = serde_json::from_slice(&text)
-            .map_err(|error| Error::retry("unreadable", format!("the file of domain {vm} cannot be read: {error}")))?;
+        let domain: Domain = serde_json::from_slice(&text).map_err(|error| {
+            Error::retry("unreadable", format!("the file of domain {vm} cannot be read: {error}"))
+        })?;
         Ok(Some(domain.within(&self.folder).at(clock::now_ms())))
     }
 
     pub(crate) fn write(&self, domain: &Domain) -> Result<(), Error> {
-        let text = serde_json::to_vec(domain).map_err(|error| Error::refused("unwritable", error.to_string()))?;
+        let text = serde_json::to_vec(domain)
+            .map_err(|error| Error::refused("unwritable", error.to_string()))?;
         files::write(&self.of(&domain.uuid), &text)
     }
 
@@ -81,7 +84,9 @@ impl Site {
             answer => answer?,
         };
         let (mut domains, mut unreadable) = (Vec::new(), Vec::new());
-        for vm in names.iter().filter_map(|name| name.strip_suffix(".json")).filter(|name| is_uuid(name)) {
+        for vm in
+            names.iter().filter_map(|name| name.strip_suffix(".json")).filter(|name| is_uuid(name))
+        {
             match self.read(vm) {
                 Ok(Some(domain)) => domains.push(domain),
                 Ok(None) => {}
@@ -113,7 +118,11 @@ pub(crate) fn act(
     Ok(outcome)
 }
 
-pub(crate) fn ask<T>(name: &str, vm: &str, question: impl FnOnce(&Site) -> Result<T, Error>) -> Result<T, Error> {
+pub(crate) fn ask<T>(
+    name: &str,
+    vm: &str,
+    question: impl FnOnce(&Site) -> Result<T, Error>,
+) -> Result<T, Error> {
     let site = Site::open()?;
     let after = site.knobs.before(Subject::question(name, vm))?;
     let answer = question(&site)?;
@@ -123,8 +132,11 @@ pub(crate) fn ask<T>(name: &str, vm: &str, question: impl FnOnce(&Site) -> Resul
 
 fn memory_in(file: &FileRef, vm: &str) -> Result<Option<Memory>, Error> {
     let text = files::read(&file.place())?;
-    // A file that cannot be read counts as missing. Then it is written again, or the call is refused.
-    Ok(text.and_then(|text| serde_json::from_slice::<Memory>(&text).ok()).filter(|memory| memory.vm == vm))
+    // A file that cannot be read counts as missing. Then it is written again, or the call is
+    // refused.
+    Ok(text
+        .and_then(|text| serde_json::from_slice::<Memory>(&text).ok())
+        .filter(|memory| memory.vm == vm))
 }
 
 impl Hypervisor for Sim {
@@ -142,12 +154,15 @@ impl Hypervisor for Sim {
     }
 
     fn deploy(call: &Call, domain: DomainSpec) -> Result<Outcome, Error> {
-        act(call, "deploy", |site, found| domain::deploy(found, &domain, clock::now_ms(), site.knobs.crash_after_ms))
+        act(call, "deploy", |site, found| {
+            domain::deploy(found, &domain, clock::now_ms(), site.knobs.crash_after_ms)
+        })
     }
 
     fn press_power(call: &Call) -> Result<Outcome, Error> {
         act(call, "press-power", |site, found| {
-            let edge = Edge::Press { ignored: site.knobs.ignore_acpi, delay_ms: site.knobs.acpi_delay_ms };
+            let edge =
+                Edge::Press { ignored: site.knobs.ignore_acpi, delay_ms: site.knobs.acpi_delay_ms };
             domain::edge(found, &call.id(), edge, clock::now_ms())
         })
     }
@@ -161,7 +176,11 @@ impl Hypervisor for Sim {
     }
 
     fn observe(vm: &str) -> Result<Observation, Error> {
-        ask("observe", vm, |site| Ok(site.read(vm)?.map_or(Observation::Absent, |domain| Observation::Present(domain.seen()))))
+        ask("observe", vm, |site| {
+            Ok(site
+                .read(vm)?
+                .map_or(Observation::Absent, |domain| Observation::Present(domain.seen())))
+        })
     }
 
     fn list() -> Result<Listed, Error> {
@@ -174,7 +193,9 @@ impl Hypervisor for Sim {
 
 impl Reboot for Sim {
     fn reboot(call: &Call) -> Result<Outcome, Error> {
-        act(call, "reboot", |_, found| domain::edge(found, &call.id(), Edge::Reboot, clock::now_ms()))
+        act(call, "reboot", |_, found| {
+            domain::edge(found, &call.id(), Edge::Reboot, clock::now_ms())
+        })
     }
 
     fn reset(call: &Call) -> Result<Outcome, Error> {
@@ -187,9 +208,11 @@ impl Suspend for Sim {
         act(call, "save", |_, found| {
             let complete = memory_in(&file, &call.vm())?.is_some();
             let (change, memory) = domain::save(found, complete)?;
-            // The memory is written first. After a crash in between, the domain still runs, and a repeat writes the memory again.
+            // The memory is written first. After a crash in between, the domain still runs, and a
+            // repeat writes the memory again.
             if let Some(memory) = memory {
-                let text = serde_json::to_vec(&memory).map_err(|error| Error::refused("unwritable", error.to_string()))?;
+                let text = serde_json::to_vec(&memory)
+                    .map_err(|error| Error::refused("unwritable", error.to_string()))?;
                 files::write(&file.place(), &text)?;
             }
             Ok(change)
@@ -213,7 +236,11 @@ impl Metrics for Sim {
         ask("metrics", "", |site| {
             let now = clock::now_ms();
             let (domains, _) = site.all()?;
-            Ok(domains.iter().filter(|domain| domain.runs() && domain.store.is_some()).map(|domain| sample(domain, now)).collect())
+            Ok(domains
+                .iter()
+                .filter(|domain| domain.runs() && domain.store.is_some())
+                .map(|domain| sample(domain, now))
+                .collect())
         })
     }
 }

@@ -77,10 +77,13 @@ pub(crate) struct After {
 
 impl Knobs {
     pub(crate) fn parse(text: &[u8]) -> Result<Self, Error> {
-        serde_json::from_slice(text).map_err(|error| Error::refused("bad-knobs", format!("the knobs cannot be read: {error}")))
+        serde_json::from_slice(text).map_err(|error| {
+            Error::refused("bad-knobs", format!("the knobs cannot be read: {error}"))
+        })
     }
 
-    /// Runs before the work of a call: waits, fails, or panics. Answers the faults that come after the work.
+    /// Runs before the work of a call: waits, fails, or panics. Answers the faults that come after
+    /// the work.
     pub(crate) fn before(&self, subject: Subject<'_>) -> Result<After, Error> {
         let mut after = After::default();
         for rule in self.rules.iter().filter(|rule| rule.matches(subject) && rule.luck()) {
@@ -93,7 +96,9 @@ impl Knobs {
                 None => {}
             }
             match (rule.lost, rule.error) {
-                (true, kind) => after.lost = Some(rule.fault(kind.unwrap_or(Kind::Unknown), subject)),
+                (true, kind) => {
+                    after.lost = Some(rule.fault(kind.unwrap_or(Kind::Unknown), subject))
+                }
                 (false, Some(kind)) => return Err(rule.fault(kind, subject)),
                 (false, None) => {}
             }
@@ -151,15 +156,25 @@ mod tests {
         )
         .expect("well formed");
         assert!(knobs.ignore_acpi);
-        let error = knobs.before(Subject { name: "deploy", vm: "w", attempt: 2 }).expect_err("too early");
+        let error =
+            knobs.before(Subject { name: "deploy", vm: "w", attempt: 2 }).expect_err("too early");
         assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Retry, "busy"));
-        assert!(knobs.before(Subject { name: "deploy", vm: "w", attempt: 3 }).expect("now").finish().is_ok());
+        assert!(
+            knobs
+                .before(Subject { name: "deploy", vm: "w", attempt: 3 })
+                .expect("now")
+                .finish()
+                .is_ok()
+        );
         let after = knobs.before(Subject::question("destroy", "v")).expect("does it");
         assert_eq!(after.finish().expect_err("lost").kind, ErrorKind::Unknown);
     }
 
     #[test]
     fn a_misspelt_knob_is_told() {
-        assert_eq!(Knobs::parse(br#"{"igonre-acpi":true}"#).expect_err("unknown").code, "bad-knobs");
+        assert_eq!(
+            Knobs::parse(br#"{"igonre-acpi":true}"#).expect_err("unknown").code,
+            "bad-knobs"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! A driver without a hypervisor, for trials, tests and scale. `README.md` lists the faults that it can simulate.
+//! A driver without a hypervisor, for trials, tests and scale. `README.md` lists the faults that it
+//! can simulate.
 //!
 //! ```text
 //!   a call -> knobs (delay, error, trap) -> read UUID.json -> decide (pure) -> write UUID.json once -> knobs (lost, trap) -> answer

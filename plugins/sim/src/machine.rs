@@ -1,7 +1,10 @@
 //! The hardware of a domain, and how calls change it while the domain runs. No IO.
 
 use crate::domain::{Change, Domain, running, there};
-use ostler_sdk::{DomainDisk, DomainNic, DomainSpec, EffectId, Error, FileRef, Power, WildDisk, WildDomain, WildNic};
+use ostler_sdk::{
+    DomainDisk, DomainNic, DomainSpec, EffectId, Error, FileRef, Power, WildDisk, WildDomain,
+    WildNic,
+};
 use serde::{Deserialize, Serialize};
 
 /// The hardware that the guest has.
@@ -24,7 +27,8 @@ pub(crate) struct Disk {
     pub(crate) name: String,
     /// The absolute path, as a hypervisor would get it.
     pub(crate) file: String,
-    /// The datastore of the file. Empty for a wild domain, of which only the absolute path is known.
+    /// The datastore of the file. Empty for a wild domain, of which only the absolute path is
+    /// known.
     #[serde(default)]
     pub(crate) datastore: String,
     #[serde(default)]
@@ -57,7 +61,14 @@ pub(crate) struct Snapshot {
 impl From<DomainDisk> for Disk {
     fn from(disk: DomainDisk) -> Self {
         let FileRef { datastore, path, absolute } = disk.file;
-        Self { name: disk.name, file: absolute, datastore, path, format: disk.format, read_only: disk.read_only }
+        Self {
+            name: disk.name,
+            file: absolute,
+            datastore,
+            path,
+            format: disk.format,
+            read_only: disk.read_only,
+        }
     }
 }
 
@@ -81,10 +92,17 @@ impl Machine {
 }
 
 /// Puts `wanted` into the list, unless it is there already. Answers whether the list has changed.
-fn plugged<T: PartialEq>(list: &mut Vec<T>, wanted: T, is: impl Fn(&T) -> bool, what: &str) -> Result<bool, Error> {
+fn plugged<T: PartialEq>(
+    list: &mut Vec<T>,
+    wanted: T,
+    is: impl Fn(&T) -> bool,
+    what: &str,
+) -> Result<bool, Error> {
     match list.iter().find(|found| is(found)) {
         Some(found) if *found == wanted => Ok(false),
-        Some(_) => Err(Error::refused("differs", format!("{what} is there already, and is another"))),
+        Some(_) => {
+            Err(Error::refused("differs", format!("{what} is there already, and is another")))
+        }
         None => {
             list.push(wanted);
             Ok(true)
@@ -131,7 +149,10 @@ pub(crate) fn resize(found: Option<Domain>, vcpus: u32, memory_mib: u64) -> Resu
     let machine = &mut domain.machine;
     let (most, most_mib) = (machine.vcpus_most, machine.memory_most_mib);
     if (most > 0 && vcpus > most) || (most_mib > 0 && memory_mib > most_mib) {
-        return Err(Error::refused("beyond-most", format!("at most {most} CPUs and {most_mib} MiB can be given to it")));
+        return Err(Error::refused(
+            "beyond-most",
+            format!("at most {most} CPUs and {most_mib} MiB can be given to it"),
+        ));
     }
     let change = (machine.vcpus, machine.memory_mib) != (vcpus, memory_mib);
     (machine.vcpus, machine.memory_mib) = (vcpus, memory_mib);
@@ -155,15 +176,23 @@ pub(crate) fn create_snapshot(found: Option<Domain>, name: &str) -> Result<Chang
 }
 
 /// Goes back to a snapshot and stamps the effect, both in one write.
-pub(crate) fn revert_snapshot(found: Option<Domain>, id: &EffectId, generation: u64, name: &str) -> Result<Change, Error> {
+pub(crate) fn revert_snapshot(
+    found: Option<Domain>,
+    id: &EffectId,
+    generation: u64,
+    name: &str,
+) -> Result<Change, Error> {
     let mut domain = there(found)?;
     let mark = id.to_string();
     if domain.edge.as_ref() == Some(&mark) {
         return Ok(Change::None(Some(domain)));
     }
     let snapshot = domain.snapshots.iter().find(|snapshot| snapshot.name == name).cloned();
-    let Some(snapshot) = snapshot else { return Err(Error::gone("no-snapshot", format!("there is no snapshot {name}"))) };
-    (domain.presses, domain.reboots, domain.resets) = (snapshot.presses, snapshot.reboots, snapshot.resets);
+    let Some(snapshot) = snapshot else {
+        return Err(Error::gone("no-snapshot", format!("there is no snapshot {name}")));
+    };
+    (domain.presses, domain.reboots, domain.resets) =
+        (snapshot.presses, snapshot.reboots, snapshot.resets);
     (domain.started_ms, domain.machine) = (snapshot.started_ms, snapshot.machine);
     (domain.off_at_ms, domain.crash_at_ms, domain.journey) = (None, None, None);
     (domain.power, domain.reason) = (Power::Running.into(), ostler_sdk::PowerReason::None.into());
@@ -192,7 +221,12 @@ pub(crate) fn stamp(found: Option<Domain>, store: &str, generation: u64) -> Resu
 
 pub(crate) fn wild(domain: Domain) -> WildDomain {
     let Machine { vcpus, memory_mib, disks, nics, .. } = domain.machine;
-    let disk = |disk: Disk| WildDisk { name: disk.name, file: disk.file, format: disk.format, read_only: disk.read_only };
+    let disk = |disk: Disk| WildDisk {
+        name: disk.name,
+        file: disk.file,
+        format: disk.format,
+        read_only: disk.read_only,
+    };
     WildDomain {
         name: domain.name,
         vcpus,
@@ -212,7 +246,8 @@ mod tests {
 
     fn domain() -> Domain {
         let mut spec = spec(1);
-        spec.extra = vec![("vcpus-most".into(), "4".into()), ("memory-most-mib".into(), "128".into())];
+        spec.extra =
+            vec![("vcpus-most".into(), "4".into()), ("memory-most-mib".into(), "128".into())];
         put(deploy(None, &spec, 5, None).expect("deployed"))
     }
 
@@ -230,11 +265,20 @@ mod tests {
     #[test]
     fn what_is_plugged_in_twice_is_there_once() {
         let one = put(attach_disk(Some(domain()), disk("vdb")).expect("attached"));
-        assert_eq!(attach_disk(Some(one.clone()), disk("vdb")).expect("again"), Change::None(Some(one.clone())));
+        assert_eq!(
+            attach_disk(Some(one.clone()), disk("vdb")).expect("again"),
+            Change::None(Some(one.clone()))
+        );
         let other = Disk { file: "/d/other".into(), ..disk("vdb") };
-        assert_eq!(attach_disk(Some(one.clone()), other).expect_err("another").kind, ErrorKind::Refused);
+        assert_eq!(
+            attach_disk(Some(one.clone()), other).expect_err("another").kind,
+            ErrorKind::Refused
+        );
         let none = put(detach_disk(Some(one), "vdb").expect("detached"));
-        assert_eq!(detach_disk(Some(none.clone()), "vdb").expect("again"), Change::None(Some(none.clone())));
+        assert_eq!(
+            detach_disk(Some(none.clone()), "vdb").expect("again"),
+            Change::None(Some(none.clone()))
+        );
         let off = put(destroy(Some(none)));
         assert_eq!(detach_disk(Some(off), "vdb").expect_err("off").kind, ErrorKind::Gone);
     }
@@ -243,20 +287,32 @@ mod tests {
     fn a_guest_grows_as_far_as_it_was_told() {
         let more = put(resize(Some(domain()), 4, 128).expect("resized"));
         assert_eq!((more.machine.vcpus, more.machine.memory_mib), (4, 128));
-        assert_eq!(resize(Some(more.clone()), 4, 128).expect("again"), Change::None(Some(more.clone())));
+        assert_eq!(
+            resize(Some(more.clone()), 4, 128).expect("again"),
+            Change::None(Some(more.clone()))
+        );
         assert_eq!(resize(Some(more), 5, 128).expect_err("too many").code, "beyond-most");
     }
 
     #[test]
     fn a_snapshot_brings_back_what_was_and_is_gone_back_to_once_an_identity() {
         let made = put(create_snapshot(Some(domain()), "a").expect("made"));
-        assert_eq!(create_snapshot(Some(made.clone()), "a").expect("again"), Change::None(Some(made.clone())));
+        assert_eq!(
+            create_snapshot(Some(made.clone()), "a").expect("again"),
+            Change::None(Some(made.clone()))
+        );
         let mut later = put(resize(Some(made), 2, 100).expect("resized"));
         later.presses = 3;
         let back = put(revert_snapshot(Some(later), &id(7), 2, "a").expect("reverted"));
         assert_eq!((back.machine.vcpus, back.presses, back.generation, back.reverts), (1, 0, 2, 1));
-        assert_eq!(revert_snapshot(Some(back.clone()), &id(7), 2, "a").expect("again"), Change::None(Some(back.clone())));
-        assert_eq!(revert_snapshot(Some(back.clone()), &id(8), 2, "b").expect_err("none").kind, ErrorKind::Gone);
+        assert_eq!(
+            revert_snapshot(Some(back.clone()), &id(7), 2, "a").expect("again"),
+            Change::None(Some(back.clone()))
+        );
+        assert_eq!(
+            revert_snapshot(Some(back.clone()), &id(8), 2, "b").expect_err("none").kind,
+            ErrorKind::Gone
+        );
         let off = put(destroy(Some(back)));
         let none = put(delete_snapshot(Some(off), "a"));
         assert_eq!(delete_snapshot(Some(none.clone()), "a"), Change::None(Some(none)));
@@ -271,7 +327,10 @@ mod tests {
         assert_eq!(wild(wild_one.clone()).disks[0].file, "/x/y");
         let stamped = put(stamp(Some(wild_one), "s", 3).expect("stamped"));
         assert_eq!((stamped.store.as_deref(), stamped.generation), (Some("s"), 3));
-        assert_eq!(stamp(Some(stamped.clone()), "s", 3).expect("again"), Change::None(Some(stamped.clone())));
+        assert_eq!(
+            stamp(Some(stamped.clone()), "s", 3).expect("again"),
+            Change::None(Some(stamped.clone()))
+        );
         assert_eq!(stamp(Some(stamped), "t", 4).expect_err("another's").code, "foreign");
     }
 }

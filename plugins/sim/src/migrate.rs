@@ -10,11 +10,15 @@ use ostler_sdk::{Call, Destination, DomainSpec, Error, ErrorKind, JobStatus, Mig
 impl Site {
     /// The folder of another host, as this host sees it.
     fn other(&self, folder: &str) -> Self {
-        Self { datastore: self.datastore.clone(), folder: folder.to_owned(), knobs: Knobs::default() }
+        Self {
+            datastore: self.datastore.clone(),
+            folder: folder.to_owned(),
+            knobs: Knobs::default(),
+        }
     }
 
-    /// Checks that the other host can be reached and sees what this host writes for it. Otherwise the domain would be moved to a
-    /// place where the other host does not look, and be lost.
+    /// Checks that the other host can be reached and sees what this host writes for it. Otherwise
+    /// the domain would be moved to a place where the other host does not look, and be lost.
     fn meet(&self, other: &Self, host: &str, call: &Call) -> Result<(), Error> {
         let (ticket, word) = (format!("{}.ticket", call.vm()), call.id().to_string());
         let (sent, back) = (other.file(&ticket), self.file(&ticket));
@@ -26,7 +30,10 @@ impl Site {
             Ok(Some(text)) if text == word.as_bytes() => Ok(()),
             Err(error) if error.kind != ErrorKind::Gone => Err(error),
             Ok(_) | Err(_) => {
-                let told = format!("host {host} does not share the datastore {} with this one", self.datastore);
+                let told = format!(
+                    "host {host} does not share the datastore {} with this one",
+                    self.datastore
+                );
                 Err(Error::refused("not-shared", told))
             }
         }
@@ -41,22 +48,30 @@ impl Site {
         files::rename(&self.of(vm), &other.of(vm))?;
         match other.read(vm)? {
             Some(arrived) if arrived.generation == journey.generation => {
-                // The file is written once more without the journey, because people and tests look into it.
+                // The file is written once more without the journey, because people and tests look
+                // into it.
                 other.write(&arrived)?;
                 Ok(JobStatus::Done(Outcome::seen(arrived.seen())))
             }
             Some(_) => {
-                // The domain was switched off in between, which ended its journey. So it goes back to the folder of this host.
+                // The domain was switched off in between, which ended its journey. So it goes back
+                // to the folder of this host.
                 files::rename(&other.of(vm), &self.of(vm))?;
                 Err(Error::gone("not-running", "the domain was switched off while it moved"))
             }
-            None => Err(Error::unknown("lost-sight", "the domain was moved, and is not seen there")),
+            None => {
+                Err(Error::unknown("lost-sight", "the domain was moved, and is not seen there"))
+            }
         }
     }
 }
 
 /// Runs the knobs, the work, and the knobs again.
-fn job<T>(call: &Call, name: &str, deed: impl FnOnce(&Site) -> Result<T, Error>) -> Result<T, Error> {
+fn job<T>(
+    call: &Call,
+    name: &str,
+    deed: impl FnOnce(&Site) -> Result<T, Error>,
+) -> Result<T, Error> {
     let site = Site::open()?;
     let after = site.knobs.before(Subject::effect(name, &call.vm(), call))?;
     let answer = deed(&site)?;
@@ -67,17 +82,28 @@ fn job<T>(call: &Call, name: &str, deed: impl FnOnce(&Site) -> Result<T, Error>)
 /// The folder of the target host.
 fn bound_for(site: &Site, to: &Destination) -> Result<String, Error> {
     let setting = |key: &str| {
-        to.setting(key).ok_or_else(|| Error::refused("not-configured", format!("{key:?} of host {} is not told", to.host)))
+        to.setting(key).ok_or_else(|| {
+            Error::refused("not-configured", format!("{key:?} of host {} is not told", to.host))
+        })
     };
     if !to.move_disks.is_empty() {
-        return Err(Error::refused("not-shared", "disks that the two hosts do not share are not moved here"));
+        return Err(Error::refused(
+            "not-shared",
+            "disks that the two hosts do not share are not moved here",
+        ));
     }
     if setting("datastore")? != site.datastore {
-        return Err(Error::refused("not-shared", format!("host {} keeps its domains in another datastore", to.host)));
+        return Err(Error::refused(
+            "not-shared",
+            format!("host {} keeps its domains in another datastore", to.host),
+        ));
     }
     let folder = setting("folder")?;
     if folder == site.folder {
-        return Err(Error::refused("same-host", format!("host {} has the same folder: it is this host", to.host)));
+        return Err(Error::refused(
+            "same-host",
+            format!("host {} has the same folder: it is this host", to.host),
+        ));
     }
     Ok(folder.to_owned())
 }
@@ -122,7 +148,8 @@ impl Migrate for Sim {
             let Some(journey) = own_journey(call, &domain).cloned() else { return Ok(()) };
             domain.journey = None;
             site.write(&domain)?;
-            // A poll that nobody waits for may have moved the domain meanwhile. If it runs at the target, then that is its place.
+            // A poll that nobody waits for may have moved the domain meanwhile. If it runs at the
+            // target, then that is its place.
             let there = site.other(&journey.folder).read(&call.vm())?;
             if there.is_some_and(|there| there.generation == journey.generation && there.runs()) {
                 files::remove(&site.of(&call.vm()))?;

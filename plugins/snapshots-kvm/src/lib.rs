@@ -1,7 +1,9 @@
-//! Snapshot rules of KVM. Snapshots are kept inside the qcow2 files, together with the memory of the running domain.
+//! Snapshot rules of KVM. Snapshots are kept inside the qcow2 files, together with the memory of
+//! the running domain.
 //!
-//! So a snapshot needs a driver with that ability, a running VM, and the format qcow2 for each disk that the guest can write. A
-//! snapshot does not outlive the domain that it was taken of, because its memory would no longer fit the disks or devices.
+//! So a snapshot needs a driver with that ability, a running VM, and the format qcow2 for each disk
+//! that the guest can write. A snapshot does not outlive the domain that it was taken of, because
+//! its memory would no longer fit the disks or devices.
 
 use ostler_sdk::{Disk, Fate, Question, SnapshotRules, Verdict};
 
@@ -32,14 +34,24 @@ fn may_have(question: &Question) -> Option<String> {
         return Some("the hypervisor of this host cannot make system snapshots".to_owned());
     }
     if question.state != "running" {
-        return Some(format!("system snapshots hold memory: the VM must be running, and is {}", question.state));
+        return Some(format!(
+            "system snapshots hold memory: the VM must be running, and is {}",
+            question.state
+        ));
     }
     let writable = || question.disks.iter().filter(|disk| !disk.read_only);
-    let others: Vec<String> = writable().filter(|disk| disk.format != "qcow2").map(name_and_format).collect();
+    let others: Vec<String> =
+        writable().filter(|disk| disk.format != "qcow2").map(name_and_format).collect();
     if !others.is_empty() {
-        return Some(format!("all writable disks must be qcow2, and these are not: {}", others.join(", ")));
+        return Some(format!(
+            "all writable disks must be qcow2, and these are not: {}",
+            others.join(", ")
+        ));
     }
-    writable().next().is_none().then(|| "there is no writable qcow2 disk to keep the snapshot in".to_owned())
+    writable()
+        .next()
+        .is_none()
+        .then(|| "there is no writable qcow2 disk to keep the snapshot in".to_owned())
 }
 
 fn name_and_format(disk: &Disk) -> String {
@@ -54,12 +66,12 @@ fn known(question: &Question) -> Option<String> {
     }
 }
 
-/// The fate of all existing snapshots. An unknown verb counts as one that ends the domain. Then the snapshots are lost, which is
-/// better than snapshots that cannot be reverted.
+/// The fate of all existing snapshots. An unknown verb counts as one that ends the domain. Then the
+/// snapshots are lost, which is better than snapshots that cannot be reverted.
 fn fate(question: &Question) -> Fate {
     match question.verb.as_str() {
-        // Monitoring has seen the VM. A domain that still runs has its snapshots. Of any other domain nothing is removed because of
-        // a look.
+        // Monitoring has seen the VM. A domain that still runs has its snapshots. Of any other
+        // domain nothing is removed because of a look.
         "observed" if question.state == "running" => Fate::Keep,
         // A host that is lost cannot be asked to remove anything.
         "observed" | "forget" => Fate::Hide,
@@ -68,11 +80,12 @@ fn fate(question: &Question) -> Fate {
     }
 }
 
-/// Whether the domain stays the one that the snapshots were taken of: same process, same devices, same host. Otherwise the
-/// snapshots are lost. Some verbs that end it are less obvious:
+/// Whether the domain stays the one that the snapshots were taken of: same process, same devices,
+/// same host. Otherwise the snapshots are lost. Some verbs that end it are less obvious:
 ///
 /// - a migration, also a live one, because libvirt does not migrate a domain that has snapshots;
-/// - a disk or NIC that is attached or detached, and a live resize, because the memory in the snapshot belongs to other hardware.
+/// - a disk or NIC that is attached or detached, and a live resize, because the memory in the
+///   snapshot belongs to other hardware.
 fn same_domain(verb: &str) -> bool {
     match verb {
         // A reboot or reset keeps the process.
@@ -80,8 +93,10 @@ fn same_domain(verb: &str) -> bool {
         "snapshot-create" | "snapshot-revert" | "snapshot-delete" => true,
         // The disk is copied as it is now. The snapshots in its file are not touched.
         "disk-snapshot" | "disk-snapshot-live" | "disk-snapshot-cancel" => true,
-        // Only the record changes. The rules are asked again about anything that a schedule or the scheduler begins later.
-        "hold" | "release" | "resched" | "unresched" | "schedule" | "unschedule" | "reschedule" | "update" | "rename" => true,
+        // Only the record changes. The rules are asked again about anything that a schedule or the
+        // scheduler begins later.
+        "hold" | "release" | "resched" | "unresched" | "schedule" | "unschedule" | "reschedule"
+        | "update" | "rename" => true,
         // A domain of somebody else continues as it is.
         "adopt" => true,
         // These end, repeat or roll back an operation. The rules were asked about it when it began.
@@ -133,8 +148,11 @@ mod tests {
 
     #[test]
     fn no_disk_no_ability_or_another_state_refuse() {
-        let spoil: [fn(&mut Question); 3] =
-            [|asked| asked.disks.clear(), |asked| asked.abilities.clear(), |asked| asked.state = "poweroff".to_owned()];
+        let spoil: [fn(&mut Question); 3] = [
+            |asked| asked.disks.clear(),
+            |asked| asked.abilities.clear(),
+            |asked| asked.state = "poweroff".to_owned(),
+        ];
         for spoil in spoil {
             let mut asked = question("snapshot-create");
             spoil(&mut asked);
@@ -212,9 +230,13 @@ mod tests {
     fn every_verb_has_one_fate_in_every_state() {
         for (verb, fate) in FATES {
             for state in State::iter() {
-                let (refused, fates) = judge(Question { state: state.to_string(), ..question(verb) });
+                let (refused, fates) =
+                    judge(Question { state: state.to_string(), ..question(verb) });
                 assert_eq!(fates, [fate; 2], "{verb} in {state}");
-                assert!(refused.is_none() || verb.starts_with("snapshot-"), "{verb} in {state}: {refused:?}");
+                assert!(
+                    refused.is_none() || verb.starts_with("snapshot-"),
+                    "{verb} in {state}: {refused:?}"
+                );
             }
         }
     }
@@ -222,7 +244,10 @@ mod tests {
     #[test]
     fn no_verb_is_left_to_the_fate_of_the_unknown() {
         for verb in Verb::iter() {
-            assert!(FATES.iter().any(|(known, _)| *known == verb.to_string()), "{verb} has no row in FATES");
+            assert!(
+                FATES.iter().any(|(known, _)| *known == verb.to_string()),
+                "{verb} has no row in FATES"
+            );
         }
     }
 
@@ -230,7 +255,11 @@ mod tests {
     fn only_a_running_vm_makes_and_reverts() {
         for state in State::iter() {
             for verb in ["snapshot-create", "snapshot-revert", "snapshot-delete"] {
-                let asked = Question { state: state.to_string(), subject: Some("one".to_owned()), ..question(verb) };
+                let asked = Question {
+                    state: state.to_string(),
+                    subject: Some("one".to_owned()),
+                    ..question(verb)
+                };
                 let allowed = state == State::Running || verb == "snapshot-delete";
                 assert_eq!(judge(asked).0.is_none(), allowed, "{verb} in {state}");
             }

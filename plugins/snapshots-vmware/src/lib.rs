@@ -1,8 +1,9 @@
-//! Snapshot rules of VMware. vSphere keeps snapshots beside the disks of a VM, with or without its memory, whatever is done to the
-//! VM.
+//! Snapshot rules of VMware. vSphere keeps snapshots beside the disks of a VM, with or without its
+//! memory, whatever is done to the VM.
 //!
-//! So no snapshot is ever removed here. But a revert also sets the power state and the hardware of the VM back. So a snapshot is no
-//! longer offered once the VM was powered off, suspended or moved cold, or has given something back that a revert would take again.
+//! So no snapshot is ever removed here. But a revert also sets the power state and the hardware of
+//! the VM back. So a snapshot is no longer offered once the VM was powered off, suspended or moved
+//! cold, or has given something back that a revert would take again.
 
 use ostler_sdk::{Fate, Question, SnapshotRules, Verdict};
 
@@ -11,11 +12,12 @@ pub struct Vmware;
 
 ostler_sdk::export!(Vmware: SnapshotRules; manifest = "manifest.toml");
 
-/// How many snapshots vSphere supports in one chain. A question does not tell which snapshots form a chain, so all are counted as
-/// one chain.
+/// How many snapshots vSphere supports in one chain. A question does not tell which snapshots form
+/// a chain, so all are counted as one chain.
 const MOST: usize = 32;
 
-/// The states in which vSphere can make a snapshot, either of memory and disks or of the disks alone.
+/// The states in which vSphere can make a snapshot, either of memory and disks or of the disks
+/// alone.
 const STATES: [&str; 3] = ["running", "suspended", "poweroff"];
 
 impl SnapshotRules for Vmware {
@@ -40,7 +42,9 @@ fn may_have(question: &Question) -> Option<String> {
         return Some("the hypervisor of this host cannot make system snapshots".to_owned());
     }
     let possible = STATES.contains(&question.state.as_str());
-    (!possible).then(|| format!("the VM must be running, suspended or poweroff, and is {}", question.state))
+    (!possible).then(|| {
+        format!("the VM must be running, suspended or poweroff, and is {}", question.state)
+    })
 }
 
 fn full(question: &Question) -> Option<String> {
@@ -60,8 +64,9 @@ fn known(question: &Question) -> Option<String> {
 /// The fate of all existing snapshots.
 fn fate(question: &Question) -> Fate {
     match question.verb.as_str() {
-        // Monitoring has seen the VM. A VM that was powered off or suspended outside of Ostler has ended what the snapshots belong
-        // to. A running VM still has its snapshots, and nothing is known of a VM that cannot be seen.
+        // Monitoring has seen the VM. A VM that was powered off or suspended outside of Ostler has
+        // ended what the snapshots belong to. A running VM still has its snapshots, and nothing is
+        // known of a VM that cannot be seen.
         "observed" if matches!(question.state.as_str(), "suspended" | "poweroff") => Fate::Hide,
         "observed" => Fate::Keep,
         verb if still_offered(verb) => Fate::Keep,
@@ -69,13 +74,15 @@ fn fate(question: &Question) -> Fate {
     }
 }
 
-/// Whether the snapshots are still offered afterwards: the VM does what it did before, and has all that it had. Less obvious verbs
-/// after which they are not:
+/// Whether the snapshots are still offered afterwards: the VM does what it did before, and has all
+/// that it had. Less obvious verbs after which they are not:
 ///
 /// - a cold migration, because it saves the VM or switches it off on the way;
-/// - a detached disk or NIC, because a revert would bring it back, and its address may belong to another VM by now;
+/// - a detached disk or NIC, because a revert would bring it back, and its address may belong to
+///   another VM by now;
 /// - a resize, because a revert would take CPUs and memory that are no longer reserved for the VM;
-/// - a delete, because it removes the snapshots with the VM. To merge each into the disks first would only take time.
+/// - a delete, because it removes the snapshots with the VM. To merge each into the disks first
+///   would only take time.
 ///
 /// They are not offered after an unknown verb either.
 fn still_offered(verb: &str) -> bool {
@@ -86,10 +93,13 @@ fn still_offered(verb: &str) -> bool {
         "snapshot-create" | "snapshot-revert" | "snapshot-delete" => true,
         // A revert unplugs what was attached since, and nothing of it is lost.
         "disk-attach" | "nic-attach" => true,
-        // The disk is read as it is now, if necessary through a snapshot that the copy makes itself.
+        // The disk is read as it is now, if necessary through a snapshot that the copy makes
+        // itself.
         "disk-snapshot" | "disk-snapshot-live" | "disk-snapshot-cancel" => true,
-        // Only the record changes. The rules are asked again about anything that a schedule or the scheduler begins later.
-        "hold" | "release" | "resched" | "unresched" | "schedule" | "unschedule" | "reschedule" | "update" | "rename" => true,
+        // Only the record changes. The rules are asked again about anything that a schedule or the
+        // scheduler begins later.
+        "hold" | "release" | "resched" | "unresched" | "schedule" | "unschedule" | "reschedule"
+        | "update" | "rename" => true,
         // A VM of somebody else continues as it is.
         "adopt" => true,
         // These end, repeat or roll back an operation. The rules were asked about it when it began.
@@ -178,9 +188,13 @@ mod tests {
     fn every_verb_has_one_fate_in_every_state() {
         for (verb, fate) in FATES {
             for state in State::iter() {
-                let (refused, fates) = judge(Question { state: state.to_string(), ..question(verb) });
+                let (refused, fates) =
+                    judge(Question { state: state.to_string(), ..question(verb) });
                 assert_eq!(fates, [fate; 2], "{verb} in {state}");
-                assert!(refused.is_none() || verb.starts_with("snapshot-"), "{verb} in {state}: {refused:?}");
+                assert!(
+                    refused.is_none() || verb.starts_with("snapshot-"),
+                    "{verb} in {state}: {refused:?}"
+                );
             }
         }
     }
@@ -188,7 +202,10 @@ mod tests {
     #[test]
     fn no_verb_is_left_to_the_fate_of_the_unknown() {
         for verb in Verb::iter() {
-            assert!(FATES.iter().any(|(known, _)| *known == verb.to_string()), "{verb} has no row in FATES");
+            assert!(
+                FATES.iter().any(|(known, _)| *known == verb.to_string()),
+                "{verb} has no row in FATES"
+            );
         }
     }
 
@@ -198,14 +215,20 @@ mod tests {
             for verb in ["snapshot-create", "snapshot-revert", "snapshot-delete"] {
                 let able = matches!(state, State::Running | State::Suspended | State::Poweroff);
                 let asked = Question { state: state.to_string(), ..question(verb) };
-                assert_eq!(judge(asked).0.is_none(), able || verb == "snapshot-delete", "{verb} in {state}");
+                assert_eq!(
+                    judge(asked).0.is_none(),
+                    able || verb == "snapshot-delete",
+                    "{verb} in {state}"
+                );
             }
         }
     }
 
     #[test]
     fn without_the_ability_only_delete() {
-        for (verb, allowed) in [("snapshot-create", false), ("snapshot-revert", false), ("snapshot-delete", true)] {
+        for (verb, allowed) in
+            [("snapshot-create", false), ("snapshot-revert", false), ("snapshot-delete", true)]
+        {
             let asked = Question { abilities: vec!["suspend".to_owned()], ..question(verb) };
             assert_eq!(judge(asked).0.is_none(), allowed, "{verb}");
         }
@@ -217,12 +240,19 @@ mod tests {
             let snapshots: Vec<_> = (0..count).map(|number| format!("snapshot-{number}")).collect();
             let (refused, fates) = judge(Question { snapshots, ..question("snapshot-create") });
             assert_eq!(refused.is_none(), allowed, "{count}");
-            assert!(refused.is_none_or(|why| why.contains("32") && why.contains(&count.to_string())), "{count}");
+            assert!(
+                refused.is_none_or(|why| why.contains("32") && why.contains(&count.to_string())),
+                "{count}"
+            );
             assert_eq!(fates, vec![Fate::Keep; count]);
         }
         let full = || (0..32).map(|number| format!("snapshot-{number}")).collect();
         for verb in ["snapshot-revert", "snapshot-delete"] {
-            let asked = Question { snapshots: full(), subject: Some("snapshot-7".to_owned()), ..question(verb) };
+            let asked = Question {
+                snapshots: full(),
+                subject: Some("snapshot-7".to_owned()),
+                ..question(verb)
+            };
             assert_eq!(judge(asked).0, None, "{verb}");
         }
     }
@@ -240,7 +270,11 @@ mod tests {
     #[test]
     fn a_look_hides_only_what_a_life_cycle_change_outside_left() {
         for state in State::iter() {
-            let expected = if matches!(state, State::Suspended | State::Poweroff) { Fate::Hide } else { Fate::Keep };
+            let expected = if matches!(state, State::Suspended | State::Poweroff) {
+                Fate::Hide
+            } else {
+                Fate::Keep
+            };
             let asked = Question { state: state.to_string(), ..question("observed") };
             assert_eq!(judge(asked), (None, vec![expected; 2]), "{state}");
         }

@@ -1,6 +1,8 @@
-//! Snapshot rules of Xen. `xl` saves the memory of a domain, but cannot keep memory and disks together. So no snapshot is made.
+//! Snapshot rules of Xen. `xl` saves the memory of a domain, but cannot keep memory and disks
+//! together. So no snapshot is made.
 //!
-//! A VM should have no snapshots on Xen. If its record has some, they were made on another hypervisor and are not offered.
+//! A VM should have no snapshots on Xen. If its record has some, they were made on another
+//! hypervisor and are not offered.
 
 use ostler_sdk::{Fate, Question, SnapshotRules, Verdict};
 
@@ -10,12 +12,19 @@ pub struct Xen;
 ostler_sdk::export!(Xen: SnapshotRules; manifest = "manifest.toml");
 
 /// The answer to each snapshot verb.
-const WHY: &str = "Xen has no system snapshots: xl cannot keep the memory of a VM together with its disks";
+const WHY: &str =
+    "Xen has no system snapshots: xl cannot keep the memory of a VM together with its disks";
 
 impl SnapshotRules for Xen {
     fn judge(question: Question) -> Verdict {
-        let refused = matches!(question.verb.as_str(), "snapshot-create" | "snapshot-revert" | "snapshot-delete");
-        Verdict { refused: refused.then(|| WHY.to_owned()), fates: vec![Fate::Hide; question.snapshots.len()] }
+        let refused = matches!(
+            question.verb.as_str(),
+            "snapshot-create" | "snapshot-revert" | "snapshot-delete"
+        );
+        Verdict {
+            refused: refused.then(|| WHY.to_owned()),
+            fates: vec![Fate::Hide; question.snapshots.len()],
+        }
     }
 }
 
@@ -51,7 +60,11 @@ mod tests {
         for verb in verbs() {
             for state in State::iter() {
                 let refused = judge(&verb, state, &[]).refused;
-                assert_eq!(refused.is_some(), SNAPSHOT_VERBS.contains(&verb.as_str()), "{verb} in {state}: {refused:?}");
+                assert_eq!(
+                    refused.is_some(),
+                    SNAPSHOT_VERBS.contains(&verb.as_str()),
+                    "{verb} in {state}: {refused:?}"
+                );
             }
         }
     }
@@ -59,7 +72,10 @@ mod tests {
     #[test]
     fn the_reason_names_xen() {
         for verb in SNAPSHOT_VERBS {
-            assert!(judge(verb, State::Running, &[]).refused.is_some_and(|why| why.contains("Xen")), "{verb}");
+            assert!(
+                judge(verb, State::Running, &[]).refused.is_some_and(|why| why.contains("Xen")),
+                "{verb}"
+            );
         }
     }
 
@@ -67,7 +83,11 @@ mod tests {
     fn what_is_recorded_all_the_same_is_not_offered() {
         for verb in verbs() {
             for state in State::iter() {
-                assert_eq!(judge(&verb, state, &["one", "two"]).fates, [Fate::Hide; 2], "{verb} in {state}");
+                assert_eq!(
+                    judge(&verb, state, &["one", "two"]).fates,
+                    [Fate::Hide; 2],
+                    "{verb} in {state}"
+                );
                 assert!(judge(&verb, state, &[]).fates.is_empty(), "{verb} in {state}");
             }
         }

@@ -4,8 +4,9 @@ use crate::{look, tools};
 use ostler_sdk::host::files;
 use ostler_sdk::{Call, CopyJob, Error, ErrorKind, FilePath, FileRef};
 
-/// Copies, verifies, renames. As long as the source exists, a repeat copies it again, because the file at the target might be
-/// older. If the source is gone and the target is sound, an earlier call has copied it and the source was removed afterwards.
+/// Copies, verifies, renames. As long as the source exists, a repeat copies it again, because the
+/// file at the target might be older. If the source is gone and the target is sound, an earlier
+/// call has copied it and the source was removed afterwards.
 pub(crate) fn copy(call: &Call, job: &CopyJob) -> Result<(), Error> {
     let copied = tools::made(call, &job.target, |scratch| {
         call.progress(0, 0, "copying");
@@ -23,16 +24,23 @@ pub(crate) fn copy(call: &Call, job: &CopyJob) -> Result<(), Error> {
 fn verify(copy: &FilePath, size: u64, job: &CopyJob) -> Result<(), Error> {
     let found = files::stat(copy)?.map(|stat| stat.size);
     if found != Some(size) {
-        return Err(Error::retry("bad-copy", format!("the copy has {found:?} bytes, the source {size}")));
+        return Err(Error::retry(
+            "bad-copy",
+            format!("the copy has {found:?} bytes, the source {size}"),
+        ));
     }
     if usable(copy, job)? {
         Ok(())
     } else {
-        Err(Error::retry("bad-copy", format!("{} is no whole qcow2 file, or qemu-img check finds it corrupt", copy.path)))
+        Err(Error::retry(
+            "bad-copy",
+            format!("{} is no whole qcow2 file, or qemu-img check finds it corrupt", copy.path),
+        ))
     }
 }
 
-/// Whether a file is as the job says. Another host wrote it, so its head is checked before anything opens it here.
+/// Whether a file is as the job says. Another host wrote it, so its head is checked before anything
+/// opens it here.
 fn usable(copy: &FilePath, job: &CopyJob) -> Result<bool, Error> {
     if job.format.as_deref() != Some("qcow2") {
         return Ok(true);
@@ -42,14 +50,22 @@ fn usable(copy: &FilePath, job: &CopyJob) -> Result<bool, Error> {
     match (&disk.header.data_file, disk.backing(), &job.base) {
         (Some(data), _, _) => return Err(look::foreign(&what, data)),
         (None, Some(backing), None) => return Err(look::foreign(&what, backing)),
-        (None, Some(backing), Some(base)) => stand_on(copy, backing, disk.header.backing_format.as_deref(), base)?,
+        (None, Some(backing), Some(base)) => {
+            stand_on(copy, backing, disk.header.backing_format.as_deref(), base)?
+        }
         (None, None, _) => {}
     }
     tools::sound(copy)
 }
 
-/// Makes an overlay name its base by the path that this host sees. Only the name changes; the base is the same image.
-fn stand_on(disk: &FilePath, backing: &str, format: Option<&str>, base: &FileRef) -> Result<(), Error> {
+/// Makes an overlay name its base by the path that this host sees. Only the name changes; the base
+/// is the same image.
+fn stand_on(
+    disk: &FilePath,
+    backing: &str,
+    format: Option<&str>,
+    base: &FileRef,
+) -> Result<(), Error> {
     let format = look::base(base, format, &disk.path)?;
     if backing == base.absolute {
         return Ok(());

@@ -5,17 +5,24 @@ use crate::tools;
 use ostler_sdk::host::files;
 use ostler_sdk::{Call, Error, FilePath, SaveBackJob};
 
-/// Converts, verifies, renames. As long as the disk exists, a repeat makes the image again. If the disk is gone and the image is
-/// sound, an earlier call has made it.
+/// Converts, verifies, renames. As long as the disk exists, a repeat makes the image again. If the
+/// disk is gone and the image is sound, an earlier call has made it.
 pub(crate) fn save_back(call: &Call, job: &SaveBackJob) -> Result<(), Error> {
     let disk = job.disk.place();
     if files::stat(&disk)?.is_none() {
         let image = job.image.place();
-        let made = files::stat(&image)?.is_some_and(|stat| stat.kind == "file") && alone(&image, &job.format)?.is_some();
-        return if made { Ok(()) } else { Err(Error::gone("no-disk", format!("{} is not there", job.disk.absolute))) };
+        let made = files::stat(&image)?.is_some_and(|stat| stat.kind == "file")
+            && alone(&image, &job.format)?.is_some();
+        return if made {
+            Ok(())
+        } else {
+            Err(Error::gone("no-disk", format!("{} is not there", job.disk.absolute)))
+        };
     }
     let found = look::disk(&disk, &job.disk_format)?;
-    let size = found.ok_or_else(|| Error::refused("bad-disk", format!("{} is no {} file", job.disk.absolute, job.disk_format)))?;
+    let size = found.ok_or_else(|| {
+        Error::refused("bad-disk", format!("{} is no {} file", job.disk.absolute, job.disk_format))
+    })?;
     stands_on_an_image(job, &size)?;
     tools::made(call, &job.image, |scratch| {
         call.progress(0, size.virtual_size, "converting the disk");
@@ -32,15 +39,18 @@ pub(crate) fn save_back(call: &Call, job: &SaveBackJob) -> Result<(), Error> {
             Some(made) if made == size.virtual_size => Ok(()),
             made => Err(Error::retry(
                 "bad-image",
-                format!("{} has {made:?} bytes inside, the disk {}", scratch.path, size.virtual_size),
+                format!(
+                    "{} has {made:?} bytes inside, the disk {}",
+                    scratch.path, size.virtual_size
+                ),
             )),
         }
     })
 }
 
-/// Checks that the disk stands on nothing or on one image. Any other file that it names is refused, because it would be read into
-/// the image with the rights of the host. The job does not name the base. So only a base in the datastore of the disk or of the new
-/// image is accepted.
+/// Checks that the disk stands on nothing or on one image. Any other file that it names is refused,
+/// because it would be read into the image with the rights of the host. The job does not name the
+/// base. So only a base in the datastore of the disk or of the new image is accepted.
 fn stands_on_an_image(job: &SaveBackJob, disk: &Disk) -> Result<(), Error> {
     let what = format!("the disk {}", job.disk.absolute);
     if let Some(odd) = disk.header.odd_name() {

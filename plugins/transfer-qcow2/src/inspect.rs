@@ -5,20 +5,27 @@ use crate::tools;
 use ostler_sdk::qcow2::Content;
 use ostler_sdk::{Error, FileLook, FileRef};
 
-/// The largest file that is checked. A check reads all metadata, and on a slow disk this would take too long for larger files.
+/// The largest file that is checked. A check reads all metadata, and on a slow disk this would take
+/// too long for larger files.
 const CHECK_MOST: u64 = 256 << 30;
 
-/// Reads the head of the file. If it is a qcow2 disk that names no other file and needs no key, all its metadata are checked, too.
+/// Reads the head of the file. If it is a qcow2 disk that names no other file and needs no key, all
+/// its metadata are checked, too.
 pub(crate) fn inspect(file: &FileRef) -> Result<FileLook, Error> {
     let place = file.place();
-    let found = look::look(&place)?.ok_or_else(|| Error::gone("no-such-file", format!("{} is not there", file.absolute)))?;
+    let found = look::look(&place)?
+        .ok_or_else(|| Error::gone("no-such-file", format!("{} is not there", file.absolute)))?;
     let mut told = told(&found);
-    let safe = matches!(found.content, Content::Qcow2(_)) && told.names.is_empty() && !told.encrypted && told.damage.is_none();
+    let safe = matches!(found.content, Content::Qcow2(_))
+        && told.names.is_empty()
+        && !told.encrypted
+        && told.damage.is_none();
     if safe && found.allocated <= CHECK_MOST {
         told.damage = match tools::sound(&place) {
             Ok(true) => None,
             Ok(false) => Some("qemu-img check finds it corrupt, or cut off".to_owned()),
-            // `qemu-img check` has failed, so the file counts as damaged. Any other error is one of the host.
+            // `qemu-img check` has failed, so the file counts as damaged. Any other error is one of
+            // the host.
             Err(error) if error.code == "command-failed" => Some(error.detail),
             Err(error) => return Err(error),
         };

@@ -1,12 +1,14 @@
-//! Disks as files in directories: qcow2 overlays on images, blank and swap disks, copies between hosts, images made from disks.
+//! Disks as files in directories: qcow2 overlays on images, blank and swap disks, copies between
+//! hosts, images made from disks.
 //!
-//! Every file is made under a temporary name that derives from the effect, verified, and then renamed. So a file under its final
-//! name is complete. If it is not as asked, somebody else made it, and it is replaced. A call that dies leaves at most its
-//! temporary file. A repeat of the call replaces that file, and the removal of the VM's folder removes it.
+//! Every file is made under a temporary name that derives from the effect, verified, and then
+//! renamed. So a file under its final name is complete. If it is not as asked, somebody else made
+//! it, and it is replaced. A call that dies leaves at most its temporary file. A repeat of the call
+//! replaces that file, and the removal of the VM's folder removes it.
 //!
-//! All work is done within the call. An instance lives only for one call, so nothing can run in the background. `begin` reports
-//! progress, ends when it is cancelled, and answers `done`. `poll` knows no jobs. `abort` has nothing to stop, because `begin` has
-//! already ended.
+//! All work is done within the call. An instance lives only for one call, so nothing can run in the
+//! background. `begin` reports progress, ends when it is cancelled, and answers `done`. `poll`
+//! knows no jobs. `abort` has nothing to stop, because `begin` has already ended.
 
 mod copy;
 mod image;
@@ -16,7 +18,10 @@ mod prepare;
 mod tools;
 
 use ostler_sdk::host::files;
-use ostler_sdk::{Call, Error, FileLook, FileRef, Job, JobStatus, Outcome, SaveBackJob, Transfer, TransferImages, TransferInspect};
+use ostler_sdk::{
+    Call, Error, FileLook, FileRef, Job, JobStatus, Outcome, SaveBackJob, Transfer, TransferImages,
+    TransferInspect,
+};
 
 /// The driver.
 pub struct Qcow2;

@@ -1,7 +1,8 @@
 //! Looks at a disk's file before `qemu-img` opens it.
 //!
-//! `qemu-img` runs with the rights of the host and opens every file that a disk names: a file below it, a file for its data. So the
-//! head of every qcow2 disk is read here first, and a disk that names a file it may not name is refused.
+//! `qemu-img` runs with the rights of the host and opens every file that a disk names: a file below
+//! it, a file for its data. So the head of every qcow2 disk is read here first, and a disk that
+//! names a file it may not name is refused.
 
 use ostler_sdk::host::{exec, files};
 use ostler_sdk::qcow2::{self, Content, Header};
@@ -14,7 +15,8 @@ const NAME_TOLD: usize = 200;
 
 /// A file, and the content that its first bytes show.
 pub(crate) struct Found {
-    /// Whether it is a regular file. Other files are not read, because a pipe would block the reader for ever.
+    /// Whether it is a regular file. Other files are not read, because a pipe would block the
+    /// reader for ever.
     pub(crate) is_file: bool,
     pub(crate) kind: String,
     pub(crate) size: u64,
@@ -26,8 +28,18 @@ pub(crate) struct Found {
 pub(crate) fn look(file: &FilePath) -> Result<Option<Found>, Error> {
     let Some(stat) = files::stat(file)? else { return Ok(None) };
     let is_file = stat.kind == "file";
-    let content = if is_file { qcow2::read(&exec::output("head", &[("disk", &file.hole())])?) } else { Content::Raw };
-    Ok(Some(Found { is_file, kind: stat.kind, size: stat.size, allocated: stat.allocated, content }))
+    let content = if is_file {
+        qcow2::read(&exec::output("head", &[("disk", &file.hole())])?)
+    } else {
+        Content::Raw
+    };
+    Ok(Some(Found {
+        is_file,
+        kind: stat.kind,
+        size: stat.size,
+        allocated: stat.allocated,
+        content,
+    }))
 }
 
 /// A disk.
@@ -50,12 +62,16 @@ impl Disk {
     }
 }
 
-/// The disk in a file. None if there is no file, or no complete disk of that format. The caller always gives the format. Otherwise
-/// a guest could write a header into its raw disk and so decide which files are opened.
+/// The disk in a file. None if there is no file, or no complete disk of that format. The caller
+/// always gives the format. Otherwise a guest could write a header into its raw disk and so decide
+/// which files are opened.
 pub(crate) fn disk(file: &FilePath, format: &str) -> Result<Option<Disk>, Error> {
     if format == "raw" {
         let stat = files::stat(file)?.filter(|stat| stat.kind == "file");
-        let raw = |size: u64| Disk { virtual_size: size.next_multiple_of(SECTOR), header: Header::default() };
+        let raw = |size: u64| Disk {
+            virtual_size: size.next_multiple_of(SECTOR),
+            header: Header::default(),
+        };
         return Ok(stat.map(|stat| raw(stat.size)));
     }
     Ok(match look(file)? {
@@ -66,7 +82,8 @@ pub(crate) fn disk(file: &FilePath, format: &str) -> Result<Option<Disk>, Error>
     })
 }
 
-/// An image that disks can be made from. It must exist, have that format, name no other file, and need no key.
+/// An image that disks can be made from. It must exist, have that format, name no other file, and
+/// need no key.
 pub(crate) fn image(file: &FileRef, format: &str) -> Result<Disk, Error> {
     let (name, place) = (&file.absolute, file.place());
     let Some(stat) = files::stat(&place)? else {
@@ -75,19 +92,30 @@ pub(crate) fn image(file: &FileRef, format: &str) -> Result<Disk, Error> {
     if stat.kind != "file" {
         return Err(Error::refused("bad-image", format!("the image {name} is no file")));
     }
-    let found =
-        disk(&place, format)?.ok_or_else(|| Error::refused("bad-image", format!("the image {name} is no {format} file")))?;
+    let found = disk(&place, format)?.ok_or_else(|| {
+        Error::refused("bad-image", format!("the image {name} is no {format} file"))
+    })?;
     if found.header.encrypted {
-        return Err(Error::refused("encrypted-image", format!("the image {name} is encrypted, and there is no key for it")));
+        return Err(Error::refused(
+            "encrypted-image",
+            format!("the image {name} is encrypted, and there is no key for it"),
+        ));
     }
     alone(&format!("the image {name}"), &found.header)?;
     Ok(found)
 }
 
-/// Checks the image below a disk, and answers its format. The disk must say this format. Otherwise the format would be guessed from
-/// bytes that a guest may have written, and these could name other files.
-pub(crate) fn base<'a>(file: &FileRef, format: Option<&'a str>, what: &str) -> Result<&'a str, Error> {
-    let format = format.ok_or_else(|| Error::refused("no-base-format", format!("{what} does not say the format of its base")))?;
+/// Checks the image below a disk, and answers its format. The disk must say this format. Otherwise
+/// the format would be guessed from bytes that a guest may have written, and these could name other
+/// files.
+pub(crate) fn base<'a>(
+    file: &FileRef,
+    format: Option<&'a str>,
+    what: &str,
+) -> Result<&'a str, Error> {
+    let format = format.ok_or_else(|| {
+        Error::refused("no-base-format", format!("{what} does not say the format of its base"))
+    })?;
     match image(file, format) {
         Ok(_) => Ok(format),
         // `Gone` would mean that the disk itself is gone.

@@ -22,18 +22,24 @@ pub(crate) fn prepare(call: &Call, job: &PrepareJob) -> Result<(), Error> {
         if is_made(scratch, job)? {
             Ok(())
         } else {
-            Err(Error::retry("not-as-asked", format!("{} was made, and is not what was asked for", scratch.path)))
+            Err(Error::retry(
+                "not-as-asked",
+                format!("{} was made, and is not what was asked for", scratch.path),
+            ))
         }
     })
 }
 
-/// Whether the file is a complete disk as the job asks. The content is not compared, because the guest may have written to it.
+/// Whether the file is a complete disk as the job asks. The content is not compared, because the
+/// guest may have written to it.
 fn is_made(disk: &FilePath, job: &PrepareJob) -> Result<bool, Error> {
     let Some(found) = look::disk(disk, &job.format)? else { return Ok(false) };
     match &job.source {
         Source::Blank(size_mib) | Source::Swap(size_mib) => Ok(is_blank(&found, *size_mib)),
         Source::Image(image) if job.format == "qcow2" => Ok(is_overlay(&found, image)),
-        Source::Image(image) => Ok(found.virtual_size == look::image(&image.base, &image.format)?.virtual_size),
+        Source::Image(image) => {
+            Ok(found.virtual_size == look::image(&image.base, &image.format)?.virtual_size)
+        }
     }
 }
 
@@ -47,44 +53,70 @@ fn is_overlay(found: &Disk, image: &FromImage) -> bool {
         && found.header.data_file.is_none()
 }
 
-/// Whether both are the same file. The root may be a symbolic link. Then the paths differ only before the relative path.
+/// Whether both are the same file. The root may be a symbolic link. Then the paths differ only
+/// before the relative path.
 fn same_file(backing: &str, base: &FileRef) -> bool {
-    backing == base.absolute || backing.strip_suffix(base.path.as_str()).is_some_and(|root| root.ends_with('/'))
+    backing == base.absolute
+        || backing.strip_suffix(base.path.as_str()).is_some_and(|root| root.ends_with('/'))
 }
 
-fn from_image(call: &Call, job: &PrepareJob, image: &FromImage, scratch: &FilePath) -> Result<(), Error> {
+fn from_image(
+    call: &Call,
+    job: &PrepareJob,
+    image: &FromImage,
+    scratch: &FilePath,
+) -> Result<(), Error> {
     let (base, to) = (image.base.hole(), scratch.hole());
-    // The image is checked before any tool opens it, because a tool would also open the files that it names.
+    // The image is checked before any tool opens it, because a tool would also open the files that
+    // it names.
     let found = look::image(&image.base, &image.format)?;
     match (job.format.as_str(), image.format.as_str()) {
-        ("qcow2", format) => tools::make("overlay", &[("base", &base), ("format", format), ("target", &to)]),
+        ("qcow2", format) => {
+            tools::make("overlay", &[("base", &base), ("format", format), ("target", &to)])
+        }
         ("raw", "raw") => {
             call.progress(0, found.virtual_size, "copying the image");
             files::copy(&image.base.place(), scratch).map(|_| ())
         }
         ("raw", from) => {
             call.progress(0, found.virtual_size, "converting the image");
-            tools::make("convert", &[("from", from), ("to", "raw"), ("source", &base), ("target", &to)])
+            tools::make(
+                "convert",
+                &[("from", from), ("to", "raw"), ("source", &base), ("target", &to)],
+            )
         }
-        (other, _) => Err(Error::refused("bad-format", format!("{other:?} is neither qcow2 nor raw"))),
+        (other, _) => {
+            Err(Error::refused("bad-format", format!("{other:?} is neither qcow2 nor raw")))
+        }
     }
 }
 
 fn blank(format: &str, size_mib: u64, scratch: &FilePath) -> Result<(), Error> {
-    tools::make("blank", &[("format", format), ("target", &scratch.hole()), ("size", &size_mib.to_string())])
+    tools::make(
+        "blank",
+        &[("format", format), ("target", &scratch.hole()), ("size", &size_mib.to_string())],
+    )
 }
 
-/// Makes a swap disk. `mkswap` writes only raw files, so a qcow2 disk is converted from a raw one. Both are sparse.
+/// Makes a swap disk. `mkswap` writes only raw files, so a qcow2 disk is converted from a raw one.
+/// Both are sparse.
 fn swap(job: &PrepareJob, size_mib: u64, scratch: &FilePath) -> Result<(), Error> {
     if job.format == "raw" {
         blank("raw", size_mib, scratch)?;
         return tools::make("mkswap", &[("target", &scratch.hole())]);
     }
     let raw = FilePath::new(scratch.datastore.clone(), format!("{}.raw", scratch.path));
-    let result = blank("raw", size_mib, &raw).and_then(|()| tools::make("mkswap", &[("target", &raw.hole())])).and_then(|()| {
-        let holes = [("from", "raw"), ("to", job.format.as_str()), ("source", &raw.hole()), ("target", &scratch.hole())];
-        tools::make("convert", &holes)
-    });
+    let result = blank("raw", size_mib, &raw)
+        .and_then(|()| tools::make("mkswap", &[("target", &raw.hole())]))
+        .and_then(|()| {
+            let holes = [
+                ("from", "raw"),
+                ("to", job.format.as_str()),
+                ("source", &raw.hole()),
+                ("target", &scratch.hole()),
+            ];
+            tools::make("convert", &holes)
+        });
     let removed = files::remove(&raw);
     result.and(removed)
 }
@@ -95,13 +127,20 @@ mod tests {
     use ostler_sdk::qcow2::Header;
 
     fn base() -> FromImage {
-        let base = FileRef { datastore: "i".into(), path: "a/b.raw".into(), absolute: "/images/a/b.raw".into() };
+        let base = FileRef {
+            datastore: "i".into(),
+            path: "a/b.raw".into(),
+            absolute: "/images/a/b.raw".into(),
+        };
         FromImage { base, format: "raw".into() }
     }
 
     fn found(backing: Option<&str>) -> Disk {
         let (backing, backing_format) = (backing.map(str::to_owned), Some("raw".to_owned()));
-        Disk { virtual_size: 5 * MIB, header: Header { backing, backing_format, ..Header::default() } }
+        Disk {
+            virtual_size: 5 * MIB,
+            header: Header { backing, backing_format, ..Header::default() },
+        }
     }
 
     #[test]

@@ -12,11 +12,14 @@ pub trait Described {
 /// Connects a driver with the contract. `export!` makes it; authors do not need it.
 pub struct Adapter<D>(PhantomData<D>);
 
-/// A text at the top of the manifest, before its first table. The host has already checked the manifest. So a driver does not need
-/// a TOML parser to read three values.
+/// A text at the top of the manifest, before its first table. The host has already checked the
+/// manifest. So a driver does not need a TOML parser to read three values.
 fn top_level<'a>(manifest: &'a str, key: &str) -> &'a str {
     let lines = manifest.lines().take_while(|line| !line.trim_start().starts_with('['));
-    let value = lines.filter_map(|line| line.split_once('=')).find(|(name, _)| name.trim() == key).map(|(_, value)| value);
+    let value = lines
+        .filter_map(|line| line.split_once('='))
+        .find(|(name, _)| name.trim() == key)
+        .map(|(_, value)| value);
     value.and_then(|value| value.split('"').nth(1)).unwrap_or_default()
 }
 
@@ -25,7 +28,9 @@ fn describe<D: Described>() -> Description {
     Description { name: text("name"), version: text("version"), summary: text("summary") }
 }
 
-impl<D: Hypervisor + Described> bindings::hypervisor::exports::ostler::driver::hypervisor::Guest for Adapter<D> {
+impl<D: Hypervisor + Described> bindings::hypervisor::exports::ostler::driver::hypervisor::Guest
+    for Adapter<D>
+{
     fn describe() -> Description {
         describe::<D>()
     }
@@ -49,7 +54,10 @@ impl<D: Hypervisor + Described> bindings::hypervisor::exports::ostler::driver::h
     }
     fn list() -> Result<bindings::hypervisor::exports::ostler::driver::hypervisor::Listed, Error> {
         let Listed { domains, unreadable } = D::list()?;
-        Ok(bindings::hypervisor::exports::ostler::driver::hypervisor::Listed { domains, unreadable })
+        Ok(bindings::hypervisor::exports::ostler::driver::hypervisor::Listed {
+            domains,
+            unreadable,
+        })
     }
 }
 
@@ -128,14 +136,21 @@ impl<D: Snapshots> bindings::snapshots::exports::ostler::driver::snapshots::Gues
     }
 }
 
-impl<D: LiveResize> bindings::live_resize::exports::ostler::driver::live_resize::Guest for Adapter<D> {
+impl<D: LiveResize> bindings::live_resize::exports::ostler::driver::live_resize::Guest
+    for Adapter<D>
+{
     fn resize(call: &Call, vcpus: u32, memory_mib: u64) -> Result<Outcome, Error> {
         D::resize(call, vcpus, memory_mib)
     }
 }
 
 impl<D: DiskCopy> bindings::disk_copy::exports::ostler::driver::disk_copy::Guest for Adapter<D> {
-    fn begin(call: &Call, disk: String, target: FileRef, format: String) -> Result<JobStatus, Error> {
+    fn begin(
+        call: &Call,
+        disk: String,
+        target: FileRef,
+        format: String,
+    ) -> Result<JobStatus, Error> {
         D::begin(call, &disk, target, &format)
     }
     fn poll(call: &Call) -> Result<JobStatus, Error> {
@@ -167,7 +182,9 @@ impl<D: Fence> bindings::fence::exports::ostler::driver::fence::Guest for Adapte
     }
 }
 
-impl<D: Transfer + Described> bindings::transfer::exports::ostler::driver::transfer::Guest for Adapter<D> {
+impl<D: Transfer + Described> bindings::transfer::exports::ostler::driver::transfer::Guest
+    for Adapter<D>
+{
     fn describe() -> Description {
         describe::<D>()
     }
@@ -182,25 +199,33 @@ impl<D: Transfer + Described> bindings::transfer::exports::ostler::driver::trans
     }
 }
 
-impl<D: TransferImages> bindings::transfer_images::exports::ostler::driver::transfer_images::Guest for Adapter<D> {
+impl<D: TransferImages> bindings::transfer_images::exports::ostler::driver::transfer_images::Guest
+    for Adapter<D>
+{
     fn begin_save_back(call: &Call, job: SaveBackJob) -> Result<JobStatus, Error> {
         D::begin_save_back(call, job)
     }
 }
 
-impl<D: TransferInspect> bindings::transfer_inspect::exports::ostler::driver::transfer_inspect::Guest for Adapter<D> {
+impl<D: TransferInspect>
+    bindings::transfer_inspect::exports::ostler::driver::transfer_inspect::Guest for Adapter<D>
+{
     fn inspect(file: FileRef) -> Result<FileLook, Error> {
         D::inspect(file)
     }
 }
 
-impl<D: TransferUsage> bindings::transfer_usage::exports::ostler::driver::transfer_usage::Guest for Adapter<D> {
+impl<D: TransferUsage> bindings::transfer_usage::exports::ostler::driver::transfer_usage::Guest
+    for Adapter<D>
+{
     fn usage(datastore: String) -> Result<Usage, Error> {
         D::usage(&datastore)
     }
 }
 
-impl<D: SnapshotRules + Described> bindings::rules::exports::ostler::driver::snapshot_rules::Guest for Adapter<D> {
+impl<D: SnapshotRules + Described> bindings::rules::exports::ostler::driver::snapshot_rules::Guest
+    for Adapter<D>
+{
     fn describe() -> Description {
         describe::<D>()
     }

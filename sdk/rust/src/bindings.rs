@@ -1,8 +1,9 @@
-//! The code that `wit-bindgen` generates from the contract. There is one module for the imports, and one for each world with an
-//! export.
+//! The code that `wit-bindgen` generates from the contract. There is one module for the imports,
+//! and one for each world with an export.
 //!
-//! Each invocation makes a `component-type` section. The linker merges only the sections whose export macros a driver calls. So an
-//! ability that a driver does not name is not exported. Types are generated once, in [`imports`], and used everywhere else.
+//! Each invocation makes a `component-type` section. The linker merges only the sections whose
+//! export macros a driver calls. So an ability that a driver does not name is not exported. Types
+//! are generated once, in [`imports`], and used everywhere else.
 
 /// The interfaces of the host, and the types of the contract.
 pub mod imports {

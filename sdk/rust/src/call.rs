@@ -1,8 +1,8 @@
 //! Methods of the contract's types that drivers use in a call.
 
 use crate::{
-    Call, Destination, DomainSeen, DomainSpec, EffectId, Error, FilePath, FileRef, Observation, OpaqueState, Outcome, Power,
-    PowerReason,
+    Call, Destination, DomainSeen, DomainSpec, EffectId, Error, FilePath, FileRef, Observation,
+    OpaqueState, Outcome, Power, PowerReason,
 };
 use std::fmt;
 
@@ -18,11 +18,15 @@ impl Call {
     /// # Errors
     /// `cancelled` if the host wants the call to end.
     pub fn go_on(&self) -> Result<(), Error> {
-        if self.cancelled() { Err(Error::cancelled("the host told the call to stop")) } else { Ok(()) }
+        if self.cancelled() {
+            Err(Error::cancelled("the host told the call to stop"))
+        } else {
+            Ok(())
+        }
     }
 
-    /// Compares the generation that is stamped into the domain with the one that the call acts for. Every mutating call must do
-    /// this first.
+    /// Compares the generation that is stamped into the domain with the one that the call acts for.
+    /// Every mutating call must do this first.
     ///
     /// # Errors
     /// `stale` if `stamped` is higher.
@@ -43,8 +47,14 @@ impl EffectId {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(4, '/');
-        let (vm, operation, step, item) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        Some(Self { vm: vm.to_owned(), operation: operation.parse().ok()?, step: step.parse().ok()?, item: item.to_owned() })
+        let (vm, operation, step, item) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        Some(Self {
+            vm: vm.to_owned(),
+            operation: operation.parse().ok()?,
+            step: step.parse().ok()?,
+            item: item.to_owned(),
+        })
     }
 }
 
@@ -61,7 +71,10 @@ impl DomainSpec {
     /// The most virtual CPUs that the domain may get while it runs.
     #[must_use]
     pub fn vcpus_most(&self) -> u32 {
-        self.number("vcpus-most").and_then(|most| u32::try_from(most).ok()).unwrap_or(0).max(self.vcpus)
+        self.number("vcpus-most")
+            .and_then(|most| u32::try_from(most).ok())
+            .unwrap_or(0)
+            .max(self.vcpus)
     }
 
     /// The most memory that the domain may get while it runs, in MiB.
@@ -93,7 +106,11 @@ impl FileRef {
     pub fn beside(&self, absolute: &str) -> Option<Self> {
         let root = self.absolute.strip_suffix(self.path.as_str())?.trim_end_matches('/');
         let path = absolute.strip_prefix(root)?.strip_prefix('/')?;
-        Some(Self { datastore: self.datastore.clone(), path: path.to_owned(), absolute: absolute.to_owned() })
+        Some(Self {
+            datastore: self.datastore.clone(),
+            path: path.to_owned(),
+            absolute: absolute.to_owned(),
+        })
     }
 }
 
@@ -182,7 +199,11 @@ mod tests {
 
     #[test]
     fn a_neighbour_is_found_by_its_path() {
-        let file = FileRef { datastore: "s".into(), path: "v/vda".into(), absolute: "/srv/s/v/vda".into() };
+        let file = FileRef {
+            datastore: "s".into(),
+            path: "v/vda".into(),
+            absolute: "/srv/s/v/vda".into(),
+        };
         assert_eq!(file.beside("/srv/s/i/a").map(|found| found.path), Some("i/a".to_owned()));
         assert!(file.beside("/srv/sx/i/a").is_none() && file.beside("/etc/shadow").is_none());
     }
@@ -197,8 +218,12 @@ mod tests {
 
     #[test]
     fn settings_of_the_other_host_are_found() {
-        let extra = vec![("folder".to_owned(), "no".to_owned()), ("config.folder".to_owned(), "b".to_owned())];
-        let to = Destination { host: "b".into(), mode: "live".into(), move_disks: Vec::new(), extra };
+        let extra = vec![
+            ("folder".to_owned(), "no".to_owned()),
+            ("config.folder".to_owned(), "b".to_owned()),
+        ];
+        let to =
+            Destination { host: "b".into(), mode: "live".into(), move_disks: Vec::new(), extra };
         assert_eq!((to.setting("folder"), to.setting("datastore")), (Some("b"), None));
     }
 

@@ -1,13 +1,15 @@
 //! The macro that makes a component.
 
-/// Makes a component of a driver. It exports the named parts and nothing else, and embeds the manifest.
+/// Makes a component of a driver. It exports the named parts and nothing else, and embeds the
+/// manifest.
 ///
 /// ```ignore
 /// ostler_sdk::export!(Mine: Hypervisor + Suspend + Reboot; manifest = "manifest.toml");
 /// ```
 ///
-/// The manifest's path is relative to the crate's folder. On other targets than WebAssembly nothing is exported, because host tests
-/// do not link with a native library that exports the functions of a component.
+/// The manifest's path is relative to the crate's folder. On other targets than WebAssembly nothing
+/// is exported, because host tests do not link with a native library that exports the functions of
+/// a component.
 #[macro_export]
 macro_rules! export {
     ($driver:ident : $first:ident $(+ $more:ident)* ; manifest = $manifest:literal $(;)?) => {

@@ -1,5 +1,5 @@
-//! The calls that a driver can make to the host, by capability. Each call is checked against the manifest and the operator's
-//! grants. Its time counts against the deadline of the driver's call.
+//! The calls that a driver can make to the host, by capability. Each call is checked against the
+//! manifest and the operator's grants. Its time counts against the deadline of the driver's call.
 
 /// Writes lines to the host's log, with the driver's name.
 pub mod log {
@@ -76,7 +76,12 @@ pub mod config {
     /// # Errors
     /// `refused` with code `not-configured` if it is not set.
     pub fn required(key: &str) -> Result<String, Error> {
-        get(key)?.ok_or_else(|| Error::refused("not-configured", format!("the setting {key:?} is not set for this host")))
+        get(key)?.ok_or_else(|| {
+            Error::refused(
+                "not-configured",
+                format!("the setting {key:?} is not set for this host"),
+            )
+        })
     }
 
     /// A setting that is a number. `default` if it is not set.
@@ -85,7 +90,12 @@ pub mod config {
     /// `refused` with code `bad-config` if the setting is not a number.
     pub fn number(key: &str, default: u64) -> Result<u64, Error> {
         let Some(text) = get(key)? else { return Ok(default) };
-        text.parse().map_err(|_| Error::refused("bad-config", format!("the setting {key:?} is {text:?}, which is not a number")))
+        text.parse().map_err(|_| {
+            Error::refused(
+                "bad-config",
+                format!("the setting {key:?} is {text:?}, which is not a number"),
+            )
+        })
     }
 }
 
@@ -110,18 +120,24 @@ pub mod exec {
     /// Runs a template. Any exit code is an answer, not an error.
     ///
     /// # Errors
-    /// `refused` for an unknown template or a value that its hole does not take. `cancelled`. `unknown` if the connection to the
-    /// host was lost meanwhile.
+    /// `refused` for an unknown template or a value that its hole does not take. `cancelled`.
+    /// `unknown` if the connection to the host was lost meanwhile.
     pub fn run(command: &str, holes: &[(&str, &str)], input: &[u8]) -> Result<Exit, Error> {
-        let arguments: Vec<_> =
-            holes.iter().map(|(hole, value)| host::Argument { hole: (*hole).to_owned(), value: (*value).to_owned() }).collect();
+        let arguments: Vec<_> = holes
+            .iter()
+            .map(|(hole, value)| host::Argument {
+                hole: (*hole).to_owned(),
+                value: (*value).to_owned(),
+            })
+            .collect();
         host::run(command, &arguments, input)
     }
 
     /// Runs a template that must end with code 0. Answers its standard output.
     ///
     /// # Errors
-    /// As [`run`]. For any other exit code or a signal: `retry` with code `command-failed`, and the end of standard error.
+    /// As [`run`]. For any other exit code or a signal: `retry` with code `command-failed`, and the
+    /// end of standard error.
     pub fn output(command: &str, holes: &[(&str, &str)]) -> Result<Vec<u8>, Error> {
         let exit = run(command, holes, &[])?;
         if exit.code == Some(0) { Ok(exit.stdout) } else { Err(failed(command, &exit)) }
@@ -132,7 +148,9 @@ pub mod exec {
     pub fn failed(command: &str, exit: &Exit) -> Error {
         /// How many bytes of standard error the message holds: a few lines for people.
         const TOLD: usize = 512;
-        let told = String::from_utf8_lossy(&exit.stderr[exit.stderr.len().saturating_sub(TOLD)..]).trim().to_owned();
+        let told = String::from_utf8_lossy(&exit.stderr[exit.stderr.len().saturating_sub(TOLD)..])
+            .trim()
+            .to_owned();
         let how = match (exit.code, exit.signal) {
             (Some(code), _) => format!("ended with code {code}"),
             (None, Some(signal)) => format!("was ended by signal {signal}"),
@@ -150,7 +168,8 @@ pub mod files {
     /// The kind and size of a file. None if it does not exist.
     ///
     /// # Errors
-    /// The capability is not granted, or the host could not be asked. The same holds for all calls below.
+    /// The capability is not granted, or the host could not be asked. The same holds for all calls
+    /// below.
     pub fn stat(file: &FilePath) -> Result<Option<Stat>, Error> {
         host::stat(file)
     }
@@ -168,8 +187,8 @@ pub mod files {
     pub fn read(file: &FilePath) -> Result<Option<Vec<u8>>, Error> {
         host::read(file)
     }
-    /// Writes a small file in one step: a reader sees the old or the new content, never a mixture. Makes missing folders. The file
-    /// is not synced.
+    /// Writes a small file in one step: a reader sees the old or the new content, never a mixture.
+    /// Makes missing folders. The file is not synced.
     ///
     /// # Errors
     /// As [`stat`].
@@ -204,7 +223,8 @@ pub mod files {
     pub fn copy(source: &FilePath, target: &FilePath) -> Result<u64, Error> {
         host::copy(source, target)
     }
-    /// Copies a file, as the host `from_host` sees it, to the target host and syncs it. Answers its size.
+    /// Copies a file, as the host `from_host` sees it, to the target host and syncs it. Answers its
+    /// size.
     ///
     /// # Errors
     /// As [`stat`].

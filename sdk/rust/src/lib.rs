@@ -1,11 +1,11 @@
 //! The SDK for drivers of Ostler. Start with `docs/plugin-guide.md`; `plugins/` has examples.
 //!
-//! Implement [`Hypervisor`] (and one trait for each ability), [`Transfer`] or [`SnapshotRules`] for a type of yours, and call
-//! [`export!`] once. The other types of the contract are re-exported here under their own names. [`host`] has the calls that a
-//! driver can make.
+//! Implement [`Hypervisor`] (and one trait for each ability), [`Transfer`] or [`SnapshotRules`] for
+//! a type of yours, and call [`export!`] once. The other types of the contract are re-exported here
+//! under their own names. [`host`] has the calls that a driver can make.
 //!
-//! The crate also compiles for other targets than WebAssembly. There its types work, so that a driver's own logic can be tested
-//! like any other code. Only the calls in [`host`] panic there.
+//! The crate also compiles for other targets than WebAssembly. There its types work, so that a
+//! driver's own logic can be tested like any other code. Only the calls in [`host`] panic there.
 
 #[allow(missing_docs, clippy::all, unsafe_op_in_unsafe_fn, unreachable_pub)]
 #[doc(hidden)]
@@ -28,19 +28,22 @@ pub use bindings::imports::ostler::driver::call_context::Call;
 pub use bindings::imports::ostler::driver::exec::Exit;
 pub use bindings::imports::ostler::driver::files::{FileStat as Stat, Path as FilePath};
 pub use bindings::imports::ostler::driver::types::{
-    Description, DomainDisk, DomainNic, DomainSeen, DomainSpec, EffectId, Error, ErrorKind, FileRef, HostFacts, Identity,
-    JobStatus, Observation, OpaqueState, Outcome, Progress,
+    Description, DomainDisk, DomainNic, DomainSeen, DomainSpec, EffectId, Error, ErrorKind,
+    FileRef, HostFacts, Identity, JobStatus, Observation, OpaqueState, Outcome, Progress,
 };
 pub use bindings::metrics::exports::ostler::driver::metrics::Counters as Sample;
 pub use bindings::migrate::exports::ostler::driver::migrate::Destination;
 pub use bindings::rules::exports::ostler::driver::snapshot_rules::{Disk, Fate, Question, Verdict};
-pub use bindings::transfer::exports::ostler::driver::transfer::{CopyJob, FromImage, Job, PrepareJob, Source};
+pub use bindings::transfer::exports::ostler::driver::transfer::{
+    CopyJob, FromImage, Job, PrepareJob, Source,
+};
 pub use bindings::transfer_images::exports::ostler::driver::transfer_images::SaveBackJob;
 pub use bindings::transfer_inspect::exports::ostler::driver::transfer_inspect::FileLook;
 pub use bindings::transfer_usage::exports::ostler::driver::transfer_usage::Space as Usage;
 pub use traits::{
-    Adopt, Changes, Console, DiskCopy, Fence, Hotplug, Hypervisor, Listed, LiveResize, Metrics, Migrate, Reboot, SnapshotRules,
-    Snapshots, Suspend, Transfer, TransferImages, TransferInspect, TransferUsage,
+    Adopt, Changes, Console, DiskCopy, Fence, Hotplug, Hypervisor, Listed, LiveResize, Metrics,
+    Migrate, Reboot, SnapshotRules, Snapshots, Suspend, Transfer, TransferImages, TransferInspect,
+    TransferUsage,
 };
 
 /// The power state of a domain.

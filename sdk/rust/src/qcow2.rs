@@ -1,11 +1,12 @@
 //! Reads the head of a disk's file: its format, and the other files that it names.
 //!
-//! A tool like `qemu-img` opens each file that a disk names. The name may be any file of the host, a device or a network address.
-//! So a driver must read the head itself before it runs such a tool on a file that somebody else made. This module does no IO: the
-//! driver passes the bytes.
+//! A tool like `qemu-img` opens each file that a disk names. The name may be any file of the host,
+//! a device or a network address. So a driver must read the head itself before it runs such a tool
+//! on a file that somebody else made. This module does no IO: the driver passes the bytes.
 
-/// How many bytes from the beginning of a file [`read`] needs. For all disks that `qemu-img` makes with its default clusters, these
-/// bytes hold the header, its extensions and the name of the backing file.
+/// How many bytes from the beginning of a file [`read`] needs. For all disks that `qemu-img` makes
+/// with its default clusters, these bytes hold the header, its extensions and the name of the
+/// backing file.
 pub const HEAD: usize = 64 * 1024;
 
 /// The first bytes of a qcow2 file.
@@ -26,7 +27,8 @@ const CLUSTER_BITS: std::ops::RangeInclusive<u32> = 9..=21;
 const UNREADABLE: &str = "a name that cannot be read";
 const CUT: &str = "it is cut off within its header";
 
-/// The marks of other formats: offset, bytes, format. Formats whose mark may also be a guest's own bytes are left out.
+/// The marks of other formats: offset, bytes, format. Formats whose mark may also be a guest's own
+/// bytes are left out.
 const MARKS: [(usize, &[u8], &str); 13] = [
     (0, b"KDMV", "vmdk"),
     (0, b"COWD", "vmdk"),
@@ -73,7 +75,8 @@ impl Content {
 pub struct Header {
     /// The size that a guest sees, in bytes.
     pub virtual_size: u64,
-    /// The file below the disk, as written in the header: a path, or anything else that QEMU accepts as a disk.
+    /// The file below the disk, as written in the header: a path, or anything else that QEMU
+    /// accepts as a disk.
     pub backing: Option<String>,
     /// The format of the file below the disk, if the header has it.
     pub backing_format: Option<String>,
@@ -91,21 +94,28 @@ impl Header {
         self.backing.as_deref().into_iter().chain(self.data_file.as_deref())
     }
 
-    /// A name that an overlay on an image never has: a file for its data, or a file below it whose name is not a plain absolute
-    /// path (`json:`, a network address, a path with `..` or with control characters).
+    /// A name that an overlay on an image never has: a file for its data, or a file below it whose
+    /// name is not a plain absolute path (`json:`, a network address, a path with `..` or with
+    /// control characters).
     #[must_use]
     pub fn odd_name(&self) -> Option<&str> {
         // QEMU reads a name only up to its first NUL.
-        let plain =
-            |name: &str| name.starts_with('/') && !name.split('/').any(|part| part == "..") && !name.contains(char::is_control);
+        let plain = |name: &str| {
+            name.starts_with('/')
+                && !name.split('/').any(|part| part == "..")
+                && !name.contains(char::is_control)
+        };
         self.data_file.as_deref().or_else(|| self.backing.as_deref().filter(|name| !plain(name)))
     }
 }
 
-/// Reads the head of a file. `head` must hold its first [`HEAD`] bytes, or all bytes of a shorter file.
+/// Reads the head of a file. `head` must hold its first [`HEAD`] bytes, or all bytes of a shorter
+/// file.
 #[must_use]
 pub fn read(head: &[u8]) -> Content {
-    let marked = |(at, mark, _): &&(usize, &[u8], &str)| head.get(*at..).is_some_and(|rest| rest.starts_with(mark));
+    let marked = |(at, mark, _): &&(usize, &[u8], &str)| {
+        head.get(*at..).is_some_and(|rest| rest.starts_with(mark))
+    };
     if let Some((_, _, word)) = MARKS.iter().find(marked) {
         return Content::Other(word);
     }
@@ -138,7 +148,10 @@ fn header(head: &[u8], version: u32) -> Result<Header, &'static str> {
     }
     let (backing_at, backing_length) = (long(8)?, word(16)?);
     // The extensions end where the name of the backing file begins.
-    let end = usize::try_from(backing_at).ok().filter(|at| *at != 0).map_or(cluster, |at| at.min(cluster));
+    let end = usize::try_from(backing_at)
+        .ok()
+        .filter(|at| *at != 0)
+        .map_or(cluster, |at| at.min(cluster));
     let extensions = extensions(head.get(..end).unwrap_or(head), length);
     let extension = |wanted| only(&extensions, wanted);
     let has_backing = backing_at != 0 && backing_length != 0;
@@ -148,15 +161,19 @@ fn header(head: &[u8], version: u32) -> Result<Header, &'static str> {
         virtual_size: long(24)?,
         backing: has_backing.then(|| name(head, backing_at, backing_length)),
         backing_format: extension(EXTENSION_BACKING_FORMAT)?,
-        data_file: extension(EXTENSION_DATA_FILE)?.or_else(|| Some(UNREADABLE.to_owned())).filter(|_| has_data_file),
+        data_file: extension(EXTENSION_DATA_FILE)?
+            .or_else(|| Some(UNREADABLE.to_owned()))
+            .filter(|_| has_data_file),
         encrypted: word(32)? != 0,
         least_size: first_table.max(long(48)?),
     })
 }
 
-/// The text of the extension of that kind. Two of a kind are refused, because readers differ in which of them they use.
+/// The text of the extension of that kind. Two of a kind are refused, because readers differ in
+/// which of them they use.
 fn only(extensions: &[(u32, String)], wanted: u32) -> Result<Option<String>, &'static str> {
-    let mut found = extensions.iter().filter(|(kind, _)| *kind == wanted).map(|(_, text)| text.clone());
+    let mut found =
+        extensions.iter().filter(|(kind, _)| *kind == wanted).map(|(_, text)| text.clone());
     let first = found.next();
     if found.next().is_some() { Err("a header extension is there twice") } else { Ok(first) }
 }
@@ -177,7 +194,8 @@ fn extensions(cluster: &[u8], mut at: usize) -> Vec<(u32, String)> {
 }
 
 fn name(head: &[u8], at: u64, length: u32) -> String {
-    let text = usize::try_from(at).ok().and_then(|at| head.get(at..at.checked_add(length as usize)?));
+    let text =
+        usize::try_from(at).ok().and_then(|at| head.get(at..at.checked_add(length as usize)?));
     text.map_or_else(|| UNREADABLE.to_owned(), |text| String::from_utf8_lossy(text).into_owned())
 }
 
@@ -231,12 +249,20 @@ mod tests {
 
     #[test]
     fn the_names_of_other_files_are_found() {
-        let backing = [(8, &512_u64.to_be_bytes()[..]), (16, &11_u32.to_be_bytes()[..]), (512, &b"/etc/shadow"[..])];
+        let backing = [
+            (8, &512_u64.to_be_bytes()[..]),
+            (16, &11_u32.to_be_bytes()[..]),
+            (512, &b"/etc/shadow"[..]),
+        ];
         assert_eq!(header_of(with(&backing)).backing.as_deref(), Some("/etc/shadow"));
         // A name that lies beyond the head counts as a name that cannot be read.
         let far = [(8, &(1_u64 << 20).to_be_bytes()[..]), (16, &11_u32.to_be_bytes()[..])];
         assert_eq!(header_of(with(&far)).backing.as_deref(), Some(UNREADABLE));
-        let format = [(104, &EXTENSION_BACKING_FORMAT.to_be_bytes()[..]), (108, &3_u32.to_be_bytes()[..]), (112, &b"raw"[..])];
+        let format = [
+            (104, &EXTENSION_BACKING_FORMAT.to_be_bytes()[..]),
+            (108, &3_u32.to_be_bytes()[..]),
+            (112, &b"raw"[..]),
+        ];
         assert_eq!(header_of(with(&format)).backing_format.as_deref(), Some("raw"));
         let feature = (72, &FEATURE_DATA_FILE.to_be_bytes()[..]);
         assert_eq!(header_of(with(&[feature])).data_file.as_deref(), Some(UNREADABLE));
@@ -267,7 +293,10 @@ mod tests {
         assert_eq!(header_of(with(&[&named[..], &raw[..]].concat())).backing_format, None);
         // A header cannot be longer than its cluster. The length must not overflow 32 bits either.
         for length in [0x1_0008_u32, u32::MAX - 3, u32::MAX] {
-            assert!(matches!(with(&[(100, &length.to_be_bytes())]), Content::Broken(_)), "{length}");
+            assert!(
+                matches!(with(&[(100, &length.to_be_bytes())]), Content::Broken(_)),
+                "{length}"
+            );
         }
     }
 
@@ -275,7 +304,14 @@ mod tests {
     fn only_plain_paths_are_not_odd() {
         let below = |name: &str| Header { backing: Some(name.to_owned()), ..Header::default() };
         assert_eq!(below("/srv/images/a b,c.qcow2").odd_name(), None);
-        for odd in ["json:{}", "nbd:localhost:10809", "base.qcow2", "", "/srv/images/../../etc/shadow", "/etc/shadow\0.qcow2"] {
+        for odd in [
+            "json:{}",
+            "nbd:localhost:10809",
+            "base.qcow2",
+            "",
+            "/srv/images/../../etc/shadow",
+            "/etc/shadow\0.qcow2",
+        ] {
             assert_eq!(below(odd).odd_name(), Some(odd));
         }
         let data = Header { data_file: Some("/srv/data".to_owned()), ..Header::default() };

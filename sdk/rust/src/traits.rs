@@ -1,11 +1,13 @@
 //! The traits that authors implement: one for each kind of driver, one for each ability.
 //!
-//! There is no `self`, because each call runs in a new instance, which is thrown away afterwards. Data that must outlive a call is
-//! stamped into the domain at the host, or kept by the host as the driver's state ([`Outcome::keeping`]).
+//! There is no `self`, because each call runs in a new instance, which is thrown away afterwards.
+//! Data that must outlive a call is stamped into the domain at the host, or kept by the host as the
+//! driver's state ([`Outcome::keeping`]).
 
 use crate::{
-    Batch, Call, Destination, DomainDisk, DomainNic, DomainSeen, DomainSpec, Endpoint, Error, FileLook, FileRef, HostFacts,
-    Identity, Job, JobStatus, Observation, Outcome, Question, Sample, SaveBackJob, Usage, Verdict, WildDomain,
+    Batch, Call, Destination, DomainDisk, DomainNic, DomainSeen, DomainSpec, Endpoint, Error,
+    FileLook, FileRef, HostFacts, Identity, Job, JobStatus, Observation, Outcome, Question, Sample,
+    SaveBackJob, Usage, Verdict, WildDomain,
 };
 
 /// All domains of a host.
@@ -17,32 +19,36 @@ pub struct Listed {
     pub unreadable: Vec<String>,
 }
 
-/// The mandatory part of a hypervisor driver. Every call converges: sent twice, it has the same result as sent once. Every mutating
-/// call compares generations first ([`Call::fence`]).
+/// The mandatory part of a hypervisor driver. Every call converges: sent twice, it has the same
+/// result as sent once. Every mutating call compares generations first ([`Call::fence`]).
 pub trait Hypervisor {
     /// The capacity and version of the target host.
     ///
     /// # Errors
     /// `retry` if the host cannot be asked now, `refused` if its settings are wrong.
     fn probe() -> Result<HostFacts, Error>;
-    /// Defines the domain as `domain`, stamps it with its identity before it may run, and starts it.
+    /// Defines the domain as `domain`, stamps it with its identity before it may run, and starts
+    /// it.
     ///
     /// # Errors
-    /// `stale`. `refused` with code `foreign` if a domain of another store is there. Other errors of the hypervisor.
+    /// `stale`. `refused` with code `foreign` if a domain of another store is there. Other errors
+    /// of the hypervisor.
     fn deploy(call: &Call, domain: DomainSpec) -> Result<Outcome, Error>;
-    /// Presses the power button and returns at once. It first stamps the call's identity into the domain. If this identity is there
-    /// already, the button was pressed before and is not pressed again.
+    /// Presses the power button and returns at once. It first stamps the call's identity into the
+    /// domain. If this identity is there already, the button was pressed before and is not pressed
+    /// again.
     ///
     /// # Errors
     /// `gone` if the domain does not run.
     fn press_power(call: &Call) -> Result<Outcome, Error>;
-    /// Switches the domain off. A missing domain is a success. This call may run beside any other call.
+    /// Switches the domain off. A missing domain is a success. This call may run beside any other
+    /// call.
     ///
     /// # Errors
     /// `stale`, or other errors of the hypervisor.
     fn destroy(call: &Call) -> Result<Outcome, Error>;
-    /// Switches the domain off and removes its definition, so that nothing is left at the hypervisor. A missing domain is a
-    /// success.
+    /// Switches the domain off and removes its definition, so that nothing is left at the
+    /// hypervisor. A missing domain is a success.
     ///
     /// # Errors
     /// `stale`, or other errors of the hypervisor.
@@ -50,7 +56,8 @@ pub trait Hypervisor {
     /// The domain of one VM, as it is now.
     ///
     /// # Errors
-    /// Whenever the hypervisor could not be asked. [`Observation::Absent`] must be certain, because disks are removed after it.
+    /// Whenever the hypervisor could not be asked. [`Observation::Absent`] must be certain, because
+    /// disks are removed after it.
     fn observe(vm: &str) -> Result<Observation, Error>;
     /// All domains of the host, Ostler's and others.
     ///
@@ -71,7 +78,8 @@ pub trait Reboot {
 /// Ability: save the memory, restore it, let the domain run again.
 #[allow(clippy::missing_errors_doc)]
 pub trait Suspend {
-    /// Writes the memory to `file` and switches the domain off. If it is off and the file is complete, this is a success.
+    /// Writes the memory to `file` and switches the domain off. If it is off and the file is
+    /// complete, this is a success.
     fn save(call: &Call, file: FileRef) -> Result<Outcome, Error>;
     /// Restores the domain from `file` as `domain`, stamps it again, and leaves it paused.
     fn restore(call: &Call, domain: DomainSpec, file: FileRef) -> Result<Outcome, Error>;
@@ -82,8 +90,8 @@ pub trait Suspend {
 /// Ability: report changes.
 #[allow(clippy::missing_errors_doc)]
 pub trait Changes {
-    /// Waits up to `wait_ms` for domains that may have changed after `cursor`. The host only looks at them earlier; it takes
-    /// nothing from the report as a fact.
+    /// Waits up to `wait_ms` for domains that may have changed after `cursor`. The host only looks
+    /// at them earlier; it takes nothing from the report as a fact.
     fn changes(cursor: u64, wait_ms: u64) -> Result<Batch, Error>;
 }
 
@@ -97,19 +105,21 @@ pub trait Metrics {
 /// Ability: move a domain to another host of the same driver.
 #[allow(clippy::missing_errors_doc)]
 pub trait Migrate {
-    /// Begins the migration, or attaches to the one that this identity began, or finds that the domain has moved. `domain` is the
-    /// domain as it will be at the target, with its generation there and its files as the target host sees them. `Done` means that
-    /// the domain runs there, is stamped, and has left nothing here. After an error other than `unknown` or `retry` nothing works
-    /// on the migration any more, and nothing of the domain runs there.
+    /// Begins the migration, or attaches to the one that this identity began, or finds that the
+    /// domain has moved. `domain` is the domain as it will be at the target, with its generation
+    /// there and its files as the target host sees them. `Done` means that the domain runs there,
+    /// is stamped, and has left nothing here. After an error other than `unknown` or `retry`
+    /// nothing works on the migration any more, and nothing of the domain runs there.
     fn begin(call: &Call, domain: DomainSpec, to: Destination) -> Result<JobStatus, Error>;
     /// How far the migration is. `gone` if no such job is known.
     fn poll(call: &Call) -> Result<JobStatus, Error>;
-    /// Stops the migration. Success means that nothing works on it any more and that the domain runs where it ran. `unknown` if
-    /// this is not certain.
+    /// Stops the migration. Success means that nothing works on it any more and that the domain
+    /// runs where it ran. `unknown` if this is not certain.
     fn abort(call: &Call) -> Result<(), Error>;
 }
 
-/// Ability: attach and detach while the domain runs. A call is judged by what the domain has now and at its next start.
+/// Ability: attach and detach while the domain runs. A call is judged by what the domain has now
+/// and at its next start.
 #[allow(clippy::missing_errors_doc)]
 pub trait Hotplug {
     /// Attaches the disk, unless the domain has it.
@@ -125,12 +135,14 @@ pub trait Hotplug {
 /// Ability: system snapshots. The host chooses their names.
 #[allow(clippy::missing_errors_doc)]
 pub trait Snapshots {
-    /// Makes a snapshot of memory and disks with that name, unless there is one. The domain keeps running.
+    /// Makes a snapshot of memory and disks with that name, unless there is one. The domain keeps
+    /// running.
     fn create(call: &Call, name: &str) -> Result<Outcome, Error>;
-    /// Goes back to the snapshot, stamps the domain before a virtual CPU runs, and lets it run. An edge effect, as
-    /// [`Hypervisor::press_power`] is.
+    /// Goes back to the snapshot, stamps the domain before a virtual CPU runs, and lets it run. An
+    /// edge effect, as [`Hypervisor::press_power`] is.
     fn revert(call: &Call, name: &str) -> Result<Outcome, Error>;
-    /// Removes the snapshot, whether the domain runs or not. A missing snapshot or domain is a success.
+    /// Removes the snapshot, whether the domain runs or not. A missing snapshot or domain is a
+    /// success.
     fn delete(call: &Call, name: &str) -> Result<Outcome, Error>;
     /// The names of the snapshots, oldest first.
     fn list(vm: &str) -> Result<Vec<String>, Error>;
@@ -139,16 +151,17 @@ pub trait Snapshots {
 /// Ability: change a running domain.
 #[allow(clippy::missing_errors_doc)]
 pub trait LiveResize {
-    /// Gives the domain so many virtual CPUs and so much memory. Both are at most [`DomainSpec::vcpus_most`] and
-    /// [`DomainSpec::memory_most_mib`].
+    /// Gives the domain so many virtual CPUs and so much memory. Both are at most
+    /// [`DomainSpec::vcpus_most`] and [`DomainSpec::memory_most_mib`].
     fn resize(call: &Call, vcpus: u32, memory_mib: u64) -> Result<Outcome, Error>;
 }
 
 /// Ability: copy a disk in use into an image.
 #[allow(clippy::missing_errors_doc)]
 pub trait DiskCopy {
-    /// Begins the copy, or attaches to the one that this identity began, or finds it done. `target` becomes a complete file of
-    /// `format` (`qcow2` or `raw`) that names no other file. The domain is left as it was.
+    /// Begins the copy, or attaches to the one that this identity began, or finds it done. `target`
+    /// becomes a complete file of `format` (`qcow2` or `raw`) that names no other file. The domain
+    /// is left as it was.
     fn begin(call: &Call, disk: &str, target: FileRef, format: &str) -> Result<JobStatus, Error>;
     /// How far the copy is. `gone` if no such job is known.
     fn poll(_call: &Call) -> Result<JobStatus, Error> {
@@ -163,9 +176,11 @@ pub trait DiskCopy {
 /// Ability: describe and stamp a domain that somebody else made.
 #[allow(clippy::missing_errors_doc)]
 pub trait Adopt {
-    /// Describes the domain. `gone` if there is none, `refused` if it has something that the contract cannot express.
+    /// Describes the domain. `gone` if there is none, `refused` if it has something that the
+    /// contract cannot express.
     fn inspect(vm: &str) -> Result<WildDomain, Error>;
-    /// Stamps the domain with `identity`, and changes nothing else. A domain of another store is `refused` with code `foreign`.
+    /// Stamps the domain with `identity`, and changes nothing else. A domain of another store is
+    /// `refused` with code `foreign`.
     fn stamp(call: &Call, identity: Identity) -> Result<Outcome, Error>;
 }
 
@@ -186,8 +201,9 @@ pub trait Fence {
 /// A transfer driver. All jobs converge.
 #[allow(clippy::missing_errors_doc)]
 pub trait Transfer {
-    /// Begins a job, or attaches to the one that this identity began, or finds it done. A driver that does all work within this
-    /// call reports progress, asks [`Call::go_on`] between parts, and answers `done`.
+    /// Begins a job, or attaches to the one that this identity began, or finds it done. A driver
+    /// that does all work within this call reports progress, asks [`Call::go_on`] between parts,
+    /// and answers `done`.
     fn begin(call: &Call, job: Job) -> Result<JobStatus, Error>;
     /// How far the job is. `gone` if no such job is known.
     fn poll(_call: &Call) -> Result<JobStatus, Error> {
@@ -202,16 +218,16 @@ pub trait Transfer {
 /// Ability of a transfer driver: make images from disks.
 #[allow(clippy::missing_errors_doc)]
 pub trait TransferImages {
-    /// Makes an image of a disk that nobody writes: a complete file that names no other file. It is polled and aborted like all
-    /// jobs of [`Transfer`].
+    /// Makes an image of a disk that nobody writes: a complete file that names no other file. It is
+    /// polled and aborted like all jobs of [`Transfer`].
     fn begin_save_back(call: &Call, job: SaveBackJob) -> Result<JobStatus, Error>;
 }
 
 /// Ability of a transfer driver: describe a file before anything is based on it.
 #[allow(clippy::missing_errors_doc)]
 pub trait TransferInspect {
-    /// Looks at a file. It changes nothing, and opens no other file that the file names ([`crate::qcow2`] reads the names). A
-    /// missing file is `gone`.
+    /// Looks at a file. It changes nothing, and opens no other file that the file names
+    /// ([`crate::qcow2`] reads the names). A missing file is `gone`.
     fn inspect(file: FileRef) -> Result<FileLook, Error>;
 }
 
@@ -224,6 +240,7 @@ pub trait TransferUsage {
 
 /// Snapshot rules. They do no IO: the same question always has the same answer. They need no grant.
 pub trait SnapshotRules {
-    /// Answers whether this snapshot verb is allowed, and what happens to each existing snapshot when this verb is done.
+    /// Answers whether this snapshot verb is allowed, and what happens to each existing snapshot
+    /// when this verb is done.
     fn judge(question: Question) -> Verdict;
 }

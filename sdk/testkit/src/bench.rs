@@ -4,7 +4,10 @@ use crate::{TestOptions, TestkitError};
 use async_trait::async_trait;
 use ostler_driver::{DomainDisk, DomainNic, DomainSpec, FileRef, Site};
 use ostler_driver_testkit::conformance::{Bench, TransferBench};
-use ostler_model::{DatastoreName, DiskFormat, ExecTransport, Firmware, Graphics, HostId, HostName, Identity, RelPath, VmUuid};
+use ostler_model::{
+    DatastoreName, DiskFormat, ExecTransport, Firmware, Graphics, HostId, HostName, Identity,
+    RelPath, VmUuid,
+};
 use ostler_wasm::{Manifest, SiteDirectory};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,7 +34,8 @@ const FOLDER: &str = "folder";
 /// The MAC address of the network card that is plugged in.
 const SPARE_NIC: &str = "52:54:00:00:00:01";
 
-/// This machine as a host, and as a second host, with the datastores `system` and `images` in a temporary folder.
+/// This machine as a host, and as a second host, with the datastores `system` and `images` in a
+/// temporary folder.
 pub struct LocalBench {
     folder: TempDir,
     site: Site,
@@ -60,9 +64,15 @@ where
     text.parse().map_err(|error: T::Err| std::io::Error::other(format!("{text}: {error}")))
 }
 
-/// The same host with other settings: the given ones, or else the known one. None if there are no other settings.
-fn variant(site: &Site, given: &BTreeMap<String, String>, known: Option<(&str, &str)>) -> Option<Site> {
-    let known = known.filter(|_| given.is_empty()).map(|(key, value)| (key.to_owned(), value.to_owned()));
+/// The same host with other settings: the given ones, or else the known one. None if there are no
+/// other settings.
+fn variant(
+    site: &Site,
+    given: &BTreeMap<String, String>,
+    known: Option<(&str, &str)>,
+) -> Option<Site> {
+    let known =
+        known.filter(|_| given.is_empty()).map(|(key, value)| (key.to_owned(), value.to_owned()));
     let differs: BTreeMap<_, _> = given.clone().into_iter().chain(known).collect();
     (!differs.is_empty()).then(|| {
         let mut other = site.clone();
@@ -78,7 +88,8 @@ impl LocalBench {
     /// The folders cannot be made.
     pub fn new(manifest: &Manifest, options: &TestOptions) -> std::io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("ostler-bench-").tempdir()?;
-        // A driver names the file below an overlay by its real path, so the root must not be a symbolic link.
+        // A driver names the file below an overlay by its real path, so the root must not be a
+        // symbolic link.
         let root = folder.path().canonicalize()?;
         let mut roots = BTreeMap::new();
         for name in [SYSTEM, IMAGES] {
@@ -87,7 +98,8 @@ impl LocalBench {
             roots.insert(parse::<DatastoreName>(name)?, path.to_string_lossy().into_owned());
         }
         let mut config = options.config.clone();
-        let keeps_files = manifest.config.contains_key(DATASTORE) && !config.contains_key(DATASTORE);
+        let keeps_files =
+            manifest.config.contains_key(DATASTORE) && !config.contains_key(DATASTORE);
         if keeps_files {
             config.insert(DATASTORE.to_owned(), SYSTEM.to_owned());
         }
@@ -96,8 +108,8 @@ impl LocalBench {
         let blind = variant(&site, &options.blind, keeps_files.then_some((DATASTORE, "nowhere")));
         let apart = keeps_files && manifest.config.contains_key(FOLDER);
         let name = parse("second")?;
-        let second =
-            variant(&site, &options.second, apart.then_some((FOLDER, "second"))).map(|site| Site { id: SECOND, name, ..site });
+        let second = variant(&site, &options.second, apart.then_some((FOLDER, "second")))
+            .map(|site| Site { id: SECOND, name, ..site });
         Ok(Self { folder, site, blind, second, options: options.clone() })
     }
 
@@ -121,10 +133,12 @@ impl LocalBench {
         found.map_or_else(|| self.folder.path().join(datastore), |(_, root)| PathBuf::from(root))
     }
 
-    /// A file of the bench. Its names are constants, so they are valid; an invalid one would fail every test at once.
+    /// A file of the bench. Its names are constants, so they are valid; an invalid one would fail
+    /// every test at once.
     fn file(&self, datastore: &str, path: &str) -> FileRef {
         let absolute = self.root(datastore).join(path).to_string_lossy().into_owned();
-        let name: DatastoreName = datastore.parse().expect("the bench's datastores have valid names");
+        let name: DatastoreName =
+            datastore.parse().expect("the bench's datastores have valid names");
         let path: RelPath = path.parse().expect("the bench's paths are valid");
         FileRef { host: HERE, datastore: name, path, absolute }
     }
@@ -175,7 +189,13 @@ impl Bench for LocalBench {
         let path = Path::new(&file.absolute);
         tokio::fs::create_dir_all(path.parent()?).await.ok()?;
         tokio::fs::File::create(path).await.ok()?.set_len(IMAGE_SIZE).await.ok()?;
-        Some(DomainDisk { name: "vdy".parse().ok()?, file, format: DiskFormat::Raw, read_only: false, below: None })
+        Some(DomainDisk {
+            name: "vdy".parse().ok()?,
+            file,
+            format: DiskFormat::Raw,
+            read_only: false,
+            below: None,
+        })
     }
 
     fn spare_nic(&self) -> Option<DomainNic> {
@@ -204,7 +224,8 @@ impl Bench for LocalBench {
     }
 }
 
-/// A complete qcow2 disk of 1 MiB that is based on [`OUTSIDE`]. It is written byte by byte, because that needs no tool.
+/// A complete qcow2 disk of 1 MiB that is based on [`OUTSIDE`]. It is written byte by byte, because
+/// that needs no tool.
 fn leading_out() -> Vec<u8> {
     let (name_at, table, block, first) = (0x200, 0x1_0000, 0x2_0000, 0x3_0000);
     let mut disk = vec![0; first + 8];

@@ -1,5 +1,5 @@
-//! Runs the conformance suite on a built component, and makes new drivers from templates. `ostler plugin test` and `ostler plugin
-//! new` use this library.
+//! Runs the conformance suite on a built component, and makes new drivers from templates.
+//! `ostler plugin test` and `ostler plugin new` use this library.
 //!
 //! ```text
 //!   file.wasm -> ostler-wasm (granted what its manifest asks, or what was told) -> the suite, once for each kind it exports
@@ -42,7 +42,8 @@ pub enum TestkitError {
 /// Runs the whole suite on this machine, for every kind that the component exports.
 ///
 /// # Errors
-/// The component cannot be loaded, or the bench cannot be set up. A broken rule is no error; the report has it.
+/// The component cannot be loaded, or the bench cannot be set up. A broken rule is no error; the
+/// report has it.
 pub async fn test_plugin(file: &Path, options: &TestOptions) -> Result<TestReport, TestkitError> {
     let inspection = ostler_wasm::inspect_file(file).await?;
     let mut grants = Grants::all(&inspection.manifest);
@@ -64,7 +65,9 @@ pub async fn test_plugin(file: &Path, options: &TestOptions) -> Result<TestRepor
 
 async fn try_kind(kind: DriverKind, bench: &Arc<LocalBench>) -> Result<Report, TestkitError> {
     Ok(match kind {
-        DriverKind::Hypervisor(driver) => conformance::hypervisor(driver, Arc::clone(bench) as _).await,
+        DriverKind::Hypervisor(driver) => {
+            conformance::hypervisor(driver, Arc::clone(bench) as _).await
+        }
         DriverKind::Transfer(driver) => {
             bench.make_image().await?;
             conformance::transfer(driver, Arc::clone(bench) as _).await

@@ -6,25 +6,27 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Counts the edge effects that reached a guest, from the files below the bench's `system` datastore.
+/// Counts the edge effects that reached a guest, from the files below the bench's `system`
+/// datastore.
 pub type EdgeProbe = Arc<dyn Fn(&Path, VmUuid) -> Option<u32> + Send + Sync>;
 
 /// Makes a domain without a stamp, by files below the bench's `system` datastore.
 pub type WildMaker = Arc<dyn Fn(&Path, VmUuid) -> std::io::Result<()> + Send + Sync>;
 
-/// Options for trying a component. [`TestOptions::default`] is enough for drivers that need only datastores.
+/// Options for trying a component. [`TestOptions::default`] is enough for drivers that need only
+/// datastores.
 #[derive(Clone)]
 pub struct TestOptions {
     /// Capabilities to grant. None: all that the manifest asks for.
     pub only: Option<BTreeSet<String>>,
-    /// Settings of the driver, for example which hypervisor to use. If a setting called `datastore` is known and not given, it
-    /// names the bench's own datastore.
+    /// Settings of the driver, for example which hypervisor to use. If a setting called `datastore`
+    /// is known and not given, it names the bench's own datastore.
     pub config: BTreeMap<String, String>,
-    /// Settings that differ on a host that cannot be asked. If none are given, a setting called `datastore` names one that does not
-    /// exist.
+    /// Settings that differ on a host that cannot be asked. If none are given, a setting called
+    /// `datastore` names one that does not exist.
     pub blind: BTreeMap<String, String>,
-    /// Settings that differ on a second host, which domains are migrated to. If none are given, a setting called `folder` names
-    /// another folder.
+    /// Settings that differ on a second host, which domains are migrated to. If none are given, a
+    /// setting called `folder` names another folder.
     pub second: BTreeMap<String, String>,
     /// The bridge that network cards are plugged into.
     pub bridge: Option<String>,

@@ -76,7 +76,8 @@ const RULES: Files = &[
     ("src/lib.rs", include_str!("../../templates/rules/src/lib.rs")),
 ];
 
-/// Makes a driver in the folder `dir/name`. It takes the SDK from the package registry. Answers the folder.
+/// Makes a driver in the folder `dir/name`. It takes the SDK from the package registry. Answers the
+/// folder.
 ///
 /// # Errors
 /// The name is not valid, the folder exists already, or it cannot be written.
@@ -84,11 +85,17 @@ pub fn new_plugin(dir: &Path, name: &str, kind: PluginKind) -> Result<PathBuf, P
     new_plugin_with(dir, name, kind, concat!("version = \"", env!("CARGO_PKG_VERSION"), "\""))
 }
 
-/// As [`new_plugin`], but with the SDK from another place. `sdk` is the text in Cargo's braces (`path = "../sdk/rust"`).
+/// As [`new_plugin`], but with the SDK from another place. `sdk` is the text in Cargo's braces
+/// (`path = "../sdk/rust"`).
 ///
 /// # Errors
 /// As [`new_plugin`].
-pub fn new_plugin_with(dir: &Path, name: &str, kind: PluginKind, sdk: &str) -> Result<PathBuf, PlantError> {
+pub fn new_plugin_with(
+    dir: &Path,
+    name: &str,
+    kind: PluginKind,
+    sdk: &str,
+) -> Result<PathBuf, PlantError> {
     let name: DriverName = name.parse()?;
     let folder = dir.join(name.as_str());
     if folder.exists() {
@@ -100,14 +107,18 @@ pub fn new_plugin_with(dir: &Path, name: &str, kind: PluginKind, sdk: &str) -> R
         PluginKind::SnapshotRules => RULES,
     };
     for (path, text) in files {
-        let text = text.replace("@NAME@", name.as_str()).replace("@CRATE@", &crate_name(name.as_str())).replace("@SDK@", sdk);
+        let text = text
+            .replace("@NAME@", name.as_str())
+            .replace("@CRATE@", &crate_name(name.as_str()))
+            .replace("@SDK@", sdk);
         write(&folder.join(path), &text)?;
     }
     write(&folder.join(".gitignore"), "/target\n")?;
     Ok(folder)
 }
 
-/// The name of the crate of the driver `name`. Cargo allows letters, digits, dashes and underscores, but no digit at the beginning.
+/// The name of the crate of the driver `name`. Cargo allows letters, digits, dashes and
+/// underscores, but no digit at the beginning.
 #[must_use]
 pub fn crate_name(name: &str) -> String {
     let plain: String = name.chars().map(|c| if c == '.' { '-' } else { c }).collect();
@@ -129,7 +140,9 @@ mod tests {
     #[test]
     fn every_kind_is_laid_down_with_nothing_left_to_fill_in() {
         let folder = tempfile::tempdir().expect("a folder");
-        for (word, name) in [("hypervisor", "mine"), ("transfer", "my.disks"), ("rules", "8-at-most")] {
+        for (word, name) in
+            [("hypervisor", "mine"), ("transfer", "my.disks"), ("rules", "8-at-most")]
+        {
             let kind: PluginKind = word.parse().expect("a kind");
             let made = new_plugin(folder.path(), name, kind).expect("laid down");
             for file in ["Cargo.toml", "manifest.toml", "src/lib.rs"] {
@@ -138,8 +151,14 @@ mod tests {
             }
             let manifest = fs::read(made.join("manifest.toml")).expect("a manifest");
             assert_eq!(ostler_wasm::Manifest::parse(&manifest).expect("valid").name.as_str(), name);
-            assert!(matches!(new_plugin(folder.path(), name, kind), Err(PlantError::Exists { .. })));
+            assert!(matches!(
+                new_plugin(folder.path(), name, kind),
+                Err(PlantError::Exists { .. })
+            ));
         }
-        assert!(matches!(new_plugin(folder.path(), "../x", PluginKind::Transfer), Err(PlantError::Name(_))));
+        assert!(matches!(
+            new_plugin(folder.path(), "../x", PluginKind::Transfer),
+            Err(PlantError::Name(_))
+        ));
     }
 }

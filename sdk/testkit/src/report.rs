@@ -38,22 +38,27 @@ impl TestReport {
 
 /// The indent of continued lines.
 const INDENT: &str = "        ";
-/// The text that the component host writes between a panic's message and its backtrace, and before the reason of a trap.
+/// The text that the component host writes between a panic's message and its backtrace, and before
+/// the reason of a trap.
 const BACKTRACE: &str = "error while executing at wasm backtrace:";
 const TRAP: &str = "wasm trap: ";
 /// The text that the component host writes if a capability was used that is not granted.
 const DENIED: &str = "the operator has not granted ";
 
-/// A failure as people want to read it: the message of a panic without its backtrace, the reason of a trap, and all lines indented.
-/// The full text stays in [`TestReport::reports`].
+/// A failure as people want to read it: the message of a panic without its backtrace, the reason of
+/// a trap, and all lines indented. The full text stays in [`TestReport::reports`].
 fn told(detail: &str) -> String {
     let (message, reason) = match detail.split_once(BACKTRACE) {
         None => (detail, ""),
-        Some((message, rest)) if message.contains("panicked at") => (message, rest.rsplit_once("; ").map_or("", |(_, last)| last)),
+        Some((message, rest)) if message.contains("panicked at") => {
+            (message, rest.rsplit_once("; ").map_or("", |(_, last)| last))
+        }
         Some((message, rest)) => (message, rest.rfind(TRAP).map_or(rest, |at| &rest[at..])),
     };
     let lines = message.lines().chain(reason.lines()).map(str::trim_end);
-    let lines: Vec<_> = lines.filter(|line| !line.is_empty() && !line.starts_with("note: run with `RUST_BACKTRACE")).collect();
+    let lines: Vec<_> = lines
+        .filter(|line| !line.is_empty() && !line.starts_with("note: run with `RUST_BACKTRACE"))
+        .collect();
     lines.join(&format!("\n{INDENT}      "))
 }
 
@@ -64,8 +69,8 @@ fn denied(detail: &str) -> Option<&str> {
     rest.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':'))).next()
 }
 
-/// Writes the findings for one kind: each check that was run, the skipped checks grouped by their reason, and a hint if grants are
-/// missing.
+/// Writes the findings for one kind: each check that was run, the skipped checks grouped by their
+/// reason, and a hint if grants are missing.
 fn write_report(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     let mut skipped: Vec<(&str, Vec<&str>)> = Vec::new();
     let mut missing: BTreeMap<&str, usize> = BTreeMap::new();
@@ -87,10 +92,19 @@ fn write_report(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     for (why, checks) in skipped {
         writeln!(f, "skipped {why}: {}", checks.join(", "))?;
     }
-    let (all, broken, skipped) = (report.findings.len(), report.broken().len(), report.skipped().len());
-    writeln!(f, "{all} checks: {} passed, {broken} failed, {skipped} skipped", all - broken - skipped)?;
-    for (capability, count) in missing.into_iter().filter(|(capability, _)| !capability.is_empty()) {
-        writeln!(f, "hint: {count} of them failed because {capability} was asked for and is not granted: grant it and look again")?;
+    let (all, broken, skipped) =
+        (report.findings.len(), report.broken().len(), report.skipped().len());
+    writeln!(
+        f,
+        "{all} checks: {} passed, {broken} failed, {skipped} skipped",
+        all - broken - skipped
+    )?;
+    for (capability, count) in missing.into_iter().filter(|(capability, _)| !capability.is_empty())
+    {
+        writeln!(
+            f,
+            "hint: {count} of them failed because {capability} was asked for and is not granted: grant it and look again"
+        )?;
     }
     Ok(())
 }
@@ -128,7 +142,10 @@ mod tests {
     fn a_trap_without_words_is_told_by_its_reason() {
         let detail = "probe answered: unknown (driver-trap): error while executing at wasm backtrace:\n    0: 0x1 - x.wasm!f: \
                       wasm trap: call stack exhausted";
-        assert_eq!(told(detail), "probe answered: unknown (driver-trap):\n              wasm trap: call stack exhausted");
+        assert_eq!(
+            told(detail),
+            "probe answered: unknown (driver-trap):\n              wasm trap: call stack exhausted"
+        );
         assert_eq!(told("list holds it twice"), "list holds it twice");
     }
 

@@ -1,4 +1,5 @@
-//! The drivers that ship pass the suite as built components. So do the drivers that `ostler plugin new` makes.
+//! The drivers that ship pass the suite as built components. So do the drivers that
+//! `ostler plugin new` makes.
 
 use ostler_model::VmUuid;
 use ostler_testkit::{PluginKind, TestOptions, TestReport, new_plugin_with, test_plugin};
@@ -7,7 +8,11 @@ use std::process::Command;
 use std::sync::Arc;
 
 fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace is two folders above").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("the workspace is two folders above")
+        .to_owned()
 }
 
 fn target() -> PathBuf {
@@ -16,7 +21,10 @@ fn target() -> PathBuf {
 
 /// Says that a test was skipped. On CI it panics instead, because nothing may be skipped there.
 fn skip(why: &str) {
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "cannot be skipped under CI: {why}");
+    assert!(
+        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+        "cannot be skipped under CI: {why}"
+    );
     eprintln!("SKIPPED: {why}");
 }
 
@@ -68,7 +76,8 @@ fn sim_options(knobs: &str) -> TestOptions {
 #[tokio::test(flavor = "multi_thread")]
 async fn sim_is_conformant() {
     let Some(file) = component("sim") else { return };
-    // A guest that obeys would be off after the first press. The check could not press it a second time.
+    // A guest that obeys would be off after the first press. The check could not press it a second
+    // time.
     for knobs in [r#"{"ignore-acpi":true}"#, r#"{"ignore-acpi":true,"migrate-ms":100}"#] {
         let report = tried(&file, &sim_options(knobs)).await;
         assert!(report.passed(), "{report}");
@@ -79,18 +88,23 @@ async fn sim_is_conformant() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sim_that_is_slow_or_fails_first_is_conformant_too() {
     let Some(file) = component("sim") else { return };
-    let knobs = r#"{"rules":[{"call":"*","delay-ms":10},{"call":"*","error":"retry","percent":20}]}"#;
+    let knobs =
+        r#"{"rules":[{"call":"*","delay-ms":10},{"call":"*","error":"retry","percent":20}]}"#;
     let report = tried(&file, &sim_options(knobs)).await;
-    // Some checks ask each question only once. Then a fault of the knobs fails the check, and this is right.
-    let asked_once = ["probe-answers", "list-has-ours", "metrics-tell-of-running", "restore-needs-memory"];
-    let broken: Vec<_> = report.broken().into_iter().filter(|check| !asked_once.contains(check)).collect();
+    // Some checks ask each question only once. Then a fault of the knobs fails the check, and this
+    // is right.
+    let asked_once =
+        ["probe-answers", "list-has-ours", "metrics-tell-of-running", "restore-needs-memory"];
+    let broken: Vec<_> =
+        report.broken().into_iter().filter(|check| !asked_once.contains(check)).collect();
     assert!(broken.is_empty(), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sim_that_lies_is_found_out() {
     let Some(file) = component("sim") else { return };
-    let report = tried(&file, &sim_options(r#"{"rules":[{"call":"remove","error":"gone"}]}"#)).await;
+    let report =
+        tried(&file, &sim_options(r#"{"rules":[{"call":"remove","error":"gone"}]}"#)).await;
     for check in ["remove-twice", "remove-lost-answer", "remove-fences", "answer-is-a-look"] {
         assert!(report.broken().contains(&check), "{report}");
     }
@@ -124,9 +138,11 @@ async fn snapshot_rules_are_conformant() {
     }
 }
 
-/// Builds a new driver. It uses the lock file of the workspace, because tests do not use the network.
+/// Builds a new driver. It uses the lock file of the workspace, because tests do not use the
+/// network.
 fn build(folder: &Path) -> PathBuf {
-    std::fs::copy(workspace().join("Cargo.lock"), folder.join("Cargo.lock")).expect("the lock file");
+    std::fs::copy(workspace().join("Cargo.lock"), folder.join("Cargo.lock"))
+        .expect("the lock file");
     let out = target().join("tmp/new-plugins");
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--offline", "--target", "wasm32-wasip2"])

@@ -1,5 +1,5 @@
-//! A minimal HTTP/1.1 client over a unix socket: connections are kept, and an answer is read into one buffer. A benchmark should
-//! measure the daemon, and both run on the same machine.
+//! A minimal HTTP/1.1 client over a unix socket: connections are kept, and an answer is read into
+//! one buffer. A benchmark should measure the daemon, and both run on the same machine.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,7 +32,12 @@ impl Answer {
     /// When the request was refused, or the body is no JSON.
     #[must_use]
     pub(crate) fn json(&self) -> serde_json::Value {
-        assert!(self.status < 300, "status {}: {}", self.status, String::from_utf8_lossy(&self.body));
+        assert!(
+            self.status < 300,
+            "status {}: {}",
+            self.status,
+            String::from_utf8_lossy(&self.body)
+        );
         serde_json::from_slice(&self.body).expect("answers are JSON")
     }
 
@@ -70,11 +75,17 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection breaks, or the reply is not an HTTP answer.
-    pub(crate) async fn send(&mut self, method: &str, path: &str, body: Option<&str>) -> std::io::Result<Answer> {
+    pub(crate) async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<&str>,
+    ) -> std::io::Result<Answer> {
         self.out.clear();
         self.out.extend_from_slice(format!("{method} {path} HTTP/1.1\r\nhost: o\r\n").as_bytes());
         if let Some(body) = body {
-            let head = format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
+            let head =
+                format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
             self.out.extend_from_slice(head.as_bytes());
         }
         self.out.extend_from_slice(b"\r\n");
@@ -88,20 +99,26 @@ impl Connection {
         self.buffer.clear();
         let (mut head, mut length) = (None, 0);
         while head.is_none_or(|head| self.buffer.len() < head + length) {
-            if self.stream.read_buf(&mut self.buffer).await? == 0 || self.buffer.len() > ANSWER_MAX {
+            if self.stream.read_buf(&mut self.buffer).await? == 0 || self.buffer.len() > ANSWER_MAX
+            {
                 return Err(broken("the answer broke off"));
             }
             if head.is_none()
                 && let Some(end) = find(&self.buffer, b"\r\n\r\n")
             {
                 head = Some(end + 4);
-                length = content_length(&self.buffer[..end]).ok_or_else(|| broken("an answer without a length"))?;
+                length = content_length(&self.buffer[..end])
+                    .ok_or_else(|| broken("an answer without a length"))?;
                 self.buffer.reserve(length);
             }
         }
         let head = head.unwrap_or_default();
-        let status = std::str::from_utf8(&self.buffer[9..12]).ok().and_then(|text| text.parse().ok());
-        Ok(Answer { status: status.ok_or_else(|| broken("an answer without a status"))?, body: self.buffer[head..].to_vec() })
+        let status =
+            std::str::from_utf8(&self.buffer[9..12]).ok().and_then(|text| text.parse().ok());
+        Ok(Answer {
+            status: status.ok_or_else(|| broken("an answer without a status"))?,
+            body: self.buffer[head..].to_vec(),
+        })
     }
 
     /// Sends a request whose answer never ends. Gives the stream.
@@ -151,7 +168,12 @@ impl Pool {
     ///
     /// # Panics
     /// When the connection breaks.
-    pub(crate) async fn send(&self, method: &str, path: &str, body: Option<&str>) -> (Answer, std::time::Duration) {
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&str>,
+    ) -> (Answer, std::time::Duration) {
         let mut connection = self.free.lock().await.recv().await.expect("the pool is open");
         let began = std::time::Instant::now();
         let answer = connection.send(method, path, body).await.expect("the daemon answers");

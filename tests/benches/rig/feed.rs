@@ -30,7 +30,8 @@ impl Feed {
     pub(crate) async fn watch(socket: &Path) -> Self {
         let feed = Self::default();
         let connection = Connection::open(socket).await.expect("the daemon listens");
-        let mut stream = connection.stream("/v1/events?kind=state").await.expect("the daemon answers");
+        let mut stream =
+            connection.stream("/v1/events?kind=state").await.expect("the daemon answers");
         let mut greeting = [0; 4096];
         // The head and ": connected". No event is missed after that.
         let count = stream.read(&mut greeting).await.expect("the daemon answers");
@@ -55,7 +56,11 @@ impl Feed {
             told
         };
         let ended = tokio::time::timeout(PATIENCE, told).await;
-        assert!(matches!(ended, Ok(Ok(()))), "VM {vm} did not become {state}: it is {}", self.state(vm));
+        assert!(
+            matches!(ended, Ok(Ok(()))),
+            "VM {vm} did not become {state}: it is {}",
+            self.state(vm)
+        );
     }
 
     /// Forgets a VM that is done.
@@ -94,7 +99,8 @@ fn state_of(line: &str) -> Option<(u64, &str)> {
     Some((vm, &data[at..at + end]))
 }
 
-/// Reads lines until the daemon is gone. Lines of the chunked encoding do not look like events and are ignored.
+/// Reads lines until the daemon is gone. Lines of the chunked encoding do not look like events and
+/// are ignored.
 async fn follow(mut stream: UnixStream, feed: Feed) {
     let mut buffer = Vec::with_capacity(256 * 1024);
     while stream.read_buf(&mut buffer).await.is_ok_and(|count| count > 0) {

@@ -1,4 +1,5 @@
-//! Prints figures as lines of a table: the measured value, the floor of the same run, their ratio, the aim.
+//! Prints figures as lines of a table: the measured value, the floor of the same run, their ratio,
+//! the aim.
 
 use std::time::Duration;
 
@@ -21,7 +22,10 @@ impl Times {
     /// The time that so many of a thousand times did not exceed. Zero if there are no times.
     #[must_use]
     pub(crate) fn at(&self, thousandth: usize) -> Duration {
-        self.0.get((self.0.len() * thousandth / 1000).min(self.0.len().saturating_sub(1))).copied().unwrap_or_default()
+        self.0
+            .get((self.0.len() * thousandth / 1000).min(self.0.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// The median.

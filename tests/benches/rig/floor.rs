@@ -1,10 +1,12 @@
-//! The floor of all durable work: the database alone writes as many rows of the same sizes in transactions of the same size.
+//! The floor of all durable work: the database alone writes as many rows of the same sizes in
+//! transactions of the same size.
 
 use redb::{Database, TableDefinition};
 use std::path::Path;
 use std::time::Instant;
 
-/// Half of the rows are overwritten, as rows of records are, and half are new, as rows of events are. A cycle does about the same.
+/// Half of the rows are overwritten, as rows of records are, and half are new, as rows of events
+/// are. A cycle does about the same.
 const KEPT: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("kept");
 const GROWS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("grows");
 /// How many keys are overwritten.
@@ -39,11 +41,16 @@ impl Work {
 ///
 /// # Panics
 /// When the disk fails.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are small and not negative")]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts are small and not negative"
+)]
 pub(crate) fn cycles(dir: &Path, at: usize, work: &Work, cycles: usize) -> f64 {
     let db = Database::create(dir.join(format!("floor-{at}.redb"))).expect("opens");
     let row = vec![b'x'; (work.bytes / work.rows) as usize];
-    let (transactions, each) = (work.transactions as u64, (work.rows / work.transactions).ceil() as u64);
+    let (transactions, each) =
+        (work.transactions as u64, (work.rows / work.transactions).ceil() as u64);
     let began = Instant::now();
     let mut next = 0u64;
     for _ in 0..transactions {
@@ -54,8 +61,10 @@ pub(crate) fn cycles(dir: &Path, at: usize, work: &Work, cycles: usize) -> f64 {
             for _ in 0..each {
                 next += 1;
                 if next.is_multiple_of(2) {
-                    // Multiplying by a large odd number spreads the keys, as the ids of many VMs do.
-                    kept.insert(next.wrapping_mul(2_654_435_761) % KEYS, row.as_slice()).expect("writes");
+                    // Multiplying by a large odd number spreads the keys, as the ids of many VMs
+                    // do.
+                    kept.insert(next.wrapping_mul(2_654_435_761) % KEYS, row.as_slice())
+                        .expect("writes");
                 } else {
                     grows.insert(next, row.as_slice()).expect("writes");
                 }

@@ -1,4 +1,5 @@
-//! The shared parts of the benchmarks of the whole system: a cheap client, the event stream, and figures as a table.
+//! The shared parts of the benchmarks of the whole system: a cheap client, the event stream, and
+//! figures as a table.
 
 #![allow(dead_code, reason = "each benchmark takes what it needs")]
 
@@ -11,7 +12,8 @@ pub(crate) mod process;
 use ostler_tests::daemon::{self, Daemon};
 use std::path::Path;
 
-/// The width of the lane of the `sim` host. Its calls take microseconds of CPU and wait for nothing.
+/// The width of the lane of the `sim` host. Its calls take microseconds of CPU and wait for
+/// nothing.
 const LANE: usize = 64;
 /// The capacity of the host. It is more than any benchmark needs.
 const CAPACITY: [(&str, &str); 2] = [("cpu-milli", "4000000"), ("memory-mib", "4000000")];
@@ -21,8 +23,9 @@ pub(crate) const HOST: &str = "a";
 /// A folder that is in memory.
 const SHM: &str = "/dev/shm";
 
-/// The folders of a benchmark. The daemon's folder is on the disk. The folder of the `sim` hosts is in memory, as hypervisors keep
-/// their domains in memory. With `OSTLER_SIM_ON_DISK` set both are on the disk.
+/// The folders of a benchmark. The daemon's folder is on the disk. The folder of the `sim` hosts is
+/// in memory, as hypervisors keep their domains in memory. With `OSTLER_SIM_ON_DISK` set both are
+/// on the disk.
 pub(crate) struct Folders {
     dir: tempfile::TempDir,
     _hosts: Option<tempfile::TempDir>,
@@ -37,7 +40,9 @@ impl Folders {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let on_disk = std::env::var_os("OSTLER_SIM_ON_DISK").is_some() || !Path::new(SHM).is_dir();
-        let hosts = (!on_disk).then(|| tempfile::Builder::new().prefix("ostler-bench-").tempdir_in(SHM).expect("a folder"));
+        let hosts = (!on_disk).then(|| {
+            tempfile::Builder::new().prefix("ostler-bench-").tempdir_in(SHM).expect("a folder")
+        });
         if let Some(hosts) = &hosts {
             std::os::unix::fs::symlink(hosts.path(), dir.path().join("simhosts")).expect("a link");
         }
@@ -79,6 +84,7 @@ pub(crate) fn setting(name: &str, otherwise: usize) -> usize {
 /// Whether this benchmark was named on the command line. All are run if none was named.
 #[must_use]
 pub(crate) fn asked(name: &str) -> bool {
-    let mut names = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
+    let mut names =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
     names.peek().is_none() || names.any(|given| given == name)
 }

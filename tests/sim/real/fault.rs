@@ -1,4 +1,5 @@
-//! The deliberate faults: mistakes that the engine or the store once made, or could make. The runs must find each of them.
+//! The deliberate faults: mistakes that the engine or the store once made, or could make. The runs
+//! must find each of them.
 
 use ostler_engine::Sabotage as EngineFault;
 use ostler_store::Sabotage as StoreFault;
@@ -22,17 +23,20 @@ pub(crate) enum Fault {
     NoSync,
     /// A backup is restored as if nothing had happened since it was made.
     NoRestoreMark,
-    /// After a restore, requests and scheduled actions do not wait until it is known where the VM is.
+    /// After a restore, requests and scheduled actions do not wait until it is known where the VM
+    /// is.
     Ungated,
     /// After a restore, the ids of the lost time are given out again.
     IdsAgain,
-    /// The check of the books expects the size that a VM is to have, and not the capacity that it holds while its size is changed.
+    /// The check of the books expects the size that a VM is to have, and not the capacity that it
+    /// holds while its size is changed.
     BooksBySpec,
     /// The caller's own future does what follows a commit, and the caller may go away.
     CallerCarries,
     /// An older state of hosts replaces a newer one in memory.
     LateReload,
-    /// The answer to a call is lost with the runner that panicked, and the call still counts as in flight.
+    /// The answer to a call is lost with the runner that panicked, and the call still counts as in
+    /// flight.
     AnswersLost,
     /// A placement that was refused keeps its capacity from other VMs, and is proposed again.
     RefusalsForgotten,

@@ -7,8 +7,8 @@ use ostler_driver::{DriverEntry, DriverInfo, DriverKind, DriverOrigin, Registry}
 use ostler_driver_testkit::fake::{Fake, FakeFile};
 use ostler_engine::{Engine, EngineConfig, Hooks};
 use ostler_model::{
-    Capacity, Datastore, DatastoreId, DatastoreKind, DiskFormat, DriverRef, ExecTransport, Host, HostId, HostState, Image, ImageId,
-    ImageState, StoreId, Timestamp, VmUuid,
+    Capacity, Datastore, DatastoreId, DatastoreKind, DiskFormat, DriverRef, ExecTransport, Host,
+    HostId, HostState, Image, ImageId, ImageState, StoreId, Timestamp, VmUuid,
 };
 use ostler_store::{BackupError, Options, ResourceChange, SimulatedDisk, Store};
 use std::collections::BTreeMap;
@@ -89,8 +89,11 @@ impl Life {
 
     /// The backup takes the place of the store.
     pub(crate) fn restore(&mut self, backup: &SimulatedDisk) -> Result<(), BackupError> {
-        self.disk =
-            if self.is(Fault::NoRestoreMark) { backup.copy() } else { backup.restored(self.now(), self.fault.of_store())? };
+        self.disk = if self.is(Fault::NoRestoreMark) {
+            backup.copy()
+        } else {
+            backup.restored(self.now(), self.fault.of_store())?
+        };
         Ok(())
     }
 
@@ -113,9 +116,12 @@ impl Life {
         };
         let (chance, slowest) = (Arc::clone(&self.dice), self.sync);
         let takes = Box::new(move || Duration::from_millis(dice(&chance).within(1, slowest)));
-        let (store, writer) = self.disk.open(options, takes).expect("the store opens after every loss of power");
+        let (store, writer) =
+            self.disk.open(options, takes).expect("the store opens after every loss of power");
         let writer = tokio::spawn(writer);
-        let engine = Engine::start(self.config(), store.clone(), registry(&self.fake)).await.expect("starts");
+        let engine = Engine::start(self.config(), store.clone(), registry(&self.fake))
+            .await
+            .expect("starts");
         self.up = Some((engine, store, writer));
         self.lives += 1;
     }
@@ -125,8 +131,10 @@ impl Life {
     }
 
     fn config(&self) -> EngineConfig {
-        let (began, chance, set_back) = (self.began, Arc::clone(&self.dice), Arc::clone(&self.set_back));
-        let (panics, drawn, held_up) = (Arc::clone(&self.panics), Arc::clone(&self.dice), Arc::clone(&self.dice));
+        let (began, chance, set_back) =
+            (self.began, Arc::clone(&self.dice), Arc::clone(&self.set_back));
+        let (panics, drawn, held_up) =
+            (Arc::clone(&self.panics), Arc::clone(&self.dice), Arc::clone(&self.dice));
         let hooks = Hooks {
             sabotage: self.fault.of_engine(),
             panics: Some(Arc::new(move |_| {
@@ -163,22 +171,37 @@ impl Life {
 
     async fn furnish(&self, room: u64) {
         let engine = self.engine();
-        let mut resources: Vec<_> = self.hosts.iter().map(|id| ResourceChange::HostPut(host(*id, room))).collect();
-        resources.push(ResourceChange::DatastorePut(datastore(IMAGES, "images", DatastoreKind::Image)));
-        resources.push(ResourceChange::DatastorePut(datastore(SYSTEM, "system", DatastoreKind::System)));
+        let mut resources: Vec<_> =
+            self.hosts.iter().map(|id| ResourceChange::HostPut(host(*id, room))).collect();
+        resources.push(ResourceChange::DatastorePut(datastore(
+            IMAGES,
+            "images",
+            DatastoreKind::Image,
+        )));
+        resources.push(ResourceChange::DatastorePut(datastore(
+            SYSTEM,
+            "system",
+            DatastoreKind::System,
+        )));
         resources.push(ResourceChange::ImagePut(image()));
         for change in resources {
             engine.change(change, "test").await.expect("changes");
         }
         for host in &self.hosts {
             let file = FakeFile { content: "base".to_owned(), complete: true };
-            self.fake.put_file(*host, "images".parse().expect("a name"), "base.qcow2".parse().expect("a path"), file);
+            self.fake.put_file(
+                *host,
+                "images".parse().expect("a name"),
+                "base.qcow2".parse().expect("a path"),
+                file,
+            );
         }
     }
 }
 
 fn passed(began: tokio::time::Instant) -> u64 {
-    u64::try_from(tokio::time::Instant::now().duration_since(began).as_millis()).unwrap_or(u64::MAX - BEGAN)
+    u64::try_from(tokio::time::Instant::now().duration_since(began).as_millis())
+        .unwrap_or(u64::MAX - BEGAN)
 }
 
 fn told(began: tokio::time::Instant, set_back: &AtomicU64) -> Timestamp {
@@ -189,9 +212,17 @@ fn host(id: HostId, room: u64) -> Host {
     let name = format!("host{id}");
     Host {
         id,
-        hypervisor: Some(DriverRef { driver: "fake".parse().expect("a name"), config: BTreeMap::new() }),
+        hypervisor: Some(DriverRef {
+            driver: "fake".parse().expect("a name"),
+            config: BTreeMap::new(),
+        }),
         // Each host has a transport of its own, so that each has files of its own.
-        transport: ExecTransport::Ssh { destination: format!("root@{name}"), port: 22, identity_file: None, known_hosts: None },
+        transport: ExecTransport::Ssh {
+            destination: format!("root@{name}"),
+            port: 22,
+            identity_file: None,
+            known_hosts: None,
+        },
         name: name.parse().expect("a name"),
         labels: BTreeMap::new(),
         state: HostState::On,
@@ -205,7 +236,15 @@ fn host(id: HostId, room: u64) -> Host {
 
 fn datastore(id: DatastoreId, name: &str, kind: DatastoreKind) -> Datastore {
     let (name, root) = (name.parse().expect("a name"), format!("/{name}"));
-    Datastore { id, name, kind, driver: "fake".parse().expect("a name"), root, shared: false, added: Timestamp(BEGAN) }
+    Datastore {
+        id,
+        name,
+        kind,
+        driver: "fake".parse().expect("a name"),
+        root,
+        shared: false,
+        added: Timestamp(BEGAN),
+    }
 }
 
 fn image() -> Image {
@@ -231,7 +270,10 @@ fn registry(fake: &Fake) -> Registry {
         origin: DriverOrigin::BuiltIn,
         abilities: Vec::new(),
     };
-    let kinds = vec![DriverKind::Hypervisor(Arc::new(fake.clone())), DriverKind::Transfer(Arc::new(fake.clone()))];
+    let kinds = vec![
+        DriverKind::Hypervisor(Arc::new(fake.clone())),
+        DriverKind::Transfer(Arc::new(fake.clone())),
+    ];
     registry.insert(DriverEntry::new(info, kinds).expect("it has what it states"));
     registry
 }

@@ -1,6 +1,7 @@
-//! The engine that ships, simulated. `ostler-engine` and `ostler-store` run as they are, on one thread, and on a clock that stands
-//! still while a task works and jumps when all tasks wait. The seed gives everything else: how long calls and syncs take, what
-//! fails, what guests and hosts do, what is asked, when the daemon dies, and which unsynced writes of the disk survive that.
+//! The engine that ships, simulated. `ostler-engine` and `ostler-store` run as they are, on one
+//! thread, and on a clock that stands still while a task works and jumps when all tasks wait. The
+//! seed gives everything else: how long calls and syncs take, what fails, what guests and hosts do,
+//! what is asked, when the daemon dies, and which unsynced writes of the disk survive that.
 //!
 //! | part | does |
 //! |---|---|
@@ -12,8 +13,8 @@
 //! | `worked` | the same for the promises about operations: each goes on, and none fails for a call that was never sent |
 //! | `fault` | the deliberate faults, which must be found |
 //!
-//! A run begins with a storm. Then everything answers and obeys, and within a time limit every VM rests as its record says. Then
-//! all VMs are deleted, and nothing is left.
+//! A run begins with a storm. Then everything answers and obeys, and within a time limit every VM
+//! rests as its record says. Then all VMs are deleted, and nothing is left.
 
 mod fault;
 mod life;
@@ -68,7 +69,8 @@ pub(crate) struct Ended {
     pub(crate) lines: Vec<String>,
 }
 
-/// Chance that many tasks draw from. All tasks run on one thread, so the order of the draws follows from the seed.
+/// Chance that many tasks draw from. All tasks run on one thread, so the order of the draws follows
+/// from the seed.
 pub(crate) type Dice = Arc<Mutex<Rng>>;
 
 /// The lock is held for one draw at a time.
@@ -110,19 +112,22 @@ pub(crate) struct Run {
 
 /// Runs a seed.
 pub(crate) fn run(seed: u64, fault: Fault) -> Ended {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     wants_panics();
     runtime.expect("one thread and a clock").block_on(async {
         let mut run = Run::new(seed, fault).await;
         let violation = run.go().await.err();
         run.life.die().await;
-        (run.stats.calls, run.stats.commits) = (run.life.fake.calls().len() as u64, run.life.commits);
+        (run.stats.calls, run.stats.commits) =
+            (run.life.fake.calls().len() as u64, run.life.commits);
         let lines = std::mem::take(&mut *run.lines.lock().unwrap_or_else(PoisonError::into_inner));
         Ended { violation, stats: run.stats, lines }
     })
 }
 
-/// Panics that the weather causes on purpose are not printed: thousands of them would hide the one that is a defect.
+/// Panics that the weather causes on purpose are not printed: thousands of them would hide the one
+/// that is a defect.
 fn wants_panics() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
@@ -210,15 +215,26 @@ impl Run {
     async fn delete_all(&mut self) -> Result<(), Violation> {
         for _ in 0..20 {
             let records = self.records()?;
-            let left: Vec<_> = records.iter().filter(|record| record.state != State::Done).map(|record| record.id).collect();
+            let left: Vec<_> = records
+                .iter()
+                .filter(|record| record.state != State::Done)
+                .map(|record| record.id)
+                .collect();
             let swept = records.iter().all(|record| record.leftovers.is_empty());
             if left.is_empty() && swept {
                 return Ok(());
             }
             for vm in left {
-                match self.life.engine().act(vm, ActionRequest::of(Verb::Delete, "operator"), None).await {
+                match self
+                    .life
+                    .engine()
+                    .act(vm, ActionRequest::of(Verb::Delete, "operator"), None)
+                    .await
+                {
                     Ok(_) => {}
-                    Err(EngineError::Refused(refusal)) => self.say(format!("VM {vm}: delete refused: {:?}", refusal.cause)),
+                    Err(EngineError::Refused(refusal)) => {
+                        self.say(format!("VM {vm}: delete refused: {:?}", refusal.cause))
+                    }
                     Err(error) => return Err(format!("VM {vm} cannot be deleted: {error}")),
                 }
             }
@@ -229,9 +245,16 @@ impl Run {
 
     pub(crate) fn what_is_stuck(&self) -> String {
         let records = self.records().unwrap_or_default();
-        let stuck = records.iter().find(|record| record.state.kind() == StateKind::Transient || record.is_unreconciled());
+        let stuck = records
+            .iter()
+            .find(|record| record.state.kind() == StateKind::Transient || record.is_unreconciled());
         stuck.map_or_else(String::new, |record| {
-            let why = self.life.engine().why(record.id).map(|explained| format!("{:?}", explained.why.summary)).unwrap_or_default();
+            let why = self
+                .life
+                .engine()
+                .why(record.id)
+                .map(|explained| format!("{:?}", explained.why.summary))
+                .unwrap_or_default();
             format!("VM {} is {}: {why}; {:?}", record.id, record.state, record.operation)
         })
     }

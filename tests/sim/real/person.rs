@@ -1,5 +1,6 @@
-//! The operator. It makes requests that make sense, and often requests that do not. It gives up waiting, and repeats requests that
-//! were not answered, with the same key. It states nothing that it cannot know.
+//! The operator. It makes requests that make sense, and often requests that do not. It gives up
+//! waiting, and repeats requests that were not answered, with the same key. It states nothing that
+//! it cannot know.
 
 use super::site::zoned;
 use super::watch::Violation;
@@ -8,8 +9,9 @@ use crate::operator::sensible;
 use crate::rng::Rng;
 use ostler_engine::{ActionRequest, CreateRequest, Engine, EngineError, Idempotency, Replied};
 use ostler_model::{
-    Args, BootSpec, DiskFormat, DiskSource, DiskSpec, Graphics, Headroom, HostId, MacAddress, Millis, NicSpec, OperationId,
-    Patience, Planned, Schedule, ScheduleId, State, Verb, VmId, VmRecord, VmSpec, When,
+    Args, BootSpec, DiskFormat, DiskSource, DiskSpec, Graphics, Headroom, HostId, MacAddress,
+    Millis, NicSpec, OperationId, Patience, Planned, Schedule, ScheduleId, State, Verb, VmId,
+    VmRecord, VmSpec, When,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -34,10 +36,20 @@ impl What {
             Self::Create(_) => "vms".to_owned(),
             Self::Act(vm, request) => format!("vms/{vm}/{}", request.verb),
         };
-        let key = Idempotency { who: "operator".to_owned(), route, key: key.to_string(), body_hash: "0".repeat(64) };
+        let key = Idempotency {
+            who: "operator".to_owned(),
+            route,
+            key: key.to_string(),
+            body_hash: "0".repeat(64),
+        };
         match self {
             Self::Create(spec) => {
-                engine.create(CreateRequest { spec: *spec, hold: false, by: "operator".to_owned() }, Some(key)).await
+                engine
+                    .create(
+                        CreateRequest { spec: *spec, hold: false, by: "operator".to_owned() },
+                        Some(key),
+                    )
+                    .await
             }
             Self::Act(vm, request) => engine.act(vm, request, Some(key)).await,
         }
@@ -49,7 +61,8 @@ impl Run {
     pub(crate) fn operate(&mut self) {
         // If the store cannot be read, the checks of the promises (`watch`) find that.
         let records = self.records().unwrap_or_default();
-        let alive: Vec<&VmRecord> = records.iter().filter(|record| record.state != State::Done).collect();
+        let alive: Vec<&VmRecord> =
+            records.iter().filter(|record| record.state != State::Done).collect();
         let creates = dice(&self.dice).permille(250) && alive.len() < self.weather.population;
         let what = if creates {
             Some(What::Create(Box::new(self.spec())))
@@ -67,25 +80,38 @@ impl Run {
     }
 
     fn send(&self, asked: Asked) {
-        let (acked, unanswered, lines) = (Arc::clone(&self.acked), Arc::clone(&self.unanswered), Arc::clone(&self.lines));
+        let (acked, unanswered, lines) =
+            (Arc::clone(&self.acked), Arc::clone(&self.unanswered), Arc::clone(&self.lines));
         unanswered.lock().unwrap_or_else(PoisonError::into_inner).push(asked.clone());
         let engine = self.life.engine().clone();
         let sent = tokio::spawn(async move {
             let answer = asked.what.ask(&engine, asked.key).await;
             let lost = matches!(
                 answer,
-                Err(EngineError::ShuttingDown | EngineError::Crashed | EngineError::Store(_) | EngineError::Read(_))
+                Err(EngineError::ShuttingDown
+                    | EngineError::Crashed
+                    | EngineError::Store(_)
+                    | EngineError::Read(_))
             );
             if lost {
                 return;
             }
-            unanswered.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| other.key != asked.key);
+            unanswered
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .retain(|other| other.key != asked.key);
             let said = match answer {
                 Ok(replied) => {
                     if let Some(operation) = replied.answer.operation {
-                        acked.lock().unwrap_or_else(PoisonError::into_inner).insert(operation, replied.answer.vm);
+                        acked
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .insert(operation, replied.answer.vm);
                     }
-                    format!("  answer {}: VM {} {:?}", asked.key, replied.answer.vm, replied.answer.operation)
+                    format!(
+                        "  answer {}: VM {} {:?}",
+                        asked.key, replied.answer.vm, replied.answer.operation
+                    )
                 }
                 Err(error) => format!("  answer {}: {error}", asked.key),
             };
@@ -104,7 +130,8 @@ impl Run {
 
     /// Requests that were not answered before the daemon died are sent again.
     pub(crate) fn repeat(&mut self) {
-        let again: Vec<Asked> = std::mem::take(&mut *self.unanswered.lock().unwrap_or_else(PoisonError::into_inner));
+        let again: Vec<Asked> =
+            std::mem::take(&mut *self.unanswered.lock().unwrap_or_else(PoisonError::into_inner));
         for asked in again {
             self.send(asked);
         }
@@ -141,31 +168,48 @@ impl Run {
         let mut chance = dice(&self.dice);
         let plugs = record.state == State::Running && chance.permille(200);
         let verb = if plugs { *chance.pick(PLUGS) } else { *chance.pick(sensible(record.state)) };
-        let ends = matches!(verb, Verb::Delete | Verb::DeleteRecreate | Verb::Shutdown | Verb::ShutdownHard);
+        let ends = matches!(
+            verb,
+            Verb::Delete | Verb::DeleteRecreate | Verb::Shutdown | Verb::ShutdownHard
+        );
         // A person must know that these statements are true, and nobody here does.
         if ends && chance.permille(600) || matches!(verb, Verb::RecoverSuccess | Verb::Forget) {
             return None;
         }
-        let host = (verb == Verb::Deploy || verb.is_migration()).then(|| *chance.pick(&self.life.hosts));
+        let host =
+            (verb == Verb::Deploy || verb.is_migration()).then(|| *chance.pick(&self.life.hosts));
         let host = host.or_else(|| chance.permille(10).then_some(HostId(99)));
         let args = match verb {
-            Verb::DiskAttach => {
-                Args::NewDisk { name: None, source: DiskSource::Blank { size_mib: 1 }, format: DiskFormat::Qcow2, read_only: false }
+            Verb::DiskAttach => Args::NewDisk {
+                name: None,
+                source: DiskSource::Blank { size_mib: 1 },
+                format: DiskFormat::Qcow2,
+                read_only: false,
+            },
+            Verb::DiskDetach | Verb::DiskSnapshotCancel => {
+                Args::Disk { name: record.disks.last()?.name.clone() }
             }
-            Verb::DiskDetach | Verb::DiskSnapshotCancel => Args::Disk { name: record.disks.last()?.name.clone() },
-            Verb::NicAttach => Args::NewNic(NicSpec { bridge: "br1".to_owned(), mac: address(&mut chance) }),
+            Verb::NicAttach => {
+                Args::NewNic(NicSpec { bridge: "br1".to_owned(), mac: address(&mut chance) })
+            }
             Verb::NicDetach if !record.spec.nics.is_empty() => Args::Nic { mac: record.mac_of(0) },
             Verb::SnapshotCreate => Args::NewSnapshot { label: String::new() },
-            Verb::SnapshotRevert | Verb::SnapshotDelete => Args::Snapshot { name: record.snapshots.first()?.name.to_string() },
+            Verb::SnapshotRevert | Verb::SnapshotDelete => {
+                Args::Snapshot { name: record.snapshots.first()?.name.to_string() }
+            }
             Verb::Resize => Args::Size {
                 cpu_milli: Some(u32::try_from(chance.within(1, 5)).unwrap_or(1) * 250),
                 vcpus: Some(u32::try_from(chance.within(1, 4)).unwrap_or(1)),
                 memory_mib: Some(chance.within(1, 6) * 256),
             },
-            Verb::Rename => Args::Name { name: format!("vm{}", chance.below(1000)).parse().expect("a name") },
+            Verb::Rename => {
+                Args::Name { name: format!("vm{}", chance.below(1000)).parse().expect("a name") }
+            }
             Verb::Update => Args::UserData { text: chance.below(100).to_string() },
             Verb::Schedule => Args::NewSchedule(Box::new(self.planned(&mut chance))),
-            Verb::Unschedule | Verb::Reschedule | Verb::DiskSnapshot | Verb::DiskSnapshotLive => return None,
+            Verb::Unschedule | Verb::Reschedule | Verb::DiskSnapshot | Verb::DiskSnapshotLive => {
+                return None;
+            }
             _ => Args::None,
         };
         Some(ActionRequest { host, args, enforce: true, ..ActionRequest::of(verb, "operator") })
@@ -177,7 +221,9 @@ impl Run {
         for record in records.iter() {
             let verb = match record.state {
                 State::Pending | State::Hold => Verb::Deploy,
-                State::Poweroff | State::Suspended | State::Stopped | State::Undeployed => Verb::Resume,
+                State::Poweroff | State::Suspended | State::Stopped | State::Undeployed => {
+                    Verb::Resume
+                }
                 _ => continue,
             };
             if dice(&self.dice).permille(500) {
@@ -185,7 +231,8 @@ impl Run {
                 self.stats.requests += 1;
                 let key = self.stats.requests;
                 self.say(format!("operator misses VM {}: {verb}", record.id));
-                let asked = ActionRequest { host, enforce: true, ..ActionRequest::of(verb, "operator") };
+                let asked =
+                    ActionRequest { host, enforce: true, ..ActionRequest::of(verb, "operator") };
                 self.send(Asked { key, what: What::Act(record.id, asked) });
             }
         }
@@ -193,7 +240,13 @@ impl Run {
 
     /// An action for later.
     fn planned(&self, chance: &mut Rng) -> Planned {
-        let verb = *chance.pick(&[Verb::Resume, Verb::Resume, Verb::Poweroff, Verb::Suspend, Verb::RebootHard]);
+        let verb = *chance.pick(&[
+            Verb::Resume,
+            Verb::Resume,
+            Verb::Poweroff,
+            Verb::Suspend,
+            Verb::RebootHard,
+        ]);
         let at = self.life.now().plus(Millis(chance.within(1_000, 120_000)));
         let schedule = zoned(&Schedule::new(ScheduleId(0), verb, When::once(at), "operator"));
         Planned { schedule, args: Args::None, host: None, retry_at: None }
@@ -216,23 +269,35 @@ impl Run {
     /// The current store knows every operation that was answered.
     pub(crate) fn remembers(&self) -> Result<(), Violation> {
         let reader = self.life.store().read().map_err(|error| error.to_string())?;
-        let acked: Vec<(OperationId, VmId)> =
-            self.acked.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(id, vm)| (*id, *vm)).collect();
+        let acked: Vec<(OperationId, VmId)> = self
+            .acked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(|(id, vm)| (*id, *vm))
+            .collect();
         for (operation, vm) in acked {
             let forgotten = reader.vm(vm).map_err(|error| error.to_string())?.is_none();
-            if !forgotten && reader.operation(operation).map_err(|error| error.to_string())?.is_none() {
-                return Err(format!("lost: operation {operation} of VM {vm} was answered, and the store does not know it"));
+            if !forgotten
+                && reader.operation(operation).map_err(|error| error.to_string())?.is_none()
+            {
+                return Err(format!(
+                    "lost: operation {operation} of VM {vm} was answered, and the store does not know it"
+                ));
             }
         }
         Ok(())
     }
 
-    /// A person decides about the VMs for which the daemon cannot tell which domain is the VM: first the person removes the other
-    /// domains.
+    /// A person decides about the VMs for which the daemon cannot tell which domain is the VM:
+    /// first the person removes the other domains.
     pub(crate) async fn accept_in_doubt(&mut self) {
         let Ok(Some(restored)) = self.life.engine().restored() else { return };
         for unreconciled in restored.vms.into_iter().filter(|vm| vm.in_doubt) {
-            let Some(record) = self.records().ok().and_then(|all| all.iter().find(|record| record.id == unreconciled.vm).cloned())
+            let Some(record) = self
+                .records()
+                .ok()
+                .and_then(|all| all.iter().find(|record| record.id == unreconciled.vm).cloned())
             else {
                 continue;
             };
@@ -251,7 +316,12 @@ impl Run {
 const PLUGS: &[Verb] = &[Verb::DiskAttach, Verb::NicAttach, Verb::Resize];
 
 fn disk(name: &str, source: DiskSource) -> DiskSpec {
-    DiskSpec { name: name.parse().expect("a name"), source, format: DiskFormat::Qcow2, read_only: false }
+    DiskSpec {
+        name: name.parse().expect("a name"),
+        source,
+        format: DiskFormat::Qcow2,
+        read_only: false,
+    }
 }
 
 /// The disk that stands on the image.

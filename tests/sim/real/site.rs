@@ -1,5 +1,6 @@
-//! Events of the whole site: hosts that are lost for good, slow, or switched off and on; images that are locked; a clock that is
-//! set back; records that a daemon of another version wrote; more VMs than there is room for.
+//! Events of the whole site: hosts that are lost for good, slow, or switched off and on; images
+//! that are locked; a clock that is set back; records that a daemon of another version wrote; more
+//! VMs than there is room for.
 
 use super::life::IMAGE;
 use super::watch::Violation;
@@ -36,13 +37,17 @@ impl Slow {
 }
 
 fn state(host: HostId, state: HostState) -> ResourceChange {
-    ResourceChange::HostEdit { id: host, edit: HostEdit { state: Some(state), ..HostEdit::default() } }
+    ResourceChange::HostEdit {
+        id: host,
+        edit: HostEdit { state: Some(state), ..HostEdit::default() },
+    }
 }
 
 impl Run {
     /// One of the hosts that are not lost.
     pub(crate) fn living_host(&self) -> HostId {
-        let living: Vec<HostId> = self.life.hosts.iter().copied().filter(|host| Some(*host) != self.lost).collect();
+        let living: Vec<HostId> =
+            self.life.hosts.iter().copied().filter(|host| Some(*host) != self.lost).collect();
         *dice(&self.dice).pick(&living)
     }
 
@@ -56,7 +61,8 @@ impl Run {
             drawn(self.weather.clock),
         );
         if crowd {
-            let (host, lasts) = (self.living_host(), Duration::from_secs(dice(&self.dice).within(60, 900)));
+            let (host, lasts) =
+                (self.living_host(), Duration::from_secs(dice(&self.dice).within(60, 900)));
             self.say(format!("  host {host} is slow for {} s", lasts.as_secs()));
             self.life.slow.put(host, lasts);
         }
@@ -71,7 +77,8 @@ impl Run {
             self.flicker(host).await;
         }
         if image {
-            let to = if dice(&self.dice).permille(500) { ImageState::Locked } else { ImageState::Ready };
+            let to =
+                if dice(&self.dice).permille(500) { ImageState::Locked } else { ImageState::Ready };
             self.say(format!("  the image is {to:?}"));
             self.change(ResourceChange::ImageSetState { id: IMAGE, state: to }).await;
         }
@@ -93,7 +100,10 @@ impl Run {
     async fn flicker(&self, host: HostId) {
         self.say(format!("  host {host} is switched off, and on again at once"));
         let engine = self.life.engine().clone();
-        let off = tokio::spawn(async move { engine.change(state(host, HostState::Off), "operator").await });
+        let off =
+            tokio::spawn(
+                async move { engine.change(state(host, HostState::Off), "operator").await },
+            );
         let pause = dice(&self.dice).within(1, 30);
         tokio::time::sleep(Duration::from_millis(pause)).await;
         self.change(state(host, HostState::On)).await;
@@ -124,7 +134,8 @@ impl Run {
         loop {
             self.accept_in_doubt().await;
             for record in self.records()?.iter().filter(|record| stands_on(record, lost)) {
-                let asked = ActionRequest { force: true, ..ActionRequest::of(Verb::Forget, "operator") };
+                let asked =
+                    ActionRequest { force: true, ..ActionRequest::of(Verb::Forget, "operator") };
                 if let Err(error) = self.life.engine().act(record.id, asked, None).await {
                     self.say(format!("  VM {} is not forgotten: {error}", record.id));
                 }
@@ -139,15 +150,17 @@ impl Run {
                 }
                 Err(error) if Instant::now() > until => {
                     let stuck = self.what_is_stuck();
-                    return Err(format!("stuck: host {lost} is lost for good and cannot be removed: {error}; {stuck}"));
+                    return Err(format!(
+                        "stuck: host {lost} is lost for good and cannot be removed: {error}; {stuck}"
+                    ));
                 }
                 Err(_) => tokio::time::sleep(Duration::from_secs(20)).await,
             }
         }
     }
 
-    /// Asks for more VMs than there is room for. Then the image that some of the waiting VMs need is locked, and room for one VM
-    /// becomes free.
+    /// Asks for more VMs than there is room for. Then the image that some of the waiting VMs need
+    /// is locked, and room for one VM becomes free.
     pub(crate) async fn shortage(&mut self) -> Result<(), Violation> {
         let most = self.life.hosts.len() as u64 * self.weather.room + 4;
         for at in 0..most {
@@ -156,8 +169,12 @@ impl Run {
         }
         tokio::time::sleep(Duration::from_secs(120)).await;
         self.change(ResourceChange::ImageSetState { id: IMAGE, state: ImageState::Locked }).await;
-        let running: Option<VmId> =
-            self.records()?.iter().rev().find(|record| record.state == State::Running).map(|record| record.id);
+        let running: Option<VmId> = self
+            .records()?
+            .iter()
+            .rev()
+            .find(|record| record.state == State::Running)
+            .map(|record| record.id);
         let Some(vm) = running else { return Ok(()) };
         self.say(format!("  the image is locked, and VM {vm} is deleted"));
         match self.life.engine().act(vm, ActionRequest::of(Verb::Delete, "operator"), None).await {
@@ -170,7 +187,9 @@ impl Run {
     pub(crate) fn another_version(&mut self) -> Result<(), Violation> {
         let mut changed = 0;
         let disk = self.life.disk.rewritten(|record| {
-            for planned in record.schedules.iter_mut().filter(|planned| planned.schedule.zone.as_str() == ZONE) {
+            for planned in
+                record.schedules.iter_mut().filter(|planned| planned.schedule.zone.as_str() == ZONE)
+            {
                 planned.schedule = in_zone(&planned.schedule, NO_ZONE);
                 changed += 1;
             }

@@ -1,8 +1,9 @@
 //! The runs of the engine that ships.
 //!
-//! - `OSTLER_REAL_SEED` runs one seed, and prints the last lines of its trace if it fails (`OSTLER_SIM_TRACE=1`: all of them).
-//! - `OSTLER_REAL_SEEDS` runs so many seeds instead of 80, `OSTLER_REAL_SECONDS` as many as there is time for. `OSTLER_REAL_FROM` is the
-//!   first of them.
+//! - `OSTLER_REAL_SEED` runs one seed, and prints the last lines of its trace if it fails
+//!   (`OSTLER_SIM_TRACE=1`: all of them).
+//! - `OSTLER_REAL_SEEDS` runs so many seeds instead of 80, `OSTLER_REAL_SECONDS` as many as there
+//!   is time for. `OSTLER_REAL_FROM` is the first of them.
 //! - `OSTLER_REAL_FAULT` looks for one deliberate fault only, by its name.
 
 use super::{Fault, Stats, run};
@@ -10,8 +11,8 @@ use crate::{LINES, setting};
 use std::time::{Duration, Instant};
 use strum::IntoEnumIterator;
 
-/// The seeds are 1 to this one. A deliberate fault must be found within them. Without the fault they hold, so a violation is the
-/// fault's.
+/// The seeds are 1 to this one. A deliberate fault must be found within them. Without the fault
+/// they hold, so a violation is the fault's.
 const SEEDS: u64 = 80;
 /// After so many seeds that failed, the test ends. More would only say the same.
 const TOLD: usize = 10;
@@ -22,7 +23,8 @@ fn other_run() -> bool {
 }
 
 fn one_run() -> bool {
-    other_run() || ["OSTLER_REAL_SEED", "OSTLER_REAL_SECONDS"].iter().any(|name| setting(name).is_some())
+    other_run()
+        || ["OSTLER_REAL_SEED", "OSTLER_REAL_SECONDS"].iter().any(|name| setting(name).is_some())
 }
 
 fn seeds() -> Box<dyn Iterator<Item = u64>> {
@@ -61,7 +63,11 @@ fn the_engine_that_ships_loses_doubles_and_sticks_nothing() {
         stats.add(ended.stats);
         let Some(violation) = ended.violation else { continue };
         if failed.is_empty() {
-            let from = if setting("OSTLER_SIM_TRACE").is_some() { 0 } else { ended.lines.len().saturating_sub(LINES) };
+            let from = if setting("OSTLER_SIM_TRACE").is_some() {
+                0
+            } else {
+                ended.lines.len().saturating_sub(LINES)
+            };
             for line in &ended.lines[from..] {
                 println!("{line}");
             }
@@ -76,7 +82,8 @@ fn the_engine_that_ships_loses_doubles_and_sticks_nothing() {
     assert!(failed.is_empty(), "{} of {ran} seeds failed\n{}", failed.len(), failed.join("\n"));
 }
 
-/// The negative controls. Runs that find no fault prove something only if they find a fault that is there.
+/// The negative controls. Runs that find no fault prove something only if they find a fault that is
+/// there.
 #[test]
 fn every_fault_of_the_engine_that_ships_is_found() {
     if one_run() {
@@ -105,6 +112,9 @@ fn a_seed_of_the_engine_that_ships_is_one_run() {
     for seed in [2, 7, 18] {
         let (first, second) = (run(seed, Fault::None), run(seed, Fault::None));
         let differs = first.lines.iter().zip(&second.lines).find(|(one, other)| one != other);
-        assert!(first.lines.len() == second.lines.len() && differs.is_none(), "seed {seed} went two ways: {differs:?}");
+        assert!(
+            first.lines.len() == second.lines.len() && differs.is_none(),
+            "seed {seed} went two ways: {differs:?}"
+        );
     }
 }

@@ -1,9 +1,11 @@
-//! The promises, as far as the store and the world outside of the daemon show them: nothing is lost, nothing is doubled, nothing is
-//! stuck.
+//! The promises, as far as the store and the world outside of the daemon show them: nothing is
+//! lost, nothing is doubled, nothing is stuck.
 
 use super::life::IMAGE;
 use super::{Run, dice};
-use ostler_model::{Capacity, HostId, HostState, ImageState, Power, Reason, State, Strength, VmId, VmRecord, VmUuid};
+use ostler_model::{
+    Capacity, HostId, HostState, ImageState, Power, Reason, State, Strength, VmId, VmRecord, VmUuid,
+};
 use ostler_store::EventsAfter;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -40,7 +42,8 @@ impl Run {
         (self.life.lives, self.life.store().written().commits)
     }
 
-    /// All VMs that are alive, or that have something left on a host. They are read once after each commit.
+    /// All VMs that are alive, or that have something left on a host. They are read once after each
+    /// commit.
     pub(crate) fn records(&self) -> Result<Rc<Vec<VmRecord>>, Violation> {
         let as_of = Some(self.as_of());
         let mut known = self.known.borrow_mut();
@@ -85,7 +88,10 @@ impl Run {
                     continue;
                 }
                 if let Some(other) = at.insert(domain.seen.uuid, *host) {
-                    return Err(format!("twice: guest {} lives on hosts {other} and {host}", domain.seen.uuid));
+                    return Err(format!(
+                        "twice: guest {} lives on hosts {other} and {host}",
+                        domain.seen.uuid
+                    ));
                 }
             }
         }
@@ -99,9 +105,14 @@ impl Run {
             return Ok(());
         }
         let records = self.records()?;
-        // A delete that overtakes an attach does not rest before the domain is gone, so its record need not know the disk any more.
-        let is_deleted =
-            |record: &&VmRecord| record.operation.as_ref().is_some_and(|active| active.verb.strength() >= Strength::Delete);
+        // A delete that overtakes an attach does not rest before the domain is gone, so its record
+        // need not know the disk any more.
+        let is_deleted = |record: &&VmRecord| {
+            record
+                .operation
+                .as_ref()
+                .is_some_and(|active| active.verb.strength() >= Strength::Delete)
+        };
         for record in records.iter().filter(|record| !is_deleted(record)) {
             for place in record.placement.iter().chain(&record.other) {
                 self.knows_hardware(record, place.host)?;
@@ -110,7 +121,8 @@ impl Run {
         Ok(())
     }
 
-    /// The books add up. This reads everything, so it is checked only now and then, and after each start.
+    /// The books add up. This reads everything, so it is checked only now and then, and after each
+    /// start.
     fn books(&mut self) -> Result<(), Violation> {
         let as_of = self.as_of();
         if self.checked == Some(as_of) || !dice(&self.dice).permille(BOOKS_PERMILLE) {
@@ -133,14 +145,18 @@ impl Run {
         for record in self.records()?.iter() {
             for mac in record.macs_held() {
                 if let Some(other) = owners.insert(mac.to_string(), record.id) {
-                    return Err(format!("doubled: VMs {other} and {} have a card with address {mac}", record.id));
+                    return Err(format!(
+                        "doubled: VMs {other} and {} have a card with address {mac}",
+                        record.id
+                    ));
                 }
             }
         }
         Ok(())
     }
 
-    /// Each event number is read once, in order. The reader is told of a restore, and reads no earlier number again.
+    /// Each event number is read once, in order. The reader is told of a restore, and reads no
+    /// earlier number again.
     fn events(&mut self) -> Result<(), Violation> {
         let reader = self.life.store().read().map_err(said)?;
         loop {
@@ -148,8 +164,10 @@ impl Run {
                 EventsAfter::Page { events, .. } if events.is_empty() => return Ok(()),
                 EventsAfter::Page { events, .. } => {
                     for event in events {
-                        // A reader that stands at the last event of a backup goes on with the first event after the restore.
-                        let next = event.seq.0 == self.read.0 + 1 || self.aged && event.seq > self.read;
+                        // A reader that stands at the last event of a backup goes on with the first
+                        // event after the restore.
+                        let next =
+                            event.seq.0 == self.read.0 + 1 || self.aged && event.seq > self.read;
                         must!(next, "doubled: event {} follows event {}", event.seq, self.read);
                         self.read = event.seq;
                         self.happened(&reader, &event)?;
@@ -157,7 +175,11 @@ impl Run {
                 }
                 EventsAfter::Trimmed { last, .. } => {
                     must!(self.aged, "lost: events after {} are gone", self.read);
-                    must!(last > self.read, "lost: the newest event is {last}, and {} was read before", self.read);
+                    must!(
+                        last > self.read,
+                        "lost: the newest event is {last}, and {} was read before",
+                        self.read
+                    );
                     self.read = last;
                     self.untold = false;
                 }
@@ -165,8 +187,8 @@ impl Run {
         }
     }
 
-    /// No record knows a VM that was made in the lost time. A person has to decide about its domains, and here that person removes
-    /// them.
+    /// No record knows a VM that was made in the lost time. A person has to decide about its
+    /// domains, and here that person removes them.
     pub(crate) fn forget_the_lost_time(&self) -> Result<(), Violation> {
         let reader = self.life.store().read().map_err(said)?;
         for host in &self.life.hosts {
@@ -184,7 +206,11 @@ impl Run {
         let rests = |record: &VmRecord| {
             let apart = record.other.is_some() && record.state != State::Failed && !self.aged;
             let blind = record.reason == Reason::CannotAsk && !self.aged;
-            record.operation.is_none() && record.open.is_empty() && !record.is_unreconciled() && !apart && !blind
+            record.operation.is_none()
+                && record.open.is_empty()
+                && !record.is_unreconciled()
+                && !apart
+                && !blind
         };
         Ok(self.records()?.iter().all(rests))
     }
@@ -207,7 +233,9 @@ impl Run {
         for host in &self.life.hosts {
             for domain in self.life.fake.domains(*host) {
                 let owner = records.iter().find(|record| record.uuid == domain.seen.uuid);
-                let at_home = owner.is_some_and(|vm| vm.placement.iter().chain(&vm.other).any(|place| place.host == *host));
+                let at_home = owner.is_some_and(|vm| {
+                    vm.placement.iter().chain(&vm.other).any(|place| place.host == *host)
+                });
                 must!(
                     at_home,
                     "leak: host {host} has domain {} ({}), and no VM has its place there",
@@ -230,21 +258,39 @@ impl Run {
             State::Suspended => matches!(power, None | Some(Power::Off | Power::Paused)),
             _ => true,
         };
-        must!(fits, "disagrees: VM {} is {} ({}), and its domain is {power:?}", record.id, record.state, record.reason);
+        must!(
+            fits,
+            "disagrees: VM {} is {} ({}), and its domain is {power:?}",
+            record.id,
+            record.state,
+            record.reason
+        );
         Ok(())
     }
 
     /// A domain that is not off has no hardware that its record does not know.
     fn knows_hardware(&self, record: &VmRecord, host: HostId) -> Result<(), Violation> {
         let domain = self.life.fake.domain(host, record.uuid);
-        let Some(domain) = domain.filter(|domain| domain.seen.power != Power::Off) else { return Ok(()) };
+        let Some(domain) = domain.filter(|domain| domain.seen.power != Power::Off) else {
+            return Ok(());
+        };
         for disk in &domain.machine.disks {
             let known = record.disks.iter().any(|known| known.name.as_str() == disk.name.as_str());
-            must!(known, "hardware: VM {} has disk {} plugged in, and its record does not know it", record.id, disk.name);
+            must!(
+                known,
+                "hardware: VM {} has disk {} plugged in, and its record does not know it",
+                record.id,
+                disk.name
+            );
         }
         for nic in &domain.machine.nics {
             let known = (0..record.spec.nics.len()).any(|at| record.mac_of(at) == nic.mac);
-            must!(known, "hardware: VM {} has card {} plugged in, and its record does not know it", record.id, nic.mac);
+            must!(
+                known,
+                "hardware: VM {} has card {} plugged in, and its record does not know it",
+                record.id,
+                nic.mac
+            );
         }
         Ok(())
     }
@@ -252,7 +298,8 @@ impl Run {
     /// Every host that is on is watched.
     fn watched(&self) -> Result<(), Violation> {
         for host in self.life.store().read().map_err(said)?.hosts().map_err(said)? {
-            let watched = host.state == HostState::Off || self.life.engine().host_health(host.id).is_some();
+            let watched =
+                host.state == HostState::Off || self.life.engine().host_health(host.id).is_some();
             must!(watched, "unwatched: host {} is on, and nobody looks at it", host.name);
         }
         Ok(())
@@ -262,18 +309,27 @@ impl Run {
     fn placed(&self, record: &VmRecord) -> Result<(), Violation> {
         let reader = self.life.store().read().map_err(said)?;
         let image = reader.image(IMAGE).map_err(said)?;
-        let is_ready = image.is_some_and(|image| image.state == ImageState::Ready) || record.images_held().next().is_none();
+        let is_ready = image.is_some_and(|image| image.state == ImageState::Ready)
+            || record.images_held().next().is_none();
         if record.state != State::Pending || !is_ready {
             return Ok(());
         }
         let held = reader.usage_all().map_err(said)?;
-        for host in reader.hosts().map_err(said)?.iter().filter(|host| host.state == HostState::On) {
-            let answers = self.life.engine().host_health(host.id).is_some_and(|health| health.reachable);
+        for host in reader.hosts().map_err(said)?.iter().filter(|host| host.state == HostState::On)
+        {
+            let answers =
+                self.life.engine().host_health(host.id).is_some_and(|health| health.reachable);
             let left = record.leftovers.iter().any(|left| left.place.host == host.id);
-            let free = host.total.minus(held.get(&host.id).map(|usage| usage.held).unwrap_or_default());
+            let free =
+                host.total.minus(held.get(&host.id).map(|usage| usage.held).unwrap_or_default());
             let fits = free.and_then(|free| free.minus(record.spec.capacity())).is_some();
-            let why =
-                || self.life.engine().why(record.id).map(|explained| format!("{:?}", explained.scheduler)).unwrap_or_default();
+            let why = || {
+                self.life
+                    .engine()
+                    .why(record.id)
+                    .map(|explained| format!("{:?}", explained.scheduler))
+                    .unwrap_or_default()
+            };
             must!(
                 !fits || !answers || left,
                 "starved: VM {} waits though host {} has room for it: {}",
@@ -288,7 +344,8 @@ impl Run {
     /// After everything was deleted, nothing is left of it.
     pub(crate) fn gone(&self) -> Result<(), Violation> {
         let records = self.records()?;
-        let left: Vec<_> = records.iter().filter(|record| record.state != State::Done || !self.aged).collect();
+        let left: Vec<_> =
+            records.iter().filter(|record| record.state != State::Done || !self.aged).collect();
         must!(left.is_empty(), "stuck: VM {} is {} and was deleted", left[0].id, left[0].state);
         let reader = self.life.store().read().map_err(said)?;
         let zero = Capacity::default();
@@ -302,9 +359,21 @@ impl Run {
         }
         for host in self.life.hosts.iter().chain([&HostId::FRONT_END]) {
             let domains = self.life.fake.domains(*host);
-            must!(domains.is_empty(), "leak: host {host} has a domain of a VM that was deleted: {:?}", domains[0].seen);
-            let file = self.life.fake.files(*host).into_iter().find(|(datastore, _)| datastore.as_str() != "images");
-            must!(file.is_none(), "leak: host {host} has a file of a VM that was deleted: {file:?}");
+            must!(
+                domains.is_empty(),
+                "leak: host {host} has a domain of a VM that was deleted: {:?}",
+                domains[0].seen
+            );
+            let file = self
+                .life
+                .fake
+                .files(*host)
+                .into_iter()
+                .find(|(datastore, _)| datastore.as_str() != "images");
+            must!(
+                file.is_none(),
+                "leak: host {host} has a file of a VM that was deleted: {file:?}"
+            );
         }
         Ok(())
     }

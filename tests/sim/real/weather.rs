@@ -1,4 +1,5 @@
-//! Faults of calls, hosts, guests, disks and the daemon. The seed says which ones come, and how often.
+//! Faults of calls, hosts, guests, disks and the daemon. The seed says which ones come, and how
+//! often.
 
 use super::person::Asked;
 use super::watch::Violation;
@@ -88,7 +89,14 @@ const fn plugs(call: &Recorded) -> bool {
 /// Chooses how a call goes.
 fn whim(dice: &mut Rng, weather: &Weather, slow: bool, call: &Recorded) -> Whim {
     let takes = match call.op {
-        Op::Probe | Op::List | Op::Observe | Op::Changes | Op::Metrics | Op::Poll | Op::PollJob | Op::InspectFile => 20,
+        Op::Probe
+        | Op::List
+        | Op::Observe
+        | Op::Changes
+        | Op::Metrics
+        | Op::Poll
+        | Op::PollJob
+        | Op::InspectFile => 20,
         Op::Prepare | Op::Copy | Op::SaveBack | Op::Migrate | Op::CopyDisk | Op::Save => 4_000,
         _ => 400,
     };
@@ -100,7 +108,11 @@ fn whim(dice: &mut Rng, weather: &Weather, slow: bool, call: &Recorded) -> Whim 
     };
     let least = if slow && call.key.is_some() { 15_000 } else { 1 };
     let blind = dice.permille(if plugs(call) { weather.blind * 3 } else { weather.blind });
-    let mut whim = Whim { delay: Duration::from_millis(dice.within(least, takes + least)), blind, ..Whim::default() };
+    let mut whim = Whim {
+        delay: Duration::from_millis(dice.within(least, takes + least)),
+        blind,
+        ..Whim::default()
+    };
     if !dice.permille(weather.trouble) {
         return whim;
     }
@@ -108,7 +120,9 @@ fn whim(dice: &mut Rng, weather: &Weather, slow: bool, call: &Recorded) -> Whim 
         0 => whim.fail = Some(DriverError::retry("not-now", "chance")),
         1 => whim.fail = Some(DriverError::unknown("connection", "chance")),
         2 => whim.late = Duration::from_millis(dice.within(1, 120_000)),
-        3 if call.key.is_some() => whim.fail = Some(DriverError::new(ErrorKind::Refused, "no-space", "chance")),
+        3 if call.key.is_some() => {
+            whim.fail = Some(DriverError::new(ErrorKind::Refused, "no-space", "chance"))
+        }
         _ => whim.lose = true,
     }
     whim
@@ -132,8 +146,13 @@ impl Run {
         }
         let weather = self.weather.clone();
         let drawn = |chance: u64| dice(&self.dice).permille(chance);
-        let (crash, full, restore, guest, host) =
-            (drawn(weather.crash), drawn(weather.full), drawn(weather.restore), drawn(weather.guest), drawn(weather.host));
+        let (crash, full, restore, guest, host) = (
+            drawn(weather.crash),
+            drawn(weather.full),
+            drawn(weather.restore),
+            drawn(weather.guest),
+            drawn(weather.host),
+        );
         if full {
             let after = dice(&self.dice).within(0, 40);
             self.say(format!("  the disk is full after {after} more operations, and the daemon is killed some time after"));
@@ -158,15 +177,24 @@ impl Run {
     }
 
     fn begin_whims(&self) {
-        let (chance, weather, slow) = (Arc::clone(&self.dice), self.weather.clone(), self.life.slow.clone());
+        let (chance, weather, slow) =
+            (Arc::clone(&self.dice), self.weather.clone(), self.life.slow.clone());
         let fake = self.life.fake.clone();
         let whims = move |call: &Recorded| {
             let mut chance = dice(&chance);
             let whim = whim(&mut chance, &weather, slow.is(call.host), call);
-            if whim.blind && call.key.is_some() && chance.permille(if plugs(call) { 700 } else { 50 }) {
+            if whim.blind
+                && call.key.is_some()
+                && chance.permille(if plugs(call) { 700 } else { 50 })
+            {
                 // The host is cut off after the call was answered, and before anybody has looked.
                 let answered = whim.delay + whim.late + Duration::from_millis(1);
-                cut_off(fake.clone(), call.host, answered, Duration::from_millis(chance.within(1_000, 300_000)));
+                cut_off(
+                    fake.clone(),
+                    call.host,
+                    answered,
+                    Duration::from_millis(chance.within(1_000, 300_000)),
+                );
             }
             whim
         };
@@ -234,14 +262,19 @@ impl Run {
     fn domains(&self) -> Vec<(HostId, VmUuid, Power)> {
         let of = |host: &HostId| {
             let host = *host;
-            self.life.fake.domains(host).into_iter().map(move |domain| (host, domain.seen.uuid, domain.seen.power))
+            self.life
+                .fake
+                .domains(host)
+                .into_iter()
+                .map(move |domain| (host, domain.seen.uuid, domain.seen.power))
         };
         self.life.hosts.iter().flat_map(of).collect()
     }
 
     /// A guest switches itself off, crashes, or stands still on an error.
     fn guest(&self) {
-        let running: Vec<_> = self.domains().into_iter().filter(|(_, _, power)| *power == Power::Running).collect();
+        let running: Vec<_> =
+            self.domains().into_iter().filter(|(_, _, power)| *power == Power::Running).collect();
         if running.is_empty() {
             return;
         }
@@ -268,15 +301,21 @@ impl Run {
         // A slow host stays slow, and its lanes stay full.
         let (chance, slow) = (Arc::clone(&self.dice), self.life.slow.clone());
         let delay = move |call: &Recorded| match call.key {
-            Some(_) if slow.is(call.host) => Duration::from_millis(dice(&chance).within(10_000, 20_000)),
+            Some(_) if slow.is(call.host) => {
+                Duration::from_millis(dice(&chance).within(10_000, 20_000))
+            }
             Some(_) | None => Duration::ZERO,
         };
-        self.life.fake.whims(Some(move |call: &Recorded| Whim { delay: delay(call), ..Whim::default() }));
+        self.life
+            .fake
+            .whims(Some(move |call: &Recorded| Whim { delay: delay(call), ..Whim::default() }));
         self.life.panics(0);
         self.mend_the_site().await?;
-        // Hosts that are cut off come back by themselves, some of them later. All requests are answered within this time.
+        // Hosts that are cut off come back by themselves, some of them later. All requests are
+        // answered within this time.
         tokio::time::sleep(Duration::from_secs(200)).await;
-        let left: Vec<Asked> = std::mem::take(&mut *self.unanswered.lock().unwrap_or_else(PoisonError::into_inner));
+        let left: Vec<Asked> =
+            std::mem::take(&mut *self.unanswered.lock().unwrap_or_else(PoisonError::into_inner));
         drop(left);
         self.give_up_the_lost().await?;
         if self.weather.shortage {

@@ -1,14 +1,18 @@
-//! The promises about operations: each goes on, each begins once, and none fails for a call that was never sent.
+//! The promises about operations: each goes on, each begins once, and none fails for a call that
+//! was never sent.
 
 use super::Run;
 use super::watch::{Violation, must, said};
-use ostler_model::{DriverError, ErrorKind, Event, EventKind, OperationId, Version, VmId, VmRecord};
+use ostler_model::{
+    DriverError, ErrorKind, Event, EventKind, OperationId, Version, VmId, VmRecord,
+};
 use ostler_store::Reader;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The record of a VM with an operation must change within this time, because each call is answered and each wait ends.
+/// The record of a VM with an operation must change within this time, because each call is answered
+/// and each wait ends.
 const MOVES_WITHIN: Duration = Duration::from_secs(3600);
 
 /// The version of each VM that has an operation, and when it was seen first.
@@ -22,16 +26,29 @@ impl Run {
         let mut worked = Worked::new();
         for record in records.iter().filter(busy) {
             let goes_on = !record.open.is_empty() || record.next_due().is_some();
-            must!(goes_on, "idle: VM {} has an operation, no open call and no timer: {:?}", record.id, record.operation);
-            let seen = self.worked.get(&record.id).filter(|(version, _)| *version == record.version);
+            must!(
+                goes_on,
+                "idle: VM {} has an operation, no open call and no timer: {:?}",
+                record.id,
+                record.operation
+            );
+            let seen =
+                self.worked.get(&record.id).filter(|(version, _)| *version == record.version);
             let (version, since) = seen.copied().unwrap_or((record.version, now));
             worked.insert(record.id, (version, since));
             if now - since > MOVES_WITHIN {
-                return Err(format!("idle: nothing happens to VM {} any more: {:?}", record.id, record.operation));
+                return Err(format!(
+                    "idle: nothing happens to VM {} any more: {:?}",
+                    record.id, record.operation
+                ));
             }
             if since == now {
                 let why = self.life.engine().why(record.id).map_err(|error| error.to_string())?.why;
-                must!(!why.waits_for.is_empty(), "untold: VM {} has an operation, and nobody says for what it waits", record.id);
+                must!(
+                    !why.waits_for.is_empty(),
+                    "untold: VM {} has an operation, and nobody says for what it waits",
+                    record.id
+                );
             }
         }
         self.worked = worked;
@@ -58,27 +75,46 @@ impl Run {
     }
 
     /// Checks that a driver has seen the call for which the operation has failed.
-    fn was_sent(&self, reader: &Reader, vm: VmId, operation: OperationId, error: &DriverError) -> Result<(), Violation> {
-        // A call counts as sent if it was open when the daemon died or when its runner panicked. Otherwise a call that kills the
-        // daemon would have no deadline.
+    fn was_sent(
+        &self,
+        reader: &Reader,
+        vm: VmId,
+        operation: OperationId,
+        error: &DriverError,
+    ) -> Result<(), Violation> {
+        // A call counts as sent if it was open when the daemon died or when its runner panicked.
+        // Otherwise a call that kills the daemon would have no deadline.
         if self.weather.panic > 0 || self.began.get(&operation) != Some(&self.life.lives) {
             return Ok(());
         }
-        // The daemon itself makes the first four errors: the store was restored, or a host did not answer the look before the call
-        // or the looks after a restart. The other two come from the operator. A definite error is always the answer of a driver.
-        if matches!(error.code.as_str(), "restored" | "earlier-call" | "cannot-ask" | "unreachable" | "operator" | "undone")
-            || !matches!(error.kind, ErrorKind::Retry | ErrorKind::Unknown)
+        // The daemon itself makes the first four errors: the store was restored, or a host did not
+        // answer the look before the call or the looks after a restart. The other two come from the
+        // operator. A definite error is always the answer of a driver.
+        if matches!(
+            error.code.as_str(),
+            "restored" | "earlier-call" | "cannot-ask" | "unreachable" | "operator" | "undone"
+        ) || !matches!(error.kind, ErrorKind::Retry | ErrorKind::Unknown)
         {
             return Ok(());
         }
-        let (Some(record), Some(kept)) = (reader.vm(vm).map_err(said)?, reader.operation(operation).map_err(said)?) else {
+        let (Some(record), Some(kept)) =
+            (reader.vm(vm).map_err(said)?, reader.operation(operation).map_err(said)?)
+        else {
             return Ok(());
         };
-        let Some(failed) = kept.steps.iter().find(|step| step.failed && !step.undoing) else { return Ok(()) };
+        let Some(failed) = kept.steps.iter().find(|step| step.failed && !step.undoing) else {
+            return Ok(());
+        };
         let sent = self.life.fake.has_call(|call| {
-            call.key.as_ref().is_some_and(|key| key.vm == record.uuid && key.operation == operation && key.step == failed.step)
+            call.key.as_ref().is_some_and(|key| {
+                key.vm == record.uuid && key.operation == operation && key.step == failed.step
+            })
         });
-        must!(sent, "starved: operation {operation} of VM {vm} failed at step {}, which was never sent: {error}", failed.kind);
+        must!(
+            sent,
+            "starved: operation {operation} of VM {vm} failed at step {}, which was never sent: {error}",
+            failed.kind
+        );
         Ok(())
     }
 }

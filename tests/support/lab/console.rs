@@ -43,11 +43,14 @@ impl SerialLog {
         line
     }
 
-    /// The first complete line after the position that contains the pattern, and the position behind it.
+    /// The first complete line after the position that contains the pattern, and the position
+    /// behind it.
     fn find(&mut self, pattern: &str) -> Result<(String, u64), String> {
         let bytes = self.read_on().map_err(|error| error.to_string())?;
         let mut behind = self.position;
-        for line in bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
+        for line in
+            bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"))
+        {
             behind += line.len() as u64;
             let text = String::from_utf8_lossy(line);
             if text.contains(pattern) {

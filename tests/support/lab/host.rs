@@ -12,7 +12,8 @@ use tempfile::TempDir;
 
 use super::{Lab, aloud, keeps_files, run_script, script, utf8};
 
-/// A libvirt host on this machine: namespaces with their own libvirtd. It ends when this is dropped.
+/// A libvirt host on this machine: namespaces with their own libvirtd. It ends when this is
+/// dropped.
 #[derive(Debug)]
 pub struct LibvirtHost {
     dir: TempDir,
@@ -24,7 +25,8 @@ pub struct LibvirtHost {
 }
 
 impl LibvirtHost {
-    /// Starts a host in 1 to 2 s. It shares the machine's network. `name` becomes part of its folder's name.
+    /// Starts a host in 1 to 2 s. It shares the machine's network. `name` becomes part of its
+    /// folder's name.
     ///
     /// # Panics
     ///
@@ -33,8 +35,8 @@ impl LibvirtHost {
         Self::start(name, false, None)
     }
 
-    /// Starts a host with its own network, which is connected to other such hosts. Live migration needs this. See
-    /// [`Self::address`]. [`super::Hosts`] starts several.
+    /// Starts a host with its own network, which is connected to other such hosts. Live migration
+    /// needs this. See [`Self::address`]. [`super::Hosts`] starts several.
     ///
     /// # Panics
     ///
@@ -45,13 +47,20 @@ impl LibvirtHost {
 
     pub(super) fn start(name: &str, network: bool, private: Option<&Path>) -> Self {
         Lab::guest();
-        // The name must be short. libvirt's socket is in this folder, and the path of a socket may have at most 107 bytes.
+        // The name must be short. libvirt's socket is in this folder, and the path of a socket may
+        // have at most 107 bytes.
         let prefix = format!("ol-{}-", name.get(..16).unwrap_or(name));
-        let mut dir = tempfile::Builder::new().prefix(&prefix).tempdir().expect("a temporary folder for the host");
+        let mut dir = tempfile::Builder::new()
+            .prefix(&prefix)
+            .tempdir()
+            .expect("a temporary folder for the host");
         dir.disable_cleanup(keeps_files());
-        let mut host = Self { dir, uri: String::new(), number: None, private: private.map(Path::to_path_buf) };
+        let mut host =
+            Self { dir, uri: String::new(), number: None, private: private.map(Path::to_path_buf) };
         host.uri = host.boot(network.then_some("auto"));
-        host.number = fs::read_to_string(host.dir.path().join("net")).ok().and_then(|number| number.trim().parse().ok());
+        host.number = fs::read_to_string(host.dir.path().join("net"))
+            .ok()
+            .and_then(|number| number.trim().parse().ok());
         host
     }
 
@@ -75,8 +84,8 @@ impl LibvirtHost {
         said.lines().last().unwrap_or_default().to_owned()
     }
 
-    /// The connection URI. It works from anywhere on this machine, because it uses a socket in the file system. So it works even
-    /// while the host is [`Self::cut`] off.
+    /// The connection URI. It works from anywhere on this machine, because it uses a socket in the
+    /// file system. So it works even while the host is [`Self::cut`] off.
     pub fn uri(&self) -> &str {
         &self.uri
     }
@@ -96,7 +105,8 @@ impl LibvirtHost {
         self.number.map(|number| format!("10.77.0.{number}"))
     }
 
-    /// The connection URI that goes over the network, for the control plane and for other hosts (peer-to-peer migration).
+    /// The connection URI that goes over the network, for the control plane and for other hosts
+    /// (peer-to-peer migration).
     ///
     /// # Panics
     ///
@@ -105,7 +115,8 @@ impl LibvirtHost {
         format!("qemu+tcp://{}/system", self.on_network())
     }
 
-    /// The URI that a guest's memory is sent to when it migrates to this host. libvirt finds it itself if it is not given.
+    /// The URI that a guest's memory is sent to when it migrates to this host. libvirt finds it
+    /// itself if it is not given.
     ///
     /// # Panics
     ///
@@ -129,7 +140,8 @@ impl LibvirtHost {
         }
     }
 
-    /// The same as [`Self::ssh`], for a driver. A host without a network of its own is this machine.
+    /// The same as [`Self::ssh`], for a driver. A host without a network of its own is this
+    /// machine.
     pub fn transport(&self) -> ExecTransport {
         if self.number.is_none() {
             return ExecTransport::Local;
@@ -146,7 +158,9 @@ impl LibvirtHost {
     /// The path on this machine of a file that the host sees at `path`.
     pub fn on_machine(&self, path: &Path) -> PathBuf {
         match (&self.private, path.strip_prefix("/")) {
-            (Some(folder), Ok(relative)) if path.starts_with(folder) => self.dir.path().join("private").join(relative),
+            (Some(folder), Ok(relative)) if path.starts_with(folder) => {
+                self.dir.path().join("private").join(relative)
+            }
             _ => path.to_owned(),
         }
     }
@@ -193,18 +207,20 @@ impl LibvirtHost {
         self.command("kill-daemon", &[]);
     }
 
-    /// Cuts the power of the host: libvirtd and all guests die at once. The network reports nothing; the address is only silent.
+    /// Cuts the power of the host: libvirtd and all guests die at once. The network reports
+    /// nothing; the address is only silent.
     pub fn power_off(&self) {
         self.command("kill", &[]);
     }
 
-    /// Starts the host again after [`Self::power_off`]. Its definitions and its address are the same.
+    /// Starts the host again after [`Self::power_off`]. Its definitions and its address are the
+    /// same.
     pub fn power_on(&self) {
         self.boot(self.number.map(|number| number.to_string()).as_deref());
     }
 
-    /// Cuts the network cable of the host. Nobody reaches its address, and it reaches nobody. Guests keep running in their own
-    /// network.
+    /// Cuts the network cable of the host. Nobody reaches its address, and it reaches nobody.
+    /// Guests keep running in their own network.
     pub fn cut(&self) {
         self.command("cut", &[]);
     }
@@ -224,11 +240,17 @@ impl LibvirtHost {
 impl Drop for LibvirtHost {
     fn drop(&mut self) {
         if thread::panicking() {
-            let log = fs::read_to_string(self.dir.path().join("log/libvirtd.log")).unwrap_or_default();
+            let log =
+                fs::read_to_string(self.dir.path().join("log/libvirtd.log")).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
-            eprintln!("last words of libvirtd:\n{}", lines[lines.len().saturating_sub(8)..].join("\n"));
+            eprintln!(
+                "last words of libvirtd:\n{}",
+                lines[lines.len().saturating_sub(8)..].join("\n")
+            );
         }
-        if let Err(complaint) = run_script("libvirtd.sh", &["down", utf8(self.dir.path())], Duration::from_secs(60)) {
+        if let Err(complaint) =
+            run_script("libvirtd.sh", &["down", utf8(self.dir.path())], Duration::from_secs(60))
+        {
             aloud(&complaint); // never panic here: a panic while panicking would hide the one of the test
         }
     }

@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use super::LibvirtHost;
 
-/// Two or more hosts on one network: `hosts[0]`, `hosts.iter()`. Guests can move between them; see [`LibvirtHost::network_uri`].
-/// All hosts end when this is dropped.
+/// Two or more hosts on one network: `hosts[0]`, `hosts.iter()`. Guests can move between them; see
+/// [`LibvirtHost::network_uri`]. All hosts end when this is dropped.
 #[derive(Debug)]
 pub struct Hosts {
     hosts: Vec<LibvirtHost>,
@@ -26,8 +26,8 @@ impl Hosts {
         Self::start(count, false)
     }
 
-    /// Starts so many hosts that each have their own files in [`Self::store`]. The path is the same on all of them. This machine
-    /// sees these files only at [`LibvirtHost::on_machine`].
+    /// Starts so many hosts that each have their own files in [`Self::store`]. The path is the same
+    /// on all of them. This machine sees these files only at [`LibvirtHost::on_machine`].
     ///
     /// # Panics
     ///
@@ -37,11 +37,15 @@ impl Hosts {
     }
 
     fn start(count: usize, private: bool) -> Self {
-        let mut store = tempfile::Builder::new().prefix("ol-store-").tempdir().expect("a temporary folder for images");
+        let mut store = tempfile::Builder::new()
+            .prefix("ol-store-")
+            .tempdir()
+            .expect("a temporary folder for images");
         store.disable_cleanup(super::keeps_files());
         let own = private.then_some(store.path());
         let started: Vec<_> = thread::scope(|scope| {
-            let start = |number| scope.spawn(move || LibvirtHost::start(&format!("h{number}"), true, own));
+            let start =
+                |number| scope.spawn(move || LibvirtHost::start(&format!("h{number}"), true, own));
             let starting: Vec<_> = (1..=count).map(start).collect();
             starting.into_iter().map(thread::ScopedJoinHandle::join).collect()
         });

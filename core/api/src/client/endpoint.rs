@@ -22,8 +22,8 @@ pub struct InvalidEndpoint(String);
 /// The name of the unix socket in the data directory.
 pub const SOCKET_NAME: &str = "ostler.sock";
 
-/// The data directory of a daemon that was given none. It is the variable `OSTLER_DATA_DIR` if set, else `/var/lib/ostler` for root
-/// and `~/.local/state/ostler` for other users.
+/// The data directory of a daemon that was given none. It is the variable `OSTLER_DATA_DIR` if set,
+/// else `/var/lib/ostler` for root and `~/.local/state/ostler` for other users.
 #[must_use]
 pub fn default_data_dir() -> PathBuf {
     if let Some(dir) = std::env::var_os("OSTLER_DATA_DIR").filter(|dir| !dir.is_empty()) {

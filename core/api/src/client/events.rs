@@ -5,9 +5,11 @@ use crate::{Event, StreamEnd};
 use reqwest::{Method, Response};
 use std::time::Duration;
 
-/// The longest message of the stream, in bytes. An event is well below 64 KiB. This bounds the buffer.
+/// The longest message of the stream, in bytes. An event is well below 64 KiB. This bounds the
+/// buffer.
 const MESSAGE_MAX: usize = 1024 * 1024;
-/// How long a stream may be silent before it counts as dead. The daemon sends a sign of life every 15 s.
+/// How long a stream may be silent before it counts as dead. The daemon sends a sign of life every
+/// 15 s.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// Selects which events to watch.
@@ -47,7 +49,8 @@ impl Client {
 }
 
 impl EventStream {
-    /// The next event. None when the stream has ended; then [`EventStream::end`] gives the daemon's reason, if it sent one.
+    /// The next event. None when the stream has ended; then [`EventStream::end`] gives the daemon's
+    /// reason, if it sent one.
     ///
     /// # Errors
     /// The connection broke, nothing came for a minute, or a message cannot be read.
@@ -65,7 +68,9 @@ impl EventStream {
                 }
             }
             if self.buffer.len() > MESSAGE_MAX {
-                return Err(self.client.garbled(format!("a message is longer than {MESSAGE_MAX} bytes")));
+                return Err(self
+                    .client
+                    .garbled(format!("a message is longer than {MESSAGE_MAX} bytes")));
             }
             let chunk = tokio::time::timeout(SILENCE_MAX, self.response.chunk())
                 .await
@@ -130,7 +135,10 @@ mod tests {
         let event = "id: 7\nevent: created\ndata: {\"seq\":7,\"at\":\"1970-01-01T00:00:00.000Z\",\"kind\":\"created\",\
                      \"summary\":\"s\",\"data\":{}}\n\n";
         assert!(matches!(read_message(event), Message::Event(event) if event.seq == 7));
-        assert!(matches!(read_message("event: end\ndata: {\"code\":\"x\",\"detail\":\"y\"}\n\n"), Message::End(_)));
+        assert!(matches!(
+            read_message("event: end\ndata: {\"code\":\"x\",\"detail\":\"y\"}\n\n"),
+            Message::End(_)
+        ));
         assert!(matches!(read_message("data: nonsense\n\n"), Message::Odd(_)));
     }
 }

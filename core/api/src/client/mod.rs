@@ -15,7 +15,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// The longest answer that is read. A page of 1,000 VMs has a third of a MiB, so no real answer is longer.
+/// The longest answer that is read. A page of 1,000 VMs has a third of a MiB, so no real answer is
+/// longer.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
 /// How long it may take to connect. The daemon is on this machine or near it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,7 +39,9 @@ pub enum ClientError {
         source: reqwest::Error,
     },
     /// No answer came in time.
-    #[error("ostlerd at {endpoint} did not answer in time; what was asked may or may not have been done")]
+    #[error(
+        "ostlerd at {endpoint} did not answer in time; what was asked may or may not have been done"
+    )]
     TimedOut {
         /// The endpoint of the daemon.
         endpoint: String,
@@ -85,7 +88,8 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base)).timeout(ANSWER_TIMEOUT);
+        let request =
+            self.http.request(method, format!("{}{path}", self.base)).timeout(ANSWER_TIMEOUT);
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
@@ -139,11 +143,19 @@ impl Client {
         Ok(String::from_utf8_lossy(&self.body(response).await?).into_owned())
     }
 
-    async fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, ClientError> {
+    async fn post<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, ClientError> {
         self.answer(self.request(Method::POST, path).json(body)).await
     }
 
-    async fn patch<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, ClientError> {
+    async fn patch<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, ClientError> {
         self.answer(self.request(Method::PATCH, path).json(body)).await
     }
 

@@ -1,9 +1,11 @@
-//! Client methods for everything except VMs: hosts, datastores, images, drivers, tokens, the daemon.
+//! Client methods for everything except VMs: hosts, datastores, images, drivers, tokens, the
+//! daemon.
 
 use super::{Client, ClientError, segment};
 use crate::{
-    BackupBody, BackupReply, BindRules, ChangeHost, CheckReply, Datastore, Driver, Host, Image, NewDatastore, NewDriver, NewHost,
-    NewImage, NewToken, NothingBody, RestoredReply, Token, TokenMade, Version,
+    BackupBody, BackupReply, BindRules, ChangeHost, CheckReply, Datastore, Driver, Host, Image,
+    NewDatastore, NewDriver, NewHost, NewImage, NewToken, NothingBody, RestoredReply, Token,
+    TokenMade, Version,
 };
 use reqwest::Method;
 
@@ -39,7 +41,8 @@ resource!("images", images, image, remove_image, add_image, NewImage => Image);
 resource!("drivers", drivers, driver, remove_driver, add_driver, NewDriver => Driver);
 
 impl Client {
-    /// Removes a host that is fenced and will not come back, as the caller states. The leftovers of VMs on it are forgotten, too.
+    /// Removes a host that is fenced and will not come back, as the caller states. The leftovers of
+    /// VMs on it are forgotten, too.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -61,7 +64,10 @@ impl Client {
     /// As [`ClientError`] says.
     pub async fn bind_rules(&self, driver: &str, rules: &str) -> Result<Driver, ClientError> {
         let path = format!("/v1/drivers/{}/rules", segment(driver));
-        self.answer(self.request(reqwest::Method::PUT, &path).json(&BindRules { rules: rules.to_owned() })).await
+        self.answer(
+            self.request(reqwest::Method::PUT, &path).json(&BindRules { rules: rules.to_owned() }),
+        )
+        .await
     }
 
     /// Removes that binding. Then the rules from the daemon's settings apply again.
@@ -78,7 +84,10 @@ impl Client {
     /// As [`ClientError`] says.
     pub async fn bind_host_rules(&self, host: &str, rules: &str) -> Result<Host, ClientError> {
         let path = format!("/v1/hosts/{}/rules", segment(host));
-        self.answer(self.request(reqwest::Method::PUT, &path).json(&BindRules { rules: rules.to_owned() })).await
+        self.answer(
+            self.request(reqwest::Method::PUT, &path).json(&BindRules { rules: rules.to_owned() }),
+        )
+        .await
     }
 
     /// Removes that binding. Then the rules of the host's hypervisor driver apply again.

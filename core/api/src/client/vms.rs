@@ -2,8 +2,8 @@
 
 use super::{Client, ClientError, segment};
 use crate::{
-    ActionReply, AdoptBody, ConsoleChunk, Counters, CreateVm, Operation, OperationPage, PlanPreview, SnapshotAdvice, Vm, VmPage,
-    Why,
+    ActionReply, AdoptBody, ConsoleChunk, Counters, CreateVm, Operation, OperationPage,
+    PlanPreview, SnapshotAdvice, Vm, VmPage, Why,
 };
 use reqwest::{Method, RequestBuilder};
 use serde::Serialize;
@@ -35,7 +35,8 @@ pub struct Sent {
     pub wait: Option<Duration>,
     /// Act only if the record still has this version.
     pub if_version: Option<u64>,
-    /// The idempotency key. A second request with the same key is answered as the first one and does nothing more.
+    /// The idempotency key. A second request with the same key is answered as the first one and
+    /// does nothing more.
     pub idempotency_key: Option<String>,
 }
 
@@ -60,7 +61,11 @@ impl Client {
     ///
     /// # Errors
     /// As [`ClientError`] says.
-    pub async fn create_vm(&self, body: &CreateVm, key: Option<&str>) -> Result<ActionReply, ClientError> {
+    pub async fn create_vm(
+        &self,
+        body: &CreateVm,
+        key: Option<&str>,
+    ) -> Result<ActionReply, ClientError> {
         let mut request = self.request(Method::POST, "/v1/vms").json(body);
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
@@ -73,7 +78,8 @@ impl Client {
     /// # Errors
     /// As [`ClientError`] says.
     pub async fn preview_create(&self, body: &CreateVm) -> Result<PlanPreview, ClientError> {
-        self.answer(self.request(Method::POST, "/v1/vms").query(&[("dry_run", "true")]).json(body)).await
+        self.answer(self.request(Method::POST, "/v1/vms").query(&[("dry_run", "true")]).json(body))
+            .await
     }
 
     /// A page of VMs.
@@ -82,8 +88,15 @@ impl Client {
     /// As [`ClientError`] says.
     pub async fn vms(&self, filter: &ListFilter) -> Result<VmPage, ClientError> {
         let mut query: Vec<(&str, String)> = Vec::new();
-        let texts = [("state", &filter.state), ("name", &filter.name), ("host", &filter.host), ("owner", &filter.owner)];
-        query.extend(texts.into_iter().filter_map(|(key, value)| value.clone().map(|value| (key, value))));
+        let texts = [
+            ("state", &filter.state),
+            ("name", &filter.name),
+            ("host", &filter.host),
+            ("owner", &filter.owner),
+        ];
+        query.extend(
+            texts.into_iter().filter_map(|(key, value)| value.clone().map(|value| (key, value))),
+        );
         query.extend(filter.after.map(|after| ("after", after.to_string())));
         query.extend(filter.limit.map(|limit| ("limit", limit.to_string())));
         if filter.all {
@@ -136,7 +149,11 @@ impl Client {
     ///
     /// # Errors
     /// As [`ClientError`] says.
-    pub async fn console_log(&self, vm: &str, from: Option<u64>) -> Result<ConsoleChunk, ClientError> {
+    pub async fn console_log(
+        &self,
+        vm: &str,
+        from: Option<u64>,
+    ) -> Result<ConsoleChunk, ClientError> {
         let request = self.request(Method::GET, &format!("/v1/vms/{}/console-log", segment(vm)));
         let query: Vec<(&str, u64)> = from.map(|from| ("from", from)).into_iter().collect();
         self.answer(request.query(&query)).await
@@ -160,15 +177,27 @@ impl Client {
     ///
     /// # Errors
     /// As [`ClientError`] says.
-    pub async fn adopt(&self, host: &str, body: &AdoptBody, sent: &Sent) -> Result<ActionReply, ClientError> {
-        self.answer(sent.on(self.request(Method::POST, &format!("/v1/hosts/{}/adopt", segment(host))).json(body))).await
+    pub async fn adopt(
+        &self,
+        host: &str,
+        body: &AdoptBody,
+        sent: &Sent,
+    ) -> Result<ActionReply, ClientError> {
+        self.answer(sent.on(
+            self.request(Method::POST, &format!("/v1/hosts/{}/adopt", segment(host))).json(body),
+        ))
+        .await
     }
 
     /// The plan of an adoption. Nothing is changed.
     ///
     /// # Errors
     /// As [`ClientError`] says.
-    pub async fn preview_adoption(&self, host: &str, body: &AdoptBody) -> Result<PlanPreview, ClientError> {
+    pub async fn preview_adoption(
+        &self,
+        host: &str,
+        body: &AdoptBody,
+    ) -> Result<PlanPreview, ClientError> {
         let request = self.request(Method::POST, &format!("/v1/hosts/{}/adopt", segment(host)));
         self.answer(request.query(&[("dry_run", "true")]).json(body)).await
     }
@@ -177,7 +206,12 @@ impl Client {
     ///
     /// # Errors
     /// As [`ClientError`] says.
-    pub async fn preview<B: Serialize + ?Sized>(&self, vm: &str, verb: &str, body: &B) -> Result<PlanPreview, ClientError> {
+    pub async fn preview<B: Serialize + ?Sized>(
+        &self,
+        vm: &str,
+        verb: &str,
+        body: &B,
+    ) -> Result<PlanPreview, ClientError> {
         let request = self.request(Method::POST, &action_path(vm, verb));
         self.answer(request.query(&[("dry_run", "true")]).json(body)).await
     }
@@ -186,7 +220,11 @@ impl Client {
     ///
     /// # Errors
     /// As [`ClientError`] says.
-    pub async fn operation(&self, id: u64, wait: Option<Duration>) -> Result<Operation, ClientError> {
+    pub async fn operation(
+        &self,
+        id: u64,
+        wait: Option<Duration>,
+    ) -> Result<Operation, ClientError> {
         let mut request = self.request(Method::GET, &format!("/v1/operations/{id}"));
         if let Some(wait) = wait {
             let query = [("wait", format!("{}ms", wait.as_millis()))];

@@ -16,7 +16,8 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How many requests run at once. Each may wait for its operation, so this is more than the daemon has cores.
+/// How many requests run at once. Each may wait for its operation, so this is more than the daemon
+/// has cores.
 const PARALLEL: usize = 32;
 /// How long the command looks at the VMs after an interrupt, to print which operations go on.
 const LAST_LOOK: Duration = Duration::from_secs(2);
@@ -78,7 +79,12 @@ pub(super) async fn run(cx: &Context, request: Request) -> Result<(), Failure> {
         }
         let Some(next) = wait::unless_interrupted(under_way.next()).await else {
             drop(under_way);
-            return Err(interrupted(&client, asked.iter().map(|place| vms[*place].as_str()), waiting.len()).await);
+            return Err(interrupted(
+                &client,
+                asked.iter().map(|place| vms[*place].as_str()),
+                waiting.len(),
+            )
+            .await);
         };
         let Some((place, ended)) = next else { break };
         asked.remove(&place);
@@ -118,15 +124,19 @@ fn tell(cx: &Context, ended: &Ended, quiet: bool) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// Prints which operations go on after an interrupt. The requests are durable; only this command does not wait any more.
+/// Prints which operations go on after an interrupt. The requests are durable; only this command
+/// does not wait any more.
 async fn interrupted(client: &Client, asked: impl Iterator<Item = &str>, left: usize) -> Failure {
-    let looks = asked.map(|vm| async move { (vm, client.vm(vm).await) }).collect::<FuturesUnordered<_>>();
+    let looks =
+        asked.map(|vm| async move { (vm, client.vm(vm).await) }).collect::<FuturesUnordered<_>>();
     let mut looks = looks.take_until(Box::pin(tokio::time::sleep(LAST_LOOK)));
     aside("");
     while let Some((vm, look)) = looks.next().await {
         if let Some(operation) = look.ok().and_then(|vm| vm.operation) {
             let (id, verb) = (operation.id, operation.verb);
-            aside(&format!("vm {vm}: operation {id} ({verb}) goes on: `ostler operation show {id} --wait`"));
+            aside(&format!(
+                "vm {vm}: operation {id} ({verb}) goes on: `ostler operation show {id} --wait`"
+            ));
         }
     }
     if left > 0 {
@@ -136,7 +146,8 @@ async fn interrupted(client: &Client, asked: impl Iterator<Item = &str>, left: u
 }
 
 async fn ask(client: &Client, vm: &str, request: &Asking) -> Ended {
-    let outcome = Outcome { vm: vm.to_owned(), exit: 0, reply: None, plan: None, error: None, hint: None };
+    let outcome =
+        Outcome { vm: vm.to_owned(), exit: 0, reply: None, plan: None, error: None, hint: None };
     let subject = format!("vm {vm}");
     let (verb, result) = match verb_for(client, vm, request).await {
         Ok(verb) if request.waiting.dry_run => (verb, preview(client, vm, verb, request).await),
@@ -154,7 +165,10 @@ async fn ask(client: &Client, vm: &str, request: &Asking) -> Ended {
         Some(answer) if failure.is_none() && request.for_people => {
             let id = answer.vm().map_or_else(|| vm.to_owned(), |id| id.to_string());
             let now = answer.now(client, &id, request).await;
-            Some(crate::text::clean(&format!("{subject}: {}", answer.line(verb, request, now.as_ref()))))
+            Some(crate::text::clean(&format!(
+                "{subject}: {}",
+                answer.line(verb, request, now.as_ref())
+            )))
         }
         _ => None,
     };
@@ -163,7 +177,9 @@ async fn ask(client: &Client, vm: &str, request: &Asking) -> Ended {
         Some(Answer::Plan(plan)) => (None, Some(*plan)),
         None => (None, None),
     };
-    let (error, hint) = failure.as_ref().map_or((None, None), |failure| (failure.what.clone(), failure.hint.clone()));
+    let (error, hint) = failure
+        .as_ref()
+        .map_or((None, None), |failure| (failure.what.clone(), failure.hint.clone()));
     let exit = failure.as_ref().map_or(Exit::Ok, |failure| failure.exit) as u8;
     Ended { outcome: Outcome { exit, reply, plan, error, hint, ..outcome }, line, failure }
 }
@@ -176,7 +192,12 @@ async fn verb_for(client: &Client, vm: &str, request: &Asking) -> Result<&'stati
     }
 }
 
-async fn preview(client: &Client, vm: &str, verb: &str, request: &Asking) -> Result<Answer, Failure> {
+async fn preview(
+    client: &Client,
+    vm: &str,
+    verb: &str,
+    request: &Asking,
+) -> Result<Answer, Failure> {
     Ok(Answer::Plan(Box::new(patiently(|| client.preview(vm, verb, &request.body)).await?)))
 }
 
@@ -203,14 +224,21 @@ async fn act(client: &Client, vm: &str, verb: &str, request: &Asking) -> Result<
 }
 
 /// Some verbs leave the rest to the scheduler. They end when the scheduler has done its part.
-async fn follow_to_the_scheduler(client: &Client, verb: &str, reply: &mut ActionReply, deadline: Deadline) -> Result<(), Failure> {
+async fn follow_to_the_scheduler(
+    client: &Client,
+    verb: &str,
+    reply: &mut ActionReply,
+    deadline: Deadline,
+) -> Result<(), Failure> {
     let handed_over = match verb {
         "resume" | "resume-cold" => reply.state == "pending",
         "resched" => !reply.already,
         _ => false,
     };
     let asked = reply.operation.as_ref();
-    if !handed_over || asked.is_some_and(|operation| operation.outcome.as_deref() != Some("succeeded")) {
+    if !handed_over
+        || asked.is_some_and(|operation| operation.outcome.as_deref() != Some("succeeded"))
+    {
         return Ok(());
     }
     let after = asked.map_or(0, |operation| operation.id);

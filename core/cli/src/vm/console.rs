@@ -21,7 +21,8 @@ pub struct ConsoleArgs {
     /// From its beginning; near its end if not given
     #[arg(long)]
     all: bool,
-    /// Hand everything to the terminal as it is. Otherwise only colours pass: a guest could send worse
+    /// Hand everything to the terminal as it is. Otherwise only colours pass: a guest could send
+    /// worse
     #[arg(long)]
     raw: bool,
 }
@@ -39,7 +40,9 @@ pub(crate) async fn run(cx: &Context, args: ConsoleArgs) -> Result<(), Failure> 
                 tokio::time::sleep(LOOK).await;
                 continue;
             }
-            Err(ClientError::Problem(problem)) if args.follow && problem.code == code::UNUSABLE => return Ok(()),
+            Err(ClientError::Problem(problem)) if args.follow && problem.code == code::UNUSABLE => {
+                return Ok(());
+            }
             Err(err) => return Err(err.into()),
         };
         cx.out.write(&filter.pass(&chunk.text))?;
@@ -82,7 +85,8 @@ enum Escape {
     Text,
 }
 
-/// Keeps a guest from controlling the operator's terminal: of all escape sequences only colours pass.
+/// Keeps a guest from controlling the operator's terminal: of all escape sequences only colours
+/// pass.
 struct Filter {
     pass_all: bool,
     state: Escape,
@@ -120,7 +124,9 @@ impl Filter {
             (Escape::Begun, ']' | 'P' | 'X' | '^' | '_') => Escape::Text,
             (Escape::Begun, _) | (Escape::Text, '\u{7}' | '\n') => Escape::None,
             (Escape::Text, _) => Escape::Text,
-            (Escape::Sequence(mut sequence), '0'..='9' | ';' | ':') if sequence.len() < Self::LONGEST => {
+            (Escape::Sequence(mut sequence), '0'..='9' | ';' | ':')
+                if sequence.len() < Self::LONGEST =>
+            {
                 sequence.push(c);
                 Escape::Sequence(sequence)
             }
@@ -130,7 +136,8 @@ impl Filter {
                 passed.push('m');
                 Escape::None
             }
-            // Colours do not have such parameters. The rest of the sequence is dropped, up to its last character.
+            // Colours do not have such parameters. The rest of the sequence is dropped, up to its
+            // last character.
             (Escape::Sequence(_), ' '..='?') => Escape::Sequence("?".repeat(Self::LONGEST)),
             (Escape::Sequence(_), _) => Escape::None,
         }
@@ -150,7 +157,10 @@ mod tests {
     fn only_colours_pass() {
         assert_eq!(filtered(&["\u{1b}[1;32mok\u{1b}[0m\r\n"]), "\u{1b}[1;32mok\u{1b}[0m\r\n");
         assert_eq!(filtered(&["a\u{1b}[2Jb\u{1b}[10;10Hc\u{1b}[?25ld"]), "abcd");
-        assert_eq!(filtered(&["a\u{1b}]0;title\u{7}b\u{1b}]52;c;x\u{1b}\\c\u{1b}cd\u{7}e"]), "abcde");
+        assert_eq!(
+            filtered(&["a\u{1b}]0;title\u{7}b\u{1b}]52;c;x\u{1b}\\c\u{1b}cd\u{7}e"]),
+            "abcde"
+        );
         assert_eq!(filtered(&["a\u{1b}", "[3", "1mb"]), "a\u{1b}[31mb");
     }
 

@@ -15,7 +15,8 @@ const NAMESAKES_MAX: u32 = 5;
 /// The VM to create.
 #[derive(Debug, Args)]
 pub struct CreateArgs {
-    /// The specification: a file in TOML, YAML or JSON, or - for standard input. `ostler help spec` shows one
+    /// The specification: a file in TOML, YAML or JSON, or - for standard input. `ostler help spec`
+    /// shows one
     #[arg(short, long, value_name = "FILE", required_unless_present = "path")]
     file: Option<PathBuf>,
     /// The same without a flag
@@ -56,9 +57,14 @@ pub(crate) async fn run(cx: &Context, args: CreateArgs) -> Result<(), Failure> {
     if !args.wait {
         return cx.out.write(&cx.out.one(&reply, &reply.vm.to_string(), || line(&reply.state))?);
     }
-    let Some(ended) = wait::unless_interrupted(wait::for_running(&client, reply.vm, deadline)).await else {
+    let Some(ended) =
+        wait::unless_interrupted(wait::for_running(&client, reply.vm, deadline)).await
+    else {
         cx.out.write(&cx.out.one(&reply, &reply.vm.to_string(), || line(&reply.state))?)?;
-        crate::out::aside(&format!("it goes on without being waited for: `ostler vm why {}`", reply.vm));
+        crate::out::aside(&format!(
+            "it goes on without being waited for: `ostler vm why {}`",
+            reply.vm
+        ));
         return Err(Failure::silent(Exit::Interrupted));
     };
     match ended {
@@ -83,12 +89,17 @@ fn told(name: &str, plan: &PlanPreview) -> String {
     text
 }
 
-/// Warns if other VMs have the same name. Names need not be unique, so the same file given twice makes two VMs. If the list cannot
-/// be read, there is no warning.
+/// Warns if other VMs have the same name. Names need not be unique, so the same file given twice
+/// makes two VMs. If the list cannot be read, there is no warning.
 async fn warn_of_namesakes(client: &Client, name: &str) {
-    let filter = ListFilter { name: Some(name.to_owned()), limit: Some(NAMESAKES_MAX), ..ListFilter::default() };
+    let filter = ListFilter {
+        name: Some(name.to_owned()),
+        limit: Some(NAMESAKES_MAX),
+        ..ListFilter::default()
+    };
     let Ok(page) = client.vms(&filter).await else { return };
-    let others: Vec<String> = page.vms.iter().map(|vm| format!("{} ({})", vm.id, vm.state)).collect();
+    let others: Vec<String> =
+        page.vms.iter().map(|vm| format!("{} ({})", vm.id, vm.state)).collect();
     if !others.is_empty() {
         crate::out::aside(&format!(
             "warning: vm {} {} this name already: from now on `{name}` alone is ambiguous, use ids",

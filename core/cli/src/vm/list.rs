@@ -10,7 +10,8 @@ use clap::{Args, ValueEnum};
 use ostler_api::{Client, ListFilter, PAGE_MAX, VmSummary};
 use std::cmp::Reverse;
 
-/// The most VMs of one list: a hundred pages, about 30 MiB. Beyond that operators should use a filter.
+/// The most VMs of one list: a hundred pages, about 30 MiB. Beyond that operators should use a
+/// filter.
 const LIST_MAX: usize = 100_000;
 
 /// Selects the VMs.
@@ -65,7 +66,9 @@ fn sorted(mut vms: Vec<VmSummary>, by: Sort) -> Vec<VmSummary> {
         Sort::State => vms.sort_by(|a, b| a.state.cmp(&b.state)),
         Sort::Owner => vms.sort_by(|a, b| a.owner.cmp(&b.owner)),
         // VMs without a host come last.
-        Sort::Host => vms.sort_by(|a, b| (a.host.is_none(), &a.host).cmp(&(b.host.is_none(), &b.host))),
+        Sort::Host => {
+            vms.sort_by(|a, b| (a.host.is_none(), &a.host).cmp(&(b.host.is_none(), &b.host)))
+        }
         Sort::Cpu => vms.sort_by_key(|vm| Reverse(vm.cpu)),
         Sort::Memory => vms.sort_by_key(|vm| Reverse(vm.memory)),
         Sort::Since => vms.sort_by_key(|vm| vm.since),
@@ -74,7 +77,8 @@ fn sorted(mut vms: Vec<VmSummary>, by: Sort) -> Vec<VmSummary> {
 }
 
 impl Row for VmSummary {
-    const HEADINGS: &'static [&'static str] = &["ID", "NAME", "STATE", "OWNER", "HOST", "CPU", "MEMORY", "SINCE"];
+    const HEADINGS: &'static [&'static str] =
+        &["ID", "NAME", "STATE", "OWNER", "HOST", "CPU", "MEMORY", "SINCE"];
     const WIDER: &'static [&'static str] = &["AGE", "VERSION", "CREATED"];
 
     fn cells(&self) -> Vec<Cell> {
@@ -99,8 +103,13 @@ impl Row for VmSummary {
     }
 }
 
-/// All VMs that pass `filter`, read page by page, at most `most`. The flag tells that there are more.
-pub(super) async fn fetch(client: &Client, mut filter: ListFilter, most: usize) -> Result<(Vec<VmSummary>, bool), Failure> {
+/// All VMs that pass `filter`, read page by page, at most `most`. The flag tells that there are
+/// more.
+pub(super) async fn fetch(
+    client: &Client,
+    mut filter: ListFilter,
+    most: usize,
+) -> Result<(Vec<VmSummary>, bool), Failure> {
     let mut vms = Vec::new();
     loop {
         let left = u32::try_from(most - vms.len()).unwrap_or(PAGE_MAX);
@@ -112,7 +121,9 @@ pub(super) async fn fetch(client: &Client, mut filter: ListFilter, most: usize) 
         match next {
             Some(_) if vms.len() >= most => return Ok((vms, true)),
             Some(next) => filter.after = Some(next),
-            None if page.next.is_some() => return Err(Failure::new(Exit::Server, "the daemon's pages go in circles")),
+            None if page.next.is_some() => {
+                return Err(Failure::new(Exit::Server, "the daemon's pages go in circles"));
+            }
             None => return Ok((vms, false)),
         }
     }
@@ -155,10 +166,22 @@ mod tests {
             since: Time(since),
             version: 1,
         };
-        let vms = || vec![vm(1, "web", None, 96, 30), vm(2, "db", Some("h2"), 2048, 10), vm(3, "app", Some("h1"), 512, 20)];
+        let vms = || {
+            vec![
+                vm(1, "web", None, 96, 30),
+                vm(2, "db", Some("h2"), 2048, 10),
+                vm(3, "app", Some("h1"), 512, 20),
+            ]
+        };
         let ids = |by| sorted(vms(), by).iter().map(|vm| vm.id).collect::<Vec<_>>();
-        assert_eq!([ids(Sort::Id), ids(Sort::State), ids(Sort::Owner)], [[1, 2, 3], [1, 2, 3], [1, 2, 3]]);
-        assert_eq!([ids(Sort::Name), ids(Sort::Host), ids(Sort::Cpu)], [[3, 2, 1], [3, 2, 1], [3, 2, 1]]);
+        assert_eq!(
+            [ids(Sort::Id), ids(Sort::State), ids(Sort::Owner)],
+            [[1, 2, 3], [1, 2, 3], [1, 2, 3]]
+        );
+        assert_eq!(
+            [ids(Sort::Name), ids(Sort::Host), ids(Sort::Cpu)],
+            [[3, 2, 1], [3, 2, 1], [3, 2, 1]]
+        );
         assert_eq!([ids(Sort::Memory), ids(Sort::Since)], [[2, 3, 1], [2, 3, 1]]);
     }
 }

@@ -75,7 +75,8 @@ pub enum VmCommand {
     Delete(Many<Final<verb_args::Delete>>),
     /// Retries starting VMs whose start hangs
     Boot(Many<Nothing>),
-    /// Moves VMs to another host: their memory is saved and restored there, unless another way is given
+    /// Moves VMs to another host: their memory is saved and restored there, unless another way is
+    /// given
     #[command(alias = "move")]
     Migrate(Many<verb_args::Migrate>),
     /// Has the scheduler move VMs to another host
@@ -104,7 +105,8 @@ pub enum VmCommand {
     /// Lists system snapshots
     #[command(alias = "snapshot-list")]
     Snapshots(snapshots::SnapshotsArgs),
-    /// Saves a disk as a new image when the VM is shut down, or now with --live; nothing to revert to
+    /// Saves a disk as a new image when the VM is shut down, or now with --live; nothing to revert
+    /// to
     #[command(visible_alias = "save-disk-as")]
     DiskSnapshot(One<verb_args::DiskSnapshot>),
     /// Takes a `disk-snapshot` back that waits for the VM to be shut down
@@ -125,7 +127,8 @@ pub enum VmCommand {
     Reschedule(One<schedule::Reschedule>),
     /// Ends VMs whose hosts are lost for good
     Forget(Many<verb_args::Forget>),
-    /// For a failed VM: tells Ostler that the failed step succeeded, retries it, or undoes the operation
+    /// For a failed VM: tells Ostler that the failed step succeeded, retries it, or undoes the
+    /// operation
     Recover(Many<verb_args::Recover>),
 }
 

@@ -171,17 +171,31 @@ impl Later {
 
 impl ScheduleArgs {
     pub(super) fn request(&self) -> Request {
-        let waiting = Waiting { dry_run: self.when.dry_run, if_version: self.when.if_version, ..Waiting::default() };
+        let waiting = Waiting {
+            dry_run: self.when.dry_run,
+            if_version: self.when.if_version,
+            ..Waiting::default()
+        };
         Request::new("schedule", self.body(), vec![self.vm.clone()], waiting)
     }
 
     fn body(&self) -> Result<Value, Failure> {
         let Some(when) = self.when.at.clone() else {
-            return Err(Failure::usage("it is not said when").hint("say --at 'daily 02:00', or `ostler vm schedule --help`"));
+            return Err(Failure::usage("it is not said when")
+                .hint("say --at 'daily 02:00', or `ostler vm schedule --help`"));
         };
         let (verb, args) = self.later.asked()?;
         let When { zone, misfire, from, until, times, .. } = self.when.clone();
-        sent(&ScheduleBody { verb: verb.to_owned(), args: Some(args), when, zone, misfire, from, until, times })
+        sent(&ScheduleBody {
+            verb: verb.to_owned(),
+            args: Some(args),
+            when,
+            zone,
+            misfire,
+            from,
+            until,
+            times,
+        })
     }
 }
 
@@ -253,7 +267,10 @@ pub struct SchedulesArgs {
 /// Prints the list.
 pub(super) async fn list(cx: &Context, args: SchedulesArgs) -> Result<(), Failure> {
     let client = cx.client()?;
-    several::list(cx, &args.vms, &args.watch, async |vm| client.vm(vm).await.map(|vm| (vm.id, vm.schedules))).await
+    several::list(cx, &args.vms, &args.watch, async |vm| {
+        client.vm(vm).await.map(|vm| (vm.id, vm.schedules))
+    })
+    .await
 }
 
 /// The arguments of a verb on one line.
@@ -272,8 +289,10 @@ pub(super) fn last(entry: &ScheduleEntry) -> Cell {
 }
 
 impl Row for ScheduleEntry {
-    const HEADINGS: &'static [&'static str] = &["ID", "VERB", "WITH", "WHEN", "ZONE", "NEXT", "FIRED", "LAST", "WHY"];
-    const WIDER: &'static [&'static str] = &["LAST AT", "OPERATION", "MISFIRE", "FROM", "UNTIL", "TIMES", "BY"];
+    const HEADINGS: &'static [&'static str] =
+        &["ID", "VERB", "WITH", "WHEN", "ZONE", "NEXT", "FIRED", "LAST", "WHY"];
+    const WIDER: &'static [&'static str] =
+        &["LAST AT", "OPERATION", "MISFIRE", "FROM", "UNTIL", "TIMES", "BY"];
 
     fn cells(&self) -> Vec<Cell> {
         vec![
@@ -308,25 +327,50 @@ mod tests {
     use serde_json::json;
 
     fn body(line: &[&str]) -> serde_json::Value {
-        let cli = Cli::try_parse_from(["ostler", "vm"].iter().chain(line)).unwrap_or_else(|err| panic!("{line:?}: {err}"));
+        let cli = Cli::try_parse_from(["ostler", "vm"].iter().chain(line))
+            .unwrap_or_else(|err| panic!("{line:?}: {err}"));
         let Command::Vm(command) = cli.command else { panic!("about VMs") };
         super::super::request(&command).expect("a verb").body.expect("a body")
     }
 
     #[test]
     fn a_verb_is_typed_as_it_is_typed_now() {
-        let plain = body(&["schedule", "web", "poweroff", "--hard", "--at", "daily 02:00", "--zone", "Europe/Berlin"]);
-        assert_eq!(plain, json!({"verb": "poweroff-hard", "args": {}, "when": "daily 02:00", "zone": "Europe/Berlin"}));
-        let before = body(&["schedule", "web", "--at", "every 6h", "--times", "3", "migrate", "h2", "--live"]);
-        assert_eq!(before, json!({"verb": "migrate-live", "args": {"host": "h2"}, "when": "every 6h", "times": 3}));
-        let snapshot = body(&["schedule", "web", "snapshot-create", "nightly", "--at", "cron 0 2 * * 1-5"]);
+        let plain = body(&[
+            "schedule",
+            "web",
+            "poweroff",
+            "--hard",
+            "--at",
+            "daily 02:00",
+            "--zone",
+            "Europe/Berlin",
+        ]);
+        assert_eq!(
+            plain,
+            json!({"verb": "poweroff-hard", "args": {}, "when": "daily 02:00", "zone": "Europe/Berlin"})
+        );
+        let before = body(&[
+            "schedule", "web", "--at", "every 6h", "--times", "3", "migrate", "h2", "--live",
+        ]);
+        assert_eq!(
+            before,
+            json!({"verb": "migrate-live", "args": {"host": "h2"}, "when": "every 6h", "times": 3})
+        );
+        let snapshot =
+            body(&["schedule", "web", "snapshot-create", "nightly", "--at", "cron 0 2 * * 1-5"]);
         assert_eq!(snapshot["args"], json!({"name": "nightly"}));
     }
 
     #[test]
     fn what_is_left_out_stays() {
-        assert_eq!(body(&["reschedule", "web", "3", "--at", "daily 03:00"]), json!({"id": 3, "when": "daily 03:00"}));
-        assert_eq!(body(&["reschedule", "web", "3", "--without-end"]), json!({"id": 3, "until": null, "times": null}));
+        assert_eq!(
+            body(&["reschedule", "web", "3", "--at", "daily 03:00"]),
+            json!({"id": 3, "when": "daily 03:00"})
+        );
+        assert_eq!(
+            body(&["reschedule", "web", "3", "--without-end"]),
+            json!({"id": 3, "until": null, "times": null})
+        );
         assert!(Cli::try_parse_from(["ostler", "vm", "reschedule", "web", "3"]).is_err());
     }
 }

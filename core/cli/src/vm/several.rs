@@ -38,8 +38,8 @@ pub(crate) fn ended(worst: Exit) -> Result<(), Failure> {
     if worst == Exit::Ok { Ok(()) } else { Err(Failure::silent(worst)) }
 }
 
-/// Reads each VM of `given`: ids, names and ranges. A failure is printed and the next VM is read. But if only one VM was named, or
-/// the daemon cannot be reached, the failure is returned at once.
+/// Reads each VM of `given`: ids, names and ranges. A failure is printed and the next VM is read.
+/// But if only one VM was named, or the daemon cannot be reached, the failure is returned at once.
 pub(crate) async fn look<T>(
     given: &[String],
     mut read: impl AsyncFnMut(&str) -> Result<T, ClientError>,

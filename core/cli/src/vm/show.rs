@@ -11,7 +11,9 @@ use crate::text::{moment, now, took};
 use crate::watch::{self, Watch};
 use crate::{Exit, Failure};
 use clap::Args;
-use ostler_api::{Client, ClientError, Counters, Disk, ScheduleEntry, SnapshotAdvice, SnapshotEntry, Time, Vm};
+use ostler_api::{
+    Client, ClientError, Counters, Disk, ScheduleEntry, SnapshotAdvice, SnapshotEntry, Time, Vm,
+};
 
 /// Selects the VMs.
 #[derive(Debug, Args)]
@@ -31,18 +33,22 @@ pub(crate) async fn run(cx: &Context, args: ShowArgs) -> Result<(), Failure> {
         let seen = several::look(&args.vms, async |vm| {
             let vm = client.vm(vm).await?;
             // JSON and YAML have the VM as the API has it. Only the page for people has the extras.
-            let extras = if cx.out.for_people() { Some(Extras::ask(&client, &vm).await) } else { None };
+            let extras =
+                if cx.out.for_people() { Some(Extras::ask(&client, &vm).await) } else { None };
             Ok((vm, extras))
         })
         .await?;
         worst = seen.worst;
-        let read = |(vm, extras): &(Vm, Option<Extras>)| page(cx.out.colour, now(), vm, extras.as_ref());
+        let read =
+            |(vm, extras): &(Vm, Option<Extras>)| page(cx.out.colour, now(), vm, extras.as_ref());
         match seen.found.as_slice() {
             [one] if seen.alone => cx.out.one(&one.0, &one.0.id.to_string(), || read(one)),
             all => {
                 let vms: Vec<&Vm> = all.iter().map(|(vm, _)| vm).collect();
                 let handles: Vec<String> = vms.iter().map(|vm| vm.id.to_string()).collect();
-                cx.out.one(&vms, &handles.join("\n"), || all.iter().map(read).collect::<Vec<_>>().join("\n"))
+                cx.out.one(&vms, &handles.join("\n"), || {
+                    all.iter().map(read).collect::<Vec<_>>().join("\n")
+                })
             }
         }
     })
@@ -90,12 +96,18 @@ fn information(page: &mut Page, now: Time, vm: &Vm) {
         .pair("Name", &vm.name)
         .state("State", &vm.state)
         .pair("Reason", reason(&vm.reason));
-    page.pair("Since", moment(now, vm.since)).pair_if("Running since", vm.running_since.map(|since| moment(now, since)));
-    page.pair_if("Last seen", vm.seen.as_ref()).pair("Owner", &vm.owner).pair("Created", moment(now, vm.created));
-    page.pair_if("CPUs reserved", vm.spec.cpu).pair_if("Virtual CPUs", vm.spec.vcpus).pair("Memory", vm.spec.memory);
+    page.pair("Since", moment(now, vm.since))
+        .pair_if("Running since", vm.running_since.map(|since| moment(now, since)));
+    page.pair_if("Last seen", vm.seen.as_ref())
+        .pair("Owner", &vm.owner)
+        .pair("Created", moment(now, vm.created));
+    page.pair_if("CPUs reserved", vm.spec.cpu)
+        .pair_if("Virtual CPUs", vm.spec.vcpus)
+        .pair("Memory", vm.spec.memory);
     page.pair_if("Can grow to", headroom(vm));
     page.pair_if("Labels", Some(line(&vm.spec.labels)).filter(|labels| !labels.is_empty()));
-    page.pair_if("Wants host", vm.spec.host.as_ref()).pair_if("Graphics", vm.spec.graphics.as_ref());
+    page.pair_if("Wants host", vm.spec.host.as_ref())
+        .pair_if("Graphics", vm.spec.graphics.as_ref());
     let boot = &vm.spec.boot;
     page.pair_if("Firmware", boot.firmware.as_ref())
         .pair_if("Kernel", boot.kernel.as_ref())
@@ -134,28 +146,48 @@ fn placement(page: &mut Page, now: Time, vm: &Vm) {
             page.line("on no host");
         }
         Some(place) => {
-            page.pair("Host", format!("{} ({})", place.host, place.host_id)).pair("Driver", &place.driver);
-            page.pair("Domain", &place.domain).pair("Generation", place.generation).pair("Since", moment(now, place.since));
+            page.pair("Host", format!("{} ({})", place.host, place.host_id))
+                .pair("Driver", &place.driver);
+            page.pair("Domain", &place.domain)
+                .pair("Generation", place.generation)
+                .pair("Since", moment(now, place.since));
         }
     }
     if let Some(moving) = &vm.moving {
         let what = if moving.direction == "from" { "Moving from" } else { "Moving to" };
-        page.pair(what, format!("{} ({}), generation {}", moving.host, moving.host_id, moving.generation));
+        page.pair(
+            what,
+            format!("{} ({}), generation {}", moving.host, moving.host_id, moving.generation),
+        );
     }
     page.pair_if("Datastore", vm.datastore.as_ref());
-    page.pair_if("Rescheduling", vm.resched.then_some("the scheduler is asked to move it to another host"));
+    page.pair_if(
+        "Rescheduling",
+        vm.resched.then_some("the scheduler is asked to move it to another host"),
+    );
     for left in &vm.leftovers {
         let what = if left.files { "domain and files" } else { "domain" };
-        page.pair("Left behind", format!("perhaps {what} on {} ({}); swept when it is seen", left.host, left.host_id));
+        page.pair(
+            "Left behind",
+            format!("perhaps {what} on {} ({}); swept when it is seen", left.host, left.host_id),
+        );
     }
 }
 
 fn operation(page: &mut Page, now: Time, vm: &Vm) {
     let Some(operation) = &vm.operation else { return };
-    page.section("Operation").pair("ID", operation.id).pair("Verb", &operation.verb).pair_if("Step", operation.step.as_ref());
+    page.section("Operation")
+        .pair("ID", operation.id)
+        .pair("Verb", &operation.verb)
+        .pair_if("Step", operation.step.as_ref());
     page.pair(
         "Progress",
-        format!("{} of {} steps{}", operation.done, operation.of, if operation.undoing { ", rolling back" } else { "" }),
+        format!(
+            "{} of {} steps{}",
+            operation.done,
+            operation.of,
+            if operation.undoing { ", rolling back" } else { "" }
+        ),
     );
     page.pair("Phase", &operation.phase).pair("Attempt", operation.attempt);
     page.pair_if("Deadline", operation.deadline.map(|deadline| moment(now, deadline)));
@@ -167,7 +199,8 @@ fn operation(page: &mut Page, now: Time, vm: &Vm) {
 fn failure(page: &mut Page, now: Time, vm: &Vm) {
     let Some(failure) = &vm.failure else { return };
     page.section("Failure").pair("Verb", &failure.verb).pair_if("Step", failure.step.as_ref());
-    page.pair("Error", Cell::toned(complaint(&failure.error), Tone::Bad)).pair("When", moment(now, failure.when));
+    page.pair("Error", Cell::toned(complaint(&failure.error), Tone::Bad))
+        .pair("When", moment(now, failure.when));
     page.pair("Operation", failure.operation).pair("What next", format!("ostler vm why {}", vm.id));
 }
 
@@ -194,11 +227,15 @@ fn disks(page: &mut Page, vm: &Vm) {
         ]
     };
     let rows = vm.spec.disks.iter().map(row).collect();
-    page.section("Disks").table(&["NAME", "FROM", "FORMAT", "ACCESS", "BECOMES", "FILE"], rows, "none");
+    page.section("Disks").table(
+        &["NAME", "FROM", "FORMAT", "ACCESS", "BECOMES", "FILE"],
+        rows,
+        "none",
+    );
 }
 
-/// The resources that the VM uses, as its hypervisor counts them. Nothing is printed if its host cannot be asked; `ostler vm why`
-/// reports that.
+/// The resources that the VM uses, as its hypervisor counts them. Nothing is printed if its host
+/// cannot be asked; `ostler vm why` reports that.
 fn monitoring(page: &mut Page, counters: Option<&Result<Counters, ClientError>>) {
     let Some(Ok(counters)) = counters else { return };
     if !counters.counted {
@@ -206,15 +243,34 @@ fn monitoring(page: &mut Page, counters: Option<&Result<Counters, ClientError>>)
     }
     page.section("Monitoring");
     page.pair("CPU time", took(counters.cpu_ns / 1_000_000));
-    page.pair("Host memory", format!("{} MiB, that of the hypervisor's process included", counters.memory_kib / 1024));
-    page.pair("Disk", format!("{} KiB read, {} KiB written", counters.disk_read / 1024, counters.disk_written / 1024));
-    page.pair("Network", format!("{} KiB in, {} KiB out", counters.net_rx / 1024, counters.net_tx / 1024));
+    page.pair(
+        "Host memory",
+        format!("{} MiB, that of the hypervisor's process included", counters.memory_kib / 1024),
+    );
+    page.pair(
+        "Disk",
+        format!(
+            "{} KiB read, {} KiB written",
+            counters.disk_read / 1024,
+            counters.disk_written / 1024
+        ),
+    );
+    page.pair(
+        "Network",
+        format!("{} KiB in, {} KiB out", counters.net_rx / 1024, counters.net_tx / 1024),
+    );
 }
 
 fn snapshots(page: &mut Page, vm: &Vm, advice: Option<&Result<SnapshotAdvice, ClientError>>) {
-    page.section("Snapshots").table(SnapshotEntry::HEADINGS, vm.snapshots.iter().map(Row::cells).collect(), "none");
+    page.section("Snapshots").table(
+        SnapshotEntry::HEADINGS,
+        vm.snapshots.iter().map(Row::cells).collect(),
+        "none",
+    );
     match advice {
-        Some(Ok(advice)) if advice.allowed => page.line(&format!("a new one may be made now ({})", advice.rules)),
+        Some(Ok(advice)) if advice.allowed => {
+            page.line(&format!("a new one may be made now ({})", advice.rules))
+        }
         Some(Ok(advice)) => {
             let why = advice.refused.as_deref().unwrap_or("no reason given");
             page.line(&format!("no new one now: {why} ({})", advice.rules))
@@ -260,7 +316,11 @@ fn history(page: &mut Page, vm: &Vm) {
         ]
     };
     let headings = ["HOST", "GENERATION", "FROM", "BEGUN BY", "TO", "ENDED BY", "CPU", "MEMORY"];
-    page.section("History").table(&headings, vm.history.iter().map(entry).collect(), "it was on no host yet");
+    page.section("History").table(
+        &headings,
+        vm.history.iter().map(entry).collect(),
+        "it was on no host yet",
+    );
 }
 
 #[cfg(test)]
@@ -303,7 +363,12 @@ mod tests {
             allowed: false,
             refused: Some("8 are the most".to_owned()),
         };
-        let text = page(false, Time(70_000), &sample(), Some(&Extras { advice: Ok(advice), counters: Ok(Counters::default()) }));
+        let text = page(
+            false,
+            Time(70_000),
+            &sample(),
+            Some(&Extras { advice: Ok(advice), counters: Ok(Counters::default()) }),
+        );
         expect![[r#"
             INFORMATION
               ID             7

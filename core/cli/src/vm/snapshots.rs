@@ -22,7 +22,10 @@ pub struct SnapshotsArgs {
 /// Prints the list.
 pub(super) async fn list(cx: &Context, args: SnapshotsArgs) -> Result<(), Failure> {
     let client = cx.client()?;
-    several::list(cx, &args.vms, &args.watch, async |vm| client.vm(vm).await.map(|vm| (vm.id, vm.snapshots))).await
+    several::list(cx, &args.vms, &args.watch, async |vm| {
+        client.vm(vm).await.map(|vm| (vm.id, vm.snapshots))
+    })
+    .await
 }
 
 /// Whether the VM can be reverted to the snapshot.

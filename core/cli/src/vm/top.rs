@@ -1,4 +1,5 @@
-//! `ostler vm top`: how many VMs are in each state, what the hosts hold, and which operations run now.
+//! `ostler vm top`: how many VMs are in each state, what the hosts hold, and which operations run
+//! now.
 
 use super::list::fetch;
 use crate::Failure;
@@ -67,7 +68,8 @@ async fn look(client: &Client) -> Result<Seen, Failure> {
     let more = passing.len().saturating_sub(OPERATIONS_MAX);
     // VMs whose operation has ended meanwhile, or that are gone, are left out.
     let asked = passing.iter().take(OPERATIONS_MAX).map(|vm| vm.id.to_string());
-    let busy = stream::iter(asked).map(|id| async move { client.vm(&id).await.ok() }).buffered(PARALLEL);
+    let busy =
+        stream::iter(asked).map(|id| async move { client.vm(&id).await.ok() }).buffered(PARALLEL);
     let busy = busy.filter_map(async |vm| vm.filter(|vm| vm.operation.is_some())).collect().await;
     Ok(Seen { states, hosts: client.hosts().await?, busy, more })
 }
@@ -86,7 +88,8 @@ fn page(colour: bool, seen: &Seen) -> String {
         page.pair(state, Cell::toned(number, tone_of(state)));
     }
     let host = |host: &Host| {
-        let health = host.health.as_ref().map_or("-", |health| if health.reachable { "yes" } else { "no" });
+        let health =
+            host.health.as_ref().map_or("-", |health| if health.reachable { "yes" } else { "no" });
         vec![
             Cell::from(&host.name),
             Cell::state(&host.state),
@@ -114,7 +117,11 @@ fn page(colour: bool, seen: &Seen) -> String {
         ])
     };
     let headings = ["VM", "NAME", "STATE", "VERB", "STEP", "DONE", "SINCE", "LEFT", "TROUBLE"];
-    page.section("Operations").table(&headings, seen.busy.iter().filter_map(busy).collect(), "nothing is being done");
+    page.section("Operations").table(
+        &headings,
+        seen.busy.iter().filter_map(busy).collect(),
+        "nothing is being done",
+    );
     if seen.more > 0 {
         page.line(&format!("and {}", count(seen.more, "more VM")));
     }

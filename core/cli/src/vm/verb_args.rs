@@ -1,11 +1,13 @@
-//! The options of each verb on the command line. They are the same for `ostler vm VERB` and for `ostler vm schedule`.
+//! The options of each verb on the command line. They are the same for `ostler vm VERB` and for
+//! `ostler vm schedule`.
 
 use super::verbs::{Ask, Loss};
 use crate::{Failure, specfile};
 use clap::{ArgGroup, Args};
 use ostler_api::{
-    ActionBody, CpuMilli, DiskAttachBody, DiskDetachBody, DiskSnapshotBody, DiskSnapshotCancelBody, ForgetBody, MigrateBody,
-    NicAttachBody, NicDetachBody, RenameBody, ResizeBody, Size, SnapshotBody, SnapshotCreateBody, UnscheduleBody, UpdateBody,
+    ActionBody, CpuMilli, DiskAttachBody, DiskDetachBody, DiskSnapshotBody, DiskSnapshotCancelBody,
+    ForgetBody, MigrateBody, NicAttachBody, NicDetachBody, RenameBody, ResizeBody, Size,
+    SnapshotBody, SnapshotCreateBody, UnscheduleBody, UpdateBody,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -172,7 +174,8 @@ pub struct Migrate {
     /// For a VM whose host does not answer: you state that nothing of that host runs any more
     #[arg(long, conflicts_with = "mode")]
     fenced: bool,
-    /// Also for such a VM: you state that its files are where the new host sees them, though the storage is not shared
+    /// Also for such a VM: you state that its files are where the new host sees them, though the
+    /// storage is not shared
     #[arg(long, conflicts_with = "mode")]
     storage_moved: bool,
 }
@@ -183,7 +186,11 @@ impl Ask for Migrate {
     }
 
     fn body(&self) -> Result<Value, Failure> {
-        sent(&MigrateBody { fenced: self.fenced, storage_moved: self.storage_moved, ..self.how.sent() })
+        sent(&MigrateBody {
+            fenced: self.fenced,
+            storage_moved: self.storage_moved,
+            ..self.how.sent()
+        })
     }
 }
 
@@ -344,7 +351,8 @@ pub struct DiskSnapshot {
     /// Now, while the guest uses it, instead of when the VM is shut down
     #[arg(long)]
     live: bool,
-    /// The image datastore (name or id); where the disk's image is, or the only one there is, if not given
+    /// The image datastore (name or id); where the disk's image is, or the only one there is, if
+    /// not given
     #[arg(long)]
     datastore: Option<String>,
 }
@@ -355,7 +363,11 @@ impl Ask for DiskSnapshot {
     }
 
     fn body(&self) -> Result<Value, Failure> {
-        sent(&DiskSnapshotBody { disk: self.disk.clone(), image: self.image.clone(), datastore: self.datastore.clone() })
+        sent(&DiskSnapshotBody {
+            disk: self.disk.clone(),
+            image: self.image.clone(),
+            datastore: self.datastore.clone(),
+        })
     }
 }
 
@@ -403,7 +415,13 @@ impl Ask for Resize {
     }
 
     fn body(&self) -> Result<Value, Failure> {
-        sent(&ResizeBody { cpu: self.cpu, vcpus: self.vcpus, memory: self.memory, enforce: self.enforce, force: self.force })
+        sent(&ResizeBody {
+            cpu: self.cpu,
+            vcpus: self.vcpus,
+            memory: self.memory,
+            enforce: self.enforce,
+            force: self.force,
+        })
     }
 }
 
@@ -421,7 +439,8 @@ impl Ask for Update {
     }
 
     fn body(&self) -> Result<Value, Failure> {
-        let text = specfile::text(&self.user_data).map_err(|failure| failure.hint("say a file, or - for standard input"))?;
+        let text = specfile::text(&self.user_data)
+            .map_err(|failure| failure.hint("say a file, or - for standard input"))?;
         sent(&UpdateBody { user_data: text })
     }
 }

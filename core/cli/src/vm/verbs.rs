@@ -128,7 +128,12 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn new(verb: &'static str, body: Result<Value, Failure>, vms: Vec<String>, waiting: Waiting) -> Self {
+    pub(super) fn new(
+        verb: &'static str,
+        body: Result<Value, Failure>,
+        vms: Vec<String>,
+        waiting: Waiting,
+    ) -> Self {
         Self { verb, body, vms, waiting, of_held: None, loss: None }
     }
 

@@ -50,8 +50,8 @@ struct Can {
     text: String,
 }
 
-/// The commands that can be used. If the VM waits for something, each is printed in full. Otherwise nearly all verbs are possible,
-/// and only their names are printed.
+/// The commands that can be used. If the VM waits for something, each is printed in full. Otherwise
+/// nearly all verbs are possible, and only their names are printed.
 fn can(why: &Why) -> Vec<Can> {
     let typed = commands(why);
     let lines = if why.waits_for.is_none() && typed.len() > MANY {
@@ -76,8 +76,11 @@ fn commands(why: &Why) -> Cow<'_, [String]> {
 /// A command as it is typed. The VM stands before other names, and behind flags with their values.
 fn command(verb: &str, vm: u64) -> String {
     let words: Vec<&str> = verb.split(' ').collect();
-    let named = |at: usize| words[at].chars().all(|c| c.is_ascii_uppercase()) && !words[at - 1].starts_with("--");
-    let (before, after) = words.split_at((1..words.len()).find(|at| named(*at)).unwrap_or(words.len()));
+    let named = |at: usize| {
+        words[at].chars().all(|c| c.is_ascii_uppercase()) && !words[at - 1].starts_with("--")
+    };
+    let (before, after) =
+        words.split_at((1..words.len()).find(|at| named(*at)).unwrap_or(words.len()));
     let after = if after.first() == Some(&"VM") { &after[1..] } else { after };
     let vm = vm.to_string();
     format!("ostler vm {}", [before, &[vm.as_str()], after].concat().join(" "))
@@ -86,12 +89,15 @@ fn command(verb: &str, vm: u64) -> String {
 /// Runs the command.
 pub(crate) async fn run(cx: &Context, args: WhyArgs) -> Result<(), Failure> {
     let client = cx.client()?;
-    let Seen { found, worst, .. } = several::look(&args.vms, async |vm| client.why(vm).await).await?;
+    let Seen { found, worst, .. } =
+        several::look(&args.vms, async |vm| client.why(vm).await).await?;
     let text = if let [one] = found.as_slice() {
         cx.out.one(one, &one.vm.to_string(), || page(cx, one))?
     } else {
         let handles: Vec<String> = found.iter().map(|why| why.vm.to_string()).collect();
-        cx.out.one(&found, &handles.join("\n"), || found.iter().map(|why| page(cx, why)).collect::<Vec<_>>().join("\n"))?
+        cx.out.one(&found, &handles.join("\n"), || {
+            found.iter().map(|why| page(cx, why)).collect::<Vec<_>>().join("\n")
+        })?
     };
     cx.out.write(&text)?;
     several::ended(worst)
@@ -128,17 +134,40 @@ mod tests {
 
     #[test]
     fn commands_can_be_typed_as_they_are_told() {
-        let told = lines(&why(&["resume", "poweroff --hard", "migrate VM HOST --fenced", "migrate HOST", "deploy --host HOST"]));
-        let typed = ["resume 7", "poweroff --hard 7", "migrate 7 HOST --fenced", "migrate 7 HOST", "deploy --host HOST 7"];
+        let told = lines(&why(&[
+            "resume",
+            "poweroff --hard",
+            "migrate VM HOST --fenced",
+            "migrate HOST",
+            "deploy --host HOST",
+        ]));
+        let typed = [
+            "resume 7",
+            "poweroff --hard 7",
+            "migrate 7 HOST --fenced",
+            "migrate 7 HOST",
+            "deploy --host HOST 7",
+        ];
         assert_eq!(told, typed.map(|line| format!("ostler vm {line}")));
     }
 
     #[test]
     fn verbs_are_told_as_the_commands_of_this_client() {
         let possible = |verb: &str, fenced| Possible { verb: verb.to_owned(), fenced };
-        let possible = vec![possible("poweroff-hard", false), possible("migrate", true), possible("resume", false)];
+        let possible = vec![
+            possible("poweroff-hard", false),
+            possible("migrate", true),
+            possible("resume", false),
+        ];
         let told = lines(&Why { possible, ..why(&["as the daemon of today says it"]) });
-        assert_eq!(told, ["ostler vm poweroff --hard 7", "ostler vm migrate 7 HOST --fenced", "ostler vm resume 7"]);
+        assert_eq!(
+            told,
+            [
+                "ostler vm poweroff --hard 7",
+                "ostler vm migrate 7 HOST --fenced",
+                "ostler vm resume 7"
+            ]
+        );
     }
 
     #[test]

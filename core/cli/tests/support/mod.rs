@@ -20,7 +20,11 @@ pub(crate) struct Ran {
 impl Ran {
     pub(crate) fn of(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Self { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        }
     }
 
     /// Panics unless the exit code is this one.
@@ -133,7 +137,8 @@ impl Daemon {
 
     /// Starts the daemon again on the same store.
     pub(crate) fn start_again(&mut self) {
-        (self.child, self.http) = launch(&target().join("ostlerd"), self.folder.path(), self.plugins.as_deref());
+        (self.child, self.http) =
+            launch(&target().join("ostlerd"), self.folder.path(), self.plugins.as_deref());
     }
 }
 
@@ -146,9 +151,19 @@ impl Drop for Daemon {
 
 fn launch(binary: &Path, folder: &Path, plugins: Option<&Path>) -> (Child, String) {
     let mut command = Command::new(binary);
-    command.arg("--data-dir").arg(folder.join("data")).args(["--listen", "127.0.0.1:0", "--log", "error"]);
+    command.arg("--data-dir").arg(folder.join("data")).args([
+        "--listen",
+        "127.0.0.1:0",
+        "--log",
+        "error",
+    ]);
     if let Some(plugins) = plugins {
-        command.arg("--plugin-dir").arg(plugins).args(["--grant", "sim=all", "--grant", "transfer-qcow2=all"]);
+        command.arg("--plugin-dir").arg(plugins).args([
+            "--grant",
+            "sim=all",
+            "--grant",
+            "transfer-qcow2=all",
+        ]);
     }
     let mut child = command.stdout(Stdio::piped()).spawn().expect("ostlerd starts");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
@@ -158,7 +173,12 @@ fn launch(binary: &Path, folder: &Path, plugins: Option<&Path>) -> (Child, Strin
         // The output is read to its end. Otherwise the daemon would block on a full pipe.
         lines.for_each(drop);
     });
-    let line = told.recv_timeout(READY).expect("ostlerd is ready in time").expect("a line").expect("text");
-    let http = line.split_whitespace().find(|word| word.starts_with("http://")).expect("an address").to_owned();
+    let line =
+        told.recv_timeout(READY).expect("ostlerd is ready in time").expect("a line").expect("text");
+    let http = line
+        .split_whitespace()
+        .find(|word| word.starts_with("http://"))
+        .expect("an address")
+        .to_owned();
     (child, http)
 }

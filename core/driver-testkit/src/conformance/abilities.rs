@@ -10,19 +10,55 @@ use std::time::{Duration, Instant};
 /// All of them.
 pub(super) fn checks() -> Vec<Check<Stage>> {
     vec![
-        check!("reboot-once", "reboot is sent at most once an identity, and the domain runs on", reboot_once),
-        check!("reset-once", "reset is sent at most once an identity, and the domain runs on", reset_once),
-        check!("reboot-fences", "reboot and reset answer stale if a higher generation is there", reboot_fences),
+        check!(
+            "reboot-once",
+            "reboot is sent at most once an identity, and the domain runs on",
+            reboot_once
+        ),
+        check!(
+            "reset-once",
+            "reset is sent at most once an identity, and the domain runs on",
+            reset_once
+        ),
+        check!(
+            "reboot-fences",
+            "reboot and reset answer stale if a higher generation is there",
+            reboot_fences
+        ),
         check!("save-twice", "save is level: off with a complete file is success", save_twice),
-        check!("save-lost-answer", "a save whose caller went away converges when it is sent again", save_lost_answer),
-        check!("save-fences", "save answers stale, and changes nothing, if a higher generation is there", save_fences),
-        check!("restore-paused", "restore leaves the domain paused, stamped anew; sent again, it answers success", restore_paused),
-        check!("restore-fences", "restore answers stale if a higher generation is there", restore_fences),
-        check!("restore-needs-memory", "restore without a recovery file fails, and nothing runs", restore_needs_memory),
+        check!(
+            "save-lost-answer",
+            "a save whose caller went away converges when it is sent again",
+            save_lost_answer
+        ),
+        check!(
+            "save-fences",
+            "save answers stale, and changes nothing, if a higher generation is there",
+            save_fences
+        ),
+        check!(
+            "restore-paused",
+            "restore leaves the domain paused, stamped anew; sent again, it answers success",
+            restore_paused
+        ),
+        check!(
+            "restore-fences",
+            "restore answers stale if a higher generation is there",
+            restore_fences
+        ),
+        check!(
+            "restore-needs-memory",
+            "restore without a recovery file fails, and nothing runs",
+            restore_needs_memory
+        ),
         check!("unpause-twice", "unpause is level: a running domain is success", unpause_twice),
         check!("unpause-off-is-gone", "unpause of a domain that is off is gone", unpause_off),
         check!("metrics-tell-of-running", "metrics hold each running domain of ours", metrics_tell),
-        check!("changes-wake", "a change wakes whoever waits for changes, and the cursor never falls", changes_wake),
+        check!(
+            "changes-wake",
+            "a change wakes whoever waits for changes, and the cursor never falls",
+            changes_wake
+        ),
     ]
 }
 
@@ -58,8 +94,16 @@ async fn reboot_fences(stage: &Stage) -> Verdict {
     let vm = stage.vm();
     stage.deploy(vm, 5).await?;
     let (reboot, reset) = (stage.call(vm, 4), stage.call(vm, 4));
-    stage.fails("reboot with a lower generation", ErrorKind::Stale, || reboots.reboot(&stage.site, &reboot)).await?;
-    stage.fails("reset with a lower generation", ErrorKind::Stale, || reboots.reset(&stage.site, &reset)).await?;
+    stage
+        .fails("reboot with a lower generation", ErrorKind::Stale, || {
+            reboots.reboot(&stage.site, &reboot)
+        })
+        .await?;
+    stage
+        .fails("reset with a lower generation", ErrorKind::Stale, || {
+            reboots.reset(&stage.site, &reset)
+        })
+        .await?;
     stage.untouched("after a stale reboot", stage.identity(vm, 5)).await
 }
 
@@ -92,7 +136,9 @@ async fn save_lost_answer(stage: &Stage) -> Verdict {
     stage.drop_early(suspends.save(&stage.site, &call, &file)).await;
     stage.look(vm).await?;
     let again = stage.again(&call);
-    stage.done("save, after its answer was lost", || suspends.save(&stage.site, &again, &file)).await?;
+    stage
+        .done("save, after its answer was lost", || suspends.save(&stage.site, &again, &file))
+        .await?;
     stage.off_or_absent(vm, "after save was sent again").await?;
     restore(stage, vm, 1, &file).await
 }
@@ -103,9 +149,17 @@ async fn save_fences(stage: &Stage) -> Verdict {
     let file = stage.bench.recovery(vm);
     stage.deploy(vm, 5).await?;
     let call = stage.call(vm, 4);
-    stage.fails("save with a lower generation", ErrorKind::Stale, || suspends.save(&stage.site, &call, &file)).await?;
+    stage
+        .fails("save with a lower generation", ErrorKind::Stale, || {
+            suspends.save(&stage.site, &call, &file)
+        })
+        .await?;
     let call = stage.call(vm, 4);
-    stage.fails("unpause with a lower generation", ErrorKind::Stale, || suspends.unpause(&stage.site, &call)).await?;
+    stage
+        .fails("unpause with a lower generation", ErrorKind::Stale, || {
+            suspends.unpause(&stage.site, &call)
+        })
+        .await?;
     stage.untouched("after a stale save", stage.identity(vm, 5)).await
 }
 
@@ -133,7 +187,11 @@ async fn restore_fences(stage: &Stage) -> Verdict {
     restore(stage, vm, 5, &file).await?;
     let (call, spec) = (stage.call(vm, 4), stage.domain(vm, 4).await);
     let site = &stage.site;
-    stage.fails("restore with a lower generation", ErrorKind::Stale, || suspends.restore(site, &call, &spec, &file)).await
+    stage
+        .fails("restore with a lower generation", ErrorKind::Stale, || {
+            suspends.restore(site, &call, &spec, &file)
+        })
+        .await
 }
 
 async fn restore_needs_memory(stage: &Stage) -> Verdict {
@@ -141,7 +199,9 @@ async fn restore_needs_memory(stage: &Stage) -> Verdict {
     let vm = stage.vm();
     let file = stage.bench.recovery(vm);
     let (call, spec) = (stage.call(vm, 1), stage.domain(vm, 1).await);
-    let result = answered("restore", stage.patience(), suspends.restore(&stage.site, &call, &spec, &file)).await?;
+    let result =
+        answered("restore", stage.patience(), suspends.restore(&stage.site, &call, &spec, &file))
+            .await?;
     if result.is_ok() {
         return broken("restore answered success, and there is no recovery file");
     }
@@ -167,7 +227,9 @@ async fn unpause_off(stage: &Stage) -> Verdict {
     let call = stage.call(vm, 1);
     stage.done("destroy", || stage.driver.destroy(&stage.site, &call)).await?;
     let call = stage.call(vm, 1);
-    stage.fails("unpause of an off domain", ErrorKind::Gone, || suspends.unpause(&stage.site, &call)).await?;
+    stage
+        .fails("unpause of an off domain", ErrorKind::Gone, || suspends.unpause(&stage.site, &call))
+        .await?;
     stage.off_or_absent(vm, "after unpause of an off domain").await
 }
 
@@ -177,13 +239,16 @@ async fn metrics_tell(stage: &Stage) -> Verdict {
     stage.deploy(vm, 1).await?;
     match answered("metrics", stage.patience(), counts.sample(&stage.site)).await? {
         Ok(samples) if samples.iter().filter(|sample| sample.vm == Some(vm)).count() == 1 => Ok(()),
-        Ok(samples) => broken(format!("{} samples, and not exactly one of the running domain", samples.len())),
+        Ok(samples) => {
+            broken(format!("{} samples, and not exactly one of the running domain", samples.len()))
+        }
         Err(error) => broken(format!("metrics answered: {error}")),
     }
 }
 
 async fn changes_wake(stage: &Stage) -> Verdict {
-    /// How long one call of `changes` waits. It is short, so that the loop below ends in time if a driver never reports a change.
+    /// How long one call of `changes` waits. It is short, so that the loop below ends in time if a
+    /// driver never reports a change.
     const TURN: Duration = Duration::from_millis(200);
     let told = stage.part(stage.driver.changes(), Ability::Changes)?;
     let vm = stage.vm();
@@ -194,8 +259,11 @@ async fn changes_wake(stage: &Stage) -> Verdict {
     stage.deploy(vm, 1).await?;
     let (mut cursor, end) = (first, Instant::now() + stage.patience());
     while Instant::now() < end {
-        match answered("changes", stage.patience(), told.changes(&stage.site, cursor, TURN)).await? {
-            Ok(batch) if batch.cursor < cursor => return broken(format!("the cursor fell from {cursor} to {}", batch.cursor)),
+        match answered("changes", stage.patience(), told.changes(&stage.site, cursor, TURN)).await?
+        {
+            Ok(batch) if batch.cursor < cursor => {
+                return broken(format!("the cursor fell from {cursor} to {}", batch.cursor));
+            }
             Ok(batch) if batch.lost || batch.vms.contains(&vm) => return Ok(()),
             Ok(batch) => cursor = batch.cursor,
             Err(error) => return broken(format!("changes answered: {error}")),

@@ -5,7 +5,8 @@ use crate::fake::{EdgeCount, Fake, FakeDomain, FakeFile, FakeMachine};
 use async_trait::async_trait;
 use ostler_driver::{DomainDisk, DomainNic, DomainSpec, FileRef, Site};
 use ostler_model::{
-    DatastoreName, DiskFormat, DomainSeen, ExecTransport, Firmware, Graphics, HostId, Identity, Power, PowerReason, VmUuid,
+    DatastoreName, DiskFormat, DomainSeen, ExecTransport, Firmware, Graphics, HostId, Identity,
+    Power, PowerReason, VmUuid,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,7 +28,12 @@ pub(super) fn site(id: HostId) -> Site {
 }
 
 pub(super) fn file(path: &str) -> FileRef {
-    FileRef { host: HERE, datastore: datastore(), path: path.parse().expect("a path"), absolute: format!("/store/{path}") }
+    FileRef {
+        host: HERE,
+        datastore: datastore(),
+        path: path.parse().expect("a path"),
+        absolute: format!("/store/{path}"),
+    }
 }
 
 fn datastore() -> DatastoreName {
@@ -62,10 +68,16 @@ impl FakeBench {
 
     pub(super) fn with(fake: Fake) -> Self {
         fake.cut_off(AWAY, true);
-        // A guest that obeys would be off before the second press, so that a second press could not be seen.
+        // A guest that obeys would be off before the second press, so that a second press could not
+        // be seen.
         fake.ignore_acpi(true);
         let image = file("images/base.qcow2");
-        fake.put_file(HERE, image.datastore, image.path, FakeFile { content: "image".to_owned(), complete: true });
+        fake.put_file(
+            HERE,
+            image.datastore,
+            image.path,
+            FakeFile { content: "image".to_owned(), complete: true },
+        );
         Self(fake)
     }
 }
@@ -91,10 +103,19 @@ impl Bench for FakeBench {
         let file = file(&format!("{vm}/vdb"));
         let content = FakeFile { content: "data".to_owned(), complete: true };
         self.0.put_file(HERE, file.datastore.clone(), file.path.clone(), content);
-        Some(DomainDisk { name: "vdb".parse().expect("a name"), file, format: DiskFormat::Qcow2, read_only: false, below: None })
+        Some(DomainDisk {
+            name: "vdb".parse().expect("a name"),
+            file,
+            format: DiskFormat::Qcow2,
+            read_only: false,
+            below: None,
+        })
     }
     fn spare_nic(&self) -> Option<DomainNic> {
-        Some(DomainNic { mac: "52:54:00:00:00:01".parse().expect("an address"), bridge: "br0".to_owned() })
+        Some(DomainNic {
+            mac: "52:54:00:00:00:01".parse().expect("an address"),
+            bridge: "br0".to_owned(),
+        })
     }
     fn copy_place(&self, vm: VmUuid) -> Option<FileRef> {
         Some(file(&format!("{vm}/copy")))
@@ -111,7 +132,15 @@ impl Bench for FakeBench {
             reason: PowerReason::None,
             last_edge: None,
         };
-        self.0.put(HERE, FakeDomain { seen, run: 1, edges: EdgeCount::default(), machine: FakeMachine::default() });
+        self.0.put(
+            HERE,
+            FakeDomain {
+                seen,
+                run: 1,
+                edges: EdgeCount::default(),
+                machine: FakeMachine::default(),
+            },
+        );
         true
     }
     fn recovery(&self, vm: VmUuid) -> FileRef {
@@ -157,7 +186,11 @@ impl TransferBench for FakeBench {
         let Some((folder, _)) = file.path.as_str().rsplit_once('/') else { return Vec::new() };
         let below = format!("{folder}/");
         let files = self.0.files(HERE);
-        files.iter().filter_map(|(_, path)| path.as_str().strip_prefix(&below)).map(str::to_owned).collect()
+        files
+            .iter()
+            .filter_map(|(_, path)| path.as_str().strip_prefix(&below))
+            .map(str::to_owned)
+            .collect()
     }
     fn patience(&self) -> Duration {
         Duration::from_millis(500)

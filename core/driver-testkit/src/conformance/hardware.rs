@@ -13,25 +13,61 @@ pub(super) fn checks() -> Vec<Check<Stage>> {
             "attach-disk is level: the domain has the disk, and a repeat answers success",
             attach_disk_twice
         ),
-        check!("detach-disk-twice", "detach-disk is level: a disk that is not there is success", detach_disk_twice),
-        check!("attach-nic-twice", "attach-nic is level: the domain has the card, and a repeat answers success", attach_nic_twice),
-        check!("detach-nic-twice", "detach-nic is level: a card that is not there is success", detach_nic_twice),
+        check!(
+            "detach-disk-twice",
+            "detach-disk is level: a disk that is not there is success",
+            detach_disk_twice
+        ),
+        check!(
+            "attach-nic-twice",
+            "attach-nic is level: the domain has the card, and a repeat answers success",
+            attach_nic_twice
+        ),
+        check!(
+            "detach-nic-twice",
+            "detach-nic is level: a card that is not there is success",
+            detach_nic_twice
+        ),
         check!(
             "hotplug-fences",
             "attach and detach answer stale, and change nothing, if a higher generation is there",
             hotplug_fences
         ),
-        check!("hotplug-needs-domain", "what is attached to a domain that is not there is gone", hotplug_needs_domain),
+        check!(
+            "hotplug-needs-domain",
+            "what is attached to a domain that is not there is gone",
+            hotplug_needs_domain
+        ),
         check!(
             "resize-twice",
             "resize is level: the domain has what was asked for, runs on, and a repeat answers success",
             resize_twice
         ),
-        check!("resize-fences", "resize answers stale, and changes nothing, if a higher generation is there", resize_fences),
-        check!("inspect-tells", "inspect tells what the domain is made of, and of no domain that it is gone", inspect_tells),
-        check!("stamp-twice", "stamp is level: the domain carries the identity, and runs on", stamp_twice),
-        check!("stamp-fences", "stamp answers stale, and changes nothing, if a higher generation is there", stamp_fences),
-        check!("stamp-leaves-foreign", "a domain that another store stamped is refused, and keeps its stamp", stamp_leaves_foreign),
+        check!(
+            "resize-fences",
+            "resize answers stale, and changes nothing, if a higher generation is there",
+            resize_fences
+        ),
+        check!(
+            "inspect-tells",
+            "inspect tells what the domain is made of, and of no domain that it is gone",
+            inspect_tells
+        ),
+        check!(
+            "stamp-twice",
+            "stamp is level: the domain carries the identity, and runs on",
+            stamp_twice
+        ),
+        check!(
+            "stamp-fences",
+            "stamp answers stale, and changes nothing, if a higher generation is there",
+            stamp_fences
+        ),
+        check!(
+            "stamp-leaves-foreign",
+            "a domain that another store stamped is refused, and keeps its stamp",
+            stamp_leaves_foreign
+        ),
     ]
 }
 
@@ -44,23 +80,43 @@ pub(super) async fn hardware(stage: &Stage, vm: VmUuid) -> Result<Option<WildDom
     }
 }
 
-async fn has_disk(stage: &Stage, when: &str, vm: VmUuid, disk: &DomainDisk, wanted: bool) -> Verdict {
+async fn has_disk(
+    stage: &Stage,
+    when: &str,
+    vm: VmUuid,
+    disk: &DomainDisk,
+    wanted: bool,
+) -> Verdict {
     let Some(found) = hardware(stage, vm).await? else { return Ok(()) };
-    let count = found.disks.iter().filter(|(name, file, ..)| *name == disk.name && *file == disk.file.absolute).count();
-    if count == usize::from(wanted) { Ok(()) } else { broken(format!("{when}, the domain has the disk {count} times")) }
+    let count = found
+        .disks
+        .iter()
+        .filter(|(name, file, ..)| *name == disk.name && *file == disk.file.absolute)
+        .count();
+    if count == usize::from(wanted) {
+        Ok(())
+    } else {
+        broken(format!("{when}, the domain has the disk {count} times"))
+    }
 }
 
 async fn has_nic(stage: &Stage, when: &str, vm: VmUuid, nic: &DomainNic, wanted: bool) -> Verdict {
     let Some(found) = hardware(stage, vm).await? else { return Ok(()) };
     let count = found.nics.iter().filter(|(mac, _)| *mac == nic.mac).count();
-    if count == usize::from(wanted) { Ok(()) } else { broken(format!("{when}, the domain has the card {count} times")) }
+    if count == usize::from(wanted) {
+        Ok(())
+    } else {
+        broken(format!("{when}, the domain has the card {count} times"))
+    }
 }
 
 /// A running domain, and a disk that can be plugged into it.
 async fn spare_disk(stage: &Stage, generation: u64) -> Result<(VmUuid, DomainDisk), Trouble> {
     stage.plugs()?;
     let vm = stage.vm();
-    let Some(disk) = stage.bench.spare_disk(vm).await else { return skip("the bench has no disk to plug in") };
+    let Some(disk) = stage.bench.spare_disk(vm).await else {
+        return skip("the bench has no disk to plug in");
+    };
     stage.deploy(vm, generation).await?;
     stage.bench.guest_ready(vm).await;
     Ok((vm, disk))
@@ -69,7 +125,9 @@ async fn spare_disk(stage: &Stage, generation: u64) -> Result<(VmUuid, DomainDis
 async fn spare_nic(stage: &Stage, generation: u64) -> Result<(VmUuid, DomainNic), Trouble> {
     stage.plugs()?;
     let Some(nic) = stage.bench.spare_nic() else {
-        return skip("no bridge is named to plug a network card into (`ostler plugin test --bridge NAME`)");
+        return skip(
+            "no bridge is named to plug a network card into (`ostler plugin test --bridge NAME`)",
+        );
     };
     let vm = stage.vm();
     stage.deploy(vm, generation).await?;
@@ -124,11 +182,27 @@ async fn detach_nic_twice(stage: &Stage) -> Verdict {
 async fn hotplug_fences(stage: &Stage) -> Verdict {
     let (vm, disk) = spare_disk(stage, 5).await?;
     let (driver, site, call) = (stage.plugs()?, &stage.site, stage.call(vm, 4));
-    stage.fails("attach-disk with a lower generation", ErrorKind::Stale, || driver.attach_disk(site, &call, &disk)).await?;
-    stage.fails("detach-disk with a lower generation", ErrorKind::Stale, || driver.detach_disk(site, &call, &disk.name)).await?;
+    stage
+        .fails("attach-disk with a lower generation", ErrorKind::Stale, || {
+            driver.attach_disk(site, &call, &disk)
+        })
+        .await?;
+    stage
+        .fails("detach-disk with a lower generation", ErrorKind::Stale, || {
+            driver.detach_disk(site, &call, &disk.name)
+        })
+        .await?;
     if let Some(nic) = stage.bench.spare_nic() {
-        stage.fails("attach-nic with a lower generation", ErrorKind::Stale, || driver.attach_nic(site, &call, &nic)).await?;
-        stage.fails("detach-nic with a lower generation", ErrorKind::Stale, || driver.detach_nic(site, &call, &nic.mac)).await?;
+        stage
+            .fails("attach-nic with a lower generation", ErrorKind::Stale, || {
+                driver.attach_nic(site, &call, &nic)
+            })
+            .await?;
+        stage
+            .fails("detach-nic with a lower generation", ErrorKind::Stale, || {
+                driver.detach_nic(site, &call, &nic.mac)
+            })
+            .await?;
     }
     has_disk(stage, "after a stale attach-disk", vm, &disk, false).await?;
     stage.untouched("after stale hotplug", stage.identity(vm, 5)).await
@@ -137,9 +211,15 @@ async fn hotplug_fences(stage: &Stage) -> Verdict {
 async fn hotplug_needs_domain(stage: &Stage) -> Verdict {
     let plugs = stage.plugs()?;
     let vm = stage.vm();
-    let Some(disk) = stage.bench.spare_disk(vm).await else { return skip("the bench has no disk to plug in") };
+    let Some(disk) = stage.bench.spare_disk(vm).await else {
+        return skip("the bench has no disk to plug in");
+    };
     let call = stage.call(vm, 1);
-    stage.fails("attach-disk of no domain", ErrorKind::Gone, || plugs.attach_disk(&stage.site, &call, &disk)).await?;
+    stage
+        .fails("attach-disk of no domain", ErrorKind::Gone, || {
+            plugs.attach_disk(&stage.site, &call, &disk)
+        })
+        .await?;
     stage.absent(vm, "after attach-disk of no domain").await
 }
 
@@ -156,7 +236,8 @@ pub(super) async fn growing(stage: &Stage, generation: u64) -> Result<DomainSpec
     Ok(spec)
 }
 
-/// Resizes the domain to the most that it can be given, and checks the result if the driver can tell it.
+/// Resizes the domain to the most that it can be given, and checks the result if the driver can
+/// tell it.
 pub(super) async fn grown(stage: &Stage, call: &CallControl, spec: &DomainSpec) -> Verdict {
     let resizes = stage.resizes()?;
     let (vcpus, memory) = (spec.vcpus_most, spec.memory_most_mib);
@@ -166,9 +247,10 @@ pub(super) async fn grown(stage: &Stage, call: &CallControl, spec: &DomainSpec) 
 
 pub(super) async fn has_size(stage: &Stage, what: &str, vm: VmUuid, wanted: (u32, u64)) -> Verdict {
     match hardware(stage, vm).await? {
-        Some(found) if (found.vcpus, found.memory_mib) != wanted => {
-            broken(format!("after {what}, the domain has {} CPUs and {} MiB, not {wanted:?}", found.vcpus, found.memory_mib))
-        }
+        Some(found) if (found.vcpus, found.memory_mib) != wanted => broken(format!(
+            "after {what}, the domain has {} CPUs and {} MiB, not {wanted:?}",
+            found.vcpus, found.memory_mib
+        )),
         Some(_) | None => Ok(()),
     }
 }
@@ -204,23 +286,32 @@ async fn inspect_tells(stage: &Stage) -> Verdict {
     spec.disks.extend(stage.bench.spare_disk(vm).await);
     stage.done("deploy", || stage.driver.deploy(&stage.site, &call, &spec)).await?;
     let Some(found) = hardware(stage, vm).await? else { return Ok(()) };
-    let disk = |disk: &DomainDisk| (disk.name.clone(), disk.file.absolute.clone(), disk.format, disk.read_only);
+    let disk = |disk: &DomainDisk| {
+        (disk.name.clone(), disk.file.absolute.clone(), disk.format, disk.read_only)
+    };
     let (mut wanted, mut disks): (Vec<_>, _) = (spec.disks.iter().map(disk).collect(), found.disks);
     wanted.sort_by(|one, other| one.0.cmp(&other.0));
     disks.sort_by(|one, other| one.0.cmp(&other.0));
     if (found.vcpus, found.memory_mib) != (spec.vcpus, spec.memory_mib) {
-        return broken(format!("inspect tells of {} CPUs and {} MiB", found.vcpus, found.memory_mib));
+        return broken(format!(
+            "inspect tells of {} CPUs and {} MiB",
+            found.vcpus, found.memory_mib
+        ));
     }
     if disks != wanted {
         return broken(format!("inspect tells of the disks {disks:?}, not {wanted:?}"));
     }
-    match spec.nics.iter().find(|nic| !found.nics.contains(&(nic.mac.clone(), nic.bridge.clone()))) {
-        Some(missing) => broken(format!("inspect tells of the cards {:?}, and not of {missing:?}", found.nics)),
+    match spec.nics.iter().find(|nic| !found.nics.contains(&(nic.mac.clone(), nic.bridge.clone())))
+    {
+        Some(missing) => {
+            broken(format!("inspect tells of the cards {:?}, and not of {missing:?}", found.nics))
+        }
         None => Ok(()),
     }
 }
 
-/// A running domain to adopt: a wild one if the bench can make it, else one of an earlier placement.
+/// A running domain to adopt: a wild one if the bench can make it, else one of an earlier
+/// placement.
 async fn wild(stage: &Stage) -> Result<Identity, Trouble> {
     stage.adopts()?;
     let vm = stage.vm();
@@ -248,7 +339,11 @@ async fn stamp_fences(stage: &Stage) -> Verdict {
     let vm = stage.vm();
     stage.deploy(vm, 5).await?;
     let (call, identity) = (stage.call(vm, 4), stage.identity(vm, 4));
-    stage.fails("stamp with a lower generation", ErrorKind::Stale, || adopts.stamp(&stage.site, &call, &identity)).await?;
+    stage
+        .fails("stamp with a lower generation", ErrorKind::Stale, || {
+            adopts.stamp(&stage.site, &call, &identity)
+        })
+        .await?;
     stage.untouched("after a stale stamp", stage.identity(vm, 5)).await
 }
 
@@ -256,8 +351,14 @@ async fn stamp_leaves_foreign(stage: &Stage) -> Verdict {
     let adopts = stage.adopts()?;
     let vm = stage.vm();
     let (call, theirs) = (stage.call(vm, 1), stage.foreign(vm, 1).await);
-    stage.done("deploy by another store", || stage.driver.deploy(&stage.site, &call, &theirs)).await?;
+    stage
+        .done("deploy by another store", || stage.driver.deploy(&stage.site, &call, &theirs))
+        .await?;
     let (call, ours) = (stage.call(vm, 2), stage.identity(vm, 2));
-    stage.fails("stamp of another store's", ErrorKind::Refused, || adopts.stamp(&stage.site, &call, &ours)).await?;
+    stage
+        .fails("stamp of another store's", ErrorKind::Refused, || {
+            adopts.stamp(&stage.site, &call, &ours)
+        })
+        .await?;
     stage.untouched("after stamp of another store's", theirs.identity).await
 }

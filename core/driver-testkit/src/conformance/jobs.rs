@@ -1,9 +1,13 @@
-//! The checks of migrations and of copies of disks in use: jobs that are begun, polled and aborted by effect key.
+//! The checks of migrations and of copies of disks in use: jobs that are begun, polled and aborted
+//! by effect key.
 
 use super::stage::{Stage, answered, broken, skip};
 use super::{Check, Trouble, Verdict, check};
 use ostler_driver::{CallControl, DomainSpec, FileRef, JobStatus, Site};
-use ostler_model::{DiskFormat, DiskName, DomainSeen, DriverError, ErrorKind, Identity, Observation, Outcome, Power, VmUuid};
+use ostler_model::{
+    DiskFormat, DiskName, DomainSeen, DriverError, ErrorKind, Identity, Observation, Outcome,
+    Power, VmUuid,
+};
 use std::future::Future;
 use std::time::{Duration, Instant};
 
@@ -15,27 +19,72 @@ type Begun = Result<JobStatus, DriverError>;
 /// All of them.
 pub(super) fn checks() -> Vec<Check<Stage>> {
     vec![
-        check!("migrate-arrives", "a domain that migrated runs there, stamped, and is absent here", migrate_arrives),
-        check!("migrate-twice", "migrate is level: sent again, it finds the domain where it was to be", migrate_twice),
-        check!("migrate-lost-answer", "a migrate whose caller went away converges when it is sent again", migrate_lost_answer),
-        check!("migrate-abort", "after abort the domain runs on here and nowhere else, and can be sent off again", migrate_abort),
-        check!("migrate-fences", "migrate answers stale, and moves nothing, if a higher generation is here", migrate_fences),
-        check!("migrate-fences-there", "the same if a higher generation is at the other host", migrate_fences_there),
-        check!("migrate-leaves-foreign", "a domain of another store is never replaced by one that arrives", migrate_leaves_foreign),
-        check!("migrate-needs-the-other", "a domain whose new host cannot be asked runs on here", migrate_needs_the_other),
+        check!(
+            "migrate-arrives",
+            "a domain that migrated runs there, stamped, and is absent here",
+            migrate_arrives
+        ),
+        check!(
+            "migrate-twice",
+            "migrate is level: sent again, it finds the domain where it was to be",
+            migrate_twice
+        ),
+        check!(
+            "migrate-lost-answer",
+            "a migrate whose caller went away converges when it is sent again",
+            migrate_lost_answer
+        ),
+        check!(
+            "migrate-abort",
+            "after abort the domain runs on here and nowhere else, and can be sent off again",
+            migrate_abort
+        ),
+        check!(
+            "migrate-fences",
+            "migrate answers stale, and moves nothing, if a higher generation is here",
+            migrate_fences
+        ),
+        check!(
+            "migrate-fences-there",
+            "the same if a higher generation is at the other host",
+            migrate_fences_there
+        ),
+        check!(
+            "migrate-leaves-foreign",
+            "a domain of another store is never replaced by one that arrives",
+            migrate_leaves_foreign
+        ),
+        check!(
+            "migrate-needs-the-other",
+            "a domain whose new host cannot be asked runs on here",
+            migrate_needs_the_other
+        ),
         check!(
             "copy-disk-twice",
             "copy-disk makes a file beside a running domain; sent again, it answers success",
             copy_disk_twice
         ),
-        check!("copy-disk-abort", "after abort nothing works at the copy, and it can be begun again", copy_disk_abort),
-        check!("copy-disk-fences", "copy-disk answers stale if a higher generation is there", copy_disk_fences),
-        check!("copy-disk-nothing", "a disk that the domain does not have fails, and leaves no file", copy_disk_nothing),
+        check!(
+            "copy-disk-abort",
+            "after abort nothing works at the copy, and it can be begun again",
+            copy_disk_abort
+        ),
+        check!(
+            "copy-disk-fences",
+            "copy-disk answers stale if a higher generation is there",
+            copy_disk_fences
+        ),
+        check!(
+            "copy-disk-nothing",
+            "a disk that the domain does not have fails, and leaves no file",
+            copy_disk_nothing
+        ),
     ]
 }
 
 impl Stage {
-    /// Begins a job and polls it to its end. If a poll answers that there is no such job, the job is begun again.
+    /// Begins a job and polls it to its end. If a poll answers that there is no such job, the job
+    /// is begun again.
     async fn job<B, P>(
         &self,
         what: &str,
@@ -52,7 +101,9 @@ impl Stage {
             let again = match &status {
                 Ok(JobStatus::Done(outcome)) => return Ok(Ok(outcome.clone())),
                 Ok(JobStatus::Pending(progress)) if Instant::now() >= end => {
-                    return broken(format!("{what} is still pending at its deadline: {progress:?}"));
+                    return broken(format!(
+                        "{what} is still pending at its deadline: {progress:?}"
+                    ));
                 }
                 Ok(JobStatus::Pending(_)) => false,
                 Err(error) if error.kind == ErrorKind::Retry && Instant::now() < end => true,
@@ -63,14 +114,20 @@ impl Stage {
                 answered(what, self.patience(), begin()).await?
             } else {
                 match answered("poll", self.patience(), poll()).await? {
-                    Err(error) if error.kind == ErrorKind::Gone => answered(what, self.patience(), begin()).await?,
+                    Err(error) if error.kind == ErrorKind::Gone => {
+                        answered(what, self.patience(), begin()).await?
+                    }
                     polled => polled,
                 }
             };
         }
     }
 
-    async fn migrate(&self, call: &CallControl, journey: &Journey) -> Result<Result<Outcome, DriverError>, Trouble> {
+    async fn migrate(
+        &self,
+        call: &CallControl,
+        journey: &Journey,
+    ) -> Result<Result<Outcome, DriverError>, Trouble> {
         let migrates = self.migrates()?;
         let begin = || migrates.begin(&self.site, call, &journey.spec, &journey.to, &[]);
         self.job("migrate", begin, || migrates.poll(&self.site, call)).await
@@ -101,10 +158,21 @@ async fn journey(stage: &Stage) -> Result<Journey, Trouble> {
     Ok(Journey { vm, spec, to })
 }
 
-async fn running_at(stage: &Stage, when: &str, site: &Site, identity: Identity) -> Result<DomainSeen, Trouble> {
+async fn running_at(
+    stage: &Stage,
+    when: &str,
+    site: &Site,
+    identity: Identity,
+) -> Result<DomainSeen, Trouble> {
     match stage.look_at(site, identity.vm).await? {
-        Observation::Present(domain) if domain.power == Power::Running && domain.identity == Some(identity) => Ok(domain),
-        other => broken(format!("{when}, host {} shows {other:?}, not {identity:?} running", site.name)),
+        Observation::Present(domain)
+            if domain.power == Power::Running && domain.identity == Some(identity) =>
+        {
+            Ok(domain)
+        }
+        other => {
+            broken(format!("{when}, host {} shows {other:?}, not {identity:?} running", site.name))
+        }
     }
 }
 
@@ -129,7 +197,9 @@ async fn migrate_arrives(stage: &Stage) -> Verdict {
     let call = stage.call(journey.vm, 2);
     match stage.migrate(&call, &journey).await? {
         Err(error) => broken(format!("migrate answered: {error}")),
-        Ok(Outcome { seen: Some(Observation::Present(seen)), .. }) if seen.identity != Some(journey.spec.identity) => {
+        Ok(Outcome { seen: Some(Observation::Present(seen)), .. })
+            if seen.identity != Some(journey.spec.identity) =>
+        {
             broken(format!("migrate told of {seen:?}"))
         }
         Ok(_) => arrived(stage, "after migrate", &journey).await,
@@ -164,14 +234,16 @@ async fn migrate_abort(stage: &Stage) -> Verdict {
     match stage.asked("abort", || migrates.abort(&stage.site, &call)).await? {
         Ok(()) => stayed(stage, "after abort", journey.vm, &journey.to).await?,
         // The migration was quicker than the abort: then the domain must have moved.
-        Err(error) if error.kind == ErrorKind::Unknown => arrived(stage, "after an abort that came too late", &journey).await?,
+        Err(error) if error.kind == ErrorKind::Unknown => {
+            arrived(stage, "after an abort that came too late", &journey).await?
+        }
         Err(error) => return broken(format!("abort answered: {error}")),
     }
     stage.migrated("migrate, after abort", &stage.again(&call), &journey).await
 }
 
-/// Makes a domain of that identity there, which is off. Two domains must never run at once, because the hosts may share the
-/// disks.
+/// Makes a domain of that identity there, which is off. Two domains must never run at once, because
+/// the hosts may share the disks.
 async fn off_there(stage: &Stage, to: &Site, identity: Identity) -> Verdict {
     let (vm, generation) = (identity.vm, identity.generation.0);
     let (deploy, destroy) = (stage.call(vm, generation), stage.call(vm, generation));
@@ -190,7 +262,9 @@ async fn stale(stage: &Stage, vm: VmUuid, generation: u64, to: &Site, place: &st
     match stage.migrate(&call, &journey).await? {
         Err(error) if error.kind == ErrorKind::Stale => {}
         other => {
-            return broken(format!("migrate answered {other:?}, and a higher generation is {place}: stale was to be expected"));
+            return broken(format!(
+                "migrate answered {other:?}, and a higher generation is {place}: stale was to be expected"
+            ));
         }
     }
     stage.untouched("after a stale migrate", stage.identity(vm, 5)).await
@@ -223,16 +297,23 @@ async fn migrate_leaves_foreign(stage: &Stage) -> Verdict {
     if stage.migrate(&stage.call(vm, 2), &journey).await?.is_ok() {
         return broken("migrate answered success where another store's domain is");
     }
-    stage.untouched("after migrate to where another store's domain is", stage.identity(vm, 1)).await?;
+    stage
+        .untouched("after migrate to where another store's domain is", stage.identity(vm, 1))
+        .await?;
     match stage.look_at(&journey.to, vm).await? {
         Observation::Present(domain) if domain.identity == Some(theirs) => Ok(()),
-        other => broken(format!("after migrate, host {} shows {other:?}, not another store's domain", journey.to.name)),
+        other => broken(format!(
+            "after migrate, host {} shows {other:?}, not another store's domain",
+            journey.to.name
+        )),
     }
 }
 
 async fn migrate_needs_the_other(stage: &Stage) -> Verdict {
     let migrates = stage.migrates()?;
-    let Some(blind) = stage.bench.blind_site() else { return skip("the bench has no host that cannot be asked") };
+    let Some(blind) = stage.bench.blind_site() else {
+        return skip("the bench has no host that cannot be asked");
+    };
     let vm = stage.vm();
     stage.deploy(vm, 1).await?;
     stage.bench.guest_ready(vm).await;
@@ -259,17 +340,26 @@ impl Copying {
     async fn new(stage: &Stage, generation: u64) -> Result<Self, Trouble> {
         stage.copies()?;
         let vm = stage.vm();
-        let Some(target) = stage.bench.copy_place(vm) else { return skip("the bench has no place for copies of disks") };
+        let Some(target) = stage.bench.copy_place(vm) else {
+            return skip("the bench has no place for copies of disks");
+        };
         let (call, mut spec) = (stage.call(vm, generation), stage.domain(vm, generation).await);
         if spec.disks.is_empty() {
             spec.disks.extend(stage.bench.spare_disk(vm).await);
         }
-        let Some(disk) = spec.disks.first().map(|disk| disk.name.clone()) else { return skip("the bench's domain has no disk") };
+        let Some(disk) = spec.disks.first().map(|disk| disk.name.clone()) else {
+            return skip("the bench's domain has no disk");
+        };
         stage.done("deploy", || stage.driver.deploy(&stage.site, &call, &spec)).await?;
         Ok(Self { vm, disk, target })
     }
 
-    async fn copy(&self, stage: &Stage, call: &CallControl, disk: &DiskName) -> Result<Result<Outcome, DriverError>, Trouble> {
+    async fn copy(
+        &self,
+        stage: &Stage,
+        call: &CallControl,
+        disk: &DiskName,
+    ) -> Result<Result<Outcome, DriverError>, Trouble> {
         let copies = stage.copies()?;
         let begin = || copies.begin(&stage.site, call, disk, &self.target, DiskFormat::Raw);
         stage.job("copy-disk", begin, || copies.poll(&stage.site, call)).await
@@ -285,9 +375,11 @@ impl Copying {
 
     async fn there(&self, stage: &Stage, when: &str, wanted: bool) -> Verdict {
         match stage.bench.is_there(&self.target).await {
-            Some(found) if found != wanted => {
-                broken(format!("after {when}, {} is {}there", self.target.path, if found { "" } else { "not " }))
-            }
+            Some(found) if found != wanted => broken(format!(
+                "after {when}, {} is {}there",
+                self.target.path,
+                if found { "" } else { "not " }
+            )),
             Some(_) | None => Ok(()),
         }
     }
@@ -305,7 +397,8 @@ async fn copy_disk_abort(stage: &Stage) -> Verdict {
     let copies = stage.copies()?;
     let copying = Copying::new(stage, 1).await?;
     let call = stage.call(copying.vm, 1);
-    let begin = || copies.begin(&stage.site, &call, &copying.disk, &copying.target, DiskFormat::Raw);
+    let begin =
+        || copies.begin(&stage.site, &call, &copying.disk, &copying.target, DiskFormat::Raw);
     if let Err(error) = stage.asked("copy-disk", begin).await? {
         return broken(format!("copy-disk answered: {error}"));
     }
@@ -320,7 +413,11 @@ async fn copy_disk_fences(stage: &Stage) -> Verdict {
     let copying = Copying::new(stage, 5).await?;
     match copying.copy(stage, &stage.call(copying.vm, 4), &copying.disk).await? {
         Err(error) if error.kind == ErrorKind::Stale => {}
-        other => return broken(format!("copy-disk with a lower generation answered {other:?}; stale was to be expected")),
+        other => {
+            return broken(format!(
+                "copy-disk with a lower generation answered {other:?}; stale was to be expected"
+            ));
+        }
     }
     stage.untouched("after a stale copy-disk", stage.identity(copying.vm, 5)).await
 }

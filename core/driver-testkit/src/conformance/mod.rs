@@ -1,8 +1,10 @@
-//! The conformance suite: the duties of every driver, as a list of named checks that run against any implementation.
+//! The conformance suite: the duties of every driver, as a list of named checks that run against
+//! any implementation.
 //!
-//! Each check names the rule of the contract that it tests. It uses VMs of its own, which are removed afterwards. The caller of
-//! the suite supplies a [`Bench`] (or [`TransferBench`]): the site, the specification of a domain, and facts that can be seen
-//! from outside of the driver. A check that needs something which the bench cannot supply is skipped, and the report says so.
+//! Each check names the rule of the contract that it tests. It uses VMs of its own, which are
+//! removed afterwards. The caller of the suite supplies a [`Bench`] (or [`TransferBench`]): the
+//! site, the specification of a domain, and facts that can be seen from outside of the driver. A
+//! check that needs something which the bench cannot supply is skipped, and the report says so.
 //!
 //! ```text
 //!   a check -> Stage: fresh VM, call identities, bounded waits -> the driver -> passed | failed(detail) | skipped(why)
@@ -24,7 +26,9 @@ mod bench;
 mod controls;
 
 use async_trait::async_trait;
-use ostler_driver::{DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, Site, SnapshotRules, Transfer};
+use ostler_driver::{
+    DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, Site, SnapshotRules, Transfer,
+};
 use ostler_model::{DiskFormat, Identity, VmUuid};
 use std::fmt;
 use std::future::Future;
@@ -37,7 +41,8 @@ use std::time::{Duration, Instant};
 pub trait Bench: Send + Sync {
     /// A host that can be asked, with no domain of the suite on it.
     fn site(&self) -> Site;
-    /// A host of the same driver that cannot be asked (a wrong address, a folder that cannot be read), if there is one.
+    /// A host of the same driver that cannot be asked (a wrong address, a folder that cannot be
+    /// read), if there is one.
     fn blind_site(&self) -> Option<Site>;
     /// A domain with that identity that can run here. The disks that it needs are in place.
     async fn domain(&self, identity: Identity) -> DomainSpec;
@@ -51,7 +56,8 @@ pub trait Bench: Send + Sync {
     async fn domain_there(&self, identity: Identity) -> DomainSpec {
         self.domain(identity).await
     }
-    /// A disk that is in place and can be plugged into a domain of that VM, in addition to those of [`Bench::domain`].
+    /// A disk that is in place and can be plugged into a domain of that VM, in addition to those of
+    /// [`Bench::domain`].
     async fn spare_disk(&self, _vm: VmUuid) -> Option<DomainDisk> {
         None
     }
@@ -71,7 +77,8 @@ pub trait Bench: Send + Sync {
     async fn make_wild(&self, _vm: VmUuid) -> bool {
         false
     }
-    /// How many edge effects (presses, reboots, resets and reverts together) reached the guest, if that can be seen from outside.
+    /// How many edge effects (presses, reboots, resets and reverts together) reached the guest, if
+    /// that can be seen from outside.
     async fn edges(&self, vm: VmUuid) -> Option<u32>;
     /// Waits until a guest that was just started reacts to the power button.
     async fn guest_ready(&self, _vm: VmUuid) {}
@@ -86,7 +93,8 @@ pub trait TransferBench: Send + Sync {
     fn site(&self) -> Site;
     /// An image and its format.
     fn image(&self) -> (FileRef, DiskFormat);
-    /// An image whose content names a file outside of all datastores, and its format, if the bench can make one.
+    /// An image whose content names a file outside of all datastores, and its format, if the bench
+    /// can make one.
     async fn leading_out(&self) -> Option<(FileRef, DiskFormat)> {
         None
     }
@@ -172,29 +180,45 @@ impl Report {
     /// The names of checks that failed.
     #[must_use]
     pub fn broken(&self) -> Vec<&'static str> {
-        self.findings.iter().filter(|finding| matches!(finding.ended, Ended::Failed(_))).map(|finding| finding.check).collect()
+        self.findings
+            .iter()
+            .filter(|finding| matches!(finding.ended, Ended::Failed(_)))
+            .map(|finding| finding.check)
+            .collect()
     }
 
     /// The names of checks that could not run.
     #[must_use]
     pub fn skipped(&self) -> Vec<&'static str> {
-        self.findings.iter().filter(|finding| matches!(finding.ended, Ended::Skipped(_))).map(|finding| finding.check).collect()
+        self.findings
+            .iter()
+            .filter(|finding| matches!(finding.ended, Ended::Skipped(_)))
+            .map(|finding| finding.check)
+            .collect()
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for finding in &self.findings {
-            let (mark, check, took) = (finding.ended.word(), finding.check, finding.took.as_millis());
+            let (mark, check, took) =
+                (finding.ended.word(), finding.check, finding.took.as_millis());
             writeln!(f, "{mark:7} {check:32} {took:>6} ms")?;
             match &finding.ended {
                 Ended::Passed => {}
-                Ended::Failed(detail) => writeln!(f, "        rule: {}\n        seen: {detail}", finding.rule)?,
+                Ended::Failed(detail) => {
+                    writeln!(f, "        rule: {}\n        seen: {detail}", finding.rule)?
+                }
                 Ended::Skipped(why) => writeln!(f, "        {why}")?,
             }
         }
-        let (all, broken, skipped) = (self.findings.len(), self.broken().len(), self.skipped().len());
-        write!(f, "{all} checks: {} passed, {broken} failed, {skipped} skipped", all - broken - skipped)
+        let (all, broken, skipped) =
+            (self.findings.len(), self.broken().len(), self.skipped().len());
+        write!(
+            f,
+            "{all} checks: {} passed, {broken} failed, {skipped} skipped",
+            all - broken - skipped
+        )
     }
 }
 
@@ -218,17 +242,26 @@ async fn run_all<S>(checks: &[Check<S>], stage: &S, mut tidy: impl AsyncFnMut(&S
             Err(Trouble::Skipped(why)) => Ended::Skipped(why),
         };
         tidy(stage).await;
-        report.findings.push(Finding { check: check.name, rule: check.rule, ended, took: began.elapsed() });
+        report.findings.push(Finding {
+            check: check.name,
+            rule: check.rule,
+            ended,
+            took: began.elapsed(),
+        });
     }
     report
 }
 
 /// The checks of the optional abilities of a hypervisor driver.
 fn ability_checks() -> Vec<Check<stage::Stage>> {
-    [abilities::checks(), hardware::checks(), snapshots::checks(), jobs::checks()].into_iter().flatten().collect()
+    [abilities::checks(), hardware::checks(), snapshots::checks(), jobs::checks()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
-/// Tests a hypervisor driver. The domains that it makes are removed afterwards, unless the driver fails to remove them.
+/// Tests a hypervisor driver. The domains that it makes are removed afterwards, unless the driver
+/// fails to remove them.
 pub async fn hypervisor(driver: Arc<dyn Hypervisor>, bench: Arc<dyn Bench>) -> Report {
     let stage = stage::Stage::new(driver, bench);
     let mut checks = hypervisor::checks();
@@ -236,10 +269,12 @@ pub async fn hypervisor(driver: Arc<dyn Hypervisor>, bench: Arc<dyn Bench>) -> R
     run_all(&checks, &stage, async |stage: &stage::Stage| stage.tidy().await).await
 }
 
-/// Tests a transfer driver. The files that it makes are removed afterwards, unless the driver fails to delete them.
+/// Tests a transfer driver. The files that it makes are removed afterwards, unless the driver fails
+/// to delete them.
 pub async fn transfer(driver: Arc<dyn Transfer>, bench: Arc<dyn TransferBench>) -> Report {
     let stage = transfer_stage::Stage::new(driver, bench);
-    run_all(&transfer::checks(), &stage, async |stage: &transfer_stage::Stage| stage.tidy().await).await
+    run_all(&transfer::checks(), &stage, async |stage: &transfer_stage::Stage| stage.tidy().await)
+        .await
 }
 
 /// Tests snapshot rules.

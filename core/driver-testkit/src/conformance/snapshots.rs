@@ -9,20 +9,53 @@ use ostler_model::{ErrorKind, Power, SnapshotName, VmUuid};
 /// All of them.
 pub(super) fn checks() -> Vec<Check<Stage>> {
     vec![
-        check!("snapshot-twice", "create-snapshot is level: there is one of that name, and the domain runs on", create_twice),
-        check!("snapshot-lost-answer", "a create-snapshot whose caller went away converges when it is sent again", create_lost),
-        check!("snapshot-fences", "create, revert and delete answer stale if a higher generation is there", fences),
-        check!("revert-once", "a domain goes back at most once an identity, which is stamped first", revert_once),
-        check!("revert-brings-back", "a domain that was reverted is as it was, and runs, even if it was off", revert_brings_back),
-        check!("revert-restamps", "a domain that was reverted carries the generation that it was reverted for", revert_restamps),
-        check!("revert-needs-snapshot", "a snapshot that is not there is gone, and the domain runs on", revert_nothing),
-        check!("delete-snapshot-twice", "delete-snapshot is level, for domains that run, are off, and are absent", delete_twice),
+        check!(
+            "snapshot-twice",
+            "create-snapshot is level: there is one of that name, and the domain runs on",
+            create_twice
+        ),
+        check!(
+            "snapshot-lost-answer",
+            "a create-snapshot whose caller went away converges when it is sent again",
+            create_lost
+        ),
+        check!(
+            "snapshot-fences",
+            "create, revert and delete answer stale if a higher generation is there",
+            fences
+        ),
+        check!(
+            "revert-once",
+            "a domain goes back at most once an identity, which is stamped first",
+            revert_once
+        ),
+        check!(
+            "revert-brings-back",
+            "a domain that was reverted is as it was, and runs, even if it was off",
+            revert_brings_back
+        ),
+        check!(
+            "revert-restamps",
+            "a domain that was reverted carries the generation that it was reverted for",
+            revert_restamps
+        ),
+        check!(
+            "revert-needs-snapshot",
+            "a snapshot that is not there is gone, and the domain runs on",
+            revert_nothing
+        ),
+        check!(
+            "delete-snapshot-twice",
+            "delete-snapshot is level, for domains that run, are off, and are absent",
+            delete_twice
+        ),
     ]
 }
 
 /// Parses a snapshot's name.
 fn name(text: &str) -> Result<SnapshotName, Trouble> {
-    text.parse().or_else(|error| super::stage::skip(format!("{text} is no snapshot's name: {error}")))
+    text.parse()
+        .or_else(|error| super::stage::skip(format!("{text} is no snapshot's name: {error}")))
 }
 
 async fn listed(stage: &Stage, when: &str, vm: VmUuid, wanted: &[&str]) -> Verdict {
@@ -77,9 +110,21 @@ async fn fences(stage: &Stage) -> Verdict {
     let (vm, one) = taken(stage, 5).await?;
     let (driver, site, two) = (stage.snaps()?, &stage.site, name("two")?);
     let call = stage.call(vm, 4);
-    stage.fails("create-snapshot with a lower generation", ErrorKind::Stale, || driver.create(site, &call, &two)).await?;
-    stage.fails("revert-snapshot with a lower generation", ErrorKind::Stale, || driver.revert(site, &call, &one)).await?;
-    stage.fails("delete-snapshot with a lower generation", ErrorKind::Stale, || driver.delete(site, &call, &one)).await?;
+    stage
+        .fails("create-snapshot with a lower generation", ErrorKind::Stale, || {
+            driver.create(site, &call, &two)
+        })
+        .await?;
+    stage
+        .fails("revert-snapshot with a lower generation", ErrorKind::Stale, || {
+            driver.revert(site, &call, &one)
+        })
+        .await?;
+    stage
+        .fails("delete-snapshot with a lower generation", ErrorKind::Stale, || {
+            driver.delete(site, &call, &one)
+        })
+        .await?;
     listed(stage, "after stale calls", vm, &["one"]).await?;
     stage.untouched("after stale calls", stage.identity(vm, 5)).await
 }
@@ -101,7 +146,13 @@ async fn revert_once(stage: &Stage) -> Verdict {
     stage.done("revert-snapshot, sent again", || snaps.revert(&stage.site, &again, &one)).await?;
     stamped(stage, vm, &call).await?;
     if grows {
-        has_size(stage, "revert-snapshot, sent again,", vm, (spec.vcpus_most, spec.memory_most_mib)).await?;
+        has_size(
+            stage,
+            "revert-snapshot, sent again,",
+            vm,
+            (spec.vcpus_most, spec.memory_most_mib),
+        )
+        .await?;
     }
     if let Some(count) = stage.bench.edges(vm).await.filter(|count| *count > 1) {
         return broken(format!("it was sent twice under one identity, and the guest felt {count}"));

@@ -1,12 +1,14 @@
-//! The stage for checks of a hypervisor driver: fresh VMs, effect keys for calls, and bounded waits.
+//! The stage for checks of a hypervisor driver: fresh VMs, effect keys for calls, and bounded
+//! waits.
 
 use super::{Bench, Trouble, Verdict};
 use ostler_driver::{
-    Adopt, CallControl, DiskCopy, DomainSpec, Hotplug, Hypervisor, LiveResize, Migrate, Reboot, Site, Snapshots, Suspend,
+    Adopt, CallControl, DiskCopy, DomainSpec, Hotplug, Hypervisor, LiveResize, Migrate, Reboot,
+    Site, Snapshots, Suspend,
 };
 use ostler_model::{
-    Ability, CallContext, CallResult, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, Identity, Item, Observation,
-    OperationId, Outcome, Power, StepNo, StoreId, Timestamp, VmUuid,
+    Ability, CallContext, CallResult, DomainSeen, DriverError, EffectKey, ErrorKind, Generation,
+    Identity, Item, Observation, OperationId, Outcome, Power, StepNo, StoreId, Timestamp, VmUuid,
 };
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,7 +18,8 @@ use uuid::Uuid;
 
 /// How often a wait looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Added to the deadline of a call: a driver that keeps its deadline answers before this time has passed.
+/// Added to the deadline of a call: a driver that keeps its deadline answers before this time has
+/// passed.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// A driver, its bench, and the VMs that a check has made.
@@ -42,17 +45,25 @@ pub(super) fn skip<T>(why: impl Into<String>) -> Result<T, Trouble> {
 }
 
 /// Waits for an answer, at most until a little after the call's deadline.
-pub(super) async fn answered<T>(what: &str, patience: Duration, call: impl Future<Output = T>) -> Result<T, Trouble> {
-    tokio::time::timeout(patience + GRACE, call)
-        .await
-        .map_err(|_| Trouble::Broken(format!("{what} did not answer within its deadline of {} ms", patience.as_millis())))
+pub(super) async fn answered<T>(
+    what: &str,
+    patience: Duration,
+    call: impl Future<Output = T>,
+) -> Result<T, Trouble> {
+    tokio::time::timeout(patience + GRACE, call).await.map_err(|_| {
+        Trouble::Broken(format!(
+            "{what} did not answer within its deadline of {} ms",
+            patience.as_millis()
+        ))
+    })
 }
 
 /// A call with that effect key, and with `patience` until its deadline.
 pub(super) fn control(key: EffectKey, generation: u64, patience: Duration) -> CallControl {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + patience;
     let deadline = Timestamp(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
-    let context = CallContext { key, attempt: 1, generation: Generation(generation), spares: None, deadline };
+    let context =
+        CallContext { key, attempt: 1, generation: Generation(generation), spares: None, deadline };
     CallControl::detached(context, Instant::now() + patience)
 }
 
@@ -60,12 +71,23 @@ impl Stage {
     pub(super) fn new(driver: Arc<dyn Hypervisor>, bench: Arc<dyn Bench>) -> Self {
         let site = bench.site();
         let store = StoreId(Uuid::new_v4());
-        Self { driver, bench, site, store, steps: AtomicU64::new(1), made: Mutex::new(Vec::new()), abroad: AtomicBool::new(false) }
+        Self {
+            driver,
+            bench,
+            site,
+            store,
+            steps: AtomicU64::new(1),
+            made: Mutex::new(Vec::new()),
+            abroad: AtomicBool::new(false),
+        }
     }
 
-    /// The second host. After a check has asked for it, [`Stage::tidy`] also removes the check's domains there.
+    /// The second host. After a check has asked for it, [`Stage::tidy`] also removes the check's
+    /// domains there.
     pub(super) fn there(&self) -> Result<Site, Trouble> {
-        let Some(there) = self.bench.second_site() else { return skip("the bench has no second host") };
+        let Some(there) = self.bench.second_site() else {
+            return skip("the bench has no second host");
+        };
         self.abroad.store(true, Ordering::Relaxed);
         Ok(there)
     }
@@ -94,12 +116,17 @@ impl Stage {
     /// A call with a new effect key.
     pub(super) fn call(&self, vm: VmUuid, generation: u64) -> CallControl {
         let step = StepNo(self.steps.fetch_add(1, Ordering::Relaxed));
-        control(EffectKey { vm, operation: OperationId(1), step, item: Item::Domain }, generation, self.patience())
+        control(
+            EffectKey { vm, operation: OperationId(1), step, item: Item::Domain },
+            generation,
+            self.patience(),
+        )
     }
 
     /// The same call, sent again.
     pub(super) fn again(&self, call: &CallControl) -> CallControl {
-        let mut again = control(call.context.key.clone(), call.context.generation.0, self.patience());
+        let mut again =
+            control(call.context.key.clone(), call.context.generation.0, self.patience());
         again.context.attempt = call.context.attempt + 1;
         again
     }
@@ -115,13 +142,21 @@ impl Stage {
         self.bench.patience()
     }
 
-    /// The driver's part for an ability. The check is skipped if the driver does not state the ability, and fails if the driver
-    /// states it without having the part.
-    pub(super) fn part<'a, P: ?Sized>(&self, part: Option<&'a P>, ability: Ability) -> Result<&'a P, Trouble> {
+    /// The driver's part for an ability. The check is skipped if the driver does not state the
+    /// ability, and fails if the driver states it without having the part.
+    pub(super) fn part<'a, P: ?Sized>(
+        &self,
+        part: Option<&'a P>,
+        ability: Ability,
+    ) -> Result<&'a P, Trouble> {
         match part {
-            _ if !self.driver.abilities().contains(&ability) => skip(format!("the driver has no ability {ability}")),
+            _ if !self.driver.abilities().contains(&ability) => {
+                skip(format!("the driver has no ability {ability}"))
+            }
             Some(part) => Ok(part),
-            None => broken(format!("the driver states the ability {ability}, and has no part for it")),
+            None => {
+                broken(format!("the driver states the ability {ability}, and has no part for it"))
+            }
         }
     }
 
@@ -157,8 +192,13 @@ impl Stage {
         self.part(self.driver.disk_copy(), Ability::DiskCopy)
     }
 
-    /// Waits for a call's answer. Sends the call again while the answer is `retry`, because an earlier call may still be at work.
-    pub(super) async fn outcome<F>(&self, what: &str, call: impl FnMut() -> F) -> Result<CallResult, Trouble>
+    /// Waits for a call's answer. Sends the call again while the answer is `retry`, because an
+    /// earlier call may still be at work.
+    pub(super) async fn outcome<F>(
+        &self,
+        what: &str,
+        call: impl FnMut() -> F,
+    ) -> Result<CallResult, Trouble>
     where
         F: Future<Output = CallResult> + Send,
     {
@@ -166,7 +206,11 @@ impl Stage {
     }
 
     /// As [`Stage::outcome`], and the answer must be success.
-    pub(super) async fn done<F>(&self, what: &str, call: impl FnMut() -> F) -> Result<Outcome, Trouble>
+    pub(super) async fn done<F>(
+        &self,
+        what: &str,
+        call: impl FnMut() -> F,
+    ) -> Result<Outcome, Trouble>
     where
         F: Future<Output = CallResult> + Send,
     {
@@ -177,7 +221,12 @@ impl Stage {
     }
 
     /// As [`Stage::outcome`], and the answer must be an error of this kind.
-    pub(super) async fn fails<F>(&self, what: &str, kind: ErrorKind, call: impl FnMut() -> F) -> Verdict
+    pub(super) async fn fails<F>(
+        &self,
+        what: &str,
+        kind: ErrorKind,
+        call: impl FnMut() -> F,
+    ) -> Verdict
     where
         F: Future<Output = CallResult> + Send,
     {
@@ -206,14 +255,20 @@ impl Stage {
     }
 
     /// Asks a question, and asks it again while the answer is `retry`.
-    pub(super) async fn asked<T, F>(&self, what: &str, mut question: impl FnMut() -> F) -> Result<Result<T, DriverError>, Trouble>
+    pub(super) async fn asked<T, F>(
+        &self,
+        what: &str,
+        mut question: impl FnMut() -> F,
+    ) -> Result<Result<T, DriverError>, Trouble>
     where
         F: Future<Output = Result<T, DriverError>> + Send,
     {
         let end = Instant::now() + self.patience();
         loop {
             match answered(what, self.patience(), question()).await? {
-                Err(error) if error.kind == ErrorKind::Retry && Instant::now() < end => tokio::time::sleep(LOOK_EVERY).await,
+                Err(error) if error.kind == ErrorKind::Retry && Instant::now() < end => {
+                    tokio::time::sleep(LOOK_EVERY).await
+                }
                 answer => return Ok(answer),
             }
         }
@@ -226,12 +281,20 @@ impl Stage {
         }
     }
 
-    pub(super) async fn power(&self, vm: VmUuid, when: &str, wanted: Power) -> Result<DomainSeen, Trouble> {
+    pub(super) async fn power(
+        &self,
+        vm: VmUuid,
+        when: &str,
+        wanted: Power,
+    ) -> Result<DomainSeen, Trouble> {
         let domain = self.present(vm, when).await?;
         if domain.power == wanted {
             Ok(domain)
         } else {
-            broken(format!("{when}, the domain is {} ({}), not {wanted}", domain.power, domain.reason))
+            broken(format!(
+                "{when}, the domain is {} ({}), not {wanted}",
+                domain.power, domain.reason
+            ))
         }
     }
 
@@ -249,26 +312,33 @@ impl Stage {
         match self.look(vm).await? {
             Observation::Absent => Ok(()),
             Observation::Present(domain) if domain.power == Power::Off => Ok(()),
-            Observation::Present(domain) => broken(format!("{when}, the domain is {}", domain.power)),
+            Observation::Present(domain) => {
+                broken(format!("{when}, the domain is {}", domain.power))
+            }
         }
     }
 
     pub(super) async fn absent(&self, vm: VmUuid, when: &str) -> Verdict {
         match self.look(vm).await? {
             Observation::Absent => Ok(()),
-            Observation::Present(domain) => broken(format!("{when}, the domain is still there, {}", domain.power)),
+            Observation::Present(domain) => {
+                broken(format!("{when}, the domain is still there, {}", domain.power))
+            }
         }
     }
 
     /// Begins a call and drops it as soon as it has really begun, so that its answer is lost.
-    pub(super) async fn drop_early<T>(&self, call: impl Future<Output = Result<T, DriverError>> + Send) {
+    pub(super) async fn drop_early<T>(
+        &self,
+        call: impl Future<Output = Result<T, DriverError>> + Send,
+    ) {
         /// Long enough for the call to reach the driver, too short for a real hypervisor to finish.
         const BEGUN: Duration = Duration::from_millis(2);
         let _: Result<Result<T, _>, _> = tokio::time::timeout(BEGUN, call).await;
     }
 
-    /// Removes the domains that the check made, with the highest possible generation. A failure is only logged here: other checks
-    /// test the removal.
+    /// Removes the domains that the check made, with the highest possible generation. A failure is
+    /// only logged here: other checks test the removal.
     pub(super) async fn tidy(&self) {
         let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
         let abroad = self.abroad.swap(false, Ordering::Relaxed);

@@ -3,7 +3,9 @@
 use super::stage::{answered, broken, skip};
 use super::transfer_stage::Stage;
 use super::{Check, Trouble, Verdict, check};
-use ostler_driver::{CallControl, DiskSource, FileKind, FileLook, FileRef, SaveBackJob, TransferJob};
+use ostler_driver::{
+    CallControl, DiskSource, FileKind, FileLook, FileRef, SaveBackJob, TransferJob,
+};
 use ostler_model::{DiskFormat, DriverError, ErrorKind};
 use std::time::Duration;
 
@@ -15,39 +17,95 @@ pub(super) fn checks() -> Vec<Check<Stage>> {
             "prepare makes overlays, blank and swap disks, in both formats, and leaves nothing else",
             prepare_all
         ),
-        check!("prepare-twice", "prepare is level: a complete file of the same making is success", prepare_twice),
-        check!("prepare-replaces-partial", "a partial file is replaced, never taken for a disk", prepare_partial),
-        check!("prepare-lost-answer", "a prepare whose caller went away converges when it is sent again", prepare_lost),
-        check!("prepare-needs-image", "prepare on an image that is not there fails, and leaves no file", prepare_no_image),
+        check!(
+            "prepare-twice",
+            "prepare is level: a complete file of the same making is success",
+            prepare_twice
+        ),
+        check!(
+            "prepare-replaces-partial",
+            "a partial file is replaced, never taken for a disk",
+            prepare_partial
+        ),
+        check!(
+            "prepare-lost-answer",
+            "a prepare whose caller went away converges when it is sent again",
+            prepare_lost
+        ),
+        check!(
+            "prepare-needs-image",
+            "prepare on an image that is not there fails, and leaves no file",
+            prepare_no_image
+        ),
         check!(
             "prepare-refuses-names",
             "prepare on an image that names another file is refused before anything opens that file, and leaves no file",
             prepare_names
         ),
-        check!("look-tells", "a look says what a disk is: format, size for the guest, nothing wrong with it", inspect_tells),
+        check!(
+            "look-tells",
+            "a look says what a disk is: format, size for the guest, nothing wrong with it",
+            inspect_tells
+        ),
         check!("look-finds-names", "a look tells the other files that a disk names", inspect_names),
         check!("look-nothing", "a look at what is not there is gone", inspect_nothing),
-        check!("copy-keeps-source", "copy makes the target, and the source is untouched", copy_keeps),
+        check!(
+            "copy-keeps-source",
+            "copy makes the target, and the source is untouched",
+            copy_keeps
+        ),
         check!("copy-twice", "copy is level: sent again, it answers success", copy_twice),
-        check!("copy-source-gone", "a source that is absent beside a verified target is success", copy_gone),
+        check!(
+            "copy-source-gone",
+            "a source that is absent beside a verified target is success",
+            copy_gone
+        ),
         check!("copy-nothing", "copy of what is not there fails, and leaves no file", copy_nothing),
-        check!("copy-overlay", "a copied overlay stands on its base as the destination sees it", copy_overlay),
-        check!("copy-recovery", "a recovery file has no disk format, and is copied all the same", copy_recovery),
+        check!(
+            "copy-overlay",
+            "a copied overlay stands on its base as the destination sees it",
+            copy_overlay
+        ),
+        check!(
+            "copy-recovery",
+            "a recovery file has no disk format, and is copied all the same",
+            copy_recovery
+        ),
         check!(
             "delete-twice",
             "delete is level: a file goes, a folder goes with all below it, and absent is success",
             delete_twice
         ),
-        check!("abort-stops", "after abort nothing works at the job, and it can be begun again", abort_stops),
+        check!(
+            "abort-stops",
+            "after abort nothing works at the job, and it can be begun again",
+            abort_stops
+        ),
         check!(
             "save-back-twice",
             "an image is made of a disk, which is untouched; sent again, it answers success",
             save_back_twice
         ),
-        check!("save-back-stands-alone", "an image can be used when the disk and what that stood on are gone", save_back_alone),
-        check!("save-back-disk-gone", "a disk that is absent beside a complete image is success", save_back_gone),
-        check!("save-back-replaces-partial", "a partial image is replaced, never taken for an image", save_back_partial),
-        check!("save-back-nothing", "an image of what is not there fails, and leaves no file", save_back_nothing),
+        check!(
+            "save-back-stands-alone",
+            "an image can be used when the disk and what that stood on are gone",
+            save_back_alone
+        ),
+        check!(
+            "save-back-disk-gone",
+            "a disk that is absent beside a complete image is success",
+            save_back_gone
+        ),
+        check!(
+            "save-back-replaces-partial",
+            "a partial image is replaced, never taken for an image",
+            save_back_partial
+        ),
+        check!(
+            "save-back-nothing",
+            "an image of what is not there fails, and leaves no file",
+            save_back_nothing
+        ),
         check!(
             "save-back-refuses-names",
             "a disk that names another file than its image is refused before anything opens that file, and leaves no file",
@@ -65,7 +123,12 @@ fn overlay(stage: &Stage, target: &FileRef) -> TransferJob {
     prepare(target, DiskFormat::Qcow2, DiskSource::Image { base, format })
 }
 
-fn copy(from: &FileRef, to: &FileRef, format: Option<DiskFormat>, base: Option<FileRef>) -> TransferJob {
+fn copy(
+    from: &FileRef,
+    to: &FileRef,
+    format: Option<DiskFormat>,
+    base: Option<FileRef>,
+) -> TransferJob {
     TransferJob::Copy { from: from.clone(), to: to.clone(), format, base }
 }
 
@@ -106,7 +169,13 @@ async fn prepare_partial(stage: &Stage) -> Verdict {
         stage.only("after prepare over a partial file", &target, &["disk"]).await?;
         // A complete disk can be copied and verified; a partial file cannot.
         let base = overlaid.then(|| stage.bench.image().0);
-        stage.done("copy of the disk", &stage.call(), &copy(&target, &fresh, Some(DiskFormat::Qcow2), base)).await?;
+        stage
+            .done(
+                "copy of the disk",
+                &stage.call(),
+                &copy(&target, &fresh, Some(DiskFormat::Qcow2), base),
+            )
+            .await?;
         if stage.bench.is_partial(&target).await {
             return broken("the partial file is still there");
         }
@@ -118,14 +187,19 @@ async fn prepare_lost(stage: &Stage) -> Verdict {
     let target = stage.place("disk");
     let (call, job) = (stage.call(), overlay(stage, &target));
     // Long enough for the call to reach the driver, too short for a real driver to finish.
-    let _ = tokio::time::timeout(Duration::from_millis(2), stage.driver.begin(&stage.site, &call, &job)).await;
+    let _ = tokio::time::timeout(
+        Duration::from_millis(2),
+        stage.driver.begin(&stage.site, &call, &job),
+    )
+    .await;
     stage.done("prepare, after its answer was lost", &stage.again(&call), &job).await?;
     stage.only("after prepare was sent again", &target, &["disk"]).await
 }
 
 async fn prepare_no_image(stage: &Stage) -> Verdict {
     let (base, target) = (stage.place("no-image"), stage.place("disk"));
-    let job = prepare(&target, DiskFormat::Qcow2, DiskSource::Image { base, format: DiskFormat::Qcow2 });
+    let job =
+        prepare(&target, DiskFormat::Qcow2, DiskSource::Image { base, format: DiskFormat::Qcow2 });
     if stage.job(&stage.call(), &job).await?.is_ok() {
         return broken("prepare on an image that is not there answered success");
     }
@@ -133,14 +207,24 @@ async fn prepare_no_image(stage: &Stage) -> Verdict {
 }
 
 async fn prepare_names(stage: &Stage) -> Verdict {
-    let Some((base, format)) = stage.bench.leading_out().await else { return skip("the bench has no such image") };
+    let Some((base, format)) = stage.bench.leading_out().await else {
+        return skip("the bench has no such image");
+    };
     for wanted in [DiskFormat::Qcow2, DiskFormat::Raw] {
         let target = stage.place("disk");
         let job = prepare(&target, wanted, DiskSource::Image { base: base.clone(), format });
         match stage.job(&stage.call(), &job).await? {
-            Err(error) if error.kind == ErrorKind::Refused => stage.there("after it was refused", &target, false).await?,
-            Err(error) => return broken(format!("prepare answered {error}; refused was to be expected")),
-            Ok(_) => return broken(format!("prepare as {wanted} made a disk of an image that names another file")),
+            Err(error) if error.kind == ErrorKind::Refused => {
+                stage.there("after it was refused", &target, false).await?
+            }
+            Err(error) => {
+                return broken(format!("prepare answered {error}; refused was to be expected"));
+            }
+            Ok(_) => {
+                return broken(format!(
+                    "prepare as {wanted} made a disk of an image that names another file"
+                ));
+            }
         }
     }
     Ok(())
@@ -179,8 +263,12 @@ async fn copy_gone(stage: &Stage) -> Verdict {
 async fn copy_nothing(stage: &Stage) -> Verdict {
     let (from, to) = (stage.place("disk"), stage.place("copy"));
     match stage.job(&stage.call(), &copy(&from, &to, Some(DiskFormat::Qcow2), None)).await? {
-        Err(error) if error.kind == ErrorKind::Gone => stage.there("after it failed", &to, false).await,
-        Err(error) => broken(format!("copy of what is not there answered {error}; gone was to be expected")),
+        Err(error) if error.kind == ErrorKind::Gone => {
+            stage.there("after it failed", &to, false).await
+        }
+        Err(error) => {
+            broken(format!("copy of what is not there answered {error}; gone was to be expected"))
+        }
         Ok(_) => broken("copy of what is not there answered success"),
     }
 }
@@ -210,7 +298,9 @@ async fn delete_twice(stage: &Stage) -> Verdict {
         stage.there(what, &file, false).await?;
     }
     let file = made(stage).await?;
-    let (Some((folder, _)), Some((absolute, _))) = (file.path.as_str().rsplit_once('/'), file.absolute.rsplit_once('/')) else {
+    let (Some((folder, _)), Some((absolute, _))) =
+        (file.path.as_str().rsplit_once('/'), file.absolute.rsplit_once('/'))
+    else {
         return skip("the bench's files are in no folder");
     };
     let Ok(path) = folder.parse() else { return skip("the bench's folder has no name") };
@@ -257,7 +347,9 @@ async fn save_back_twice(stage: &Stage) -> Verdict {
 async fn save_back_alone(stage: &Stage) -> Verdict {
     let (base, format) = stage.bench.image();
     let (below, disk, fresh) = (stage.place("below"), stage.place("disk"), stage.place("fresh"));
-    stage.done("copy of the image", &stage.call(), &copy(&base, &below, Some(format), None)).await?;
+    stage
+        .done("copy of the image", &stage.call(), &copy(&base, &below, Some(format), None))
+        .await?;
     let source = DiskSource::Image { base: below.clone(), format };
     stage.done("prepare", &stage.call(), &prepare(&disk, DiskFormat::Qcow2, source)).await?;
     let (image, _) = image_of(stage, &disk).await?;
@@ -266,7 +358,9 @@ async fn save_back_alone(stage: &Stage) -> Verdict {
     }
     // Making a raw disk reads the whole image.
     let source = DiskSource::Image { base: image, format: DiskFormat::Qcow2 };
-    stage.done("prepare on the image", &stage.call(), &prepare(&fresh, DiskFormat::Raw, source)).await?;
+    stage
+        .done("prepare on the image", &stage.call(), &prepare(&fresh, DiskFormat::Raw, source))
+        .await?;
     stage.there("after that", &fresh, true).await
 }
 
@@ -294,18 +388,26 @@ async fn save_back_nothing(stage: &Stage) -> Verdict {
     image_of(stage, &made(stage).await?).await?;
     let (disk, image) = (stage.place("disk"), stage.place("image"));
     match stage.job(&stage.call(), &save_back(&disk, &image)).await? {
-        Err(error) if error.kind == ErrorKind::Gone => stage.there("after it failed", &image, false).await,
-        Err(error) => broken(format!("save-back of what is not there answered {error}; gone was to be expected")),
+        Err(error) if error.kind == ErrorKind::Gone => {
+            stage.there("after it failed", &image, false).await
+        }
+        Err(error) => broken(format!(
+            "save-back of what is not there answered {error}; gone was to be expected"
+        )),
         Ok(_) => broken("save-back of what is not there answered success"),
     }
 }
 
 async fn save_back_names(stage: &Stage) -> Verdict {
     image_of(stage, &made(stage).await?).await?;
-    let Some((disk, _)) = stage.bench.leading_out().await else { return skip("the bench has no such disk") };
+    let Some((disk, _)) = stage.bench.leading_out().await else {
+        return skip("the bench has no such disk");
+    };
     let image = stage.place("image");
     match stage.job(&stage.call(), &save_back(&disk, &image)).await? {
-        Err(error) if error.kind == ErrorKind::Refused => stage.there("after it was refused", &image, false).await,
+        Err(error) if error.kind == ErrorKind::Refused => {
+            stage.there("after it was refused", &image, false).await
+        }
         Err(error) => broken(format!("save-back answered {error}; refused was to be expected")),
         Ok(_) => broken("save-back made an image of a disk that names another file"),
     }
@@ -314,7 +416,9 @@ async fn save_back_names(stage: &Stage) -> Verdict {
 /// The driver's answer about a file. The check is skipped if the driver cannot inspect files.
 async fn look(stage: &Stage, file: &FileRef) -> Result<Result<FileLook, DriverError>, Trouble> {
     let patience = stage.bench.patience();
-    let Some(inspects) = stage.driver.inspect() else { return skip("the driver cannot look into files") };
+    let Some(inspects) = stage.driver.inspect() else {
+        return skip("the driver cannot look into files");
+    };
     answered("inspect", patience, inspects.inspect(&stage.site, file, patience)).await
 }
 
@@ -327,15 +431,24 @@ async fn inspect_tells(stage: &Stage) -> Verdict {
             Err(error) => return broken(format!("inspect of {} answered {error}", file.path)),
         };
         let sound = found.names.is_empty() && !found.encrypted && found.damage.is_none();
-        if found.kind != FileKind::File || found.format != format.to_string() || found.virtual_size == 0 || !sound {
-            return broken(format!("{} is a sound {format} disk, and this was told of it: {found:?}", file.path));
+        if found.kind != FileKind::File
+            || found.format != format.to_string()
+            || found.virtual_size == 0
+            || !sound
+        {
+            return broken(format!(
+                "{} is a sound {format} disk, and this was told of it: {found:?}",
+                file.path
+            ));
         }
     }
     Ok(())
 }
 
 async fn inspect_names(stage: &Stage) -> Verdict {
-    let Some((file, _)) = stage.bench.leading_out().await else { return skip("the bench has no such image") };
+    let Some((file, _)) = stage.bench.leading_out().await else {
+        return skip("the bench has no such image");
+    };
     match look(stage, &file).await? {
         Ok(found) if found.names.is_empty() => {
             broken(format!("a disk that names another file, and this was told of it: {found:?}"))
@@ -348,7 +461,9 @@ async fn inspect_names(stage: &Stage) -> Verdict {
 async fn inspect_nothing(stage: &Stage) -> Verdict {
     match look(stage, &stage.place("nothing")).await? {
         Err(error) if error.kind == ErrorKind::Gone => Ok(()),
-        Err(error) => broken(format!("inspect of what is not there answered {error}; gone was to be expected")),
+        Err(error) => broken(format!(
+            "inspect of what is not there answered {error}; gone was to be expected"
+        )),
         Ok(found) => broken(format!("of a file that is not there it was told: {found:?}")),
     }
 }

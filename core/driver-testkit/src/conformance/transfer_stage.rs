@@ -1,9 +1,14 @@
-//! The stage for checks of a transfer driver: a new folder per file, and jobs that are polled to their end.
+//! The stage for checks of a transfer driver: a new folder per file, and jobs that are polled to
+//! their end.
 
 use super::stage::{answered, broken, control, skip};
 use super::{TransferBench, Trouble, Verdict};
-use ostler_driver::{CallControl, DiskSource, FileRef, JobStatus, SaveBackJob, Site, Transfer, TransferJob};
-use ostler_model::{DiskFormat, DriverError, EffectKey, ErrorKind, Item, OperationId, Outcome, StepNo, VmUuid};
+use ostler_driver::{
+    CallControl, DiskSource, FileRef, JobStatus, SaveBackJob, Site, Transfer, TransferJob,
+};
+use ostler_model::{
+    DiskFormat, DriverError, EffectKey, ErrorKind, Item, OperationId, Outcome, StepNo, VmUuid,
+};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -55,7 +60,12 @@ impl Stage {
 
     pub(super) fn call(&self) -> CallControl {
         let step = StepNo(self.steps.fetch_add(1, Ordering::Relaxed));
-        let key = EffectKey { vm: VmUuid(Uuid::new_v4()), operation: OperationId(1), step, item: Item::Files };
+        let key = EffectKey {
+            vm: VmUuid(Uuid::new_v4()),
+            operation: OperationId(1),
+            step,
+            item: Item::Files,
+        };
         control(key, 1, self.bench.patience())
     }
 
@@ -66,19 +76,32 @@ impl Stage {
     }
 
     /// Begins a job. The check is skipped if the driver does not have the part that the job needs.
-    async fn begin(&self, call: &CallControl, work: Work<'_>) -> Result<Result<JobStatus, DriverError>, Trouble> {
+    async fn begin(
+        &self,
+        call: &CallControl,
+        work: Work<'_>,
+    ) -> Result<Result<JobStatus, DriverError>, Trouble> {
         let patience = self.bench.patience();
         match work {
-            Work::Transfer(job) => answered("begin", patience, self.driver.begin(&self.site, call, job)).await,
+            Work::Transfer(job) => {
+                answered("begin", patience, self.driver.begin(&self.site, call, job)).await
+            }
             Work::SaveBack(job) => {
-                let Some(images) = self.driver.images() else { return skip("the driver makes no images") };
-                answered("begin-save-back", patience, images.begin_save_back(&self.site, call, job)).await
+                let Some(images) = self.driver.images() else {
+                    return skip("the driver makes no images");
+                };
+                answered("begin-save-back", patience, images.begin_save_back(&self.site, call, job))
+                    .await
             }
         }
     }
 
     /// Begins a job and polls it to its end.
-    pub(super) async fn job(&self, call: &CallControl, job: impl Into<Work<'_>>) -> Result<Result<Outcome, DriverError>, Trouble> {
+    pub(super) async fn job(
+        &self,
+        call: &CallControl,
+        job: impl Into<Work<'_>>,
+    ) -> Result<Result<Outcome, DriverError>, Trouble> {
         let work = job.into();
         let (patience, end) = (self.bench.patience(), Instant::now() + self.bench.patience());
         let mut status = self.begin(call, work).await?;
@@ -86,7 +109,9 @@ impl Stage {
             match status {
                 Ok(JobStatus::Done(outcome)) => return Ok(Ok(outcome)),
                 Ok(JobStatus::Pending(progress)) if Instant::now() >= end => {
-                    return broken(format!("the job is still pending at its deadline: {progress:?}"));
+                    return broken(format!(
+                        "the job is still pending at its deadline: {progress:?}"
+                    ));
                 }
                 Ok(JobStatus::Pending(_)) => {
                     tokio::time::sleep(POLL_EVERY).await;
@@ -101,7 +126,12 @@ impl Stage {
         }
     }
 
-    pub(super) async fn done(&self, what: &str, call: &CallControl, job: impl Into<Work<'_>>) -> Verdict {
+    pub(super) async fn done(
+        &self,
+        what: &str,
+        call: &CallControl,
+        job: impl Into<Work<'_>>,
+    ) -> Verdict {
         match self.job(call, job).await? {
             Ok(_) => Ok(()),
             Err(error) => broken(format!("{what} answered: {error}")),
@@ -120,7 +150,11 @@ impl Stage {
     pub(super) async fn only(&self, what: &str, file: &FileRef, wanted: &[&str]) -> Verdict {
         let mut found = self.bench.beside(file).await;
         found.sort_unstable();
-        if found == wanted { Ok(()) } else { broken(format!("{what}, the folder holds {found:?}, not {wanted:?}")) }
+        if found == wanted {
+            Ok(())
+        } else {
+            broken(format!("{what}, the folder holds {found:?}, not {wanted:?}"))
+        }
     }
 
     pub(super) fn blank(&self, target: &FileRef) -> TransferJob {
@@ -133,7 +167,11 @@ impl Stage {
         for file in made {
             let Some((folder, _)) = file.path.as_str().rsplit_once('/') else { continue };
             let Ok(path) = folder.parse() else { continue };
-            let absolute = file.absolute.rsplit_once('/').map(|(folder, _)| folder.to_owned()).unwrap_or_default();
+            let absolute = file
+                .absolute
+                .rsplit_once('/')
+                .map(|(folder, _)| folder.to_owned())
+                .unwrap_or_default();
             let target = FileRef { path, absolute, ..file };
             let removed = self.done("delete", &self.call(), &TransferJob::Delete { target }).await;
             if let Err(trouble) = removed {

@@ -1,11 +1,13 @@
-//! How a call of the fake runs: it is recorded, ordered faults happen to it, and it goes on when its future is dropped.
+//! How a call of the fake runs: it is recorded, ordered faults happen to it, and it goes on when
+//! its future is dropped.
 
 use super::world::World;
 use super::{Fake, Op, Recorded, Working};
 use ostler_driver::{CallControl, JobStatus, Site};
 use ostler_model::{CallContext, CallResult, DriverError, HostId, Outcome, VmUuid};
 
-/// Marks a call as abandoned if its future is dropped while the call is still at work. Has no effect after the call has ended.
+/// Marks a call as abandoned if its future is dropped while the call is still at work. Has no
+/// effect after the call has ended.
 pub(super) struct Abandon {
     fake: Fake,
     id: u64,
@@ -20,19 +22,28 @@ impl Drop for Abandon {
 }
 
 impl Fake {
-    pub(super) fn record(&self, op: Op, site: &Site, context: Option<&CallContext>, vm: Option<VmUuid>) -> Recorded {
-        let call = Recorded { op, host: site.id, key: context.map(|context| context.key.clone()), vm };
+    pub(super) fn record(
+        &self,
+        op: Op,
+        site: &Site,
+        context: Option<&CallContext>,
+        vm: Option<VmUuid>,
+    ) -> Recorded {
+        let call =
+            Recorded { op, host: site.id, key: context.map(|context| context.key.clone()), vm };
         self.lock().calls.push(call.clone());
         call
     }
 
-    /// Adds a call to the calls that are at work. Notes a violation if another mutating call of this VM is at work on the host.
+    /// Adds a call to the calls that are at work. Notes a violation if another mutating call of
+    /// this VM is at work on the host.
     pub(super) fn begin_work(&self, call: &Recorded, vm: VmUuid) -> (u64, Abandon) {
         let mut state = self.lock();
         let beside = state.working.values().find(|other| other.host == call.host && other.vm == vm);
         let beside = beside.map(|other| other.op).filter(|op| *op != Op::Destroy);
-        let job =
-            state.hyper_jobs.iter().find(|(key, job)| key.vm == vm && call.key.as_ref() != Some(*key) && job.holds(call.host));
+        let job = state.hyper_jobs.iter().find(|(key, job)| {
+            key.vm == vm && call.key.as_ref() != Some(*key) && job.holds(call.host)
+        });
         let beside = beside.or(job.map(|(_, job)| job.op()));
         if let Some(other) = beside
             && call.op != Op::Destroy
@@ -71,12 +82,19 @@ impl Fake {
             fake.lock().working.remove(&id);
             result
         });
-        let result = work.await.unwrap_or_else(|error| Err(DriverError::unknown("driver-trap", error.to_string())));
+        let result = work
+            .await
+            .unwrap_or_else(|error| Err(DriverError::unknown("driver-trap", error.to_string())));
         drop(abandon);
         result
     }
 
-    fn change(&self, host: HostId, context: &CallContext, deed: impl FnOnce(&mut World, HostId, bool) -> CallResult) -> CallResult {
+    fn change(
+        &self,
+        host: HostId,
+        context: &CallContext,
+        deed: impl FnOnce(&mut World, HostId, bool) -> CallResult,
+    ) -> CallResult {
         let mut state = self.lock();
         Self::lives(&state, host)?;
         state.world.fence(host, context.key.vm, context.generation)?;
@@ -99,7 +117,8 @@ impl Fake {
         self.reach(site)?;
         let plan = self.lock().knobs.plan(&recorded);
         plan.before().await?;
-        // Looks before the answer is held or delayed. So a held or late answer is an old observation.
+        // Looks before the answer is held or delayed. So a held or late answer is an old
+        // observation.
         let answer = answer(&self.lock().world);
         plan.after().await?;
         Ok(answer)

@@ -4,10 +4,12 @@ use super::world::Edge;
 use super::{Fake, Op};
 use async_trait::async_trait;
 use ostler_driver::{
-    Adopt, CallControl, Changes, DiskCopy, DomainSpec, Hotplug, Hypervisor, Listed, LiveResize, Metrics, Migrate, Reboot, Site,
-    Snapshots, Suspend,
+    Adopt, CallControl, Changes, DiskCopy, DomainSpec, Hotplug, Hypervisor, Listed, LiveResize,
+    Metrics, Migrate, Reboot, Site, Snapshots, Suspend,
 };
-use ostler_model::{Ability, CallResult, Capacity, DriverError, HostFacts, Millis, Observation, VmUuid};
+use ostler_model::{
+    Ability, CallResult, Capacity, DriverError, HostFacts, Millis, Observation, VmUuid,
+};
 
 /// The capacity of every host of the fake.
 const OFFERED: Capacity = Capacity { cpu_milli: 64_000, memory_mib: 262_144 };
@@ -46,7 +48,10 @@ impl Hypervisor for Fake {
 
     async fn press_power(&self, site: &Site, call: &CallControl) -> CallResult {
         let context = call.context.clone();
-        self.act(Op::PressPower, site, call, move |world, host, ignored| world.edge(host, &context, Edge::Press, ignored)).await
+        self.act(Op::PressPower, site, call, move |world, host, ignored| {
+            world.edge(host, &context, Edge::Press, ignored)
+        })
+        .await
     }
 
     async fn destroy(&self, site: &Site, call: &CallControl) -> CallResult {
@@ -56,12 +61,17 @@ impl Hypervisor for Fake {
 
     async fn remove(&self, site: &Site, call: &CallControl) -> CallResult {
         let (vm, spares) = (call.context.key.vm, call.context.spares);
-        self.act(Op::Remove, site, call, move |world, host, _| Ok(world.undefine(host, vm, spares))).await
+        self.act(Op::Remove, site, call, move |world, host, _| Ok(world.undefine(host, vm, spares)))
+            .await
     }
 
     async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError> {
         let host = site.id;
-        let dropped = self.lock().working.values().any(|call| call.abandoned && call.host == host && call.vm == vm);
+        let dropped = self
+            .lock()
+            .working
+            .values()
+            .any(|call| call.abandoned && call.host == host && call.vm == vm);
         if dropped || self.has_job(host).any(|other| other == vm) {
             self.record(Op::Observe, site, None, Some(vm));
             return Err(DriverError::retry("busy", "a call that was dropped is still at work"));
@@ -72,7 +82,10 @@ impl Hypervisor for Fake {
     async fn list(&self, site: &Site) -> Result<Listed, DriverError> {
         let host = site.id;
         let domains = self.ask(Op::List, site, None, |world| world.domains(host)).await?;
-        Ok(Listed { domains: domains.into_iter().map(|domain| domain.seen).collect(), unreadable: self.has_job(host).collect() })
+        Ok(Listed {
+            domains: domains.into_iter().map(|domain| domain.seen).collect(),
+            unreadable: self.has_job(host).collect(),
+        })
     }
 
     fn reboot(&self) -> Option<&dyn Reboot> {

@@ -4,9 +4,12 @@ use super::calls::done;
 use super::world::{FakeDomain, FakeFile, World, gone, place, seen};
 use super::{Fake, FakeMachine, Op, State};
 use async_trait::async_trait;
-use ostler_driver::{CallControl, DiskCopy, DomainDisk, DomainSpec, FileRef, JobStatus, Migrate, Site};
+use ostler_driver::{
+    CallControl, DiskCopy, DomainDisk, DomainSpec, FileRef, JobStatus, Migrate, Site,
+};
 use ostler_model::{
-    CallContext, DiskFormat, DiskName, DriverError, EffectKey, HostId, Outcome, Power, PowerReason, Progress, VmUuid,
+    CallContext, DiskFormat, DiskName, DriverError, EffectKey, HostId, Outcome, Power, PowerReason,
+    Progress, VmUuid,
 };
 
 /// The kinds of job.
@@ -58,7 +61,8 @@ impl Begun {
 
     /// Whether the job changes something on that host.
     pub(super) fn holds(&self, host: HostId) -> bool {
-        self.host == host || matches!(&self.job, HyperJob::Migrate(journey) if journey.to.id == host)
+        self.host == host
+            || matches!(&self.job, HyperJob::Migrate(journey) if journey.to.id == host)
     }
 
     fn pending(&self) -> JobStatus {
@@ -72,20 +76,33 @@ impl State {
     fn far_end(&self, job: &HyperJob) -> Result<(), DriverError> {
         match job {
             HyperJob::Migrate(journey) if self.cut_off.contains(&journey.to.id) => {
-                Err(DriverError::retry("unreachable", format!("host {} does not answer the host it leaves", journey.to.name)))
+                Err(DriverError::retry(
+                    "unreachable",
+                    format!("host {} does not answer the host it leaves", journey.to.name),
+                ))
             }
             HyperJob::Migrate(_) | HyperJob::CopyDisk { .. } => Ok(()),
         }
     }
 
-    fn begin_job(&mut self, host: HostId, context: &CallContext, job: HyperJob) -> Result<JobStatus, DriverError> {
+    fn begin_job(
+        &mut self,
+        host: HostId,
+        context: &CallContext,
+        job: HyperJob,
+    ) -> Result<JobStatus, DriverError> {
         let vm = context.key.vm;
         Fake::lives(self, host)?;
         if let Some(begun) = self.hyper_jobs.get(&context.key) {
             return Ok(begun.pending());
         }
-        if let Some((other, _)) = self.hyper_jobs.iter().find(|(key, begun)| key.vm == vm && begun.holds(host)) {
-            return Err(DriverError::retry("busy", format!("the job of step {} is at work", other.step)));
+        if let Some((other, _)) =
+            self.hyper_jobs.iter().find(|(key, begun)| key.vm == vm && begun.holds(host))
+        {
+            return Err(DriverError::retry(
+                "busy",
+                format!("the job of step {} is at work", other.step),
+            ));
         }
         self.world.fence(host, vm, context.generation)?;
         self.far_end(&job)?;
@@ -104,7 +121,8 @@ impl State {
 
     fn poll_job(&mut self, key: &EffectKey, kind: JobKind) -> Result<JobStatus, DriverError> {
         let begun = self.hyper_jobs.get(key).filter(|begun| begun.job.kind() == kind);
-        let begun = begun.ok_or_else(|| gone("no-such-job", "no job of this identity was begun"))?;
+        let begun =
+            begun.ok_or_else(|| gone("no-such-job", "no job of this identity was begun"))?;
         // If the hosts cannot reach each other, the job makes no progress until they can.
         self.far_end(&begun.job)?;
         if let Some(begun) = self.hyper_jobs.get_mut(key) {
@@ -119,35 +137,59 @@ impl State {
         }
     }
 
-    fn finish(&mut self, host: HostId, vm: VmUuid, job: HyperJob) -> Result<JobStatus, DriverError> {
+    fn finish(
+        &mut self,
+        host: HostId,
+        vm: VmUuid,
+        job: HyperJob,
+    ) -> Result<JobStatus, DriverError> {
         let outcome = match job {
             HyperJob::Migrate(journey) => self.world.migrate(host, &journey)?,
-            HyperJob::CopyDisk { disk, target, format } => self.world.copy_disk(host, vm, &disk, &target, format)?,
+            HyperJob::CopyDisk { disk, target, format } => {
+                self.world.copy_disk(host, vm, &disk, &target, format)?
+            }
         };
         Ok(JobStatus::Done(outcome))
     }
 
-    fn abort_job(&mut self, host: HostId, context: &CallContext, kind: JobKind) -> Result<(), DriverError> {
+    fn abort_job(
+        &mut self,
+        host: HostId,
+        context: &CallContext,
+        kind: JobKind,
+    ) -> Result<(), DriverError> {
         let vm = context.key.vm;
         self.world.fence(host, vm, context.generation)?;
         self.hyper_jobs.remove(&context.key);
         match kind {
             JobKind::CopyDisk => Ok(()),
             JobKind::Migrate if self.world.domains.contains_key(&(host, vm)) => Ok(()),
-            JobKind::Migrate => Err(DriverError::unknown("moved", "the domain is not here any more")),
+            JobKind::Migrate => {
+                Err(DriverError::unknown("moved", "the domain is not here any more"))
+            }
         }
     }
 }
 
 impl Fake {
-    /// The VMs for which a job is at work on a host, if jobs go on by themselves ([`Fake::jobs_go_on`]).
+    /// The VMs for which a job is at work on a host, if jobs go on by themselves
+    /// ([`Fake::jobs_go_on`]).
     pub(super) fn has_job(&self, host: HostId) -> impl Iterator<Item = VmUuid> + use<> {
         let state = self.lock();
-        let jobs = state.hyper_jobs.iter().filter(|(_, job)| state.jobs_go_on.is_some() && job.holds(host));
+        let jobs = state
+            .hyper_jobs
+            .iter()
+            .filter(|(_, job)| state.jobs_go_on.is_some() && job.holds(host));
         jobs.map(|(key, _)| key.vm).collect::<Vec<_>>().into_iter()
     }
 
-    async fn begin_job(&self, op: Op, site: &Site, call: &CallControl, job: HyperJob) -> Result<JobStatus, DriverError> {
+    async fn begin_job(
+        &self,
+        op: Op,
+        site: &Site,
+        call: &CallControl,
+        job: HyperJob,
+    ) -> Result<JobStatus, DriverError> {
         let context = call.context.clone();
         let recorded = self.record(op, site, Some(&context), Some(context.key.vm));
         self.reach(site)?;
@@ -156,7 +198,9 @@ impl Fake {
         let (fake, host) = (self.clone(), site.id);
         let work = tokio::spawn(async move {
             let result = match plan.before().await {
-                Ok(()) => match fake.with_state(context.key.vm, |state| state.begin_job(host, &context, job)) {
+                Ok(()) => match fake
+                    .with_state(context.key.vm, |state| state.begin_job(host, &context, job))
+                {
                     Ok(status) => {
                         fake.goes_on(context.key.clone());
                         plan.after().await.map(|()| status)
@@ -168,12 +212,15 @@ impl Fake {
             fake.lock().working.remove(&id);
             result
         });
-        let result = work.await.unwrap_or_else(|error| Err(DriverError::unknown("driver-trap", error.to_string())));
+        let result = work
+            .await
+            .unwrap_or_else(|error| Err(DriverError::unknown("driver-trap", error.to_string())));
         drop(abandon);
         result
     }
 
-    /// Ends a job after the time of [`Fake::jobs_go_on`], even if nobody polls it any more. Does nothing if that was not ordered.
+    /// Ends a job after the time of [`Fake::jobs_go_on`], even if nobody polls it any more. Does
+    /// nothing if that was not ordered.
     fn goes_on(&self, key: EffectKey) {
         let Some(time) = self.lock().jobs_go_on else { return };
         let fake = self.clone();
@@ -188,7 +235,12 @@ impl Fake {
         }));
     }
 
-    async fn poll_hyper_job(&self, site: &Site, call: &CallControl, kind: JobKind) -> Result<JobStatus, DriverError> {
+    async fn poll_hyper_job(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        kind: JobKind,
+    ) -> Result<JobStatus, DriverError> {
         let key = &call.context.key;
         let recorded = self.record(Op::PollJob, site, Some(&call.context), Some(key.vm));
         self.reach(site)?;
@@ -199,8 +251,14 @@ impl Fake {
         Ok(status)
     }
 
-    async fn abort_hyper_job(&self, site: &Site, call: &CallControl, kind: JobKind) -> Result<(), DriverError> {
-        let recorded = self.record(Op::AbortJob, site, Some(&call.context), Some(call.context.key.vm));
+    async fn abort_hyper_job(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        kind: JobKind,
+    ) -> Result<(), DriverError> {
+        let recorded =
+            self.record(Op::AbortJob, site, Some(&call.context), Some(call.context.key.vm));
         self.reach(site)?;
         let plan = self.lock().knobs.plan(&recorded);
         plan.before().await?;
@@ -209,7 +267,11 @@ impl Fake {
     }
 
     /// Does something that may change the world, and wakes the callers of `changes`.
-    fn with_state<T>(&self, vm: VmUuid, deed: impl FnOnce(&mut State) -> Result<T, DriverError>) -> Result<T, DriverError> {
+    fn with_state<T>(
+        &self,
+        vm: VmUuid,
+        deed: impl FnOnce(&mut State) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
         let mut state = self.lock();
         let result = deed(&mut state)?;
         let count = state.world.note(vm);
@@ -229,7 +291,11 @@ impl Migrate for Fake {
         to: &Site,
         move_disks: &[DiskName],
     ) -> Result<JobStatus, DriverError> {
-        let job = HyperJob::Migrate(Box::new(Journey { domain: domain.clone(), to: to.clone(), move_disks: move_disks.to_vec() }));
+        let job = HyperJob::Migrate(Box::new(Journey {
+            domain: domain.clone(),
+            to: to.clone(),
+            move_disks: move_disks.to_vec(),
+        }));
         self.begin_job(Op::Migrate, site, call, job).await
     }
 
@@ -266,12 +332,15 @@ impl DiskCopy for Fake {
 }
 
 impl World {
-    /// Whether the migration has ended: the domain is at the destination with the new identity, and not here.
+    /// Whether the migration has ended: the domain is at the destination with the new identity, and
+    /// not here.
     fn has_moved(&self, from: HostId, job: &HyperJob) -> bool {
         let HyperJob::Migrate(journey) = job else { return false };
         let (identity, to) = (journey.domain.identity, journey.to.id);
         let there = self.domains.get(&(to, identity.vm));
-        let arrived = there.is_some_and(|there| there.seen.identity == Some(identity) && there.seen.power != Power::Off);
+        let arrived = there.is_some_and(|there| {
+            there.seen.identity == Some(identity) && there.seen.power != Power::Off
+        });
         arrived && !self.domains.contains_key(&(from, identity.vm))
     }
 
@@ -299,7 +368,9 @@ impl World {
             return Ok(self.domains.get(&(to, vm)).map(seen).unwrap_or_default());
         }
         self.may_move(from, journey)?;
-        let Some(mut domain) = self.domains.remove(&(from, vm)) else { return Err(gone("no-domain", "there is no such domain")) };
+        let Some(mut domain) = self.domains.remove(&(from, vm)) else {
+            return Err(gone("no-domain", "there is no such domain"));
+        };
         for name in &journey.move_disks {
             self.move_disk(name, &domain, spec);
         }
@@ -312,7 +383,8 @@ impl World {
         Ok(outcome)
     }
 
-    /// Copies a disk's content to the destination. The source file stays, because a hypervisor does not remove it.
+    /// Copies a disk's content to the destination. The source file stays, because a hypervisor does
+    /// not remove it.
     fn move_disk(&mut self, name: &DiskName, domain: &FakeDomain, spec: &DomainSpec) {
         let from = domain.machine.disks.iter().find(|disk| disk.name == *name);
         let to = spec.disks.iter().find(|disk| disk.name == *name);
@@ -323,7 +395,9 @@ impl World {
     }
 
     fn content_of(&self, file: &FileRef) -> String {
-        self.files.get(&place(file)).map_or_else(|| file.absolute.clone(), |found| found.content.clone())
+        self.files
+            .get(&place(file))
+            .map_or_else(|| file.absolute.clone(), |found| found.content.clone())
     }
 
     fn copy_disk(
@@ -340,7 +414,12 @@ impl World {
         Ok(self.domains.get(&(host, vm)).map(seen).unwrap_or_default())
     }
 
-    fn disk_at_work(&mut self, host: HostId, vm: VmUuid, name: &DiskName) -> Result<DomainDisk, DriverError> {
+    fn disk_at_work(
+        &mut self,
+        host: HostId,
+        vm: VmUuid,
+        name: &DiskName,
+    ) -> Result<DomainDisk, DriverError> {
         let disks = &self.at_work(host, vm)?.machine.disks;
         let disk = disks.iter().find(|disk| disk.name == *name).cloned();
         disk.ok_or_else(|| gone("no-disk", &format!("the domain has no disk {name}")))

@@ -48,7 +48,8 @@ pub struct Whim {
     pub fail: Option<DriverError>,
     /// The call does the deed, and answers `unknown`.
     pub lose: bool,
-    /// The call does the deed, and answers without a look at the domain. Drivers may do that after every call.
+    /// The call does the deed, and answers without a look at the domain. Drivers may do that after
+    /// every call.
     pub blind: bool,
 }
 
@@ -70,9 +71,11 @@ impl Knobs {
         self.whims = whims;
     }
 
-    /// The plan for this call, from all orders that match it. Each matching order with a count is used up by one.
+    /// The plan for this call, from all orders that match it. Each matching order with a count is
+    /// used up by one.
     pub(super) fn plan(&mut self, call: &Recorded) -> Plan {
-        let mut plan = self.whims.as_mut().map_or_else(Plan::default, |whims| Plan::of(whims(call)));
+        let mut plan =
+            self.whims.as_mut().map_or_else(Plan::default, |whims| Plan::of(whims(call)));
         for rule in self.rules.iter_mut().filter(|rule| rule.matches(call)) {
             if let Some(left) = &mut rule.left {
                 *left = left.saturating_sub(1);
@@ -140,7 +143,11 @@ impl Plan {
         if let Some(time) = self.late {
             tokio::time::sleep(time).await;
         }
-        if self.lose { Err(DriverError::unknown("lost", "the answer was lost, as ordered")) } else { Ok(()) }
+        if self.lose {
+            Err(DriverError::unknown("lost", "the answer was lost, as ordered"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -184,7 +191,11 @@ impl Order {
 
     /// Answer as after a driver crash, and do nothing.
     pub fn trap(self) {
-        self.act(Act::Fail(DriverError::new(ErrorKind::Unknown, "driver-trap", "the driver crashed, as ordered")));
+        self.act(Act::Fail(DriverError::new(
+            ErrorKind::Unknown,
+            "driver-trap",
+            "the driver crashed, as ordered",
+        )));
     }
 
     /// Wait before the deed.
@@ -247,10 +258,15 @@ impl Gate {
     /// Waits until this many calls have come to the gate. Calls that have passed count too.
     ///
     /// # Panics
-    /// If they do not come within a minute. Otherwise a broken test would wait for ever and report nothing.
+    /// If they do not come within a minute. Otherwise a broken test would wait for ever and report
+    /// nothing.
     pub async fn reached(&self, calls: u64) {
         let mut arrived = self.arrived.subscribe();
-        let came = tokio::time::timeout(Duration::from_secs(60), arrived.wait_for(|count| *count >= calls)).await;
+        let came = tokio::time::timeout(
+            Duration::from_secs(60),
+            arrived.wait_for(|count| *count >= calls),
+        )
+        .await;
         // The sender lives as long as the gate.
         let so_far = *self.arrived.borrow();
         assert!(came.is_ok(), "{so_far} calls of {calls} came to the gate");

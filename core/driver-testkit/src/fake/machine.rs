@@ -3,7 +3,8 @@
 use super::world::{FakeDomain, World, absent, gone, seen};
 use ostler_driver::{DomainDisk, DomainNic, DomainSpec};
 use ostler_model::{
-    CallContext, DiskName, DriverError, HostId, Identity, MacAddress, Outcome, Power, PowerReason, SnapshotName, VmUuid, WildDomain,
+    CallContext, DiskName, DriverError, HostId, Identity, MacAddress, Outcome, Power, PowerReason,
+    SnapshotName, VmUuid, WildDomain,
 };
 
 /// The hardware that a domain's guest has, and the domain's snapshots.
@@ -69,20 +70,32 @@ impl FakeMachine {
 
 impl World {
     /// The domain. Fails unless it runs.
-    pub(super) fn at_work(&mut self, host: HostId, vm: VmUuid) -> Result<&mut FakeDomain, DriverError> {
+    pub(super) fn at_work(
+        &mut self,
+        host: HostId,
+        vm: VmUuid,
+    ) -> Result<&mut FakeDomain, DriverError> {
         match self.domains.get_mut(&(host, vm)) {
             Some(domain) if domain.seen.power == Power::Running => Ok(domain),
-            Some(domain) => Err(gone("not-running", &format!("the domain is {}", domain.seen.power))),
+            Some(domain) => {
+                Err(gone("not-running", &format!("the domain is {}", domain.seen.power)))
+            }
             None => Err(gone("no-domain", "there is no such domain")),
         }
     }
 
-    pub(super) fn attach_disk(&mut self, host: HostId, vm: VmUuid, disk: DomainDisk) -> Result<Outcome, DriverError> {
+    pub(super) fn attach_disk(
+        &mut self,
+        host: HostId,
+        vm: VmUuid,
+        disk: DomainDisk,
+    ) -> Result<Outcome, DriverError> {
         let domain = self.at_work(host, vm)?;
         match domain.machine.disks.iter().find(|found| found.name == disk.name) {
             Some(found) if *found == disk => {}
             Some(found) => {
-                let told = format!("{} is there already, and is {}", disk.name, found.file.absolute);
+                let told =
+                    format!("{} is there already, and is {}", disk.name, found.file.absolute);
                 return Err(DriverError::refused("disk-differs", told));
             }
             None => domain.machine.disks.push(disk),
@@ -90,13 +103,23 @@ impl World {
         Ok(seen(domain))
     }
 
-    pub(super) fn detach_disk(&mut self, host: HostId, vm: VmUuid, disk: &DiskName) -> Result<Outcome, DriverError> {
+    pub(super) fn detach_disk(
+        &mut self,
+        host: HostId,
+        vm: VmUuid,
+        disk: &DiskName,
+    ) -> Result<Outcome, DriverError> {
         let domain = self.at_work(host, vm)?;
         domain.machine.disks.retain(|found| found.name != *disk);
         Ok(seen(domain))
     }
 
-    pub(super) fn attach_nic(&mut self, host: HostId, vm: VmUuid, nic: DomainNic) -> Result<Outcome, DriverError> {
+    pub(super) fn attach_nic(
+        &mut self,
+        host: HostId,
+        vm: VmUuid,
+        nic: DomainNic,
+    ) -> Result<Outcome, DriverError> {
         let domain = self.at_work(host, vm)?;
         match domain.machine.nics.iter().find(|found| found.mac == nic.mac) {
             Some(found) if *found == nic => {}
@@ -109,25 +132,44 @@ impl World {
         Ok(seen(domain))
     }
 
-    pub(super) fn detach_nic(&mut self, host: HostId, vm: VmUuid, mac: &MacAddress) -> Result<Outcome, DriverError> {
+    pub(super) fn detach_nic(
+        &mut self,
+        host: HostId,
+        vm: VmUuid,
+        mac: &MacAddress,
+    ) -> Result<Outcome, DriverError> {
         let domain = self.at_work(host, vm)?;
         domain.machine.nics.retain(|found| found.mac != *mac);
         Ok(seen(domain))
     }
 
-    pub(super) fn resize(&mut self, host: HostId, vm: VmUuid, vcpus: u32, memory_mib: u64) -> Result<Outcome, DriverError> {
+    pub(super) fn resize(
+        &mut self,
+        host: HostId,
+        vm: VmUuid,
+        vcpus: u32,
+        memory_mib: u64,
+    ) -> Result<Outcome, DriverError> {
         let domain = self.at_work(host, vm)?;
         let machine = &mut domain.machine;
         let too_many = machine.vcpus_most > 0 && vcpus > machine.vcpus_most;
         if too_many || machine.memory_most_mib > 0 && memory_mib > machine.memory_most_mib {
-            let told = format!("at most {} CPUs and {} MiB can be given to it", machine.vcpus_most, machine.memory_most_mib);
+            let told = format!(
+                "at most {} CPUs and {} MiB can be given to it",
+                machine.vcpus_most, machine.memory_most_mib
+            );
             return Err(DriverError::refused("beyond-most", told));
         }
         (machine.vcpus, machine.memory_mib) = (vcpus, memory_mib);
         Ok(seen(domain))
     }
 
-    pub(super) fn create_snapshot(&mut self, host: HostId, vm: VmUuid, name: SnapshotName) -> Result<Outcome, DriverError> {
+    pub(super) fn create_snapshot(
+        &mut self,
+        host: HostId,
+        vm: VmUuid,
+        name: SnapshotName,
+    ) -> Result<Outcome, DriverError> {
         let domain = self.at_work(host, vm)?;
         let (machine, run) = (&mut domain.machine, domain.run);
         if machine.snapshots.iter().all(|found| found.name != name) {
@@ -155,10 +197,12 @@ impl World {
             return Ok(seen(domain));
         }
         let found = domain.machine.snapshots.iter().find(|found| found.name == *name).cloned();
-        let found = found.ok_or_else(|| gone("no-snapshot", &format!("there is no snapshot {name}")))?;
+        let found =
+            found.ok_or_else(|| gone("no-snapshot", &format!("there is no snapshot {name}")))?;
         let machine = &mut domain.machine;
         (machine.vcpus, machine.memory_mib) = (found.vcpus, found.memory_mib);
-        (machine.disks, machine.nics, machine.reverted_to) = (found.disks, found.nics, Some(found.name));
+        (machine.disks, machine.nics, machine.reverted_to) =
+            (found.disks, found.nics, Some(found.name));
         domain.run = found.run;
         domain.edges.reverts += 1;
         domain.seen.last_edge = Some(context.key.clone());
@@ -169,7 +213,12 @@ impl World {
         Ok(seen(domain))
     }
 
-    pub(super) fn delete_snapshot(&mut self, host: HostId, vm: VmUuid, name: &SnapshotName) -> Outcome {
+    pub(super) fn delete_snapshot(
+        &mut self,
+        host: HostId,
+        vm: VmUuid,
+        name: &SnapshotName,
+    ) -> Outcome {
         match self.domains.get_mut(&(host, vm)) {
             Some(domain) => {
                 domain.machine.snapshots.retain(|found| found.name != *name);
@@ -181,13 +230,22 @@ impl World {
 
     pub(super) fn snapshots(&self, host: HostId, vm: VmUuid) -> Vec<String> {
         let domain = self.domains.get(&(host, vm));
-        domain.map(|domain| domain.machine.snapshots.iter().map(|found| found.name.to_string()).collect()).unwrap_or_default()
+        domain
+            .map(|domain| {
+                domain.machine.snapshots.iter().map(|found| found.name.to_string()).collect()
+            })
+            .unwrap_or_default()
     }
 
     pub(super) fn inspect(&self, host: HostId, vm: VmUuid) -> Result<WildDomain, DriverError> {
-        let domain = self.domains.get(&(host, vm)).ok_or_else(|| gone("no-domain", "there is no such domain"))?;
+        let domain = self
+            .domains
+            .get(&(host, vm))
+            .ok_or_else(|| gone("no-domain", "there is no such domain"))?;
         let machine = &domain.machine;
-        let disk = |disk: &DomainDisk| (disk.name.clone(), disk.file.absolute.clone(), disk.format, disk.read_only);
+        let disk = |disk: &DomainDisk| {
+            (disk.name.clone(), disk.file.absolute.clone(), disk.format, disk.read_only)
+        };
         Ok(WildDomain {
             name: domain.seen.name.clone(),
             vcpus: machine.vcpus,
@@ -198,7 +256,11 @@ impl World {
         })
     }
 
-    pub(super) fn stamp(&mut self, host: HostId, identity: Identity) -> Result<Outcome, DriverError> {
+    pub(super) fn stamp(
+        &mut self,
+        host: HostId,
+        identity: Identity,
+    ) -> Result<Outcome, DriverError> {
         let domain = self.domains.get_mut(&(host, identity.vm));
         let domain = domain.ok_or_else(|| gone("no-domain", "there is no such domain"))?;
         match domain.seen.identity {

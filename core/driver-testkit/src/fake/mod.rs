@@ -1,5 +1,5 @@
-//! An in-memory hypervisor and transfer driver whose faults can be ordered, for tests of the code that calls drivers. It passes
-//! the conformance suite. It shows no fault that was not ordered.
+//! An in-memory hypervisor and transfer driver whose faults can be ordered, for tests of the code
+//! that calls drivers. It passes the conformance suite. It shows no fault that was not ordered.
 //!
 //! ```text
 //!   a call -> recorded -> hold? -> delay? -> fail? -> the deed -> hold the answer? -> late? -> lost? -> the answer
@@ -14,16 +14,19 @@
 //! | `.trap()` | answers what a driver crash answers, and does nothing |
 //! | `.hold()`, `.hold_answer()` | stops before or after the deed until the [`Gate`] lets it pass, one by one or all |
 //!
-//! Before the order, `.vm(uuid)`, `.host(id)` and `.times(n)` narrow it. [`Fake::cut_off`] makes a host unreachable.
-//! [`Fake::crash`], [`Fake::guest_off`], [`Fake::pause`] and [`Fake::put`] simulate events outside of Ostler.
-//! [`Fake::violations`] lists callers that broke the rule of one mutating call per VM.
+//! Before the order, `.vm(uuid)`, `.host(id)` and `.times(n)` narrow it. [`Fake::cut_off`] makes a
+//! host unreachable. [`Fake::crash`], [`Fake::guest_off`], [`Fake::pause`] and [`Fake::put`]
+//! simulate events outside of Ostler. [`Fake::violations`] lists callers that broke the rule of one
+//! mutating call per VM.
 //!
-//! A domain has the hardware of its last deploy or restore, with all later hotplugs, resizes and reverts ([`FakeMachine`]). A
-//! migration moves it between hosts of the same fake. These hosts see each other unless one of them is cut off. Jobs of both
-//! traits end after as many polls as [`Fake::long_jobs`] says. Until then a migrating domain runs on its old host, and the other
-//! host has nothing of it.
+//! A domain has the hardware of its last deploy or restore, with all later hotplugs, resizes and
+//! reverts ([`FakeMachine`]). A migration moves it between hosts of the same fake. These hosts see
+//! each other unless one of them is cut off. Jobs of both traits end after as many polls as
+//! [`Fake::long_jobs`] says. Until then a migrating domain runs on its old host, and the other host
+//! has nothing of it.
 //!
-//! As with a real hypervisor, a call whose future is dropped goes on. Until it has ended, `observe` answers `retry` (`busy`).
+//! As with a real hypervisor, a call whose future is dropped goes on. Until it has ended, `observe`
+//! answers `retry` (`busy`).
 
 mod abilities;
 mod calls;
@@ -43,7 +46,9 @@ pub use world::{EdgeCount, FakeDomain, FakeFile};
 
 use knobs::Knobs;
 use ostler_driver::Site;
-use ostler_model::{Ability, DatastoreName, DriverError, EffectKey, HostId, PowerReason, RelPath, VmUuid};
+use ostler_model::{
+    Ability, DatastoreName, DriverError, EffectKey, HostId, PowerReason, RelPath, VmUuid,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -137,7 +142,8 @@ struct State {
     jobs_go_on: Option<Duration>,
 }
 
-/// The fake. All clones are the same fake: keep one as the handle, and give another to the code under test.
+/// The fake. All clones are the same fake: keep one as the handle, and give another to the code
+/// under test.
 #[derive(Clone)]
 pub struct Fake {
     abilities: Arc<[Ability]>,
@@ -186,7 +192,8 @@ impl Fake {
         self.lock().knobs.clear();
     }
 
-    /// From now on, `whims` decides what happens to each call. A simulation uses it with its seed. None ends this.
+    /// From now on, `whims` decides what happens to each call. A simulation uses it with its seed.
+    /// None ends this.
     pub fn whims<F: FnMut(&Recorded) -> Whim + Send + 'static>(&self, whims: Option<F>) {
         self.lock().knobs.follow(whims.map(|whims| Box::new(whims) as _));
     }
@@ -206,7 +213,8 @@ impl Fake {
         }
     }
 
-    /// Takes the power from a host for good: its domains and its jobs end, nothing is done there any more, and it is unreachable.
+    /// Takes the power from a host for good: its domains and its jobs end, nothing is done there
+    /// any more, and it is unreachable.
     pub fn lose_for_good(&self, host: HostId) {
         let mut state = self.lock();
         state.dead.insert(host);
@@ -215,14 +223,15 @@ impl Fake {
         state.hyper_jobs.retain(|_, job| !job.holds(host));
     }
 
-    /// Sets after how many polls a job ends (a transfer, a migration or a copy of a disk); before, it answers `pending`. With 0,
-    /// a job ends at once when it is begun.
+    /// Sets after how many polls a job ends (a transfer, a migration or a copy of a disk); before,
+    /// it answers `pending`. With 0, a job ends at once when it is begun.
     pub fn long_jobs(&self, polls: u32) {
         self.lock().polls = polls;
     }
 
-    /// From now on, a migration or a copy of a disk ends at the latest this long after it was begun, even if nobody polls it any
-    /// more. Until then a look at the domain answers that it is busy.
+    /// From now on, a migration or a copy of a disk ends at the latest this long after it was
+    /// begun, even if nobody polls it any more. Until then a look at the domain answers that it is
+    /// busy.
     pub fn jobs_go_on(&self, time: Duration) {
         self.lock().jobs_go_on = Some(time);
     }
@@ -285,7 +294,10 @@ impl Fake {
 
     /// The network interfaces that a host has from now on. Before, the driver cannot tell.
     pub fn set_interfaces(&self, host: HostId, names: &[&str]) {
-        self.lock().world.interfaces.insert(host, names.iter().map(|name| (*name).to_owned()).collect());
+        self.lock()
+            .world
+            .interfaces
+            .insert(host, names.iter().map(|name| (*name).to_owned()).collect());
     }
 
     /// Puts a file on a host, complete or not.
@@ -295,7 +307,12 @@ impl Fake {
 
     /// A file, if it is there.
     #[must_use]
-    pub fn file(&self, host: HostId, datastore: &DatastoreName, path: &RelPath) -> Option<FakeFile> {
+    pub fn file(
+        &self,
+        host: HostId,
+        datastore: &DatastoreName,
+        path: &RelPath,
+    ) -> Option<FakeFile> {
         self.lock().world.file(host, datastore, path)
     }
 
@@ -323,8 +340,9 @@ impl Fake {
         self.lock().calls.iter().filter(|call| call.op == op).count()
     }
 
-    /// The violations by callers: two mutating calls for one VM at the same time, of which neither is `destroy`; two different
-    /// transfers for one VM at the same time; a removal of a disk's file while a domain that is not off has the disk.
+    /// The violations by callers: two mutating calls for one VM at the same time, of which neither
+    /// is `destroy`; two different transfers for one VM at the same time; a removal of a disk's
+    /// file while a domain that is not off has the disk.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         self.lock().violations.clone()
@@ -340,7 +358,10 @@ impl Fake {
 
     fn reach(&self, site: &Site) -> Result<(), DriverError> {
         if self.lock().cut_off.contains(&site.id) {
-            return Err(DriverError::retry("unreachable", format!("host {} does not answer", site.name)));
+            return Err(DriverError::retry(
+                "unreachable",
+                format!("host {} does not answer", site.name),
+            ));
         }
         Ok(())
     }
@@ -354,7 +375,8 @@ impl Fake {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A test that panicked while it held the lock has failed anyway. Other tests may still use the state.
+        // A test that panicked while it held the lock has failed anyway. Other tests may still use
+        // the state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

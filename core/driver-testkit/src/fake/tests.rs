@@ -2,12 +2,12 @@
 
 use super::*;
 use ostler_driver::{
-    CallControl, DomainDisk, DomainSpec, DriverEntry, DriverInfo, DriverKind, DriverOrigin, FileRef, Hotplug, Hypervisor,
-    JobStatus, LiveResize, Migrate, Snapshots, Suspend,
+    CallControl, DomainDisk, DomainSpec, DriverEntry, DriverInfo, DriverKind, DriverOrigin,
+    FileRef, Hotplug, Hypervisor, JobStatus, LiveResize, Migrate, Snapshots, Suspend,
 };
 use ostler_model::{
-    CallContext, DiskFormat, ErrorKind, ExecTransport, Firmware, Generation, Graphics, Identity, Item, Observation, OperationId,
-    StepNo, StoreId, Timestamp,
+    CallContext, DiskFormat, ErrorKind, ExecTransport, Firmware, Generation, Graphics, Identity,
+    Item, Observation, OperationId, StepNo, StoreId, Timestamp,
 };
 use std::time::{Duration, Instant};
 
@@ -26,8 +26,15 @@ fn host(id: u32) -> Site {
 }
 
 fn call(step: u64) -> CallControl {
-    let key = EffectKey { vm: vm(), operation: OperationId(1), step: StepNo(step), item: Item::Domain };
-    let context = CallContext { key, attempt: 1, generation: Generation(1), spares: None, deadline: Timestamp(u64::MAX) };
+    let key =
+        EffectKey { vm: vm(), operation: OperationId(1), step: StepNo(step), item: Item::Domain };
+    let context = CallContext {
+        key,
+        attempt: 1,
+        generation: Generation(1),
+        spares: None,
+        deadline: Timestamp(u64::MAX),
+    };
     CallControl::detached(context, Instant::now() + Duration::from_secs(60))
 }
 
@@ -111,7 +118,12 @@ async fn a_host_that_is_cut_off_says_nothing() {
 
 fn file(host: u32, path: &str) -> FileRef {
     let datastore = "system".parse().expect("a name");
-    FileRef { host: HostId(host), datastore, path: path.parse().expect("a path"), absolute: format!("/{host}/{path}") }
+    FileRef {
+        host: HostId(host),
+        datastore,
+        path: path.parse().expect("a path"),
+        absolute: format!("/{host}/{path}"),
+    }
 }
 
 fn domain(host: u32, generation: u64) -> DomainSpec {
@@ -123,7 +135,11 @@ fn domain(host: u32, generation: u64) -> DomainSpec {
         below: None,
     };
     DomainSpec {
-        identity: Identity { store: StoreId(uuid::Uuid::nil()), vm: vm(), generation: Generation(generation) },
+        identity: Identity {
+            store: StoreId(uuid::Uuid::nil()),
+            vm: vm(),
+            generation: Generation(generation),
+        },
         name: "it".to_owned(),
         title: "it".to_owned(),
         vcpus: 1,
@@ -146,7 +162,12 @@ async fn running() -> Fake {
     let fake = Fake::new();
     fake.deploy(&host(1), &call(1), &domain(1, 1)).await.expect("deployed");
     let disk = file(1, "vdb");
-    fake.put_file(HostId(1), disk.datastore, disk.path, FakeFile { content: "data".to_owned(), complete: true });
+    fake.put_file(
+        HostId(1),
+        disk.datastore,
+        disk.path,
+        FakeFile { content: "data".to_owned(), complete: true },
+    );
     fake
 }
 
@@ -167,7 +188,10 @@ async fn a_domain_moves_with_the_disks_it_is_told_to_take() {
     assert_eq!(fake.running(), [(HostId(2), vm())]);
     assert!(fake.domains(HostId(1)).is_empty());
     let moved = fake.domain(HostId(2), vm()).expect("there");
-    assert_eq!((moved.run, moved.seen.identity, &moved.machine.disks), (run, Some(spec.identity), &spec.disks));
+    assert_eq!(
+        (moved.run, moved.seen.identity, &moved.machine.disks),
+        (run, Some(spec.identity), &spec.disks)
+    );
     let disk = file(2, "vdb");
     assert_eq!(fake.file(HostId(2), &disk.datastore, &disk.path).expect("copied").content, "data");
     assert_eq!(poll().await.expect_err("ended").kind, ErrorKind::Gone);
@@ -218,9 +242,15 @@ async fn a_snapshot_brings_back_what_was() {
         fake.revert(&host(1), &call(5), &name).await.expect("reverted");
     }
     let found = fake.domain(HostId(1), vm()).expect("there");
-    assert_eq!((found.machine.vcpus, found.machine.memory_mib, found.machine.disks.len()), (1, 64, 2));
+    assert_eq!(
+        (found.machine.vcpus, found.machine.memory_mib, found.machine.disks.len()),
+        (1, 64, 2)
+    );
     assert_eq!((found.edges.reverts, found.seen.last_edge), (1, Some(call(5).context.key)));
     fake.delete(&host(1), &call(6), &name).await.expect("deleted");
     assert_eq!(Snapshots::list(&fake, &host(1), vm()).await, Ok(Vec::new()));
-    assert_eq!(fake.resize(&host(1), &call(7), 5, 64).await.expect_err("too many").code, "beyond-most");
+    assert_eq!(
+        fake.resize(&host(1), &call(7), 5, 64).await.expect_err("too many").code,
+        "beyond-most"
+    );
 }

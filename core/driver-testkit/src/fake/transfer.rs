@@ -5,7 +5,8 @@ use super::world::NAMES;
 use super::{Fake, Op, State};
 use async_trait::async_trait;
 use ostler_driver::{
-    CallControl, FileKind, FileLook, FileRef, JobStatus, SaveBackJob, Site, Transfer, TransferImages, TransferInspect, TransferJob,
+    CallControl, FileKind, FileLook, FileRef, JobStatus, SaveBackJob, Site, Transfer,
+    TransferImages, TransferInspect, TransferJob,
 };
 use ostler_model::{DriverError, EffectKey, ErrorKind, Progress, VmUuid};
 use std::time::Duration;
@@ -34,12 +35,21 @@ impl Work {
 }
 
 fn pending(polls_left: u32) -> JobStatus {
-    JobStatus::Pending(Progress { done: 0, total: u64::from(polls_left), phase: "working".to_owned() })
+    JobStatus::Pending(Progress {
+        done: 0,
+        total: u64::from(polls_left),
+        phase: "working".to_owned(),
+    })
 }
 
 #[async_trait]
 impl Transfer for Fake {
-    async fn begin(&self, site: &Site, call: &CallControl, job: &TransferJob) -> Result<JobStatus, DriverError> {
+    async fn begin(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        job: &TransferJob,
+    ) -> Result<JobStatus, DriverError> {
         self.begin_transfer(site, call, Work::Transfer(job.clone())).await
     }
 
@@ -64,7 +74,9 @@ impl Transfer for Fake {
 
     async fn idle(&self, vm: VmUuid) -> Result<(), DriverError> {
         match self.lock().transferring.get(&vm) {
-            Some(_) => Err(DriverError::retry("busy", "a transfer that was begun is still at work")),
+            Some(_) => {
+                Err(DriverError::retry("busy", "a transfer that was begun is still at work"))
+            }
             None => Ok(()),
         }
     }
@@ -80,20 +92,32 @@ impl Transfer for Fake {
 
 #[async_trait]
 impl TransferImages for Fake {
-    async fn begin_save_back(&self, site: &Site, call: &CallControl, job: &SaveBackJob) -> Result<JobStatus, DriverError> {
+    async fn begin_save_back(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        job: &SaveBackJob,
+    ) -> Result<JobStatus, DriverError> {
         self.begin_transfer(site, call, Work::SaveBack(job.clone())).await
     }
 }
 
 #[async_trait]
 impl TransferInspect for Fake {
-    async fn inspect(&self, site: &Site, file: &FileRef, _patience: Duration) -> Result<FileLook, DriverError> {
+    async fn inspect(
+        &self,
+        site: &Site,
+        file: &FileRef,
+        _patience: Duration,
+    ) -> Result<FileLook, DriverError> {
         let recorded = self.record(Op::InspectFile, site, None, None);
         self.reach(site)?;
         let plan = self.lock().knobs.plan(&recorded);
         plan.before().await?;
         let found = self.file(site.id, &file.datastore, &file.path);
-        let found = found.ok_or_else(|| DriverError::new(ErrorKind::Gone, "no-file", format!("{} is not there", file.absolute)))?;
+        let found = found.ok_or_else(|| {
+            DriverError::new(ErrorKind::Gone, "no-file", format!("{} is not there", file.absolute))
+        })?;
         plan.after().await?;
         let size = found.content.len() as u64;
         Ok(FileLook {
@@ -108,7 +132,8 @@ impl TransferInspect for Fake {
     }
 }
 
-/// Counts a transfer as at work for a VM until it is dropped, even if no caller waits for the transfer any more.
+/// Counts a transfer as at work for a VM until it is dropped, even if no caller waits for the
+/// transfer any more.
 struct AtWork {
     fake: Fake,
     key: EffectKey,
@@ -122,7 +147,9 @@ impl AtWork {
         let other = at_work.iter().find(|other| *other != key).cloned();
         at_work.push(key.clone());
         if let Some(other) = other {
-            state.violations.push(format!("transfer {key} began while transfer {other} was at work"));
+            state
+                .violations
+                .push(format!("transfer {key} began while transfer {other} was at work"));
         }
         drop(state);
         Self { fake: fake.clone(), key: key.clone() }
@@ -148,7 +175,10 @@ impl State {
         if let Work::Transfer(TransferJob::Delete { target }) = work
             && let Some(vm) = self.world.user_of(target)
         {
-            self.violations.push(format!("{} was removed on host {} while domain {vm} used it", target.absolute, target.host));
+            self.violations.push(format!(
+                "{} was removed on host {} while domain {vm} used it",
+                target.absolute, target.host
+            ));
         }
         match work {
             Work::Transfer(job) => self.world.transfer(job),
@@ -158,7 +188,12 @@ impl State {
 }
 
 impl Fake {
-    async fn begin_transfer(&self, site: &Site, call: &CallControl, work: Work) -> Result<JobStatus, DriverError> {
+    async fn begin_transfer(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        work: Work,
+    ) -> Result<JobStatus, DriverError> {
         let recorded = self.record(work.op(), site, Some(&call.context), Some(call.context.key.vm));
         self.reach(site)?;
         let plan = self.lock().knobs.plan(&recorded);
@@ -182,14 +217,17 @@ impl Fake {
             plan.after().await?;
             Ok(status)
         });
-        task.await.unwrap_or_else(|error| Err(DriverError::unknown("driver-trap", error.to_string())))
+        task.await
+            .unwrap_or_else(|error| Err(DriverError::unknown("driver-trap", error.to_string())))
     }
 
     fn step(&self, call: &CallControl) -> Result<JobStatus, DriverError> {
         let mut state = self.lock();
         let key = &call.context.key;
         let job = state.jobs.get_mut(key);
-        let job = job.ok_or_else(|| DriverError::new(ErrorKind::Gone, "no-such-job", "no job of this identity was begun"))?;
+        let job = job.ok_or_else(|| {
+            DriverError::new(ErrorKind::Gone, "no-such-job", "no job of this identity was begun")
+        })?;
         job.polls_left = job.polls_left.saturating_sub(1);
         if job.polls_left > 0 {
             return Ok(pending(job.polls_left));

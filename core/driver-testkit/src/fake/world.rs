@@ -1,10 +1,11 @@
-//! The domains and files of the fake's hosts, and the effects of calls on them. No time and no faults.
+//! The domains and files of the fake's hosts, and the effects of calls on them. No time and no
+//! faults.
 
 use super::FakeMachine;
 use ostler_driver::{DiskSource, DomainSpec, FileRef, SaveBackJob, TransferJob};
 use ostler_model::{
-    CallContext, DatastoreName, DomainSeen, DriverError, ErrorKind, Generation, HostId, Identity, Observation, Outcome, Power,
-    PowerReason, RelPath, VmUuid,
+    CallContext, DatastoreName, DomainSeen, DriverError, ErrorKind, Generation, HostId, Identity,
+    Observation, Outcome, Power, PowerReason, RelPath, VmUuid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct FakeDomain {
     /// The domain as a look shows it.
     pub seen: DomainSeen,
-    /// The number of the guest's run. Each start gets a new number, and the number is saved with the memory. Two equal numbers
-    /// mean the same run of the guest.
+    /// The number of the guest's run. Each start gets a new number, and the number is saved with
+    /// the memory. Two equal numbers mean the same run of the guest.
     pub run: u64,
     /// The edge effects that reached the guest.
     pub edges: EdgeCount,
@@ -93,11 +94,19 @@ impl World {
     }
 
     pub(super) fn domains(&self, host: HostId) -> Vec<FakeDomain> {
-        self.domains.iter().filter(|((at, _), _)| *at == host).map(|(_, domain)| domain.clone()).collect()
+        self.domains
+            .iter()
+            .filter(|((at, _), _)| *at == host)
+            .map(|(_, domain)| domain.clone())
+            .collect()
     }
 
     pub(super) fn running(&self) -> Vec<(HostId, VmUuid)> {
-        self.domains.iter().filter(|(_, domain)| domain.seen.power == Power::Running).map(|(key, _)| *key).collect()
+        self.domains
+            .iter()
+            .filter(|(_, domain)| domain.seen.power == Power::Running)
+            .map(|(key, _)| *key)
+            .collect()
     }
 
     pub(super) fn edges(&self, host: HostId, vm: VmUuid) -> EdgeCount {
@@ -127,17 +136,27 @@ impl World {
     }
 
     pub(super) fn observe(&self, host: HostId, vm: VmUuid) -> Observation {
-        self.domains.get(&(host, vm)).map_or(Observation::Absent, |domain| Observation::Present(domain.seen.clone()))
+        self.domains
+            .get(&(host, vm))
+            .map_or(Observation::Absent, |domain| Observation::Present(domain.seen.clone()))
     }
 
     /// Compares generations: `stale` if a higher one is there. Every mutating call does this first.
-    pub(super) fn fence(&self, host: HostId, vm: VmUuid, generation: Generation) -> Result<(), DriverError> {
+    pub(super) fn fence(
+        &self,
+        host: HostId,
+        vm: VmUuid,
+        generation: Generation,
+    ) -> Result<(), DriverError> {
         let found = self.domains.get(&(host, vm)).and_then(|domain| domain.seen.identity);
         match found {
             Some(identity) if identity.generation > generation => Err(DriverError::new(
                 ErrorKind::Stale,
                 "higher-generation",
-                format!("generation {} is there, the call acts for {generation}", identity.generation),
+                format!(
+                    "generation {} is there, the call acts for {generation}",
+                    identity.generation
+                ),
             )),
             Some(_) | None => Ok(()),
         }
@@ -145,16 +164,25 @@ impl World {
 
     pub(super) fn ours(&self, host: HostId, identity: &Identity) -> Result<(), DriverError> {
         match self.domains.get(&(host, identity.vm)) {
-            Some(domain) if domain.seen.identity.is_none_or(|found| found.store != identity.store) => {
+            Some(domain)
+                if domain.seen.identity.is_none_or(|found| found.store != identity.store) =>
+            {
                 Err(DriverError::refused("foreign", "a domain that is not this store's is there"))
             }
             Some(_) | None => Ok(()),
         }
     }
 
-    pub(super) fn deploy(&mut self, host: HostId, spec: &DomainSpec) -> Result<Outcome, DriverError> {
+    pub(super) fn deploy(
+        &mut self,
+        host: HostId,
+        spec: &DomainSpec,
+    ) -> Result<Outcome, DriverError> {
         self.ours(host, &spec.identity)?;
-        let old = self.domains.get(&(host, spec.identity.vm)).filter(|domain| domain.seen.power == Power::Running);
+        let old = self
+            .domains
+            .get(&(host, spec.identity.vm))
+            .filter(|domain| domain.seen.power == Power::Running);
         let run = old.map(|domain| domain.run);
         let run = run.unwrap_or_else(|| self.next_run());
         Ok(self.define(host, spec, Power::Running, run))
@@ -167,8 +195,9 @@ impl World {
 
     fn define(&mut self, host: HostId, spec: &DomainSpec, power: Power, run: u64) -> Outcome {
         let old = self.domains.remove(&(host, spec.identity.vm));
-        let (last_edge, edges, snapshots) =
-            old.map(|old| (old.seen.last_edge, old.edges, old.machine.snapshots)).unwrap_or_default();
+        let (last_edge, edges, snapshots) = old
+            .map(|old| (old.seen.last_edge, old.edges, old.machine.snapshots))
+            .unwrap_or_default();
         let domain_seen = DomainSeen {
             uuid: spec.identity.vm,
             name: spec.name.clone(),
@@ -184,9 +213,18 @@ impl World {
         outcome
     }
 
-    pub(super) fn edge(&mut self, host: HostId, context: &CallContext, edge: Edge, ignored: bool) -> Result<Outcome, DriverError> {
+    pub(super) fn edge(
+        &mut self,
+        host: HostId,
+        context: &CallContext,
+        edge: Edge,
+        ignored: bool,
+    ) -> Result<Outcome, DriverError> {
         let key = (host, context.key.vm);
-        let domain = self.domains.get_mut(&key).ok_or_else(|| gone("no-domain", "there is no such domain"))?;
+        let domain = self
+            .domains
+            .get_mut(&key)
+            .ok_or_else(|| gone("no-domain", "there is no such domain"))?;
         if domain.seen.last_edge.as_ref() == Some(&context.key) {
             return Ok(seen(domain));
         }
@@ -219,7 +257,12 @@ impl World {
         }
     }
 
-    pub(super) fn undefine(&mut self, host: HostId, vm: VmUuid, spares: Option<Generation>) -> Outcome {
+    pub(super) fn undefine(
+        &mut self,
+        host: HostId,
+        vm: VmUuid,
+        spares: Option<Generation>,
+    ) -> Outcome {
         let there = self.domains.get(&(host, vm)).and_then(|domain| domain.seen.identity);
         if spares.is_none() || there.map(|identity| identity.generation) != spares {
             self.remove(host, vm);
@@ -227,11 +270,20 @@ impl World {
         absent()
     }
 
-    pub(super) fn save(&mut self, host: HostId, vm: VmUuid, file: &FileRef) -> Result<Outcome, DriverError> {
-        let complete = self.files.get(&place(file)).is_some_and(|found| found.complete && run_of(found, vm).is_some());
+    pub(super) fn save(
+        &mut self,
+        host: HostId,
+        vm: VmUuid,
+        file: &FileRef,
+    ) -> Result<Outcome, DriverError> {
+        let complete = self
+            .files
+            .get(&place(file))
+            .is_some_and(|found| found.complete && run_of(found, vm).is_some());
         match self.domains.get_mut(&(host, vm)) {
             Some(domain) if matches!(domain.seen.power, Power::Running | Power::Paused) => {
-                let memory = FakeFile { content: format!("memory {vm} {}", domain.run), complete: true };
+                let memory =
+                    FakeFile { content: format!("memory {vm} {}", domain.run), complete: true };
                 (domain.seen.power, domain.seen.reason) = (Power::Off, PowerReason::Saved);
                 let outcome = seen(domain);
                 self.files.insert(place(file), memory);
@@ -244,14 +296,22 @@ impl World {
         }
     }
 
-    pub(super) fn restore(&mut self, host: HostId, spec: &DomainSpec, file: &FileRef) -> Result<Outcome, DriverError> {
+    pub(super) fn restore(
+        &mut self,
+        host: HostId,
+        spec: &DomainSpec,
+        file: &FileRef,
+    ) -> Result<Outcome, DriverError> {
         self.ours(host, &spec.identity)?;
         if let Some(domain) = self.domains.get(&(host, spec.identity.vm)) {
             if domain.seen.power == Power::Paused && domain.seen.identity == Some(spec.identity) {
                 return Ok(seen(domain));
             }
             if domain.seen.power == Power::Running {
-                return Err(DriverError::refused("running", "the domain runs: old memory is not put over it"));
+                return Err(DriverError::refused(
+                    "running",
+                    "the domain runs: old memory is not put over it",
+                ));
             }
         }
         let found = self.files.get(&place(file)).filter(|found| found.complete);
@@ -270,26 +330,47 @@ impl World {
         }
     }
 
-    pub(super) fn put_file(&mut self, host: HostId, datastore: DatastoreName, path: RelPath, file: FakeFile) {
+    pub(super) fn put_file(
+        &mut self,
+        host: HostId,
+        datastore: DatastoreName,
+        path: RelPath,
+        file: FakeFile,
+    ) {
         self.files.insert((host, datastore, path), file);
     }
 
-    pub(super) fn file(&self, host: HostId, datastore: &DatastoreName, path: &RelPath) -> Option<FakeFile> {
+    pub(super) fn file(
+        &self,
+        host: HostId,
+        datastore: &DatastoreName,
+        path: &RelPath,
+    ) -> Option<FakeFile> {
         self.files.get(&(host, datastore.clone(), path.clone())).cloned()
     }
 
     pub(super) fn files(&self, host: HostId) -> Vec<(DatastoreName, RelPath)> {
-        self.files.keys().filter(|(at, _, _)| *at == host).map(|(_, datastore, path)| (datastore.clone(), path.clone())).collect()
+        self.files
+            .keys()
+            .filter(|(at, _, _)| *at == host)
+            .map(|(_, datastore, path)| (datastore.clone(), path.clone()))
+            .collect()
     }
 
-    /// The VM of a domain that is not off and has a disk whose file is `target`, or is in the folder `target`.
+    /// The VM of a domain that is not off and has a disk whose file is `target`, or is in the
+    /// folder `target`.
     pub(super) fn user_of(&self, target: &FileRef) -> Option<VmUuid> {
         let below = format!("{}/", target.path);
         let is_it = |file: &FileRef| {
-            file.datastore == target.datastore && (file.path == target.path || file.path.as_str().starts_with(&below))
+            file.datastore == target.datastore
+                && (file.path == target.path || file.path.as_str().starts_with(&below))
         };
-        let of_host = self.domains.iter().filter(|((host, _), domain)| *host == target.host && domain.seen.power != Power::Off);
-        let mut users = of_host.filter(|(_, domain)| domain.machine.disks.iter().any(|disk| is_it(&disk.file)));
+        let of_host = self
+            .domains
+            .iter()
+            .filter(|((host, _), domain)| *host == target.host && domain.seen.power != Power::Off);
+        let mut users =
+            of_host.filter(|(_, domain)| domain.machine.disks.iter().any(|disk| is_it(&disk.file)));
         users.next().map(|((_, vm), _)| *vm)
     }
 
@@ -299,10 +380,20 @@ impl World {
                 let content = match source {
                     DiskSource::Image { base, .. } => {
                         if !self.files.get(&place(base)).is_some_and(|base| base.complete) {
-                            return Err(gone("no-image", &format!("the image {} is not there", base.absolute)));
+                            return Err(gone(
+                                "no-image",
+                                &format!("the image {} is not there", base.absolute),
+                            ));
                         }
-                        if self.files.get(&place(base)).is_some_and(|base| base.content.starts_with(NAMES)) {
-                            return Err(DriverError::refused("names-other-file", format!("{} names another file", base.absolute)));
+                        if self
+                            .files
+                            .get(&place(base))
+                            .is_some_and(|base| base.content.starts_with(NAMES))
+                        {
+                            return Err(DriverError::refused(
+                                "names-other-file",
+                                format!("{} names another file", base.absolute),
+                            ));
                         }
                         format!("{format} on {}:{}", base.datastore, base.path)
                     }
@@ -324,18 +415,24 @@ impl World {
                 let (host, datastore, path) = place(target);
                 let below = format!("{path}/");
                 self.files.retain(|(at, store, file), _| {
-                    *at != host || *store != datastore || (*file != path && !file.as_str().starts_with(&below))
+                    *at != host
+                        || *store != datastore
+                        || (*file != path && !file.as_str().starts_with(&below))
                 });
                 Ok(())
             }
         }
     }
 
-    pub(super) fn save_back(&mut self, SaveBackJob { disk, image, format, .. }: &SaveBackJob) -> Result<(), DriverError> {
+    pub(super) fn save_back(
+        &mut self,
+        SaveBackJob { disk, image, format, .. }: &SaveBackJob,
+    ) -> Result<(), DriverError> {
         match self.files.get(&place(disk)).cloned() {
-            Some(file) if file.content.starts_with(NAMES) => {
-                Err(DriverError::refused("names-other-file", format!("{} names another file", disk.absolute)))
-            }
+            Some(file) if file.content.starts_with(NAMES) => Err(DriverError::refused(
+                "names-other-file",
+                format!("{} names another file", disk.absolute),
+            )),
             Some(file) => {
                 let content = format!("{format} of {}", file.content);
                 self.files.insert(place(image), FakeFile { content, complete: true });

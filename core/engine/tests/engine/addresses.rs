@@ -1,4 +1,5 @@
-//! Network addresses: chosen ones are nobody else's, given ones are refused if they are. Over the fake.
+//! Network addresses: chosen ones are nobody else's, given ones are refused if they are. Over the
+//! fake.
 
 use crate::support::{ALPHA, World, ask, spec};
 use crate::wild::{adopt, wild};
@@ -29,13 +30,15 @@ fn taken<T: Debug>(answer: Result<T, EngineError>) -> Lack {
 async fn an_address_that_is_given_must_be_nobody_elses() {
     let world = World::new().await;
     let mac: MacAddress = "52:54:00:00:00:77".parse().expect("an address");
-    let owner = world.create(with_cards("owner", vec![card(Some(&mac))]), true).await.expect("creates");
+    let owner =
+        world.create(with_cards("owner", vec![card(Some(&mac))]), true).await.expect("creates");
     let said = taken(world.create(with_cards("other", vec![card(Some(&mac))]), true).await);
     assert_eq!(said, Lack::Taken { by: owner, name: "owner".parse().expect("a name") });
     let other = world.running("other").await;
     taken(world.engine.act(other, attach(Some(&mac)), None).await);
     let mut domain = wild(&world, VmUuid(uuid::Uuid::from_u128(9)));
-    domain.machine.nics = vec![ostler_driver::DomainNic { mac: mac.clone(), bridge: "br0".to_owned() }];
+    domain.machine.nics =
+        vec![ostler_driver::DomainNic { mac: mac.clone(), bridge: "br0".to_owned() }];
     world.fake.put(ALPHA, domain);
     taken(world.engine.adopt(adopt(), None).await);
     world.succeeds(owner, Verb::Delete).await;
@@ -62,7 +65,10 @@ async fn many_vms_have_many_addresses() {
     let world = World::new().await;
     let mut all = std::collections::BTreeSet::new();
     for number in 0..50 {
-        let vm = world.create(with_cards(&format!("vm-{number}"), vec![card(None), card(None)]), true).await.expect("creates");
+        let vm = world
+            .create(with_cards(&format!("vm-{number}"), vec![card(None), card(None)]), true)
+            .await
+            .expect("creates");
         all.extend([world.record(vm).mac_of(0), world.record(vm).mac_of(1)]);
     }
     assert_eq!(all.len(), 100);

@@ -25,7 +25,12 @@ async fn a_wild_domain_becomes_a_vm_and_nothing_of_it_is_restarted() {
     assert_eq!(domain().machine.disks[0].file.path.as_str(), "legacy/old.qcow2");
     world.succeeds(vm, Verb::Delete).await;
     assert_eq!(
-        world.fake.files(ALPHA).iter().filter(|(_, path)| path.as_str().starts_with("legacy/")).count(),
+        world
+            .fake
+            .files(ALPHA)
+            .iter()
+            .filter(|(_, path)| path.as_str().starts_with("legacy/"))
+            .count(),
         1,
         "not ours to remove"
     );
@@ -68,9 +73,16 @@ async fn a_disk_in_the_folder_of_a_vm_is_not_adopted() {
         let world = World::new().await;
         let path = format!("{folder}/{OLD}/old.qcow2");
         world.fake.put(ALPHA, wild_at(&world, OLD, &path));
-        let refused = world.engine.adopt(adopt(), None).await.expect_err("the folder goes with the VM");
+        let refused =
+            world.engine.adopt(adopt(), None).await.expect_err("the folder goes with the VM");
         assert!(
-            matches!(&refused, EngineError::Unusable(Unusable::NotAdopted { why: NotAdopted::DiskInFolder { .. }, .. })),
+            matches!(
+                &refused,
+                EngineError::Unusable(Unusable::NotAdopted {
+                    why: NotAdopted::DiskInFolder { .. },
+                    ..
+                })
+            ),
             "{refused}"
         );
         assert!(world.fake.file(ALPHA, &system(), &path.parse().expect("a path")).is_some());
@@ -96,9 +108,13 @@ async fn an_adopted_disk_becomes_an_image_though_the_vm_has_no_folder_yet() {
     world.succeeds(vm, Verb::ShutdownHard).await;
     let reader = world.engine.store().read().expect("reads");
     for name in ["now", "later"] {
-        let image = reader.image_by_name(&name.parse().expect("a name")).expect("reads").expect("is there");
+        let image =
+            reader.image_by_name(&name.parse().expect("a name")).expect("reads").expect("is there");
         assert_eq!(image.state, ImageState::Ready, "{name}");
-        let file = world.fake.file(ALPHA, &"images".parse().expect("a name"), &image.path).expect("is there");
+        let file = world
+            .fake
+            .file(ALPHA, &"images".parse().expect("a name"), &image.path)
+            .expect("is there");
         assert_eq!(file.content, "qcow2 of old");
     }
 }
@@ -116,7 +132,10 @@ async fn a_vm_whose_domain_is_somebody_elses_by_now_can_be_forgotten_and_adopted
     world.reaches(vm, State::Unknown).await;
     world.done(vm, ActionRequest { force: true, ..ask(Verb::Forget) }).await;
     until("nothing of it to be waited for", || world.record(vm).leftovers.is_empty()).await;
-    assert!(!comes(Duration::from_millis(100), || world.fake.domain(ALPHA, OLD).is_none()).await, "touched");
+    assert!(
+        !comes(Duration::from_millis(100), || world.fake.domain(ALPHA, OLD).is_none()).await,
+        "touched"
+    );
     let again = world.engine.adopt(adopt(), None).await.expect("adopted").answer.vm;
     world.reaches(again, State::Poweroff).await;
 }

@@ -2,7 +2,9 @@
 
 use crate::support::{ALPHA, BETA, World, ask, config, spec, until};
 use ostler_driver_testkit::fake::Op;
-use ostler_engine::{ActionRequest, CreateRequest, EngineConfig, EngineError, NotCreated, Unusable, Waits, WhyNot};
+use ostler_engine::{
+    ActionRequest, CreateRequest, EngineConfig, EngineError, NotCreated, Unusable, Waits, WhyNot,
+};
 use ostler_model::*;
 use ostler_store::{HostEdit, ResourceChange};
 use std::time::Duration;
@@ -16,10 +18,14 @@ fn create(spec: VmSpec) -> CreateRequest {
 }
 
 fn nic(bridge: &str) -> ActionRequest {
-    ActionRequest { args: Args::NewNic(NicSpec { bridge: bridge.to_owned(), mac: None }), ..ask(Verb::NicAttach) }
+    ActionRequest {
+        args: Args::NewNic(NicSpec { bridge: bridge.to_owned(), mac: None }),
+        ..ask(Verb::NicAttach)
+    }
 }
 
-/// Two hosts whose interfaces are known. The monitor has probed them, and does not do so again by itself while a test runs.
+/// Two hosts whose interfaces are known. The monitor has probed them, and does not do so again by
+/// itself while a test runs.
 async fn bridged() -> World {
     bridged_with(Duration::from_secs(60)).await
 }
@@ -29,7 +35,9 @@ async fn bridged_with(poll_every: Duration) -> World {
     world.fake.set_interfaces(ALPHA, &["lo", "br0"]);
     world.fake.set_interfaces(BETA, &["lo", "br1"]);
     let world = world.restart(EngineConfig { poll_every, ..config() }).await;
-    let known = |host: &HostId| world.engine.host_health(*host).is_some_and(|health| health.interfaces.is_some());
+    let known = |host: &HostId| {
+        world.engine.host_health(*host).is_some_and(|health| health.interfaces.is_some())
+    };
     until("the interfaces to be known", || [ALPHA, BETA].iter().all(known)).await;
     world
 }
@@ -38,12 +46,14 @@ async fn bridged_with(poll_every: Duration) -> World {
 async fn a_vm_whose_bridge_no_host_has_is_refused_before_it_is_made() {
     let world = bridged().await;
     let refused = world.engine.create(create(on("br7")), None).await.expect_err("no host has it");
-    let nowhere = Unusable::NotCreated(NotCreated::NoBridgeAnywhere { bridge: "br7".to_owned(), hosts: 2 });
+    let nowhere =
+        Unusable::NotCreated(NotCreated::NoBridgeAnywhere { bridge: "br7".to_owned(), hosts: 2 });
     assert!(matches!(&refused, EngineError::Unusable(why) if *why == nowhere), "{refused}");
     let alpha: HostName = "alpha".parse().expect("a name");
     let only = VmSpec { host: Some(alpha.clone()), ..on("br1") };
     let refused = world.engine.preview_create(create(only)).await.expect_err("alpha has none");
-    let lacks = Unusable::NotCreated(NotCreated::NoBridge { bridge: "br1".to_owned(), host: alpha });
+    let lacks =
+        Unusable::NotCreated(NotCreated::NoBridge { bridge: "br1".to_owned(), host: alpha });
     assert!(matches!(&refused, EngineError::Unusable(why) if *why == lacks), "{refused}");
     assert_eq!(world.vms().len(), 0);
 }
@@ -57,7 +67,10 @@ async fn a_vm_goes_to_the_host_that_has_its_bridge() {
     let to_alpha = ActionRequest { host: Some(ALPHA), ..ask(Verb::MigrateLive) };
     let refused = world.engine.act(vm, to_alpha, None).await.expect_err("alpha has no such bridge");
     let lacks = Cause::HostUnfit { host: ALPHA, why: Unfit::NoBridge("br1".to_owned()) };
-    assert!(matches!(&refused, EngineError::Refused(refusal) if refusal.cause == lacks), "{refused}");
+    assert!(
+        matches!(&refused, EngineError::Refused(refusal) if refusal.cause == lacks),
+        "{refused}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,9 +78,13 @@ async fn a_bridge_that_was_made_since_the_last_probe_is_found() {
     let world = bridged().await;
     let vm = world.running_as(VmSpec { nics: Vec::new(), ..on("br0") }).await;
     let host = world.record(vm).placement.expect("it runs").host;
-    let refused = world.engine.act(vm, nic("br9"), None).await.expect_err("there is no such bridge");
+    let refused =
+        world.engine.act(vm, nic("br9"), None).await.expect_err("there is no such bridge");
     let lacks = |cause: &Cause| matches!(cause, Cause::NoBridge { bridge, .. } if bridge == "br9");
-    assert!(matches!(&refused, EngineError::Refused(refusal) if lacks(&refusal.cause)), "{refused}");
+    assert!(
+        matches!(&refused, EngineError::Refused(refusal) if lacks(&refusal.cause)),
+        "{refused}"
+    );
     assert_eq!(world.record(vm).spec.nics.len(), 0);
     world.fake.set_interfaces(host, &["br9"]);
     world.done(vm, nic("br9")).await;
@@ -82,8 +99,18 @@ async fn a_host_that_takes_no_vms_now_may_have_the_bridge() {
     // Every 30th list comes with a regular probe. That is later than this test waits.
     let world = bridged_with(Duration::from_secs(1)).await;
     let edit = HostEdit { state: Some(HostState::Draining), ..HostEdit::default() };
-    world.engine.change(ResourceChange::HostEdit { id: BETA, edit }, "test").await.expect("changes");
-    let vm = world.engine.create(create(on("br1")), None).await.expect("beta has it, and may take VMs later").answer.vm;
+    world
+        .engine
+        .change(ResourceChange::HostEdit { id: BETA, edit }, "test")
+        .await
+        .expect("changes");
+    let vm = world
+        .engine
+        .create(create(on("br1")), None)
+        .await
+        .expect("beta has it, and may take VMs later")
+        .answer
+        .vm;
     until("the scheduler to say why it waits", || {
         let said = world.engine.why(vm).expect("explains").scheduler;
         let lacks = |line: &Waits| matches!(line, Waits::Host(_, WhyNot::Unfit(Unfit::NoBridge(bridge))) if bridge == "br1");

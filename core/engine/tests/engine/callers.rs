@@ -1,4 +1,5 @@
-//! Those who ask go away while they are served. What was begun for them is carried out. Over the fake.
+//! Those who ask go away while they are served. What was begun for them is carried out. Over the
+//! fake.
 
 use crate::support::{ALPHA, PATIENCE, World, config, host, spec, until};
 use crate::wild::{adopt, wild};
@@ -12,7 +13,8 @@ use std::time::Duration;
 /// More than anything here is polled before it is ready.
 const POLLS_MAX: usize = 100;
 
-/// Polls that often, then drops it as a server drops what it does for a client that is gone. Some if it was ready before.
+/// Polls that often, then drops it as a server drops what it does for a client that is gone. Some
+/// if it was ready before.
 async fn dropped_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = polls;
@@ -43,7 +45,8 @@ async fn an_adoption_goes_on_when_the_one_who_asked_is_gone() {
         all_is_written(&world).await;
         let known = || world.vms().into_iter().find(|vm| vm.uuid == uuid);
         // Nobody asks anything of it: the monitor leaves alone what has a call open.
-        until("every VM there is to run", || known().is_none_or(|vm| vm.state == State::Running)).await;
+        until("every VM there is to run", || known().is_none_or(|vm| vm.state == State::Running))
+            .await;
         if let Some(answer) = answer {
             answer.expect("adopted");
             return assert!(known().is_some());
@@ -60,10 +63,16 @@ async fn a_change_is_taken_note_of_when_the_one_who_asked_is_gone() {
         let name = format!("host-{polls}");
         let (entered, seen) = tokio::sync::oneshot::channel();
         let put = ResourceChange::HostPut(Host { state: HostState::Off, ..host(id, &name) });
-        let answer =
-            dropped_after(polls, world.engine.change_then(put, "test", || entered.send(()).expect("somebody waits"))).await;
+        let answer = dropped_after(
+            polls,
+            world.engine.change_then(put, "test", || entered.send(()).expect("somebody waits")),
+        )
+        .await;
         until("the host to be known", || world.engine.site(id).is_some()).await;
-        tokio::time::timeout(PATIENCE, seen).await.expect("in time").expect("what follows was done");
+        tokio::time::timeout(PATIENCE, seen)
+            .await
+            .expect("in time")
+            .expect("what follows was done");
         if let Some(answer) = answer {
             return answer.expect("changed");
         }
@@ -78,7 +87,10 @@ async fn a_vm_that_is_made_is_placed_when_the_one_who_asked_is_gone() {
         let name = format!("vm-{polls}");
         let request = CreateRequest { spec: spec(&name), hold: false, by: "test".to_owned() };
         let answer = dropped_after(polls, world.engine.create(request, None)).await;
-        until("it to run", || world.vms().iter().any(|vm| vm.spec.name.as_str() == name && vm.state == State::Running)).await;
+        until("it to run", || {
+            world.vms().iter().any(|vm| vm.spec.name.as_str() == name && vm.state == State::Running)
+        })
+        .await;
         if let Some(answer) = answer {
             answer.expect("made");
             return world.healthy();
@@ -87,14 +99,20 @@ async fn a_vm_that_is_made_is_placed_when_the_one_who_asked_is_gone() {
     panic!("it never came to an end");
 }
 
-/// Each reads hosts and datastores anew. One that read before the last commit must not put that in the place of what was read after it.
+/// Each reads hosts and datastores anew. One that read before the last commit must not put that in
+/// the place of what was read after it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_changes_at_once_none_is_forgotten() {
     const AT_ONCE: u32 = 8;
     let world = World::new().await;
     for round in 1..=60 {
         let ids: Vec<HostId> = (0..AT_ONCE).map(|at| HostId(round * 100 + at)).collect();
-        let put = |id: &HostId| ResourceChange::HostPut(Host { state: HostState::Off, ..host(*id, &format!("host-{id}")) });
+        let put = |id: &HostId| {
+            ResourceChange::HostPut(Host {
+                state: HostState::Off,
+                ..host(*id, &format!("host-{id}"))
+            })
+        };
         let changes = ids.iter().map(|id| {
             let (engine, change) = (world.engine.clone(), put(id));
             tokio::spawn(async move { engine.change(change, "test").await })
@@ -102,7 +120,8 @@ async fn of_many_changes_at_once_none_is_forgotten() {
         for change in changes.collect::<Vec<_>>() {
             change.await.expect("no panic").expect("changed");
         }
-        let missing: Vec<&HostId> = ids.iter().filter(|id| world.engine.site(**id).is_none()).collect();
+        let missing: Vec<&HostId> =
+            ids.iter().filter(|id| world.engine.site(**id).is_none()).collect();
         assert!(missing.is_empty(), "round {round}: {missing:?}");
     }
 }

@@ -1,4 +1,5 @@
-//! VMs that are changed while they are: plugged, resized, snapshotted, saved as images, renamed, planned for. Over the fake.
+//! VMs that are changed while they are: plugged, resized, snapshotted, saved as images, renamed,
+//! planned for. Over the fake.
 
 use crate::support::{ALPHA, World, ask, refusal, until};
 use async_trait::async_trait;
@@ -17,19 +18,36 @@ fn machine(world: &World, vm: VmId) -> ostler_driver_testkit::fake::FakeMachine 
 }
 
 fn new_disk() -> Args {
-    Args::NewDisk { name: None, source: DiskSource::Blank { size_mib: 5 }, format: DiskFormat::Qcow2, read_only: false }
+    Args::NewDisk {
+        name: None,
+        source: DiskSource::Blank { size_mib: 5 },
+        format: DiskFormat::Qcow2,
+        read_only: false,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_driver_is_told_all_files_below_a_disk_where_they_are_known() {
     let world = World::new().await;
     let vm = world.running("layers").await;
-    let below = |world: &World| -> Vec<_> { machine(world, vm).disks.into_iter().map(|disk| disk.below).collect() };
+    let below = |world: &World| -> Vec<_> {
+        machine(world, vm).disks.into_iter().map(|disk| disk.below).collect()
+    };
     let [Some(root), Some(data)] = &below(&world)[..] else { panic!("{:?}", below(&world)) };
-    assert_eq!((root.len(), root[0].file.absolute.as_str(), root[0].format), (1, "/images/base.qcow2", DiskFormat::Qcow2));
+    assert_eq!(
+        (root.len(), root[0].file.absolute.as_str(), root[0].format),
+        (1, "/images/base.qcow2", DiskFormat::Qcow2)
+    );
     assert!(data.is_empty());
     // An image of a store from before files were looked at may stand on others.
-    let image = world.engine.store().read().expect("reads").image(ImageId(1)).expect("reads").expect("there");
+    let image = world
+        .engine
+        .store()
+        .read()
+        .expect("reads")
+        .image(ImageId(1))
+        .expect("reads")
+        .expect("there");
     let before = ResourceChange::ImagePut(Image { stands_alone: false, ..image });
     world.engine.change(before, "test").await.expect("changes");
     world.succeeds(vm, Verb::PoweroffHard).await;
@@ -43,10 +61,22 @@ async fn a_disk_is_plugged_in_and_out() {
     let vm = world.running("a").await;
     world.done(vm, with(Verb::DiskAttach, new_disk())).await;
     assert_eq!(world.state(vm), State::Running);
-    assert_eq!(machine(&world, vm).disks.last().map(|disk| disk.name.to_string()), Some("vda".to_owned()));
+    assert_eq!(
+        machine(&world, vm).disks.last().map(|disk| disk.name.to_string()),
+        Some("vda".to_owned())
+    );
     world.healthy();
-    world.done(vm, with(Verb::DiskDetach, Args::Disk { name: "vda".parse().expect("a name") })).await;
-    assert_eq!((machine(&world, vm).disks.len(), world.record(vm).disks.len(), world.record(vm).spec.disks.len()), (2, 2, 2));
+    world
+        .done(vm, with(Verb::DiskDetach, Args::Disk { name: "vda".parse().expect("a name") }))
+        .await;
+    assert_eq!(
+        (
+            machine(&world, vm).disks.len(),
+            world.record(vm).disks.len(),
+            world.record(vm).spec.disks.len()
+        ),
+        (2, 2, 2)
+    );
     world.healthy();
     let unknown = with(Verb::DiskDetach, Args::Disk { name: "vdz".parse().expect("a name") });
     assert_eq!(refusal(world.engine.act(vm, unknown, None).await), RefusalKind::BadRequest);
@@ -60,7 +90,10 @@ async fn a_disk_that_cannot_be_plugged_in_leaves_nothing() {
     world.fake.on(Op::AttachDisk).fail(DriverError::refused("no", "as the test wants"));
     let waited = world.ends(vm, with(Verb::DiskAttach, new_disk())).await;
     assert!(matches!(waited.operation.outcome, Some(Ended::Failed { .. })));
-    assert_eq!((world.state(vm), world.record(vm).disks.len(), world.record(vm).spec.disks.len()), (State::Running, 2, 2));
+    assert_eq!(
+        (world.state(vm), world.record(vm).disks.len(), world.record(vm).spec.disks.len()),
+        (State::Running, 2, 2)
+    );
     world.healthy();
 }
 
@@ -83,10 +116,14 @@ async fn cards_keep_their_addresses_when_others_come_and_go() {
     let nic = || Args::NewNic(NicSpec { bridge: "br0".to_owned(), mac: None });
     world.done(vm, with(Verb::NicAttach, nic())).await;
     world.done(vm, with(Verb::NicAttach, nic())).await;
-    let macs: Vec<MacAddress> = machine(&world, vm).nics.iter().map(|nic| nic.mac.clone()).collect();
+    let macs: Vec<MacAddress> =
+        machine(&world, vm).nics.iter().map(|nic| nic.mac.clone()).collect();
     assert!(macs.len() == 2 && macs[0] != macs[1]);
     world.done(vm, with(Verb::NicDetach, Args::Nic { mac: macs[0].clone() })).await;
-    assert_eq!(machine(&world, vm).nics.iter().map(|nic| nic.mac.clone()).collect::<Vec<_>>(), [macs[1].clone()]);
+    assert_eq!(
+        machine(&world, vm).nics.iter().map(|nic| nic.mac.clone()).collect::<Vec<_>>(),
+        [macs[1].clone()]
+    );
     world.succeeds(vm, Verb::PoweroffHard).await;
     world.succeeds(vm, Verb::Resume).await;
     assert_eq!(machine(&world, vm).nics[0].mac, macs[1]);
@@ -98,16 +135,28 @@ async fn a_vm_grows_while_it_runs_as_far_as_there_is_headroom() {
     let mut spec = crate::support::spec("a");
     spec.headroom = Headroom { vcpus: Some(4), memory_mib: Some(2048) };
     let vm = world.running_as(spec).await;
-    let size = |vcpus, memory_mib| with(Verb::Resize, Args::Size { cpu_milli: None, vcpus, memory_mib });
+    let size =
+        |vcpus, memory_mib| with(Verb::Resize, Args::Size { cpu_milli: None, vcpus, memory_mib });
     world.done(vm, size(Some(3), Some(1500))).await;
     assert_eq!((machine(&world, vm).vcpus, machine(&world, vm).memory_mib), (3, 1500));
     world.healthy();
-    assert_eq!(refusal(world.engine.act(vm, size(Some(5), None), None).await), RefusalKind::BadRequest);
+    assert_eq!(
+        refusal(world.engine.act(vm, size(Some(5), None), None).await),
+        RefusalKind::BadRequest
+    );
     world.fake.on(Op::Resize).times(1).fail(DriverError::refused("no", "as the test wants"));
     world.ends(vm, size(Some(4), None)).await;
-    assert_eq!((world.record(vm).spec.vcpus, world.state(vm)), (3, State::Running), "what it was before");
+    assert_eq!(
+        (world.record(vm).spec.vcpus, world.state(vm)),
+        (3, State::Running),
+        "what it was before"
+    );
     world.succeeds(vm, Verb::PoweroffHard).await;
-    world.engine.act(vm, size(Some(8), None), None).await.expect("at rest only the record is changed");
+    world
+        .engine
+        .act(vm, size(Some(8), None), None)
+        .await
+        .expect("at rest only the record is changed");
     world.succeeds(vm, Verb::Resume).await;
     assert_eq!(machine(&world, vm).vcpus, 8);
     world.healthy();
@@ -124,7 +173,9 @@ impl SnapshotRules for Rules {
             Verdict::Allowed
         };
         let fate = match question.verb.as_str() {
-            "reboot" | "snapshot-create" | "snapshot-delete" | "snapshot-revert" => SnapshotFate::Keep,
+            "reboot" | "snapshot-create" | "snapshot-delete" | "snapshot-revert" => {
+                SnapshotFate::Keep
+            }
             "suspend" | "observed" => SnapshotFate::Hide,
             _ => SnapshotFate::Lose,
         };
@@ -154,7 +205,10 @@ async fn snapshots_are_made_gone_back_to_and_removed_as_the_rules_allow() {
     assert_eq!(machine(&world, vm).reverted_to, Some(name));
     world.done(vm, named(Verb::SnapshotDelete, "first")).await;
     assert_eq!((machine(&world, vm).snapshots.len(), world.record(vm).snapshots.len()), (1, 1));
-    assert_eq!(refusal(world.engine.act(vm, named(Verb::SnapshotDelete, "first"), None).await), RefusalKind::BadRequest);
+    assert_eq!(
+        refusal(world.engine.act(vm, named(Verb::SnapshotDelete, "first"), None).await),
+        RefusalKind::BadRequest
+    );
     let preview = world.engine.preview(vm, ask(Verb::PoweroffHard)).await.expect("answers");
     assert_eq!((preview.loses.len(), preview.steps.len()), (1, 2), "{preview:?}");
     assert_eq!(world.record(vm).snapshots.len(), 1, "only asked");
@@ -172,7 +226,10 @@ async fn snapshots_are_hidden_by_what_is_seen_and_lost_by_what_is_done() {
     world.reaches(vm, State::Poweroff).await;
     assert!(world.record(vm).snapshots[0].hidden, "as the rules say of what is observed");
     let health = world.engine.driver_health(&"rules".parse().expect("a name"));
-    assert!(health.calls >= 2 && health.errors == 0, "of the snapshot, and of what was observed: {health:?}");
+    assert!(
+        health.calls >= 2 && health.errors == 0,
+        "of the snapshot, and of what was observed: {health:?}"
+    );
     assert!(world.record(vm).snapshot("first").is_none(), "no longer offered");
     world.succeeds(vm, Verb::Resume).await;
     assert_eq!(world.record(vm).snapshots.len(), 0, "removed by a step of resume");
@@ -187,7 +244,13 @@ async fn without_rules_no_snapshot_is_made() {
 }
 
 fn image(world: &World, name: &str) -> Option<Image> {
-    world.engine.store().read().expect("reads").image_by_name(&name.parse().expect("a name")).expect("reads")
+    world
+        .engine
+        .store()
+        .read()
+        .expect("reads")
+        .image_by_name(&name.parse().expect("a name"))
+        .expect("reads")
 }
 
 fn save_as(verb: Verb, image: &str) -> ActionRequest {
@@ -200,10 +263,14 @@ async fn a_disk_becomes_an_image_now_or_at_the_end_or_not() {
     let world = World::new().await;
     let vm = world.running("a").await;
     world.done(vm, save_as(Verb::DiskSnapshotLive, "now")).await;
-    assert_eq!((image(&world, "now").map(|image| image.state), world.state(vm)), (Some(ImageState::Ready), State::Running));
+    assert_eq!(
+        (image(&world, "now").map(|image| image.state), world.state(vm)),
+        (Some(ImageState::Ready), State::Running)
+    );
     world.engine.act(vm, save_as(Verb::DiskSnapshot, "never"), None).await.expect("marked");
     assert_eq!(image(&world, "never").map(|image| image.state), Some(ImageState::Locked));
-    let cancel = with(Verb::DiskSnapshotCancel, Args::Disk { name: "data".parse().expect("a name") });
+    let cancel =
+        with(Verb::DiskSnapshotCancel, Args::Disk { name: "data".parse().expect("a name") });
     world.engine.act(vm, cancel, None).await.expect("taken back");
     assert_eq!(image(&world, "never"), None);
     world.engine.act(vm, save_as(Verb::DiskSnapshot, "later"), None).await.expect("marked");
@@ -221,9 +288,13 @@ async fn what_was_to_become_an_image_and_did_not_is_to_be_looked_at() {
     let vm = world.running("a").await;
     world.fake.on(Op::CopyDisk).times(1).fail(DriverError::refused("no", "as the test wants"));
     world.ends(vm, save_as(Verb::DiskSnapshotLive, "half")).await;
-    assert_eq!((image(&world, "half").map(|image| image.state), world.state(vm)), (Some(ImageState::Error), State::Running));
+    assert_eq!(
+        (image(&world, "half").map(|image| image.state), world.state(vm)),
+        (Some(ImageState::Error), State::Running)
+    );
     world.engine.act(vm, save_as(Verb::DiskSnapshot, "lost"), None).await.expect("marked");
-    let twice = world.engine.act(vm, save_as(Verb::DiskSnapshot, "lost"), None).await.expect_err("refused");
+    let twice =
+        world.engine.act(vm, save_as(Verb::DiskSnapshot, "lost"), None).await.expect_err("refused");
     let again = |cause: &Cause| matches!(cause, Cause::DiskToSave { again: true, .. });
     assert!(matches!(&twice, EngineError::Refused(refused) if again(&refused.cause)), "{twice}");
     world.succeeds(vm, Verb::Delete).await;
@@ -235,13 +306,17 @@ async fn records_are_edited_beside_what_runs() {
     let world = World::new().await;
     let vm = world.running("a").await;
     let gate = world.fake.on(Op::Destroy).hold();
-    let off = world.act(vm, Verb::PoweroffHard).await.expect("accepted").answer.operation.expect("one");
+    let off =
+        world.act(vm, Verb::PoweroffHard).await.expect("accepted").answer.operation.expect("one");
     gate.reached(1).await;
     let step = world.record(vm).step;
     world.done(vm, with(Verb::Rename, Args::Name { name: "b".parse().expect("a name") })).await;
     world.done(vm, with(Verb::Update, Args::UserData { text: "hello".to_owned() })).await;
     let record = world.record(vm);
-    assert_eq!((record.spec.name.as_str(), record.spec.user_data.as_str(), record.step), ("b", "hello", step));
+    assert_eq!(
+        (record.spec.name.as_str(), record.spec.user_data.as_str(), record.step),
+        ("b", "hello", step)
+    );
     assert_eq!(record.operation.map(|active| active.id), Some(off));
     gate.open();
     world.reaches(vm, State::Poweroff).await;
@@ -253,7 +328,10 @@ fn planned(verb: Verb, when: When) -> Args {
 }
 
 fn soon() -> When {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970")
+        .as_millis();
     When::once(Timestamp(u64::try_from(now).expect("fits") + 300))
 }
 
@@ -265,16 +343,29 @@ fn last(world: &World, vm: VmId) -> ScheduleState {
 async fn what_is_planned_is_done_and_what_is_refused_is_told() {
     let world = World::new().await;
     let vm = world.running("a").await;
-    world.engine.act(vm, with(Verb::Schedule, planned(Verb::PoweroffHard, soon())), None).await.expect("planned");
+    world
+        .engine
+        .act(vm, with(Verb::Schedule, planned(Verb::PoweroffHard, soon())), None)
+        .await
+        .expect("planned");
     assert!(matches!(last(&world, vm), ScheduleState::Waiting));
     world.reaches(vm, State::Poweroff).await;
     until("it to be told as done", || matches!(last(&world, vm), ScheduleState::Done { .. })).await;
     assert_eq!(world.record(vm).schedules[0].schedule.next, None);
-    world.engine.act(vm, with(Verb::Schedule, planned(Verb::Suspend, soon())), None).await.expect("planned");
-    until("it to be told as failed", || matches!(last(&world, vm), ScheduleState::Failed { .. })).await;
+    world
+        .engine
+        .act(vm, with(Verb::Schedule, planned(Verb::Suspend, soon())), None)
+        .await
+        .expect("planned");
+    until("it to be told as failed", || matches!(last(&world, vm), ScheduleState::Failed { .. }))
+        .await;
     assert_eq!(world.state(vm), State::Poweroff);
     let first = world.record(vm).schedules[0].id();
-    world.engine.act(vm, with(Verb::Unschedule, Args::Schedule { id: first }), None).await.expect("taken back");
+    world
+        .engine
+        .act(vm, with(Verb::Unschedule, Args::Schedule { id: first }), None)
+        .await
+        .expect("taken back");
     assert_eq!(world.record(vm).schedules.len(), 1);
     let never = with(Verb::Schedule, planned(Verb::Suspend, When::once(Timestamp(1))));
     assert_eq!(refusal(world.engine.act(vm, never, None).await), RefusalKind::BadRequest);
@@ -288,14 +379,23 @@ async fn a_planned_action_that_its_resources_refuse_is_told_and_holds_up_no_othe
     let disk = "data".parse().expect("a name");
     let args = Args::NewImage { disk, image: "base".parse().expect("a name"), datastore: None };
     let schedule = Schedule::new(ScheduleId::default(), Verb::DiskSnapshotLive, soon(), "");
-    let nightly = Args::NewSchedule(Box::new(Planned { schedule, args, host: None, retry_at: None }));
+    let nightly =
+        Args::NewSchedule(Box::new(Planned { schedule, args, host: None, retry_at: None }));
     world.engine.act(vm, with(Verb::Schedule, nightly), None).await.expect("planned");
-    world.engine.act(vm, with(Verb::Schedule, planned(Verb::PoweroffHard, soon())), None).await.expect("planned");
+    world
+        .engine
+        .act(vm, with(Verb::Schedule, planned(Verb::PoweroffHard, soon())), None)
+        .await
+        .expect("planned");
     world.reaches(vm, State::Poweroff).await;
     let first = || world.record(vm).schedules[0].schedule.clone();
     let taken = ResourceRefused::NameTaken { kind: ResourceKind::Image, name: "base".to_owned() };
     let refused = |why: &NotDone| matches!(why, NotDone::Refused(refused) if refused.cause == Cause::Resource(taken.clone()));
-    until("it to be told", || matches!(first().state, ScheduleState::Failed { why, .. } if refused(&why))).await;
+    until(
+        "it to be told",
+        || matches!(first().state, ScheduleState::Failed { why, .. } if refused(&why)),
+    )
+    .await;
     assert_eq!(first().next, None);
 }
 
@@ -305,10 +405,12 @@ async fn what_is_removed_for_good_is_told_before_and_with_the_answer() {
     let vm = world.running("a").await;
     world.done(vm, new_snapshot("first")).await;
     let disk = |name: &str| Destroyed::Disk { name: name.parse().expect("a name") };
-    let disks: Vec<Destroyed> = world.record(vm).disks.iter().map(|known| disk(known.name.as_str())).collect();
+    let disks: Vec<Destroyed> =
+        world.record(vm).disks.iter().map(|known| disk(known.name.as_str())).collect();
     let made = world.record(vm).snapshot("first").expect("is offered").name.clone();
     let first = Destroyed::Snapshot { name: made, label: "first".to_owned(), hidden: false };
-    let detach = with(Verb::DiskDetach, Args::Disk { name: world.record(vm).disks[0].name.clone() });
+    let detach =
+        with(Verb::DiskDetach, Args::Disk { name: world.record(vm).disks[0].name.clone() });
     for (asked, destroys) in [
         (ask(Verb::Reboot), vec![]),
         (detach, vec![disks[0].clone(), first]),
@@ -318,7 +420,11 @@ async fn what_is_removed_for_good_is_told_before_and_with_the_answer() {
         let before = world.engine.preview(vm, asked.clone()).await.expect("answers");
         let answer = world.engine.act(vm, asked.clone(), None).await.expect("accepted").answer;
         assert_eq!((&before.destroys, &answer.destroys), (&destroys, &destroys), "{}", asked.verb);
-        world.engine.wait(answer.operation.expect("an operation"), std::time::Duration::from_secs(20)).await.expect("ends");
+        world
+            .engine
+            .wait(answer.operation.expect("an operation"), std::time::Duration::from_secs(20))
+            .await
+            .expect("ends");
     }
     assert_eq!(world.state(vm), State::Done);
     world.healthy();

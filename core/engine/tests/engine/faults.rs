@@ -3,7 +3,8 @@
 use crate::support::{ALPHA, World, config, registry, spec, until};
 use async_trait::async_trait;
 use ostler_driver::{
-    CallControl, ChangeBatch, Changes, DomainSpec, DriverEntry, DriverKind, Hypervisor, Listed, Metrics, Reboot, Site, Suspend,
+    CallControl, ChangeBatch, Changes, DomainSpec, DriverEntry, DriverKind, Hypervisor, Listed,
+    Metrics, Reboot, Site, Suspend,
 };
 use ostler_driver_testkit::fake::{Fake, Op};
 use ostler_engine::{EngineConfig, LastError};
@@ -17,7 +18,17 @@ async fn retry_unknown_and_late_answers_converge() {
     let world = World::new().await;
     let fake = &world.fake;
     let retry = || DriverError::retry("ordered", "not now");
-    for op in [Op::Prepare, Op::Deploy, Op::Save, Op::Restore, Op::Unpause, Op::Copy, Op::Delete, Op::Remove, Op::Observe] {
+    for op in [
+        Op::Prepare,
+        Op::Deploy,
+        Op::Save,
+        Op::Restore,
+        Op::Unpause,
+        Op::Copy,
+        Op::Delete,
+        Op::Remove,
+        Op::Observe,
+    ] {
         fake.on(op).times(1).fail(retry());
         fake.on(op).times(1).lose();
         fake.on(op).times(2).late(Duration::from_millis(20));
@@ -54,19 +65,20 @@ async fn an_edge_whose_answer_is_lost_reaches_the_guest_once() {
 async fn what_a_driver_refuses_fails_with_its_words_and_can_be_recovered() {
     let world = World::new().await;
     let vm = world.held("refused").await;
-    world.fake.on(Op::Deploy).times(1).fail(DriverError::refused("no-kvm", "there is no such machine type"));
+    world
+        .fake
+        .on(Op::Deploy)
+        .times(1)
+        .fail(DriverError::refused("no-kvm", "there is no such machine type"));
     let waited = world.does(vm, Verb::Deploy).await;
-    assert!(matches!(&waited.operation.outcome, Some(Ended::Failed { error }) if error.code == "no-kvm"), "{waited:#?}");
-    assert_eq!(waited.state, State::Failed);
     assert!(
-        world
-            .engine
-            .why(vm)
-            .expect("answers")
-            .why
-            .last_error
-            .is_some_and(|told| matches!(told, LastError::Failed { error, .. } if error.code == "no-kvm"))
+        matches!(&waited.operation.outcome, Some(Ended::Failed { error }) if error.code == "no-kvm"),
+        "{waited:#?}"
     );
+    assert_eq!(waited.state, State::Failed);
+    assert!(world.engine.why(vm).expect("answers").why.last_error.is_some_and(
+        |told| matches!(told, LastError::Failed { error, .. } if error.code == "no-kvm")
+    ));
     world.succeeds(vm, Verb::RecoverRetry).await;
     assert_eq!(world.state(vm), State::Running);
     world.healthy();
@@ -77,14 +89,27 @@ async fn a_delete_overtakes_a_held_start_and_a_late_start_revives_nothing() {
     let world = World::new().await;
     let vm = world.held("late").await;
     let gate = world.fake.on(Op::Deploy).hold();
-    let deploy = world.act(vm, Verb::Deploy).await.expect("accepted").answer.operation.expect("an operation");
+    let deploy = world
+        .act(vm, Verb::Deploy)
+        .await
+        .expect("accepted")
+        .answer
+        .operation
+        .expect("an operation");
     gate.reached(1).await;
     let delete = world.act(vm, Verb::Delete).await.expect("accepted").answer;
     assert_eq!(delete.overtook, Some(deploy));
     let weaker = world.engine.wait(deploy, crate::support::PATIENCE).await.expect("waits");
-    assert_eq!(weaker.operation.outcome, Some(Ended::Superseded { by: delete.operation.expect("an operation") }));
-    // The driver ignores that it is told to stop, and is dropped a grace later; its work goes on at the host until here.
-    until("the call to be dropped", || world.record(vm).open.iter().all(|open| open.call != Call::Deploy)).await;
+    assert_eq!(
+        weaker.operation.outcome,
+        Some(Ended::Superseded { by: delete.operation.expect("an operation") })
+    );
+    // The driver ignores that it is told to stop, and is dropped a grace later; its work goes on at
+    // the host until here.
+    until("the call to be dropped", || {
+        world.record(vm).open.iter().all(|open| open.call != Call::Deploy)
+    })
+    .await;
     assert_ne!(world.state(vm), State::Done, "not while the start may still happen");
     gate.open();
     world.reaches(vm, State::Done).await;
@@ -112,7 +137,10 @@ async fn a_guest_that_ignores_acpi_is_running_at_the_deadline() {
     let vm = world.running_as(VmSpec { patience, ..spec("deaf") }).await;
     world.fake.ignore_acpi(true);
     let waited = world.does(vm, Verb::Shutdown).await;
-    assert!(matches!(&waited.operation.outcome, Some(Ended::Failed { error }) if error.code == "guest-ignored"), "{waited:#?}");
+    assert!(
+        matches!(&waited.operation.outcome, Some(Ended::Failed { error }) if error.code == "guest-ignored"),
+        "{waited:#?}"
+    );
     assert_eq!(waited.state, State::Running);
     assert_eq!(world.fake.edges(ALPHA, world.record(vm).uuid).presses, 1);
     world.healthy();
@@ -124,7 +152,10 @@ async fn a_driver_that_crashes_is_given_up_after_some_tries() {
     let vm = world.held("poison").await;
     world.fake.on(Op::Deploy).trap();
     let waited = world.does(vm, Verb::Deploy).await;
-    assert!(matches!(&waited.operation.outcome, Some(Ended::Failed { error }) if error.code == "driver-trap"), "{waited:#?}");
+    assert!(
+        matches!(&waited.operation.outcome, Some(Ended::Failed { error }) if error.code == "driver-trap"),
+        "{waited:#?}"
+    );
     assert_eq!(world.fake.count(Op::Deploy), ostler_lifecycle::CRASHES_MAX as usize);
     let health = world.engine.driver_health(&"fake".parse().expect("a name"));
     assert_eq!(health.errors, 3);
@@ -160,11 +191,23 @@ async fn a_power_off_beside_a_start_that_was_dropped_is_believed_only_when_that_
     world.reaches(vm, State::Unknown).await;
     let off = world.act(vm, Verb::PoweroffHard).await.expect("accepted").answer;
     let phase = || world.record(vm).operation.map(|active| active.phase);
-    until("a look that is not answered", || phase().is_none_or(|phase| matches!(phase, Phase::Blind { .. }))).await;
-    assert_eq!((world.fake.count(Op::Destroy), world.state(vm)), (1, State::Shutdown), "not while the start may still happen");
+    until("a look that is not answered", || {
+        phase().is_none_or(|phase| matches!(phase, Phase::Blind { .. }))
+    })
+    .await;
+    assert_eq!(
+        (world.fake.count(Op::Destroy), world.state(vm)),
+        (1, State::Shutdown),
+        "not while the start may still happen"
+    );
     gate.open();
-    // The start has happened after all, and the time for switching off is over: that is told as it is.
-    let waited = world.engine.wait(off.operation.expect("an operation"), crate::support::PATIENCE).await.expect("waits");
+    // The start has happened after all, and the time for switching off is over: that is told as it
+    // is.
+    let waited = world
+        .engine
+        .wait(off.operation.expect("an operation"), crate::support::PATIENCE)
+        .await
+        .expect("waits");
     assert!(matches!(waited.operation.outcome, Some(Ended::Failed { .. })), "{waited:#?}");
     assert_eq!(waited.state, State::Running);
     world.healthy();
@@ -194,8 +237,10 @@ async fn a_full_lane_holds_up_nobody_else_and_not_the_delete() {
     world.act(stuck, Verb::Deploy).await.expect("accepted");
     gate.reached(1).await;
     world.act(waits, Verb::Deploy).await.expect("accepted");
-    let elsewhere =
-        world.create(VmSpec { host: Some("beta".parse().expect("a name")), ..spec("beta") }, false).await.expect("creates");
+    let elsewhere = world
+        .create(VmSpec { host: Some("beta".parse().expect("a name")), ..spec("beta") }, false)
+        .await
+        .expect("creates");
     world.reaches(elsewhere, State::Running).await;
     assert_ne!(world.state(waits), State::Running);
     gate.open();
@@ -213,7 +258,8 @@ struct Panicking {
 
 impl Panicking {
     fn maybe(&self, left: &AtomicU32) {
-        if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+        if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+        {
             panic!("a bug of the driver");
         }
     }
@@ -264,7 +310,12 @@ impl Hypervisor for Panicking {
 
 #[async_trait]
 impl Changes for Panicking {
-    async fn changes(&self, site: &Site, cursor: u64, wait: Duration) -> Result<ChangeBatch, DriverError> {
+    async fn changes(
+        &self,
+        site: &Site,
+        cursor: u64,
+        wait: Duration,
+    ) -> Result<ChangeBatch, DriverError> {
         self.maybe(&self.blind);
         Changes::changes(&self.fake, site, cursor, wait).await
     }
@@ -276,7 +327,10 @@ async fn a_panic_of_a_driver_is_an_answer_and_the_watch_goes_on() {
     let (left, blind) = (AtomicU32::new(2), AtomicU32::new(0));
     let panicking = Arc::new(Panicking { fake: world.fake.clone(), left, blind });
     let info = registry(&world.fake).list().remove(0).0;
-    let kinds = vec![DriverKind::Hypervisor(panicking.clone()), DriverKind::Transfer(Arc::new(world.fake.clone()))];
+    let kinds = vec![
+        DriverKind::Hypervisor(panicking.clone()),
+        DriverKind::Transfer(Arc::new(world.fake.clone())),
+    ];
     world.engine.drivers().insert(DriverEntry::new(info, kinds).expect("it has what it states"));
     let vm = world.running("panic").await;
     panicking.blind.store(10, Ordering::SeqCst);
@@ -286,7 +340,8 @@ async fn a_panic_of_a_driver_is_an_answer_and_the_watch_goes_on() {
     world.healthy();
 }
 
-/// Removing the VM's files hangs. What still removes them must not be at work when they are made or removed again.
+/// Removing the VM's files hangs. What still removes them must not be at work when they are made or
+/// removed again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transfer_that_was_dropped_is_over_before_the_next_one_begins() {
     let world = World::new().await;

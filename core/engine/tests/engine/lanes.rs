@@ -30,14 +30,24 @@ async fn who_waits_in_a_lane_keeps_its_turn_and_its_time() {
         }
     }
     for vm in &waiting {
-        assert_eq!((operation(&world, *vm).sent, operation(&world, *vm).deadline), (None, None), "nothing was sent");
+        assert_eq!(
+            (operation(&world, *vm).sent, operation(&world, *vm).deadline),
+            (None, None),
+            "nothing was sent"
+        );
     }
     gate.open();
     for vm in &waiting {
         world.reaches(*vm, State::Running).await;
     }
     let mut served: Vec<VmUuid> = Vec::new();
-    for vm in world.fake.calls().into_iter().filter(|call| call.op == Op::Prepare).filter_map(|call| call.vm) {
+    for vm in world
+        .fake
+        .calls()
+        .into_iter()
+        .filter(|call| call.op == Op::Prepare)
+        .filter_map(|call| call.vm)
+    {
         if !served.contains(&vm) {
             served.push(vm);
         }

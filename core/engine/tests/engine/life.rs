@@ -25,8 +25,11 @@ async fn a_vm_goes_through_every_verb_and_leaves_nothing() {
         world.healthy();
     }
     // Those give the host back, and the scheduler finds one again.
-    for (verb, ends) in [(Verb::Stop, State::Stopped), (Verb::Undeploy, State::Undeployed), (Verb::UndeployHard, State::Undeployed)]
-    {
+    for (verb, ends) in [
+        (Verb::Stop, State::Stopped),
+        (Verb::Undeploy, State::Undeployed),
+        (Verb::UndeployHard, State::Undeployed),
+    ] {
         world.succeeds(vm, verb).await;
         assert_eq!(world.state(vm), ends, "after {verb}");
         assert!(world.record(vm).placement.is_none());
@@ -104,7 +107,8 @@ async fn many_lives_at_once() {
         let asked = lives.iter().map(|vm| world.engine.act(*vm, ask(verb), None));
         for replied in futures::future::join_all(asked).await {
             let operation = replied.expect("accepted").answer.operation.expect("an operation");
-            let waited = world.engine.wait(operation, crate::support::PATIENCE).await.expect("waits");
+            let waited =
+                world.engine.wait(operation, crate::support::PATIENCE).await.expect("waits");
             assert!(!waited.timed_out);
         }
     }

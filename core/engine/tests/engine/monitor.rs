@@ -72,9 +72,13 @@ async fn a_host_that_is_cut_off_makes_its_vms_unknown_after_the_grace_and_not_be
     let world = World::new().await;
     let vm = world.running("away").await;
     world.fake.cut_off(ALPHA, true);
-    let unreachable = |world: &World| world.engine.host_health(ALPHA).is_some_and(|health| !health.reachable);
+    let unreachable =
+        |world: &World| world.engine.host_health(ALPHA).is_some_and(|health| !health.reachable);
     until("the host to be away", || unreachable(&world)).await;
-    assert!(!comes(Duration::from_millis(200), || world.state(vm) != State::Running).await, "concluded before the grace");
+    assert!(
+        !comes(Duration::from_millis(200), || world.state(vm) != State::Running).await,
+        "concluded before the grace"
+    );
     let late = Hooks { head_start: UNREACHABLE_GRACE, ..Hooks::default() };
     let world = world.restart(EngineConfig { hooks: late, ..config() }).await;
     world.reaches(vm, State::Unknown).await;
@@ -94,7 +98,11 @@ async fn a_vm_on_a_host_that_is_cut_off_is_not_started_elsewhere() {
     world.fake.cut_off(ALPHA, true);
     world.reaches(vm, State::Unknown).await;
     for verb in [Verb::Resume, Verb::Boot] {
-        assert_eq!(crate::support::refusal(world.act(vm, verb).await), RefusalKind::CannotAsk, "{verb}");
+        assert_eq!(
+            crate::support::refusal(world.act(vm, verb).await),
+            RefusalKind::CannotAsk,
+            "{verb}"
+        );
     }
     world.fake.cut_off(ALPHA, false);
     world.reaches(vm, State::Running).await;
@@ -106,7 +114,11 @@ pub(crate) fn stray(world: &World, uuid: VmUuid, generation: Option<u64>) -> Fak
     let seen = DomainSeen {
         uuid,
         name: format!("stray-{uuid}"),
-        identity: generation.map(|generation| Identity { store, vm: uuid, generation: Generation(generation) }),
+        identity: generation.map(|generation| Identity {
+            store,
+            vm: uuid,
+            generation: Generation(generation),
+        }),
         power: Power::Running,
         reason: PowerReason::None,
         last_edge: None,
@@ -125,8 +137,14 @@ async fn wild_domains_and_those_of_nobody_are_told_and_never_touched() {
     let (wild, nobody) = (VmUuid(uuid::Uuid::from_u128(1)), VmUuid(uuid::Uuid::from_u128(2)));
     world.fake.put(ALPHA, stray(&world, wild, None));
     world.fake.put(ALPHA, stray(&world, nobody, Some(1)));
-    until("both to be told", || listed(&world, ALPHA) == (vec![format!("stray-{wild}")], vec![format!("stray-{nobody}")])).await;
-    assert!(!comes(Duration::from_millis(200), || world.fake.domains(ALPHA).len() != 2).await, "touched");
+    until("both to be told", || {
+        listed(&world, ALPHA) == (vec![format!("stray-{wild}")], vec![format!("stray-{nobody}")])
+    })
+    .await;
+    assert!(
+        !comes(Duration::from_millis(200), || world.fake.domains(ALPHA).len() != 2).await,
+        "touched"
+    );
     world.fake.drop_domain(ALPHA, wild);
     world.fake.drop_domain(ALPHA, nobody);
     until("both to be forgotten", || listed(&world, ALPHA) == (vec![], vec![])).await;
@@ -139,7 +157,8 @@ async fn a_leftover_of_a_vm_that_is_elsewhere_or_done_is_destroyed() {
     let gone = world.record(done).uuid;
     world.succeeds(done, Verb::Delete).await;
     world.fake.put(BETA, stray(&world, gone, Some(1)));
-    until("the leftover of a done VM to be destroyed", || world.fake.domains(BETA).is_empty()).await;
+    until("the leftover of a done VM to be destroyed", || world.fake.domains(BETA).is_empty())
+        .await;
     let vm = world.running("moved").await;
     world.succeeds(vm, Verb::Undeploy).await;
     world.act(vm, Verb::Resume).await.expect("accepted");
@@ -156,11 +175,15 @@ async fn a_stray_that_may_be_the_right_one_is_only_told() {
     let world = World::new().await;
     let vm = world.running("here").await;
     let uuid = world.record(vm).uuid;
-    // As new as the one that may run, and above all that was issued: an old backup knows less than the hosts.
+    // As new as the one that may run, and above all that was issued: an old backup knows less than
+    // the hosts.
     for generation in [1, 9] {
         world.fake.put(BETA, stray(&world, uuid, Some(generation)));
         until("it to be told", || listed(&world, BETA).1.len() == 1).await;
-        assert!(!comes(Duration::from_millis(200), || world.fake.domains(BETA).is_empty()).await, "touched");
+        assert!(
+            !comes(Duration::from_millis(200), || world.fake.domains(BETA).is_empty()).await,
+            "touched"
+        );
         world.fake.drop_domain(BETA, uuid);
         until("it to be forgotten", || listed(&world, BETA).1.is_empty()).await;
     }
@@ -173,7 +196,11 @@ async fn a_host_is_probed_once_and_its_total_committed_once() {
     let seq = world.engine.store().read().expect("reads").seq().expect("reads");
     let lists = world.fake.count(Op::List);
     until("some lists", || world.fake.count(Op::List) > lists + 10).await;
-    assert_eq!(world.engine.store().read().expect("reads").seq().expect("reads"), seq, "an idle engine commits nothing");
+    assert_eq!(
+        world.engine.store().read().expect("reads").seq().expect("reads"),
+        seq,
+        "an idle engine commits nothing"
+    );
     assert!(world.fake.count(Op::Probe) <= 4, "each of two engines probed each host once");
 }
 
@@ -193,7 +220,10 @@ async fn a_vm_that_an_old_backup_has_elsewhere_is_not_started_again_nor_are_its_
     world.reaches(ran, State::Unknown).await;
     assert_eq!(refusal(world.act(ran, Verb::Delete).await), RefusalKind::Contradicted);
     assert_eq!(world.record(placed).reason, Reason::StoreIsStale);
-    assert!(!comes(Duration::from_millis(200), || world.state(placed) != State::Unknown).await, "it is absent where it was");
+    assert!(
+        !comes(Duration::from_millis(200), || world.state(placed) != State::Unknown).await,
+        "it is absent where it was"
+    );
     for verb in [Verb::Resume, Verb::Boot, Verb::Undeploy, Verb::Delete] {
         assert_eq!(refusal(world.act(placed, verb).await), RefusalKind::Contradicted, "{verb}");
     }
@@ -201,7 +231,15 @@ async fn a_vm_that_an_old_backup_has_elsewhere_is_not_started_again_nor_are_its_
         assert_eq!(refusal(world.act(away, verb).await), RefusalKind::Contradicted, "{verb}");
         assert!(world.engine.preview(away, ask(verb)).await.expect("answers").refused.is_some());
     }
-    world.done(away, ActionRequest { args: Args::Name { name: "b".parse().expect("a name") }, ..ask(Verb::Rename) }).await;
+    world
+        .done(
+            away,
+            ActionRequest {
+                args: Args::Name { name: "b".parse().expect("a name") },
+                ..ask(Verb::Rename)
+            },
+        )
+        .await;
     // Somebody has seen to it. `placed` goes last: a list without it is a list without all of them.
     for vm in [away, ran, placed] {
         world.fake.drop_domain(BETA, world.record(vm).uuid);

@@ -1,4 +1,5 @@
-//! What a dry run answers is what the act then answers: for random requests of random VMs in a world that does not move meanwhile.
+//! What a dry run answers is what the act then answers: for random requests of random VMs in a
+//! world that does not move meanwhile.
 
 use crate::support::{ALPHA, BETA, World, spec, until};
 use ostler_driver_testkit::fake::Op;
@@ -55,15 +56,23 @@ const VERBS: &[Verb] = &[
 ];
 
 fn args(chance: &mut Chance, world: &World, record: &VmRecord, verb: Verb) -> Args {
-    let others = world.vms().into_iter().filter(|other| other.id != record.id && other.state != State::Done);
-    let theirs: Vec<MacAddress> = others.flat_map(|other| other.macs_held().collect::<Vec<_>>()).collect();
+    let others =
+        world.vms().into_iter().filter(|other| other.id != record.id && other.state != State::Done);
+    let theirs: Vec<MacAddress> =
+        others.flat_map(|other| other.macs_held().collect::<Vec<_>>()).collect();
     match verb {
-        Verb::DiskAttach => {
-            Args::NewDisk { name: None, source: DiskSource::Blank { size_mib: 1 }, format: DiskFormat::Qcow2, read_only: false }
+        Verb::DiskAttach => Args::NewDisk {
+            name: None,
+            source: DiskSource::Blank { size_mib: 1 },
+            format: DiskFormat::Qcow2,
+            read_only: false,
+        },
+        Verb::DiskDetach => {
+            Args::Disk { name: chance.pick(&["vda", "vdb", "data"]).parse().expect("a name") }
         }
-        Verb::DiskDetach => Args::Disk { name: chance.pick(&["vda", "vdb", "data"]).parse().expect("a name") },
         Verb::NicAttach => {
-            let taken = (!theirs.is_empty() && chance.below(2) == 0).then(|| chance.pick(&theirs).clone());
+            let taken =
+                (!theirs.is_empty() && chance.below(2) == 0).then(|| chance.pick(&theirs).clone());
             Args::NewNic(NicSpec { bridge: "br0".to_owned(), mac: taken })
         }
         Verb::NicDetach if !record.spec.nics.is_empty() => Args::Nic { mac: record.mac_of(0) },
@@ -76,19 +85,31 @@ fn args(chance: &mut Chance, world: &World, record: &VmRecord, verb: Verb) -> Ar
             datastore: None,
         },
         Verb::Resize => {
-            let memory = [record.spec.memory_mib / 2, record.spec.memory_mib * 2, record.spec.memory_mib * 8];
+            let memory = [
+                record.spec.memory_mib / 2,
+                record.spec.memory_mib * 2,
+                record.spec.memory_mib * 8,
+            ];
             Args::Size { cpu_milli: None, vcpus: None, memory_mib: Some(*chance.pick(&memory)) }
         }
-        Verb::Rename => Args::Name { name: format!("vm-{}", chance.below(100)).parse().expect("a name") },
+        Verb::Rename => {
+            Args::Name { name: format!("vm-{}", chance.below(100)).parse().expect("a name") }
+        }
         _ => Args::None,
     }
 }
 
 fn agree(foreseen: &Result<Preview, EngineError>, came: &Result<Replied, EngineError>) -> bool {
     match (foreseen, came) {
-        (Ok(Preview { refused: Some(foreseen), .. }), Err(EngineError::Refused(refused))) => foreseen == refused,
-        (Err(EngineError::Resource(foreseen)), Err(EngineError::Resource(refused))) => foreseen == refused,
-        (Err(EngineError::Taken(foreseen)), Err(EngineError::Taken(refused))) => foreseen == refused,
+        (Ok(Preview { refused: Some(foreseen), .. }), Err(EngineError::Refused(refused))) => {
+            foreseen == refused
+        }
+        (Err(EngineError::Resource(foreseen)), Err(EngineError::Resource(refused))) => {
+            foreseen == refused
+        }
+        (Err(EngineError::Taken(foreseen)), Err(EngineError::Taken(refused))) => {
+            foreseen == refused
+        }
         (Ok(Preview { refused: None, destroys, overtakes, .. }), Ok(Replied { answer, .. })) => {
             *destroys == answer.destroys && *overtakes == answer.overtook
         }
@@ -99,10 +120,25 @@ fn agree(foreseen: &Result<Preview, EngineError>, came: &Result<Replied, EngineE
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_dry_run_answers_is_what_the_act_then_answers() {
     let world = World::new().await;
-    let room = world.engine.store().read().expect("reads").host(BETA).expect("reads").expect("is there").total;
+    let room = world
+        .engine
+        .store()
+        .read()
+        .expect("reads")
+        .host(BETA)
+        .expect("reads")
+        .expect("is there")
+        .total;
     for (number, share) in [8, 2, 2, 2].into_iter().enumerate() {
-        let nic = NicSpec { bridge: "br0".to_owned(), mac: Some(format!("52:54:00:00:00:0{number}").parse().expect("an address")) };
-        let spec = VmSpec { memory_mib: room.memory_mib / share, nics: vec![nic], ..spec(&format!("vm-{number}")) };
+        let nic = NicSpec {
+            bridge: "br0".to_owned(),
+            mac: Some(format!("52:54:00:00:00:0{number}").parse().expect("an address")),
+        };
+        let spec = VmSpec {
+            memory_mib: room.memory_mib / share,
+            nics: vec![nic],
+            ..spec(&format!("vm-{number}"))
+        };
         world.create(spec, true).await.expect("creates");
     }
     // One is busy all the time: it waits for its driver.
@@ -111,14 +147,28 @@ async fn what_a_dry_run_answers_is_what_the_act_then_answers() {
     world.succeeds(busy, Verb::Deploy).await;
     world.act(busy, Verb::Suspend).await.expect("accepted");
     gate.reached(1).await;
-    let settled = || world.engine.store().read().expect("reads").active_vms().expect("reads").iter().all(|vm| *vm == busy);
+    let settled = || {
+        world
+            .engine
+            .store()
+            .read()
+            .expect("reads")
+            .active_vms()
+            .expect("reads")
+            .iter()
+            .all(|vm| *vm == busy)
+    };
     let (mut refused, mut accepted) = (BTreeSet::new(), 0);
     let mut chance = Chance(7);
     for _ in 0..600 {
         until("all but one to rest", settled).await;
-        let vms: Vec<VmRecord> = world.vms().into_iter().filter(|vm| vm.state != State::Done).collect();
+        let vms: Vec<VmRecord> =
+            world.vms().into_iter().filter(|vm| vm.state != State::Done).collect();
         if vms.len() < 4 {
-            world.create(VmSpec { memory_mib: room.memory_mib / 2, ..spec("more") }, true).await.expect("creates");
+            world
+                .create(VmSpec { memory_mib: room.memory_mib / 2, ..spec("more") }, true)
+                .await
+                .expect("creates");
             continue;
         }
         let record = chance.pick(&vms);
@@ -143,7 +193,11 @@ async fn what_a_dry_run_answers_is_what_the_act_then_answers() {
         {
             continue;
         }
-        assert!(agree(&foreseen, &came), "{asked:#?} of {:?}: {foreseen:#?}, then {came:#?}", record.state);
+        assert!(
+            agree(&foreseen, &came),
+            "{asked:#?} of {:?}: {foreseen:#?}, then {came:#?}",
+            record.state
+        );
         match came {
             Ok(_) => accepted += 1,
             Err(EngineError::Refused(refusal)) => drop(refused.insert(refusal.kind.to_string())),

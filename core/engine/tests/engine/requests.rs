@@ -3,11 +3,18 @@
 use crate::support::{ALPHA, BETA, World, ask, refusal, spec, until};
 use ostler_driver_testkit::fake::Op;
 use ostler_engine::{ActionRequest, CreateRequest, EngineError, Idempotency};
-use ostler_model::{Args, Ended, EventSeq, HostId, OperationId, RefusalKind, State, Verb, Version, VmId};
+use ostler_model::{
+    Args, Ended, EventSeq, HostId, OperationId, RefusalKind, State, Verb, Version, VmId,
+};
 use std::time::Duration;
 
 fn key(key: &str, body: &str) -> Option<Idempotency> {
-    Some(Idempotency { who: "test".to_owned(), route: "POST /x".to_owned(), key: key.to_owned(), body_hash: body.to_owned() })
+    Some(Idempotency {
+        who: "test".to_owned(),
+        route: "POST /x".to_owned(),
+        key: key.to_owned(),
+        body_hash: body.to_owned(),
+    })
 }
 
 fn seq(world: &World) -> EventSeq {
@@ -29,7 +36,10 @@ async fn a_refusal_changes_nothing() {
     assert_eq!(refusal(world.engine.act(vm, nowhere, None).await), RefusalKind::NoHost);
     let no_host = ActionRequest { host: None, ..ask(Verb::Deploy) };
     assert_eq!(refusal(world.engine.act(vm, no_host, None).await), RefusalKind::NoHost);
-    assert!(matches!(world.act(VmId(999), Verb::Delete).await, Err(EngineError::NoSuchVm(VmId(999)))));
+    assert!(matches!(
+        world.act(VmId(999), Verb::Delete).await,
+        Err(EngineError::NoSuchVm(VmId(999)))
+    ));
     assert_eq!((world.record(vm), seq(&world)), (before, at));
     let fits = ActionRequest { if_version: Some(world.record(vm).version), ..ask(Verb::Deploy) };
     world.engine.act(vm, fits, None).await.expect("accepted");
@@ -46,7 +56,11 @@ async fn a_size_that_a_vm_has_already_is_answered_with_a_key_too() {
     let args = Args::Size { cpu_milli: None, vcpus: None, memory_mib: Some(memory) };
     let resize = || ActionRequest { args: args.clone(), ..ask(Verb::Resize) };
     for again in 0..2 {
-        let answered = world.engine.act(vm, resize(), key("k", "same")).await.unwrap_or_else(|error| panic!("{again}: {error}"));
+        let answered = world
+            .engine
+            .act(vm, resize(), key("k", "same"))
+            .await
+            .unwrap_or_else(|error| panic!("{again}: {error}"));
         assert_eq!((answered.answer.operation, answered.replayed), (None, again == 1));
     }
     assert_eq!(world.record(vm).spec.memory_mib, memory);
@@ -79,7 +93,10 @@ async fn the_same_request_is_done_once_and_another_under_its_key_is_refused() {
     let first = world.engine.create(create("one"), key("a", "1")).await.expect("creates");
     let again = world.engine.create(create("one"), key("a", "1")).await.expect("replays");
     assert_eq!((again.answer.clone(), again.replayed), (first.answer.clone(), true));
-    assert!(matches!(world.engine.create(create("two"), key("a", "2")).await, Err(EngineError::IdempotencyConflict { .. })));
+    assert!(matches!(
+        world.engine.create(create("two"), key("a", "2")).await,
+        Err(EngineError::IdempotencyConflict { .. })
+    ));
     let vm = first.answer.vm;
     let done = world.engine.act(vm, ask(Verb::Deploy), key("b", "1")).await.expect("accepted");
     world.reaches(vm, State::Running).await;
@@ -94,7 +111,11 @@ async fn the_same_request_is_done_once_and_another_under_its_key_is_refused() {
     assert_eq!(world.vms().len(), 1);
     // Nor does it matter that it could not be asked for any more.
     world.succeeds(vm, Verb::Delete).await;
-    world.engine.change(ostler_store::ResourceChange::HostRemove(ALPHA), "test").await.expect("changes");
+    world
+        .engine
+        .change(ostler_store::ResourceChange::HostRemove(ALPHA), "test")
+        .await
+        .expect("changes");
     let again = world.engine.act(vm, ask(Verb::Deploy), key("b", "1")).await.expect("replays");
     assert!(again.replayed);
     world.healthy();
@@ -104,11 +125,18 @@ async fn the_same_request_is_done_once_and_another_under_its_key_is_refused() {
 async fn concurrent_duplicates_are_one_request() {
     let world = World::new().await;
     let create = || CreateRequest { spec: spec("twin"), hold: true, by: "test".to_owned() };
-    let answers = futures::future::join_all((0..16).map(|_| world.engine.create(create(), key("k", "1")))).await;
-    let vms: Vec<VmId> = answers.into_iter().map(|answer| answer.expect("answers").answer.vm).collect();
+    let answers =
+        futures::future::join_all((0..16).map(|_| world.engine.create(create(), key("k", "1"))))
+            .await;
+    let vms: Vec<VmId> =
+        answers.into_iter().map(|answer| answer.expect("answers").answer.vm).collect();
     assert!(vms.iter().all(|vm| *vm == vms[0]), "{vms:?}");
-    let acts = futures::future::join_all((0..16).map(|_| world.engine.act(vms[0], ask(Verb::Deploy), key("d", "1")))).await;
-    let operations: Vec<_> = acts.into_iter().map(|answer| answer.expect("answers").answer.operation).collect();
+    let acts = futures::future::join_all(
+        (0..16).map(|_| world.engine.act(vms[0], ask(Verb::Deploy), key("d", "1"))),
+    )
+    .await;
+    let operations: Vec<_> =
+        acts.into_iter().map(|answer| answer.expect("answers").answer.operation).collect();
     assert!(operations.iter().all(|operation| *operation == operations[0]), "{operations:?}");
     world.reaches(vms[0], State::Running).await;
     assert_eq!(world.vms().len(), 1);
@@ -120,7 +148,13 @@ async fn a_wait_ends_with_the_operation_or_with_its_time() {
     let world = World::new().await;
     let vm = world.held("waited").await;
     let gate = world.fake.on(Op::Deploy).hold();
-    let operation = world.act(vm, Verb::Deploy).await.expect("accepted").answer.operation.expect("an operation");
+    let operation = world
+        .act(vm, Verb::Deploy)
+        .await
+        .expect("accepted")
+        .answer
+        .operation
+        .expect("an operation");
     gate.reached(1).await;
     let early = world.engine.wait(operation, Duration::from_millis(20)).await.expect("waits");
     assert!(early.timed_out);
@@ -129,7 +163,10 @@ async fn a_wait_ends_with_the_operation_or_with_its_time() {
     assert!(given_up.timed_out);
     gate.open();
     let done = world.engine.wait(operation, crate::support::PATIENCE).await.expect("waits");
-    assert_eq!((done.timed_out, done.state, done.operation.outcome), (false, State::Running, Some(Ended::Succeeded)));
+    assert_eq!(
+        (done.timed_out, done.state, done.operation.outcome),
+        (false, State::Running, Some(Ended::Succeeded))
+    );
     let later = world.engine.wait(operation, Duration::ZERO).await.expect("waits");
     assert!(!later.timed_out);
     let unknown = world.engine.wait(OperationId(4711), Duration::ZERO).await;
@@ -153,7 +190,8 @@ async fn a_preview_tells_the_way_and_does_nothing() {
 async fn too_many_requests_for_one_vm_are_refused_and_its_answers_still_come_in() {
     let world = World::new().await;
     let vm = world.running("popular").await;
-    // The runner looks before it decides, and the look is held: everything else waits in the mailbox.
+    // The runner looks before it decides, and the look is held: everything else waits in the
+    // mailbox.
     let gate = world.fake.on(Op::Observe).vm(world.record(vm).uuid).hold();
     let looks = ActionRequest { force: true, ..ask(Verb::RecoverSuccess) };
     let engine = world.engine.clone();
@@ -165,7 +203,8 @@ async fn too_many_requests_for_one_vm_are_refused_and_its_answers_still_come_in(
             tokio::spawn(async move { engine.act(vm, ask(Verb::Resume), None).await })
         })
         .collect();
-    until("some to be refused", || asked.iter().filter(|task| task.is_finished()).count() >= 12).await;
+    until("some to be refused", || asked.iter().filter(|task| task.is_finished()).count() >= 12)
+        .await;
     gate.open();
     let mut overloaded = 0;
     for task in asked {
@@ -186,7 +225,8 @@ async fn a_host_that_is_draining_or_off_takes_no_vm() {
     let world = World::new().await;
     let vm = world.held("nowhere").await;
     for state in [ostler_model::HostState::Draining, ostler_model::HostState::Off] {
-        let edit = ostler_store::HostEdit { state: Some(state), ..ostler_store::HostEdit::default() };
+        let edit =
+            ostler_store::HostEdit { state: Some(state), ..ostler_store::HostEdit::default() };
         let change = ostler_store::ResourceChange::HostEdit { id: ALPHA, edit };
         world.engine.change(change, "test").await.expect("changes");
         assert_eq!(refusal(world.act(vm, Verb::Deploy).await), RefusalKind::NoCapacity);

@@ -7,26 +7,33 @@ use ostler_model::*;
 use std::time::Duration;
 
 /// Every operation that changes something at a host.
-const TOUCHES: [Op; 7] = [Op::Deploy, Op::Restore, Op::Remove, Op::Destroy, Op::Prepare, Op::Delete, Op::Copy];
+const TOUCHES: [Op; 7] =
+    [Op::Deploy, Op::Restore, Op::Remove, Op::Destroy, Op::Prepare, Op::Delete, Op::Copy];
 
 fn touches(world: &World) -> usize {
     TOUCHES.iter().map(|op| world.fake.count(*op)).sum()
 }
 
 fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let since =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     Timestamp(u64::try_from(since.as_millis()).expect("fits"))
 }
 
 fn migrate(verb: Verb) -> ActionRequest {
-    let args = if verb == Verb::Migrate { Args::Migrate { fenced: false, storage_moved: false } } else { Args::None };
+    let args = if verb == Verb::Migrate {
+        Args::Migrate { fenced: false, storage_moved: false }
+    } else {
+        Args::None
+    };
     ActionRequest { args, host: Some(BETA), ..ask(verb) }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vm_that_moved_after_the_backup_is_followed_and_not_started_again() {
     let world = World::new().await;
-    let (moved, stays, gone) = (world.running("moved").await, world.running("stays").await, world.running("gone").await);
+    let (moved, stays, gone) =
+        (world.running("moved").await, world.running("stays").await, world.running("gone").await);
     let backup = world.backup("early");
     world.done(moved, migrate(Verb::MigrateLive)).await;
     world.succeeds(gone, Verb::Delete).await;
@@ -53,7 +60,12 @@ async fn nothing_begins_while_a_host_that_is_on_was_not_listed() {
     world.succeeds(vm, Verb::PoweroffHard).await;
     let planned = ActionRequest {
         args: Args::NewSchedule(Box::new(Planned {
-            schedule: Schedule::new(ScheduleId(0), Verb::Resume, When::Once { at: Moment::At(Timestamp(now().0 + 1_000)) }, "test"),
+            schedule: Schedule::new(
+                ScheduleId(0),
+                Verb::Resume,
+                When::Once { at: Moment::At(Timestamp(now().0 + 1_000)) },
+                "test",
+            ),
             args: Args::None,
             host: None,
             retry_at: None,
@@ -67,10 +79,16 @@ async fn nothing_begins_while_a_host_that_is_on_was_not_listed() {
     world.fake.cut_off(BETA, true);
     let before = touches(&world);
     let world = world.restored(&backup, config()).await;
-    until("alpha to be listed", || world.engine.host_health(ALPHA).is_some_and(|health| health.reachable)).await;
+    until("alpha to be listed", || {
+        world.engine.host_health(ALPHA).is_some_and(|health| health.reachable)
+    })
+    .await;
     let restored = || world.engine.restored().expect("reads").expect("waits");
-    until("beta alone to be waited for", || restored().hosts == [BETA] && restored().total == 2).await;
-    for (vm, verb) in [(vm, Verb::Resume), (vm, Verb::Delete), (waits, Verb::ShutdownHard), (vm, Verb::Undeploy)] {
+    until("beta alone to be waited for", || restored().hosts == [BETA] && restored().total == 2)
+        .await;
+    for (vm, verb) in
+        [(vm, Verb::Resume), (vm, Verb::Delete), (waits, Verb::ShutdownHard), (vm, Verb::Undeploy)]
+    {
         assert_eq!(refusal(world.act(vm, verb).await), RefusalKind::Contradicted, "{verb}");
     }
     assert!(
@@ -101,7 +119,10 @@ async fn a_host_that_is_set_to_off_is_not_waited_for_and_pending_vms_go_on() {
     };
     world.engine.change(off, "test").await.expect("changes");
     world.reaches(vm, State::Running).await;
-    assert!(vm.0 < 10 && world.held("next").await.0 > 1_000_000, "ids of the lost time are not used again");
+    assert!(
+        vm.0 < 10 && world.held("next").await.0 > 1_000_000,
+        "ids of the lost time are not used again"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

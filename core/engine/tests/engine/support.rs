@@ -1,8 +1,11 @@
-//! A world to test in: a store in a directory of its own, the fake as hypervisor and transfer manager on two hosts, and an engine.
+//! A world to test in: a store in a directory of its own, the fake as hypervisor and transfer
+//! manager on two hosts, and an engine.
 
 use ostler_driver::{DriverEntry, DriverInfo, DriverKind, DriverOrigin, Registry};
 use ostler_driver_testkit::fake::Fake;
-use ostler_engine::{ActionRequest, CreateRequest, Engine, EngineConfig, EngineError, Replied, Waited};
+use ostler_engine::{
+    ActionRequest, CreateRequest, Engine, EngineConfig, EngineError, Replied, Waited,
+};
 use ostler_model::*;
 use ostler_store::{Options, ResourceChange, Store};
 use std::collections::BTreeMap;
@@ -37,9 +40,17 @@ pub(crate) fn host(id: HostId, name: &str) -> Host {
     Host {
         id,
         name: name.parse().expect("a name"),
-        hypervisor: Some(DriverRef { driver: "fake".parse().expect("a name"), config: BTreeMap::new() }),
+        hypervisor: Some(DriverRef {
+            driver: "fake".parse().expect("a name"),
+            config: BTreeMap::new(),
+        }),
         // Each its own, so that each has files of its own.
-        transport: ExecTransport::Ssh { destination: format!("root@{name}"), port: 22, identity_file: None, known_hosts: None },
+        transport: ExecTransport::Ssh {
+            destination: format!("root@{name}"),
+            port: 22,
+            identity_file: None,
+            known_hosts: None,
+        },
         labels: BTreeMap::new(),
         state: HostState::On,
         total: Capacity::default(),
@@ -77,8 +88,12 @@ fn image() -> Image {
 }
 
 pub(crate) fn spec(name: &str) -> VmSpec {
-    let disk =
-        |name: &str, source| DiskSpec { name: name.parse().expect("a name"), source, format: DiskFormat::Qcow2, read_only: false };
+    let disk = |name: &str, source| DiskSpec {
+        name: name.parse().expect("a name"),
+        source,
+        format: DiskFormat::Qcow2,
+        read_only: false,
+    };
     VmSpec {
         name: name.parse().expect("a name"),
         cpu_milli: 1000,
@@ -108,7 +123,10 @@ pub(crate) fn registry(fake: &Fake) -> Registry {
         origin: DriverOrigin::BuiltIn,
         abilities: Vec::new(),
     };
-    let kinds = vec![DriverKind::Hypervisor(Arc::new(fake.clone())), DriverKind::Transfer(Arc::new(fake.clone()))];
+    let kinds = vec![
+        DriverKind::Hypervisor(Arc::new(fake.clone())),
+        DriverKind::Transfer(Arc::new(fake.clone())),
+    ];
     registry.insert(DriverEntry::new(info, kinds).expect("it has what it states"));
     registry
 }
@@ -125,12 +143,27 @@ async fn ground(engine: &Engine, fake: &Fake) {
         engine.change(change, "test").await.expect("changes");
     }
     for host in [ALPHA, BETA] {
-        let file = ostler_driver_testkit::fake::FakeFile { content: "base".to_owned(), complete: true };
-        fake.put_file(host, "images".parse().expect("a name"), "base.qcow2".parse().expect("a path"), file);
+        let file =
+            ostler_driver_testkit::fake::FakeFile { content: "base".to_owned(), complete: true };
+        fake.put_file(
+            host,
+            "images".parse().expect("a name"),
+            "base.qcow2".parse().expect("a path"),
+            file,
+        );
     }
     until("hosts to be probed", || {
-        [ALPHA, BETA].iter().all(|host| engine.host_health(*host).is_some_and(|health| health.reachable))
-            && engine.store().read().expect("reads").hosts().expect("reads").iter().all(|host| host.total.cpu_milli > 0)
+        [ALPHA, BETA]
+            .iter()
+            .all(|host| engine.host_health(*host).is_some_and(|health| health.reachable))
+            && engine
+                .store()
+                .read()
+                .expect("reads")
+                .hosts()
+                .expect("reads")
+                .iter()
+                .all(|host| host.total.cpu_milli > 0)
     })
     .await;
 }
@@ -175,7 +208,8 @@ impl World {
     }
 
     pub(crate) async fn hosts_seen(&self) {
-        let seen = |host: &HostId| self.engine.host_health(*host).is_some_and(|health| health.reachable);
+        let seen =
+            |host: &HostId| self.engine.host_health(*host).is_some_and(|health| health.reachable);
         // A world whose engine ends at some point may end before that.
         comes(Duration::from_secs(2), || [ALPHA, BETA].iter().all(seen)).await;
     }
@@ -240,7 +274,11 @@ impl World {
     /// Asks with arguments, and waits for the end.
     pub(crate) async fn ends(&self, vm: VmId, request: ActionRequest) -> Waited {
         let verb = request.verb;
-        let replied = self.engine.act(vm, request, None).await.unwrap_or_else(|error| panic!("{verb}: {error}"));
+        let replied = self
+            .engine
+            .act(vm, request, None)
+            .await
+            .unwrap_or_else(|error| panic!("{verb}: {error}"));
         let operation = replied.answer.operation.expect("an operation");
         let waited = self.engine.wait(operation, PATIENCE).await.expect("waits");
         assert!(!waited.timed_out, "{verb} of VM {vm} did not end: {:?}", self.engine.why(vm));
@@ -249,7 +287,12 @@ impl World {
 
     pub(crate) async fn succeeds(&self, vm: VmId, verb: Verb) {
         let waited = self.does(vm, verb).await;
-        assert_eq!(waited.operation.outcome, Some(Ended::Succeeded), "{verb}: {:#?}", waited.operation);
+        assert_eq!(
+            waited.operation.outcome,
+            Some(Ended::Succeeded),
+            "{verb}: {:#?}",
+            waited.operation
+        );
     }
 
     /// Asks with arguments, and it ends as asked.
@@ -324,10 +367,16 @@ impl World {
                 let belongs = match owner {
                     None => datastore.as_str() == "images",
                     Some(vm) if host == HostId::FRONT_END => vm.files.home,
-                    Some(vm) => vm.files.host && vm.placement.as_ref().is_some_and(|place| place.host == host),
+                    Some(vm) => {
+                        vm.files.host
+                            && vm.placement.as_ref().is_some_and(|place| place.host == host)
+                    }
                 };
                 if !belongs {
-                    found.push(format!("file {datastore}:{path} on {host}, VM {:?}", owner.map(|vm| vm.state)));
+                    found.push(format!(
+                        "file {datastore}:{path} on {host}, VM {:?}",
+                        owner.map(|vm| vm.state)
+                    ));
                 }
             }
         }
@@ -363,14 +412,19 @@ impl World {
             origin: DriverOrigin::BuiltIn,
             abilities: Vec::new(),
         };
-        let entry = DriverEntry::new(info, vec![DriverKind::Rules(rules)]).expect("rules state no abilities");
+        let entry = DriverEntry::new(info, vec![DriverKind::Rules(rules)])
+            .expect("rules state no abilities");
         world.engine.drivers().insert(entry);
         world
     }
 }
 
 async fn start(dir: &std::path::Path, fake: &Fake, config: EngineConfig) -> Engine {
-    let store = Store::open(&dir.join("store.redb"), Options { cache_bytes: 1 << 20, ..Options::default() }).expect("opens");
+    let store = Store::open(
+        &dir.join("store.redb"),
+        Options { cache_bytes: 1 << 20, ..Options::default() },
+    )
+    .expect("opens");
     Engine::start(config, store, registry(fake)).await.expect("starts")
 }
 

@@ -1,4 +1,5 @@
-//! Parts of the engine that panic. What they had in hand goes on, though nobody asks for it. Over the fake.
+//! Parts of the engine that panic. What they had in hand goes on, though nobody asks for it. Over
+//! the fake.
 
 use crate::support::{World, config, spec, until};
 use ostler_driver_testkit::fake::Op;
@@ -18,7 +19,16 @@ async fn brittle(point: Point) -> (World, Arc<AtomicBool>) {
     };
     let hooks = Hooks { crash: Some(Arc::new(crash)), ..Hooks::default() };
     let watchdog_every = Duration::from_millis(50);
-    (World::with(EngineConfig { hooks, watchdog_every, runner_idle: Duration::from_secs(600), ..config() }).await, armed)
+    (
+        World::with(EngineConfig {
+            hooks,
+            watchdog_every,
+            runner_idle: Duration::from_secs(600),
+            ..config()
+        })
+        .await,
+        armed,
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,7 +55,8 @@ async fn an_answer_that_was_in_the_hands_of_a_runner_that_panicked_is_made_up_fo
         armed.store(true, Ordering::SeqCst);
         gate.open();
         world.reaches(vm, State::Running).await;
-        // The state is seen as soon as it is committed, and the runner comes to the point after that.
+        // The state is seen as soon as it is committed, and the runner comes to the point after
+        // that.
         until("the point to be reached", || !armed.load(Ordering::SeqCst)).await;
         world.healthy();
     }

@@ -14,10 +14,12 @@ use crate::snapshots;
 use crate::stats;
 use async_trait::async_trait;
 use ostler_driver::{
-    Adopt, CallControl, ChangeBatch, Changes, DomainDisk, DomainMetrics, DomainNic, Hotplug, LiveResize, Metrics, Reboot, Site,
-    Snapshots,
+    Adopt, CallControl, ChangeBatch, Changes, DomainDisk, DomainMetrics, DomainNic, Hotplug,
+    LiveResize, Metrics, Reboot, Site, Snapshots,
 };
-use ostler_model::{CallResult, DiskName, DriverError, Identity, MacAddress, SnapshotName, VmUuid, WildDomain};
+use ostler_model::{
+    CallResult, DiskName, DriverError, Identity, MacAddress, SnapshotName, VmUuid, WildDomain,
+};
 use std::time::Duration;
 
 impl Kvm {
@@ -58,7 +60,12 @@ impl Reboot for Kvm {
 
 #[async_trait]
 impl Changes for Kvm {
-    async fn changes(&self, site: &Site, cursor: u64, wait: Duration) -> Result<ChangeBatch, DriverError> {
+    async fn changes(
+        &self,
+        site: &Site,
+        cursor: u64,
+        wait: Duration,
+    ) -> Result<ChangeBatch, DriverError> {
         let (link, _) = self.link(site)?;
         // Events come only over an open connection: open it.
         link.listen(self.options.ask_timeout).await?;
@@ -70,7 +77,9 @@ impl Changes for Kvm {
 impl Metrics for Kvm {
     async fn sample(&self, site: &Site) -> Result<Vec<DomainMetrics>, DriverError> {
         let (link, _) = self.link(site)?;
-        let read = |live: &Live| raw::stats(live.connect()).map_err(|error| live.error(&error, During::Asking));
+        let read = |live: &Live| {
+            raw::stats(live.connect()).map_err(|error| live.error(&error, During::Asking))
+        };
         let all = self.ask(&link, read).await?;
         Ok(all.iter().filter_map(stats::metrics).collect())
     }
@@ -99,7 +108,13 @@ impl Hotplug for Kvm {
 
 #[async_trait]
 impl LiveResize for Kvm {
-    async fn resize(&self, site: &Site, call: &CallControl, vcpus: u32, memory_mib: u64) -> CallResult {
+    async fn resize(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        vcpus: u32,
+        memory_mib: u64,
+    ) -> CallResult {
         let (link, _) = self.link(site)?;
         let size = Size { vcpus, kib: memory_mib.saturating_mul(1024) };
         resize::resize(&link, call, &self.order(call), size, self.options.ask_timeout).await

@@ -14,8 +14,8 @@ use ostler_model::{DiskFormat, DiskName, DriverError, ErrorKind, Progress};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The least time that stopping a job gets: a job is also stopped because its time is over. If a migration's network is
-/// cut, libvirt gives the other side up after 30 s.
+/// The least time that stopping a job gets: a job is also stopped because its time is over. If a
+/// migration's network is cut, libvirt gives the other side up after 30 s.
 const STOP_LEAST: Duration = Duration::from_secs(45);
 
 impl Kvm {
@@ -23,7 +23,9 @@ impl Kvm {
     async fn progress(&self, link: &Link, call: &CallControl, job: JobKind) -> Option<Progress> {
         let vm = call.context.key.vm;
         let (phase, asked) = match job {
-            JobKind::Migrate => ("copying memory", self.ask(link, move |live| migrate::progress(live, vm)).await),
+            JobKind::Migrate => {
+                ("copying memory", self.ask(link, move |live| migrate::progress(live, vm)).await)
+            }
             JobKind::CopyDisk => {
                 let order = self.order(call);
                 ("copying the disk", self.ask(link, move |live| copy::progress(live, &order)).await)
@@ -34,7 +36,12 @@ impl Kvm {
     }
 
     /// Ends the job's work at libvirt, if there is any. True once nothing is at work.
-    async fn stop_job(&self, link: &Link, call: &CallControl, job: JobKind) -> Result<bool, DriverError> {
+    async fn stop_job(
+        &self,
+        link: &Link,
+        call: &CallControl,
+        job: JobKind,
+    ) -> Result<bool, DriverError> {
         let order = self.order(call);
         match job {
             JobKind::Migrate => self.ask(link, move |live| migrate::abort(live, &order)).await,
@@ -42,19 +49,35 @@ impl Kvm {
         }
     }
 
-    /// Stops a job of ours, again and again: a stop that comes before the job has begun at libvirt has no effect. True if
-    /// the job's end says that nothing is at work any more; false if libvirt must be asked.
-    async fn stop_known(&self, link: &Link, call: &CallControl, job: &Job, until: Instant) -> Result<bool, DriverError> {
+    /// Stops a job of ours, again and again: a stop that comes before the job has begun at libvirt
+    /// has no effect. True if the job's end says that nothing is at work any more; false if libvirt
+    /// must be asked.
+    async fn stop_known(
+        &self,
+        link: &Link,
+        call: &CallControl,
+        job: &Job,
+        until: Instant,
+    ) -> Result<bool, DriverError> {
         job.stop();
         loop {
             let pause = until.min(Instant::now() + STOP_PAUSE);
             match job.ended(pause).await {
-                // A copy that is complete has changed nothing for the guest. A domain that has moved does not run where it
-                // ran.
+                // A copy that is complete has changed nothing for the guest. A domain that has
+                // moved does not run where it ran.
                 Some(Ok(_)) if job.kind == JobKind::CopyDisk => return Ok(true),
-                Some(Ok(_)) => return Err(DriverError::unknown("too-late", "it was done before it could be stopped")),
-                Some(Err(error)) => return Ok(!matches!(error.kind, ErrorKind::Unknown | ErrorKind::Retry)),
-                None if Instant::now() >= until => return Err(DriverError::unknown("timeout", "it is still being stopped")),
+                Some(Ok(_)) => {
+                    return Err(DriverError::unknown(
+                        "too-late",
+                        "it was done before it could be stopped",
+                    ));
+                }
+                Some(Err(error)) => {
+                    return Ok(!matches!(error.kind, ErrorKind::Unknown | ErrorKind::Retry));
+                }
+                None if Instant::now() >= until => {
+                    return Err(DriverError::unknown("timeout", "it is still being stopped"));
+                }
                 None => {}
             }
             if let Err(error) = self.stop_job(link, call, job.kind).await {
@@ -64,7 +87,12 @@ impl Kvm {
     }
 
     /// The progress of a job of ours, or its end.
-    async fn poll_of(&self, site: &Site, call: &CallControl, job: JobKind) -> Result<JobStatus, DriverError> {
+    async fn poll_of(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        job: JobKind,
+    ) -> Result<JobStatus, DriverError> {
         let (link, _) = self.link(site)?;
         let known = link.jobs.find(&call.context.key, job).ok_or_else(jobs::not_known)?;
         if let Some(result) = known.result() {
@@ -77,7 +105,12 @@ impl Kvm {
     }
 
     /// Stops a job, of ours or of an earlier ostlerd.
-    async fn abort_of(&self, site: &Site, call: &CallControl, job: JobKind) -> Result<(), DriverError> {
+    async fn abort_of(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        job: JobKind,
+    ) -> Result<(), DriverError> {
         let (link, _) = self.link(site)?;
         let until = call.until.max(Instant::now() + STOP_LEAST);
         if let Some(known) = link.jobs.find(&call.context.key, job)
@@ -112,8 +145,20 @@ impl Migrate for Kvm {
     ) -> Result<JobStatus, DriverError> {
         let ((here, config), (there, to_config)) = (self.link(site)?, self.link(to)?);
         let folder = Folder::of(to, &domain.console_log.absolute);
-        let plan = migrate::Plan::new(self.order_for(call, domain)?, domain, folder, &config, &to_config, move_disks)?;
-        let ends = migrate::Ends { here: Arc::clone(&here), there, patience: self.options.ask_timeout, until: call.until };
+        let plan = migrate::Plan::new(
+            self.order_for(call, domain)?,
+            domain,
+            folder,
+            &config,
+            &to_config,
+            move_disks,
+        )?;
+        let ends = migrate::Ends {
+            here: Arc::clone(&here),
+            there,
+            patience: self.options.ask_timeout,
+            until: call.until,
+        };
         let (to, bridges) = (to.clone(), bridges_of(domain));
         let work = |job| async move {
             let moved = migrate::run(job, ends, Arc::new(plan)).await;
@@ -143,7 +188,13 @@ impl DiskCopy for Kvm {
         format: DiskFormat,
     ) -> Result<JobStatus, DriverError> {
         let (link, _) = self.link(site)?;
-        let plan = copy::Plan::new(self.order(call), disk, target, Folder::of(site, &target.absolute), format)?;
+        let plan = copy::Plan::new(
+            self.order(call),
+            disk,
+            target,
+            Folder::of(site, &target.absolute),
+            format,
+        )?;
         let (whose, patience, until) = (Arc::clone(&link), self.options.ask_timeout, call.until);
         let work = |job| copy::run(job, whose, plan, patience, until);
         let job = link.jobs.begin(&call.context.key, JobKind::CopyDisk, work)?;

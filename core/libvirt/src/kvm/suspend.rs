@@ -22,9 +22,9 @@ const STOP_SAVE: Duration = Duration::from_secs(5);
 const SAVE_PAUSE: Duration = Duration::from_millis(200);
 
 impl Kvm {
-    /// Saves, or waits for an earlier sending of the same save that is still at work. A call that was told to stop saves
-    /// nothing and only finds out the result of an earlier sending. It checks for that in the lane, because it may have
-    /// waited long for the lane.
+    /// Saves, or waits for an earlier sending of the same save that is still at work. A call that
+    /// was told to stop saves nothing and only finds out the result of an earlier sending. It
+    /// checks for that in the lane, because it may have waited long for the lane.
     pub(super) async fn save_to(
         &self,
         link: &Link,
@@ -35,7 +35,8 @@ impl Kvm {
     ) -> CallResult {
         let mut at_work = false;
         loop {
-            let (order, file, folder, stopping) = (self.order(call), file.clone(), folder.clone(), Arc::clone(stopping));
+            let (order, file, folder, stopping) =
+                (self.order(call), file.clone(), folder.clone(), Arc::clone(stopping));
             let found_out = at_work || stopping.load(Ordering::Acquire);
             let cancel = call.cancel.clone();
             let deed = move |live: &Live| {
@@ -44,10 +45,13 @@ impl Kvm {
                 }
                 folder.make().and_then(|()| memory::save(live, &order, &file))
             };
-            // `change` would answer a stopped call with "nothing was sent". That would be wrong about a save that is at
-            // work already.
-            let saved =
-                if found_out { calls::change_anyway(link, call, deed).await } else { calls::change(link, call, deed).await };
+            // `change` would answer a stopped call with "nothing was sent". That would be wrong
+            // about a save that is at work already.
+            let saved = if found_out {
+                calls::change_anyway(link, call, deed).await
+            } else {
+                calls::change(link, call, deed).await
+            };
             match saved {
                 Err(error) if error.code == memory::AT_WORK => tokio::time::sleep(SAVE_PAUSE).await,
                 done => return done,
@@ -56,7 +60,8 @@ impl Kvm {
         }
     }
 
-    /// Stops a save, again and again: a stop that comes before libvirt has begun the save has no effect.
+    /// Stops a save, again and again: a stop that comes before libvirt has begun the save has no
+    /// effect.
     async fn stop_save(&self, link: &Link, call: &CallControl) -> Infallible {
         loop {
             let order = self.order(call);
@@ -81,22 +86,32 @@ impl Suspend for Kvm {
         tokio::select! {
             done = &mut saving => return done,
             () = call.cancel.cancelled() => {}
-            // The time is nearly over. A save that nobody waits for would switch the guest off, and nobody would be told.
+            // The time is nearly over. A save that nobody waits for would switch the guest off, and
+            // nobody would be told.
             () = tokio::time::sleep(left.saturating_sub(STOP_SAVE.min(left / 4))) => {}
         }
         stopping.store(true, Ordering::Release);
-        // Writing takes minutes and can be stopped. libvirt then lets the guest run on, and the save answers "aborted".
+        // Writing takes minutes and can be stopped. libvirt then lets the guest run on, and the
+        // save answers "aborted".
         tokio::select! {
             done = &mut saving => done,
             never = self.stop_save(&link, call) => match never {},
         }
     }
 
-    async fn restore(&self, site: &Site, call: &CallControl, domain: &DomainSpec, file: &FileRef) -> CallResult {
+    async fn restore(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        domain: &DomainSpec,
+        file: &FileRef,
+    ) -> CallResult {
         let (link, _) = self.link(site)?;
         let bridges = bridges_of(domain);
         let (order, domain, file) = (self.order_for(call, domain)?, domain.clone(), file.clone());
-        let restored = calls::change(&link, call, move |live| memory::restore(live, &order, &domain, &file)).await;
+        let restored =
+            calls::change(&link, call, move |live| memory::restore(live, &order, &domain, &file))
+                .await;
         restored.map_err(|error| bridge::told(error, site, bridges.iter().map(String::as_str)))
     }
 

@@ -84,7 +84,8 @@ pub(crate) fn verbs() -> Vec<Verb> {
     others.into_iter().chain(recoveries).collect()
 }
 
-const RECOVERIES: [Verb; 4] = [Verb::RecoverSuccess, Verb::RecoverFailure, Verb::RecoverRetry, Verb::RecoverUndo];
+const RECOVERIES: [Verb; 4] =
+    [Verb::RecoverSuccess, Verb::RecoverFailure, Verb::RecoverRetry, Verb::RecoverUndo];
 
 fn verb() -> impl Strategy<Value = Verb> {
     let verbs = verbs();
@@ -154,17 +155,23 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
 
 /// A whole story: how many disks, whether storage is shared, and what happens.
 pub(crate) fn story() -> impl Strategy<Value = (usize, bool, Vec<Act>)> {
-    (0..3usize, any::<bool>(), beginning(), prop::collection::vec(act(), 1..80)).prop_map(|(disks, shared, mut acts, rest)| {
-        acts.extend(rest);
-        (disks, shared, acts)
-    })
+    (0..3usize, any::<bool>(), beginning(), prop::collection::vec(act(), 1..80)).prop_map(
+        |(disks, shared, mut acts, rest)| {
+            acts.extend(rest);
+            (disks, shared, acts)
+        },
+    )
 }
 
 /// How a story begins: where chance alone would rarely come.
 fn beginning() -> impl Strategy<Value = Vec<Act>> {
     let asked = |verbs: &'static [Verb]| {
-        let acts: Vec<Act> =
-            verbs.iter().flat_map(|verb| [Act::Ask(*verb, if verb.is_migration() { 2 } else { 1 }, 0), Act::Go(12)]).collect();
+        let acts: Vec<Act> = verbs
+            .iter()
+            .flat_map(|verb| {
+                [Act::Ask(*verb, if verb.is_migration() { 2 } else { 1 }, 0), Act::Go(12)]
+            })
+            .collect();
         Just(acts)
     };
     let failing = |verbs: &'static [Verb]| {

@@ -1,4 +1,5 @@
-//! Negative controls: with each of these faults the invariants must turn red, and for the right reason.
+//! Negative controls: with each of these faults the invariants must turn red, and for the right
+//! reason.
 
 use crate::acts::story;
 use crate::model::run;
@@ -9,13 +10,24 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 const CASES: u32 = 20_000;
 
 fn turns_red(fault: Fault, words: &[&str]) {
-    let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    let outcome = runner.run(&story(), |(disks, shared, acts)| run(disks, shared, &acts, fault).map_err(TestCaseError::fail));
+    let config = Config {
+        cases: CASES,
+        failure_persistence: None,
+        max_shrink_iters: 0,
+        ..Config::default()
+    };
+    let mut runner =
+        TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let outcome = runner.run(&story(), |(disks, shared, acts)| {
+        run(disks, shared, &acts, fault).map_err(TestCaseError::fail)
+    });
     match outcome {
         Err(TestError::Fail(reason, _)) => {
             let said = reason.message();
-            assert!(words.iter().any(|word| said.contains(word)), "{fault:?} turned it red for another reason: {said}");
+            assert!(
+                words.iter().any(|word| said.contains(word)),
+                "{fault:?} turned it red for another reason: {said}"
+            );
         }
         Err(TestError::Abort(reason)) => panic!("{fault:?}: {reason}"),
         Ok(()) => panic!("{fault:?} went unnoticed"),

@@ -1,4 +1,5 @@
-//! What a verb removes for good is told when it is accepted: disks, saved memory, snapshots, and what was done since one.
+//! What a verb removes for good is told when it is accepted: disks, saved memory, snapshots, and
+//! what was done since one.
 
 use crate::script::check;
 use expect_test::expect;

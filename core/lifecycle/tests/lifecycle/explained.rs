@@ -1,4 +1,5 @@
-//! `why` tells what is waited for, since when, until when, and what can be done; and what it says can be done is accepted.
+//! `why` tells what is waited for, since when, until when, and what can be done; and what it says
+//! can be done is accepted.
 
 use crate::rig::{Rig, Violation};
 use crate::samples::asked;
@@ -16,7 +17,11 @@ macro_rules! must {
 pub(crate) fn explained(rig: &Rig) -> Result<(), Violation> {
     let record = &rig.record;
     let told = why_with(record, &facts(rig));
-    let in_words = format!("why: {:?} ({:?})", told.summary, record.operation.as_ref().map(|active| &active.phase));
+    let in_words = format!(
+        "why: {:?} ({:?})",
+        told.summary,
+        record.operation.as_ref().map(|active| &active.phase)
+    );
     must!(told.since <= rig.now, "{in_words}: since a time that is to come");
     let waits = !told.waits_for.is_empty();
     match &record.operation {
@@ -24,7 +29,9 @@ pub(crate) fn explained(rig: &Rig) -> Result<(), Violation> {
             must!(waits, "{in_words}: waits for nothing");
             let due = match active.phase {
                 Phase::Draining | Phase::Settling => None,
-                Phase::Delaying { until } | Phase::Backoff { until } | Phase::Blind { until, .. } => Some(until),
+                Phase::Delaying { until }
+                | Phase::Backoff { until }
+                | Phase::Blind { until, .. } => Some(until),
                 Phase::Calling | Phase::Confirming | Phase::Waiting { .. } => active.deadline,
             };
             must!(told.until == due, "{in_words}: until {:?}, and it is {due:?}", told.until);
@@ -32,7 +39,10 @@ pub(crate) fn explained(rig: &Rig) -> Result<(), Violation> {
         None => must!(record.state.kind() != StateKind::Transient, "{in_words}: nobody is at it"),
     }
     must!(record.state != State::Unknown || waits, "{in_words}: waits for nothing");
-    must!(record.state != State::Failed || (waits && told.last_error.is_some()), "{in_words}: no word on what failed");
+    must!(
+        record.state != State::Failed || (waits && told.last_error.is_some()),
+        "{in_words}: no word on what failed"
+    );
     possible(rig, &in_words)
 }
 
@@ -41,7 +51,11 @@ fn facts(rig: &Rig) -> Facts {
     let asked = asked(
         1,
         Verb::SnapshotCreate,
-        Args::NewImage { disk: "vda".parse().unwrap(), image: "any".parse().unwrap(), datastore: None },
+        Args::NewImage {
+            disk: "vda".parse().unwrap(),
+            image: "any".parse().unwrap(),
+            datastore: None,
+        },
         elsewhere(rig),
         false,
     );
@@ -60,7 +74,9 @@ fn possible(rig: &Rig, in_words: &str) -> Result<(), Violation> {
     for verb in Verb::iter().filter(|verb| *verb != Verb::Adopt && !verb.is_record_only()) {
         let answer = ask(rig, verb);
         match (can.contains(&verb), answer) {
-            (true, Err(refusal)) => return Err(format!("{in_words}: {verb} is offered and refused: {refusal}")),
+            (true, Err(refusal)) => {
+                return Err(format!("{in_words}: {verb} is offered and refused: {refusal}"));
+            }
             (true, Ok(already)) => must!(!already, "{in_words}: {verb} is offered and so already"),
             // What needs a look is offered to whoever has looked.
             (false, Ok(false)) if !ostler_lifecycle::wants_look(record, verb) => {
@@ -70,7 +86,10 @@ fn possible(rig: &Rig, in_words: &str) -> Result<(), Violation> {
         }
     }
     let ends = record.state == State::Done
-        || record.operation.as_ref().is_some_and(|active| active.verb.strength() >= Verb::Delete.strength());
+        || record
+            .operation
+            .as_ref()
+            .is_some_and(|active| active.verb.strength() >= Verb::Delete.strength());
     must!(ends || can.contains(&Verb::Delete), "{in_words}: it cannot be deleted");
     Ok(())
 }
@@ -78,7 +97,10 @@ fn possible(rig: &Rig, in_words: &str) -> Result<(), Violation> {
 /// Whether it is so already, were it asked.
 fn ask(rig: &Rig, verb: Verb) -> Result<bool, Refusal> {
     let lost = verb == Verb::Migrate && rig.state() == State::Unknown;
-    let free = rig.record.disks.iter().find(|disk| disk.save_as.is_none() && verb != Verb::DiskAttach && verb != Verb::NicAttach);
+    let free =
+        rig.record.disks.iter().find(|disk| {
+            disk.save_as.is_none() && verb != Verb::DiskAttach && verb != Verb::NicAttach
+        });
     let free = free.map_or("", |disk| disk.name.as_str());
     let args = match verb {
         Verb::Migrate if lost => Args::Migrate { fenced: true, storage_moved: true },

@@ -1,18 +1,25 @@
-//! What a decision may know beside the record, as this world would tell; and what becomes of images.
+//! What a decision may know beside the record, as this world would tell; and what becomes of
+//! images.
 
 use crate::rig::{Rig, Rules, STORE, Violation};
 use crate::samples::new_vm;
 use crate::world::HOSTS;
-use ostler_lifecycle::{Advice, Candidate, Facts, Fate, Found, NewVm, is_elsewhere, wants_advice, wants_look};
+use ostler_lifecycle::{
+    Advice, Candidate, Facts, Fate, Found, NewVm, is_elsewhere, wants_advice, wants_look,
+};
 use ostler_model::{
-    Args, DatastoreId, DiskFormat, DriverError, Generation, HostId, Image, ImageChange, ImageId, ImageState, Observation,
-    Placement, Request, Storage, Verb,
+    Args, DatastoreId, DiskFormat, DriverError, Generation, HostId, Image, ImageChange, ImageId,
+    ImageState, Observation, Placement, Request, Storage, Verb,
 };
 
 impl Rig {
     pub(crate) fn facts(&self, asked: Option<&Request>) -> Facts {
         let Some(asked) = asked else {
-            return Facts { advice: Some(Ok(self.advice(None))), elsewhere: self.elsewhere(), ..Facts::bare(STORE) };
+            return Facts {
+                advice: Some(Ok(self.advice(None))),
+                elsewhere: self.elsewhere(),
+                ..Facts::bare(STORE)
+            };
         };
         let look = self.record.placement.as_ref().filter(|_| wants_look(&self.record, asked.verb));
         let storage = self.storage();
@@ -42,7 +49,9 @@ impl Rig {
             target_abilities: self.target_abilities.clone(),
             interfaces: None,
             look: look.map(|place| self.world.look(place.host)),
-            advice: wants_advice(&self.record, asked.verb).then(|| self.rules(asked.verb)).flatten(),
+            advice: wants_advice(&self.record, asked.verb)
+                .then(|| self.rules(asked.verb))
+                .flatten(),
             new_image: wants_image.then(|| (image, "images".parse().unwrap())),
             image: None,
             elsewhere: self.elsewhere(),
@@ -52,7 +61,9 @@ impl Rig {
     /// What the hosts that answer have listed of the VM.
     pub(crate) fn found(&self) -> Vec<Found> {
         let list = |host: &HostId| match self.world.look(*host) {
-            Ok(Observation::Present(seen)) => Some(Found { host: *host, driver: "hyper".parse().unwrap(), seen }),
+            Ok(Observation::Present(seen)) => {
+                Some(Found { host: *host, driver: "hyper".parse().unwrap(), seen })
+            }
             Ok(Observation::Absent) | Err(_) => None,
         };
         HOSTS.iter().filter_map(list).collect()
@@ -63,7 +74,11 @@ impl Rig {
     }
 
     pub(crate) fn storage(&self) -> Storage {
-        Storage { datastore: DatastoreId(1), driver: "files".parse().unwrap(), shared: self.world.shared }
+        Storage {
+            datastore: DatastoreId(1),
+            driver: "files".parse().unwrap(),
+            shared: self.world.shared,
+        }
     }
 
     fn rules(&self, verb: Verb) -> Option<Result<Advice, DriverError>> {
@@ -77,8 +92,14 @@ impl Rig {
     /// `None` for what was observed.
     fn advice(&self, verb: Option<Verb>) -> Advice {
         let leaves = |verb: Verb| {
-            matches!(verb, Verb::Stop | Verb::Undeploy | Verb::UndeployHard | Verb::Shutdown | Verb::ShutdownHard)
-                || verb.is_migration()
+            matches!(
+                verb,
+                Verb::Stop
+                    | Verb::Undeploy
+                    | Verb::UndeployHard
+                    | Verb::Shutdown
+                    | Verb::ShutdownHard
+            ) || verb.is_migration()
         };
         let fate = match (self.rules, verb) {
             (Rules::Lose, _) => Fate::Lose,
@@ -87,7 +108,11 @@ impl Rig {
             (_, _) => Fate::Keep,
         };
         let refused = (self.rules == Rules::Refuse).then(|| "they do not like it".to_owned());
-        Advice { rules: "rules".to_owned(), refused, fates: vec![fate; self.record.snapshots.len()] }
+        Advice {
+            rules: "rules".to_owned(),
+            refused,
+            fates: vec![fate; self.record.snapshots.len()],
+        }
     }
 }
 
@@ -108,7 +133,9 @@ pub(crate) fn book(rig: &mut Rig, change: &ImageChange) -> Result<(), Violation>
         ImageChange::Add(image) if image.state == ImageState::Locked => {
             rig.images.insert(image.id, ImageState::Locked);
         }
-        ImageChange::Add(image) => return Err(format!("image: {} is added and not locked", image.id)),
+        ImageChange::Add(image) => {
+            return Err(format!("image: {} is added and not locked", image.id));
+        }
         ImageChange::Set { image, state } => {
             let was = rig.images.insert(*image, *state);
             if was != Some(ImageState::Locked) {

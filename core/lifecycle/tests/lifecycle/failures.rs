@@ -1,4 +1,5 @@
-//! Every kind of failure at the steps that start something: prolog, boot, restore, unpause, and their rollback.
+//! Every kind of failure at the steps that start something: prolog, boot, restore, unpause, and
+//! their rollback.
 
 use crate::script::{Stage, check, check_on};
 use expect_test::expect;

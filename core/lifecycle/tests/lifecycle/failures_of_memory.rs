@@ -1,4 +1,5 @@
-//! Every kind of failure at the steps that bring back saved memory: restore, unpause, and the removal of the memory file.
+//! Every kind of failure at the steps that bring back saved memory: restore, unpause, and the
+//! removal of the memory file.
 
 use crate::script::check;
 use expect_test::expect;

@@ -1,9 +1,11 @@
-//! Deliberate faults: what the decider could get wrong, done to its decisions. Each must turn the invariants red.
+//! Deliberate faults: what the decider could get wrong, done to its decisions. Each must turn the
+//! invariants red.
 
 use crate::rig::{Fault, Rig};
 use ostler_lifecycle::{Decision, Facts, Input};
 use ostler_model::{
-    CallResult, EffectClass, ErrorKind, ImageChange, ImageState, Outcome, Phase, Refusal, State, StepKind, VmRecord,
+    CallResult, EffectClass, ErrorKind, ImageChange, ImageState, Outcome, Phase, Refusal, State,
+    StepKind, VmRecord,
 };
 
 /// Decides, with the rig's fault.
@@ -18,9 +20,15 @@ pub(crate) fn decide(
     {
         return ostler_lifecycle::decide(&rig.record, facts, &other, rig.now);
     }
-    if let (Fault::DecideByOneHost, Input::Observed { step, seen, there: Some(_) }) = (rig.fault, input) {
+    if let (Fault::DecideByOneHost, Input::Observed { step, seen, there: Some(_) }) =
+        (rig.fault, input)
+    {
         // Whoever looked at one host takes the other for empty.
-        let other = Input::Observed { step: *step, seen: seen.clone(), there: Some(ostler_model::Observation::Absent) };
+        let other = Input::Observed {
+            step: *step,
+            seen: seen.clone(),
+            there: Some(ostler_model::Observation::Absent),
+        };
         return ostler_lifecycle::decide(&rig.record, facts, &other, rig.now);
     }
     let mut made = rightly()?;
@@ -52,7 +60,8 @@ fn perturb(rig: &Rig, input: &Input, made: &mut Decision) {
         }
         Fault::NewEdgeIdentity => new_edge_identity(rig, made),
         Fault::ConsumeLate => {
-            let begins = made.effects.iter().any(|effect| effect.call == ostler_model::Call::Unpause);
+            let begins =
+                made.effects.iter().any(|effect| effect.call == ostler_model::Call::Unpause);
             if let (true, Some(file)) = (begins, &mut made.record.recovery) {
                 file.consumed = false;
             }
@@ -96,7 +105,9 @@ fn perturb(rig: &Rig, input: &Input, made: &mut Decision) {
 
 fn early_done(made: &mut Decision) {
     let cleans = made.record.operation.as_ref().is_some_and(|active| {
-        active.kind() == Some(StepKind::DropHost) && active.verb == ostler_model::Verb::Delete && made.effects.len() == 1
+        active.kind() == Some(StepKind::DropHost)
+            && active.verb == ostler_model::Verb::Delete
+            && made.effects.len() == 1
     });
     if cleans {
         made.effects.clear();
@@ -112,7 +123,8 @@ fn perturb_the_rest(rig: &Rig, input: &Input, made: &mut Decision) {
     match rig.fault {
         Fault::GoBackToOldDisks => {
             // It has moved, and where it came from is taken for where it is.
-            let back = matches!(input, Input::Observed { .. }) && made.record.placement != rig.record.placement;
+            let back = matches!(input, Input::Observed { .. })
+                && made.record.placement != rig.record.placement;
             if let (true, Some(before)) = (back, &rig.record.placement) {
                 made.record.placement = Some(before.clone());
                 made.record.files = rig.record.files;
@@ -152,10 +164,15 @@ fn perturb_the_rest(rig: &Rig, input: &Input, made: &mut Decision) {
                 snapshot.losing = false;
             }
         }
-        Fault::KeepImageLocked => made.images.retain(|change| !matches!(change, ImageChange::Set { state: ImageState::Error, .. })),
+        Fault::KeepImageLocked => made
+            .images
+            .retain(|change| !matches!(change, ImageChange::Set { state: ImageState::Error, .. })),
         Fault::KeepAttached => {
             let ended = made.record.operation.is_none();
-            if ended && made.record.disks.len() < rig.record.disks.len() && made.record.state == State::Running {
+            if ended
+                && made.record.disks.len() < rig.record.disks.len()
+                && made.record.state == State::Running
+            {
                 made.record.disks.clone_from(&rig.record.disks);
             }
         }
@@ -176,7 +193,8 @@ fn take_the_calls_back(made: &mut Decision) {
 
 /// Goes on with the plan as it is now.
 fn redo(rig: &Rig, made: &mut Decision) {
-    let (settled, journal, images) = (made.settled.clone(), made.journal.clone(), made.images.clone());
+    let (settled, journal, images) =
+        (made.settled.clone(), made.journal.clone(), made.images.clone());
     let facts = Facts::bare(crate::rig::STORE);
     if let Ok(next) = ostler_lifecycle::decide(&made.record, &facts, &Input::Restarted, rig.now) {
         *made = Decision { settled, journal, images, ..next };
@@ -187,7 +205,9 @@ fn redo(rig: &Rig, made: &mut Decision) {
 
 fn as_if_it_went_well(input: &Input, record: &VmRecord) -> Option<Input> {
     let Input::Answered { key, sent, result: Err(error) } = input else { return None };
-    if error.kind != ErrorKind::Unknown || record.operation.as_ref()?.kind()?.call().class() != EffectClass::Level {
+    if error.kind != ErrorKind::Unknown
+        || record.operation.as_ref()?.kind()?.call().class() != EffectClass::Level
+    {
         return None;
     }
     let result: CallResult = Ok(Outcome { seen: Some(wished(record)?), state: None });
@@ -205,7 +225,14 @@ fn wished(record: &VmRecord) -> Option<ostler_model::Observation> {
     let generation = record.placement.as_ref()?.generation;
     let identity = Some(Identity { store: crate::rig::STORE, vm: record.uuid, generation });
     let name = "wish".to_owned();
-    Some(Observation::Present(DomainSeen { uuid: record.uuid, name, identity, power, reason: PowerReason::None, last_edge: None }))
+    Some(Observation::Present(DomainSeen {
+        uuid: record.uuid,
+        name,
+        identity,
+        power,
+        reason: PowerReason::None,
+        last_edge: None,
+    }))
 }
 
 fn new_edge_identity(rig: &Rig, made: &mut Decision) {

@@ -1,4 +1,5 @@
-//! Hosts that are lost: a VM is started elsewhere, or forgotten, and what comes back with the host is put away.
+//! Hosts that are lost: a VM is started elsewhere, or forgotten, and what comes back with the host
+//! is put away.
 
 use crate::script::{Stage, check, check_on};
 use expect_test::expect;

@@ -3,7 +3,8 @@
 use crate::rig::{Rig, Violation};
 use ostler_lifecycle::{Decision, Input};
 use ostler_model::{
-    Call, EffectClass, EffectKey, HostId, ImageId, ImageState, Power, PowerReason, State, StateKind, Subject, Verb, VmRecord,
+    Call, EffectClass, EffectKey, HostId, ImageId, ImageState, Power, PowerReason, State,
+    StateKind, Subject, Verb, VmRecord,
 };
 use std::collections::BTreeSet;
 
@@ -14,42 +15,71 @@ macro_rules! must {
 }
 
 /// What one decision may do.
-pub(crate) fn decision(rig: &Rig, before: &VmRecord, input: &Input, made: &Decision) -> Result<(), Violation> {
+pub(crate) fn decision(
+    rig: &Rig,
+    before: &VmRecord,
+    input: &Input,
+    made: &Decision,
+) -> Result<(), Violation> {
     let after = &made.record;
     if made.changed {
-        must!(after.version == before.version.next(), "version: {} became {}", before.version, after.version);
+        must!(
+            after.version == before.version.next(),
+            "version: {} became {}",
+            before.version,
+            after.version
+        );
     } else {
         must!(after == before, "unchanged, but it is another record");
-        must!(made.effects.is_empty() && made.settled.is_empty() && made.journal.is_empty(), "unchanged, but it does something");
+        must!(
+            made.effects.is_empty() && made.settled.is_empty() && made.journal.is_empty(),
+            "unchanged, but it does something"
+        );
     }
     let earlier: BTreeSet<&EffectKey> = before.open.iter().map(|open| &open.key).collect();
     for key in &made.settled {
         must!(earlier.contains(key), "settled what was not open: {key}");
     }
     for key in &made.cancels {
-        must!(after.open.iter().any(|open| open.key == *key && open.cancelled), "cancels what is not open: {key}");
+        must!(
+            after.open.iter().any(|open| open.key == *key && open.cancelled),
+            "cancels what is not open: {key}"
+        );
     }
     if let (Input::Request(asked), Some(answer)) = (input, &made.answer) {
-        must!(answer.version == after.version && answer.state == after.state, "the answer is not the truth");
-        must!(!answer.already || !made.changed || asked.schedule.is_some(), "already so, but changed");
+        must!(
+            answer.version == after.version && answer.state == after.state,
+            "the answer is not the truth"
+        );
+        must!(
+            !answer.already || !made.changed || asked.schedule.is_some(),
+            "already so, but changed"
+        );
     }
     must!(after.issued >= before.issued && after.placed >= before.placed, "generations went back");
     must!(after.placed <= after.issued, "placed above issued");
     must!(after.step >= before.step, "the step counter went back");
     for effect in &made.effects {
         must!(effect.patience.0 > 0, "a call without patience");
-        must!(rig.record.open.iter().any(|open| open.key == effect.key), "outbox: sent, but not open: {}", effect.key);
+        must!(
+            rig.record.open.iter().any(|open| open.key == effect.key),
+            "outbox: sent, but not open: {}",
+            effect.key
+        );
     }
     Ok(())
 }
 
 /// What must hold also where the record is older than the world.
 pub(crate) fn harmed(rig: &Rig) -> Result<(), Violation> {
-    let harms = |wrong: &&String| ["twice", "while there is a domain", "in use"].iter().any(|word| wrong.contains(word));
+    let harms = |wrong: &&String| {
+        ["twice", "while there is a domain", "in use"].iter().any(|word| wrong.contains(word))
+    };
     if let Some(wrong) = rig.world.wrongs.iter().find(harms) {
         return Err(format!("world: {wrong}"));
     }
-    let running = rig.world.domains.values().filter(|domain| domain.power == Power::Running).count();
+    let running =
+        rig.world.domains.values().filter(|domain| domain.power == Power::Running).count();
     must!(running <= 1, "twice: more than one domain runs");
     slot(&rig.record)
 }
@@ -63,8 +93,14 @@ pub(crate) fn standing(rig: &Rig) -> Result<(), Violation> {
     let open: BTreeSet<&EffectKey> = record.open.iter().map(|open| &open.key).collect();
     must!(open.len() == record.open.len(), "outbox: one identity is open twice");
     must!(open == rig.outbox.keys().collect(), "outbox: it does not mirror the open calls");
-    must!(open.iter().all(|key| rig.flying.iter().any(|flight| flight.effect.key == **key)), "outbox: an open call was never sent");
-    let mutating = record.open.iter().filter(|open| open.call.class() != EffectClass::Question && open.call != Call::Destroy);
+    must!(
+        open.iter().all(|key| rig.flying.iter().any(|flight| flight.effect.key == **key)),
+        "outbox: an open call was never sent"
+    );
+    let mutating = record
+        .open
+        .iter()
+        .filter(|open| open.call.class() != EffectClass::Question && open.call != Call::Destroy);
     must!(mutating.count() <= 1, "two mutating calls at a time");
     for (operation, keys) in &rig.edges {
         must!(keys.len() <= 1, "edge: operation {operation} has {} identities", keys.len());
@@ -75,7 +111,11 @@ pub(crate) fn standing(rig: &Rig) -> Result<(), Violation> {
     match record.state {
         State::Done => done(rig),
         State::Pending | State::Hold | State::Stopped | State::Undeployed => at_home(rig),
-        State::Running | State::Suspended | State::Poweroff | State::Unknown if record.operation.is_none() => on_host(rig),
+        State::Running | State::Suspended | State::Poweroff | State::Unknown
+            if record.operation.is_none() =>
+        {
+            on_host(rig)
+        }
         _ => Ok(()),
     }
 }
@@ -83,13 +123,25 @@ pub(crate) fn standing(rig: &Rig) -> Result<(), Violation> {
 fn slot(record: &VmRecord) -> Result<(), Violation> {
     match &record.operation {
         None => {
-            must!(record.state.kind() != StateKind::Transient, "{} without an operation", record.state);
+            must!(
+                record.state.kind() != StateKind::Transient,
+                "{} without an operation",
+                record.state
+            );
             must!(record.open.is_empty(), "open: rests in {} with calls open", record.state);
-            must!(record.failure.is_some() == (record.state == State::Failed), "a failure in {}", record.state);
+            must!(
+                record.failure.is_some() == (record.state == State::Failed),
+                "a failure in {}",
+                record.state
+            );
         }
         Some(active) => {
             let reboots = matches!(active.verb, Verb::Reboot | Verb::RebootHard);
-            must!(reboots || record.state.kind() == StateKind::Transient, "{} with an operation", record.state);
+            must!(
+                reboots || record.state.kind() == StateKind::Transient,
+                "{} with an operation",
+                record.state
+            );
             must!(
                 !record.open.is_empty() || record.next_due().is_some() || record.is_unreconciled(),
                 "stuck: {:?} waits for nothing",
@@ -100,32 +152,54 @@ fn slot(record: &VmRecord) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Files and domains are only where the record says that they may be: at its place, at the other one, or where they are to be swept.
+/// Files and domains are only where the record says that they may be: at its place, at the other
+/// one, or where they are to be swept.
 fn places(rig: &Rig) -> Result<(), Violation> {
     let record = &rig.record;
-    let given = record.placement.iter().chain(&record.other).chain(record.leftovers.iter().map(|left| &left.place));
+    let given = record
+        .placement
+        .iter()
+        .chain(&record.other)
+        .chain(record.leftovers.iter().map(|left| &left.place));
     let generations: Vec<_> = given.map(|place| place.generation).collect();
     must!(
         generations.iter().collect::<BTreeSet<_>>().len() == generations.len(),
         "generation: one for two places: {generations:?}"
     );
-    must!(generations.iter().all(|generation| *generation <= record.issued), "generation: a place has one that was never issued");
+    must!(
+        generations.iter().all(|generation| *generation <= record.issued),
+        "generation: a place has one that was never issued"
+    );
     let other = |host: HostId| record.other.as_ref().is_some_and(|place| place.host == host);
     let left = |host: HostId| record.leftovers.iter().find(|left| left.place.host == host);
     for host in rig.world.of_ours() {
-        let known = rig.host() == Some(host) || (other(host) && record.other_domain) || left(host).is_some();
+        let known = rig.host() == Some(host)
+            || (other(host) && record.other_domain)
+            || left(host).is_some();
         must!(known, "leak: a domain on host {host}, which is not the place");
     }
-    let running = rig.world.domains.values().filter(|domain| domain.power == Power::Running).count();
+    let running =
+        rig.world.domains.values().filter(|domain| domain.power == Power::Running).count();
     must!(running <= 1, "twice: more than one domain runs");
     for (at, place) in rig.world.places.iter().filter(|(_, place)| !place.is_empty()) {
         let swept = left(*at).is_some_and(|left| left.files);
         let known = match (*at == HostId::FRONT_END, rig.world.shared) {
-            (true, true) => record.files.home || record.files.host || record.leftovers.iter().any(|left| left.files),
+            (true, true) => {
+                record.files.home
+                    || record.files.host
+                    || record.leftovers.iter().any(|left| left.files)
+            }
             (true, false) => record.files.home,
-            (false, _) => (record.files.host && rig.host() == Some(*at)) || (record.files.other && other(*at)) || swept,
+            (false, _) => {
+                (record.files.host && rig.host() == Some(*at))
+                    || (record.files.other && other(*at))
+                    || swept
+            }
         };
-        must!(known || rig.world.brought.contains(at), "leak: files at {at} that the record does not know of: {place:?}");
+        must!(
+            known || rig.world.brought.contains(at),
+            "leak: files at {at} that the record does not know of: {place:?}"
+        );
     }
     Ok(())
 }
@@ -151,8 +225,14 @@ fn images(rig: &Rig) -> Result<(), Violation> {
         .collect();
     for (image, state) in &rig.images {
         let locked = *state == ImageState::Locked;
-        must!(!locked || to_write.contains(image), "image: {image} is {state:?}, and nobody is going to write it");
-        must!(locked || !to_write.contains(image), "image: {image} is {state:?}, and is going to be written");
+        must!(
+            !locked || to_write.contains(image),
+            "image: {image} is {state:?}, and nobody is going to write it"
+        );
+        must!(
+            locked || !to_write.contains(image),
+            "image: {image} is {state:?}, and is going to be written"
+        );
     }
     Ok(())
 }
@@ -161,9 +241,16 @@ fn done(rig: &Rig) -> Result<(), Violation> {
     let record = &rig.record;
     let left = |host: HostId| record.leftovers.iter().any(|left| left.place.host == host);
     must!(rig.world.of_ours().all(left), "done, and there is a domain");
-    let files = rig.world.places.iter().any(|(at, place)| !place.is_empty() && !rig.world.brought.contains(at));
+    let files = rig
+        .world
+        .places
+        .iter()
+        .any(|(at, place)| !place.is_empty() && !rig.world.brought.contains(at));
     must!(!files || record.leftovers.iter().any(|left| left.files), "done, and there are files");
-    must!(record.placement.is_none() && record.other.is_none(), "capacity: done, and it has a place");
+    must!(
+        record.placement.is_none() && record.other.is_none(),
+        "capacity: done, and it has a place"
+    );
     must!(record.history.iter().all(|stay| stay.to.is_some()), "done, and its stay has no end");
     must!(record.next_due().is_none(), "done, and something is due");
     Ok(())
@@ -176,20 +263,36 @@ fn at_home(rig: &Rig) -> Result<(), Violation> {
     if matches!(record.state, State::Stopped | State::Undeployed) {
         complete(rig, HostId::FRONT_END)?;
     }
-    must!(record.recovery.is_none() || record.usable_recovery().is_some(), "{} with memory of no use", record.state);
+    must!(
+        record.recovery.is_none() || record.usable_recovery().is_some(),
+        "{} with memory of no use",
+        record.state
+    );
     Ok(())
 }
 
-/// What is plugged into a guest that lives is in its record: an operator must be able to unplug it, and its image must stay held.
+/// What is plugged into a guest that lives is in its record: an operator must be able to unplug it,
+/// and its image must stay held.
 fn plugged(rig: &Rig, host: HostId) -> Result<(), Violation> {
-    let ours = |domain: &&crate::world::Domain| domain.identity.is_some_and(|identity| identity.store == crate::rig::STORE);
-    let Some(domain) = rig.world.domains.get(&host).filter(ours).filter(|domain| domain.power != Power::Off) else { return Ok(()) };
+    let ours = |domain: &&crate::world::Domain| {
+        domain.identity.is_some_and(|identity| identity.store == crate::rig::STORE)
+    };
+    let Some(domain) =
+        rig.world.domains.get(&host).filter(ours).filter(|domain| domain.power != Power::Off)
+    else {
+        return Ok(());
+    };
     for file in &domain.disks {
         let known = rig.record.disks.iter().any(|disk| disk.file.as_str() == file);
         must!(known, "hardware: {file} is plugged in, and the record does not know it");
     }
     for mac in &domain.nics {
-        let known = rig.record.spec.nics.iter().any(|nic| nic.mac.as_ref().is_some_and(|known| known.to_string() == *mac));
+        let known = rig
+            .record
+            .spec
+            .nics
+            .iter()
+            .any(|nic| nic.mac.as_ref().is_some_and(|known| known.to_string() == *mac));
         must!(known, "hardware: card {mac} is plugged in, and the record does not know it");
     }
     Ok(())
@@ -197,9 +300,14 @@ fn plugged(rig: &Rig, host: HostId) -> Result<(), Violation> {
 
 fn on_host(rig: &Rig) -> Result<(), Violation> {
     let record = &rig.record;
-    let Some(host) = rig.host() else { return Err(format!("capacity: {} without a place", record.state)) };
+    let Some(host) = rig.host() else {
+        return Err(format!("capacity: {} without a place", record.state));
+    };
     must!(record.state != State::Running || record.recovery.is_none(), "running with saved memory");
-    must!(record.state != State::Poweroff || record.recovery.is_none(), "poweroff with saved memory");
+    must!(
+        record.state != State::Poweroff || record.recovery.is_none(),
+        "poweroff with saved memory"
+    );
     plugged(rig, host)?;
     let Some(other) = &record.other else { return complete(rig, host) };
     must!(record.state == State::Unknown, "capacity: {} with a place too many", record.state);
@@ -207,7 +315,8 @@ fn on_host(rig: &Rig) -> Result<(), Violation> {
     complete(rig, host).or_else(|_| complete(rig, other.host))
 }
 
-/// All disks, and the memory to restore, are at `host`, as new as they can be; and so are the snapshots that are offered.
+/// All disks, and the memory to restore, are at `host`, as new as they can be; and so are the
+/// snapshots that are offered.
 fn complete(rig: &Rig, host: HostId) -> Result<(), Violation> {
     let at = if rig.world.shared { HostId::FRONT_END } else { host };
     let place = rig.world.places.get(&at).cloned().unwrap_or_default();
@@ -217,9 +326,15 @@ fn complete(rig: &Rig, host: HostId) -> Result<(), Violation> {
         must!(found.is_some(), "lost: {} is not at {at} in {state}", disk.name);
         must!(found == Some(&rig.world.newest), "lost: an old {} at {at} in {state}", disk.name);
     }
-    must!(rig.record.spec.disks.len() == rig.record.disks.len(), "disks: what was asked for is not what there is");
+    must!(
+        rig.record.spec.disks.len() == rig.record.disks.len(),
+        "disks: what was asked for is not what there is"
+    );
     if let Some(file) = rig.record.usable_recovery() {
-        must!(place.memory.contains_key(&file.name.to_string()), "lost: no memory at {at} in {state}");
+        must!(
+            place.memory.contains_key(&file.name.to_string()),
+            "lost: no memory at {at} in {state}"
+        );
     }
     for snapshot in rig.record.snapshots.iter().filter(|snapshot| !snapshot.hidden) {
         let name = snapshot.name.as_str();
@@ -243,7 +358,9 @@ pub(crate) fn agrees(rig: &Rig, when: &str) -> Result<(), Violation> {
     let power = domain.map_or(Power::Off, |domain| domain.power);
     let usable = rig.record.usable_recovery().is_some();
     let io = domain.is_some_and(|domain| domain.reason == PowerReason::IoError);
-    let ours = domain.is_none_or(|domain| domain.identity.is_some_and(|identity| identity.store == rig.world.store));
+    let ours = domain.is_none_or(|domain| {
+        domain.identity.is_some_and(|identity| identity.store == rig.world.store)
+    });
     let right = match rig.record.state {
         State::Running => power == Power::Running,
         State::Poweroff => power == Power::Off,
@@ -251,6 +368,11 @@ pub(crate) fn agrees(rig: &Rig, when: &str) -> Result<(), Violation> {
         State::Unknown => !ours || (!matches!(power, Power::Off | Power::Running) && io),
         _ => true,
     };
-    must!(right, "disagrees: {when}, {} ({}), and the domain is {power}", rig.record.state, rig.record.reason);
+    must!(
+        right,
+        "disagrees: {when}, {} ({}), and the domain is {power}",
+        rig.record.state,
+        rig.record.reason
+    );
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! VMs that are off or suspended on a host that is lost: they are moved without asking that host, and stay what they were.
+//! VMs that are off or suspended on a host that is lost: they are moved without asking that host,
+//! and stay what they were.
 
 use crate::acts::Act;
 use crate::model::happen;
@@ -196,7 +197,8 @@ fn one_that_ran_or_was_to_run_is_started() {
     );
 }
 
-/// Found by `restored_lives`: a VM that was paused at its hypervisor was to be stopped, and its host died during the save.
+/// Found by `restored_lives`: a VM that was paused at its hypervisor was to be stopped, and its
+/// host died during the save.
 #[test]
 fn a_save_that_never_ended_leaves_no_memory_behind_when_the_vm_leaves_its_host() {
     let acts = [
@@ -220,7 +222,11 @@ fn a_save_that_never_ended_leaves_no_memory_behind_when_the_vm_leaves_its_host()
     for act in &acts {
         happen(&mut rig, act).unwrap();
     }
-    assert!(rig.record.recovery.as_ref().is_some_and(|file| !file.complete), "the save was begun: {}", rig.line());
+    assert!(
+        rig.record.recovery.as_ref().is_some_and(|file| !file.complete),
+        "the save was begun: {}",
+        rig.line()
+    );
     happen(&mut rig, &Act::Ask(Verb::Migrate, 2, 151)).unwrap();
     assert_eq!((rig.state(), rig.record.recovery.clone()), (State::Poweroff, None));
 }

@@ -1,6 +1,6 @@
-//! The decider at its boundary: records and inputs go in, decisions come out. `script` reads short stories and compares how they
-//! went (`UPDATE_EXPECT=1` rewrites), `model` makes up long ones and holds every decision against the invariants, `controls`
-//! shows that those turn red.
+//! The decider at its boundary: records and inputs go in, decisions come out. `script` reads short
+//! stories and compares how they went (`UPDATE_EXPECT=1` rewrites), `model` makes up long ones and
+//! holds every decision against the invariants, `controls` shows that those turn red.
 #![allow(clippy::unwrap_used, reason = "a story that cannot be told is a failed test")]
 
 mod acts;

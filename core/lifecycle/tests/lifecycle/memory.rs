@@ -1,4 +1,5 @@
-//! Memory that was saved is not lost, whatever the hypervisor answers; memory that nobody will use is removed.
+//! Memory that was saved is not lost, whatever the hypervisor answers; memory that nobody will use
+//! is removed.
 
 use crate::script::{Stage, check, check_on};
 use expect_test::expect;

@@ -1,4 +1,5 @@
-//! A VM that moves saved, or switched off: an answer of a step is lost, or the daemon is restarted in it.
+//! A VM that moves saved, or switched off: an answer of a step is lost, or the daemon is restarted
+//! in it.
 
 use crate::script::check;
 use expect_test::expect;

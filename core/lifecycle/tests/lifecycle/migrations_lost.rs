@@ -1,4 +1,5 @@
-//! A live migration that ended without a word, because hosts were silent or gone: both are seen, or somebody states where it is.
+//! A live migration that ended without a word, because hosts were silent or gone: both are seen, or
+//! somebody states where it is.
 
 use crate::script::{Stage, check, check_on};
 use expect_test::expect;

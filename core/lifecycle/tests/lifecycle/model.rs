@@ -1,5 +1,6 @@
-//! Stories that nobody thought of: random requests, answers, losses, crashes and guests, each decision held against the
-//! invariants. In the end the operator stops and the world answers: the VM must come to rest, and a delete to its end.
+//! Stories that nobody thought of: random requests, answers, losses, crashes and guests, each
+//! decision held against the invariants. In the end the operator stops and the world answers: the
+//! VM must come to rest, and a delete to its end.
 
 use crate::acts::{Act, Happening, story, verbs};
 use crate::explained::explained;
@@ -7,7 +8,10 @@ use crate::rig::{Fault, Rig, Violation};
 use crate::script::{args, r#where};
 use crate::world::HOSTS;
 use ostler_lifecycle::Input;
-use ostler_model::{Args, DriverError, ErrorKind, Goal, HostId, Millis, Power, PowerReason, State, StepKind, Timestamp, Verb};
+use ostler_model::{
+    Args, DriverError, ErrorKind, Goal, HostId, Millis, Power, PowerReason, State, StepKind,
+    Timestamp, Verb,
+};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestError, TestRunner};
 
@@ -20,22 +24,46 @@ fn guest(rig: &mut Rig, happening: Happening) -> Result<(), Violation> {
     }
     let at_it = |host: &&HostId| rig.host() == Some(**host);
     let alive = |host: &&HostId| rig.world.domains[host].power != Power::Off;
-    let host = rig.world.domains.keys().find(alive).or_else(|| rig.world.domains.keys().find(at_it)).copied();
-    let Some((host, power)) = host.map(|host| (host, rig.world.domains[&host].power)) else { return Ok(()) };
+    let host = rig
+        .world
+        .domains
+        .keys()
+        .find(alive)
+        .or_else(|| rig.world.domains.keys().find(at_it))
+        .copied();
+    let Some((host, power)) = host.map(|host| (host, rig.world.domains[&host].power)) else {
+        return Ok(());
+    };
     // What is neither here nor there is the hypervisors' own.
-    if rig.world.domains.values().any(|domain| matches!(domain.reason, PowerReason::Starting | PowerReason::Migrated)) {
+    if rig
+        .world
+        .domains
+        .values()
+        .any(|domain| matches!(domain.reason, PowerReason::Starting | PowerReason::Migrated))
+    {
         return Ok(());
     }
     match (happening, power) {
         (Happening::Obeys, _) => {
             rig.world.obey();
         }
-        (Happening::SwitchesOff, Power::Running) => rig.world.power(host, Power::Off, PowerReason::Guest),
-        (Happening::Crashes, Power::Running) => rig.world.power(host, Power::Off, PowerReason::Crashed),
-        (Happening::IsDestroyed, Power::Running | Power::Paused) => rig.world.power(host, Power::Off, PowerReason::Destroyed),
-        (Happening::IsPaused, Power::Running) => rig.world.power(host, Power::Paused, PowerReason::Person),
-        (Happening::StandsStill, Power::Running) => rig.world.power(host, Power::Paused, PowerReason::IoError),
-        // In the middle of an operation, or unseen, nobody could know that memory is older than disks now.
+        (Happening::SwitchesOff, Power::Running) => {
+            rig.world.power(host, Power::Off, PowerReason::Guest)
+        }
+        (Happening::Crashes, Power::Running) => {
+            rig.world.power(host, Power::Off, PowerReason::Crashed)
+        }
+        (Happening::IsDestroyed, Power::Running | Power::Paused) => {
+            rig.world.power(host, Power::Off, PowerReason::Destroyed)
+        }
+        (Happening::IsPaused, Power::Running) => {
+            rig.world.power(host, Power::Paused, PowerReason::Person)
+        }
+        (Happening::StandsStill, Power::Running) => {
+            rig.world.power(host, Power::Paused, PowerReason::IoError)
+        }
+        // In the middle of an operation, or unseen, nobody could know that memory is older than
+        // disks now.
         (Happening::IsStarted, Power::Off | Power::Paused)
             if rig.record.operation.is_none()
                 && rig.world.answers(host)
@@ -53,31 +81,47 @@ fn guest(rig: &mut Rig, happening: Happening) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Whoever starts a domain by hand does not plug in again what was taken from the VM while it was off.
+/// Whoever starts a domain by hand does not plug in again what was taken from the VM while it was
+/// off.
 fn only_what_is_known(rig: &mut Rig, host: HostId) {
     let (record, domains) = (&rig.record, &mut rig.world.domains);
     let Some(domain) = domains.get_mut(&host) else { return };
     domain.disks.retain(|file| record.disks.iter().any(|disk| disk.file.as_str() == file));
-    let nics = |mac: &String| record.spec.nics.iter().any(|nic| nic.mac.as_ref().is_some_and(|known| known.to_string() == *mac));
+    let nics = |mac: &String| {
+        record
+            .spec
+            .nics
+            .iter()
+            .any(|nic| nic.mac.as_ref().is_some_and(|known| known.to_string() == *mac))
+    };
     domain.nics.retain(nics);
 }
 
 /// Only while the call that moves it is open, and is not carried out yet.
 fn half_move(rig: &mut Rig) {
-    let open = rig.flying.iter().any(|flight| flight.effect.call == ostler_model::Call::Migrate && flight.done.is_none());
-    let moves = rig.record.operation.as_ref().and_then(|active| active.kind()) == Some(StepKind::Migrate);
+    let open = rig
+        .flying
+        .iter()
+        .any(|flight| flight.effect.call == ostler_model::Call::Migrate && flight.done.is_none());
+    let moves =
+        rig.record.operation.as_ref().and_then(|active| active.kind()) == Some(StepKind::Migrate);
     if open && moves && rig.world.domains.len() == 1 {
         let record = rig.record.clone();
         rig.world.half_moved(&record);
     }
 }
 
-/// Whether the operator would tell the truth. Lies about files are believed, because no look can contradict them.
+/// Whether the operator would tell the truth. Lies about files are believed, because no look can
+/// contradict them.
 fn true_to_say(rig: &Rig, verb: Verb) -> bool {
     if let (State::Unknown, Some(other)) = (rig.state(), &rig.record.other) {
-        let gone = rig.host().and_then(|host| rig.world.domains.get(&host)).is_none_or(|domain| domain.power == Power::Off);
+        let gone = rig
+            .host()
+            .and_then(|host| rig.world.domains.get(&host))
+            .is_none_or(|domain| domain.power == Power::Off);
         let arrived = gone && rig.world.domains.contains_key(&other.host);
-        let stands_half_way = rig.world.domains.values().any(|domain| domain.reason == PowerReason::Starting);
+        let stands_half_way =
+            rig.world.domains.values().any(|domain| domain.reason == PowerReason::Starting);
         return !stands_half_way
             && arrived == (verb == Verb::RecoverSuccess)
             && (arrived || rig.world.domains.contains_key(&rig.host().unwrap()));
@@ -90,15 +134,22 @@ fn true_to_say(rig: &Rig, verb: Verb) -> bool {
         (None, Some(failure)) => failure.plan.get(failure.at).copied(),
         (None, None) => None,
     };
-    in_hand.is_none_or(|kind| kind.goal() != Goal::Nothing && kind != StepKind::Save && kind != StepKind::Restore)
+    in_hand.is_none_or(|kind| {
+        kind.goal() != Goal::Nothing && kind != StepKind::Save && kind != StepKind::Restore
+    })
 }
 
-/// What is asked about, and whether the operator may ask that: nobody says of a host that it is off while its guest runs.
+/// What is asked about, and whether the operator may ask that: nobody says of a host that it is off
+/// while its guest runs.
 fn fitting(rig: &mut Rig, verb: Verb, which: u8, to: HostId) -> Args {
     let disks = rig.record.spec.disks.len().max(1);
-    let disk = rig.record.spec.disks.get(usize::from(which) % disks).map(|disk| disk.name.to_string());
+    let disk =
+        rig.record.spec.disks.get(usize::from(which) % disks).map(|disk| disk.name.to_string());
     let about = match verb {
-        Verb::DiskDetach | Verb::DiskSnapshot | Verb::DiskSnapshotLive | Verb::DiskSnapshotCancel => disk.unwrap_or_default(),
+        Verb::DiskDetach
+        | Verb::DiskSnapshot
+        | Verb::DiskSnapshotLive
+        | Verb::DiskSnapshotCancel => disk.unwrap_or_default(),
         Verb::Resize => (1 + which % 4).to_string(),
         Verb::Update => which.to_string(),
         Verb::Schedule | Verb::Reschedule => {
@@ -114,8 +165,12 @@ fn fitting(rig: &mut Rig, verb: Verb, which: u8, to: HostId) -> Args {
     };
     if let (Verb::Migrate, State::Unknown, Some(from)) = (verb, rig.state(), rig.host()) {
         let off = rig.world.domains.get(&from).is_none_or(|domain| domain.power == Power::Off);
-        let fenced = off && !rig.world.answers(from) && which % 2 == 1 && rig.record.other.is_none();
-        if fenced && !rig.world.shared && rig.record.leftovers.iter().all(|left| left.place.host != to) {
+        let fenced =
+            off && !rig.world.answers(from) && which % 2 == 1 && rig.record.other.is_none();
+        if fenced
+            && !rig.world.shared
+            && rig.record.leftovers.iter().all(|left| left.place.host != to)
+        {
             let brought = rig.world.place(from).clone();
             *rig.world.place(to) = brought;
             rig.world.brought.insert(to);
@@ -133,9 +188,15 @@ fn ask(rig: &mut Rig, verb: Verb, host: u32, which: u8) -> Result<(), Violation>
     let before = rig.record.clone();
     let answer = rig.ask(verb, args, false, HostId(host))?;
     match answer {
-        Err(refusal) if (refusal.vm, refusal.verb) != (before.id, verb) => Err(format!("a refusal of something else: {refusal}")),
+        Err(refusal) if (refusal.vm, refusal.verb) != (before.id, verb) => {
+            Err(format!("a refusal of something else: {refusal}"))
+        }
         Err(_) if rig.record != before => Err("a refused request changed something".to_owned()),
-        Err(_) if verb == Verb::Delete && !rig.restored && before.operation.is_none_or(|active| active.verb != Verb::Forget) => {
+        Err(_)
+            if verb == Verb::Delete
+                && !rig.restored
+                && before.operation.is_none_or(|active| active.verb != Verb::Forget) =>
+        {
             Err("a delete was refused".to_owned())
         }
         Err(_) | Ok(()) => Ok(()),
@@ -147,7 +208,11 @@ fn end_look(rig: &mut Rig) -> Result<(), Violation> {
         Some((step, seen, there, ended)) if step != rig.record.step || ended != rig.ended => {
             let before = rig.record.clone();
             rig.tell(&Input::Observed { step, seen, there })?;
-            if before == rig.record { Ok(()) } else { Err("a look from before this step or an operation's end counted".to_owned()) }
+            if before == rig.record {
+                Ok(())
+            } else {
+                Err("a look from before this step or an operation's end counted".to_owned())
+            }
         }
         Some(_) | None => Ok(()),
     }
@@ -157,7 +222,9 @@ pub(crate) fn happen(rig: &mut Rig, act: &Act) -> Result<(), Violation> {
     let error = |kind| DriverError::new(kind, "made-up", "as the story wants");
     match act {
         Act::Ask(verb, host, which) => ask(rig, *verb, *host, *which),
-        Act::Recover(verb) if rig.state() == State::Failed || rig.record.other.is_some() => ask(rig, *verb, 1, 0),
+        Act::Recover(verb) if rig.state() == State::Failed || rig.record.other.is_some() => {
+            ask(rig, *verb, 1, 0)
+        }
         Act::Recover(_) => Ok(()),
         Act::Execute(at) => {
             rig.execute(*at);
@@ -202,7 +269,12 @@ pub(crate) fn happen(rig: &mut Rig, act: &Act) -> Result<(), Violation> {
         Act::Sweep(host) => rig.sweep(HostId(*host)).map(|_| ()),
         Act::Fire => rig.fire().map(|_| ()),
         Act::Guest(happening) => guest(rig, *happening),
-        Act::Reach(_) | Act::ReachOne(..) | Act::Dies(_) | Act::Rules(_) | Act::Looks(_) | Act::Obeys(_) => {
+        Act::Reach(_)
+        | Act::ReachOne(..)
+        | Act::Dies(_)
+        | Act::Rules(_)
+        | Act::Looks(_)
+        | Act::Obeys(_) => {
             change(rig, act);
             Ok(())
         }
@@ -216,7 +288,9 @@ fn change(rig: &mut Rig, act: &Act) {
         Act::ReachOne(host, true) => drop(rig.world.silent.remove(&HostId(*host))),
         Act::ReachOne(host, false) => drop(rig.world.silent.insert(HostId(*host))),
         // A guest that stands half-way through a migration is the hypervisors' own.
-        Act::Dies(host) if rig.world.domains.values().all(|domain| domain.reason != PowerReason::Starting) => {
+        Act::Dies(host)
+            if rig.world.domains.values().all(|domain| domain.reason != PowerReason::Starting) =>
+        {
             rig.world.pull_the_plug(HostId(*host));
         }
         Act::Rules(rules) => rig.rules = *rules,
@@ -269,8 +343,13 @@ fn nothing_is_left(rig: &Rig) -> Result<(), Violation> {
     if let Some(host) = rig.world.of_ours().next() {
         return Err(format!("leak: a domain on host {host} at the end"));
     }
-    let mut left = rig.world.places.iter().filter(|(host, place)| !place.is_empty() && !rig.world.brought.contains(host));
-    left.next().map_or(Ok(()), |(host, place)| Err(format!("leak: files at {host} at the end: {place:?}")))
+    let mut left = rig
+        .world
+        .places
+        .iter()
+        .filter(|(host, place)| !place.is_empty() && !rig.world.brought.contains(host));
+    left.next()
+        .map_or(Ok(()), |(host, place)| Err(format!("leak: files at {host} at the end: {place:?}")))
 }
 
 /// The story, a line an act, for whoever must understand why it went wrong.
@@ -293,7 +372,9 @@ fn told(disks: usize, shared: bool, acts: &[Act]) -> String {
 fn config(cases: u32) -> Config {
     Config {
         cases,
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/lifecycle/model.proptest-regressions"))),
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
+            "tests/lifecycle/model.proptest-regressions",
+        ))),
         ..Config::default()
     }
 }
@@ -324,26 +405,48 @@ fn the_stories_reach_every_state_step_and_phase() {
     }
     let missed: Vec<State> = State::iter().filter(|state| !states.contains(state)).collect();
     assert!(missed.is_empty(), "states never reached: {missed:?}");
-    // A switch is a step of the record, over as soon as it begins; and what is adopted is told in stories.
+    // A switch is a step of the record, over as soon as it begins; and what is adopted is told in
+    // stories.
     let never = [StepKind::Switch, StepKind::Stamp];
-    let missed: Vec<StepKind> = StepKind::iter().filter(|kind| !steps.contains(&(*kind, false)) && !never.contains(kind)).collect();
+    let missed: Vec<StepKind> = StepKind::iter()
+        .filter(|kind| !steps.contains(&(*kind, false)) && !never.contains(kind))
+        .collect();
     assert!(missed.is_empty(), "steps never reached: {missed:?}");
-    let back: Vec<StepKind> =
-        StepKind::iter().filter_map(ostler_lifecycle::recipe::undo).chain([StepKind::Boot, StepKind::Restore]).collect();
-    let missed: Vec<StepKind> = back.into_iter().filter(|kind| !steps.contains(&(*kind, true)) && !never.contains(kind)).collect();
+    let back: Vec<StepKind> = StepKind::iter()
+        .filter_map(ostler_lifecycle::recipe::undo)
+        .chain([StepKind::Boot, StepKind::Restore])
+        .collect();
+    let missed: Vec<StepKind> = back
+        .into_iter()
+        .filter(|kind| !steps.contains(&(*kind, true)) && !never.contains(kind))
+        .collect();
     assert!(missed.is_empty(), "never rolled back by: {missed:?}");
-    for word in ["Draining", "Delaying", "Calling", "Backoff", "Confirming", "Waiting", "Settling", "Blind", "2 calls at a time"] {
+    for word in [
+        "Draining",
+        "Delaying",
+        "Calling",
+        "Backoff",
+        "Confirming",
+        "Waiting",
+        "Settling",
+        "Blind",
+        "2 calls at a time",
+    ] {
         assert!(words.contains(word), "never: {word}");
     }
 }
 
 #[test]
 fn whatever_happens_nothing_is_lost_and_it_comes_to_rest() {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(3000);
-    let outcome = TestRunner::new(config(cases))
-        .run(&story(), |(disks, shared, acts)| run(disks, shared, &acts, Fault::None).map_err(TestCaseError::fail));
+    let cases =
+        std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(3000);
+    let outcome = TestRunner::new(config(cases)).run(&story(), |(disks, shared, acts)| {
+        run(disks, shared, &acts, Fault::None).map_err(TestCaseError::fail)
+    });
     match outcome {
-        Err(TestError::Fail(reason, (disks, shared, acts))) => panic!("{reason}\n{}", told(disks, shared, &acts)),
+        Err(TestError::Fail(reason, (disks, shared, acts))) => {
+            panic!("{reason}\n{}", told(disks, shared, &acts))
+        }
         Err(TestError::Abort(reason)) => panic!("{reason}"),
         Ok(()) => {}
     }

@@ -1,12 +1,13 @@
-//! Every cell of the table of outcomes is walked: a VM is brought to the step, the thing happens, and where that leads is compared.
+//! Every cell of the table of outcomes is walked: a VM is brought to the step, the thing happens,
+//! and where that leads is compared.
 
 use crate::explained::explained;
 use crate::rig::{Fault, Rig, Violation};
 use crate::script::args;
 use ostler_lifecycle::{Cell, Happens, Input, Leads, outcomes};
 use ostler_model::{
-    Args, DriverError, Ended, ErrorKind, HostId, Item, Millis, OperationId, Power, PowerReason, Refusal, State, StepKind,
-    Timestamp, Verb,
+    Args, DriverError, Ended, ErrorKind, HostId, Item, Millis, OperationId, Power, PowerReason,
+    Refusal, State, StepKind, Timestamp, Verb,
 };
 
 /// What is held against every state on the way.
@@ -21,7 +22,11 @@ fn done(rig: &mut Rig, verb: Verb) -> Result<(), Violation> {
 /// With what fits; hosts that are lost, and are said to be, are.
 fn ask(rig: &mut Rig, verb: Verb) -> Result<Result<(), Refusal>, Violation> {
     let lost = verb == Verb::Migrate && rig.state() == State::Unknown;
-    let args = if lost { Args::Migrate { fenced: true, storage_moved: true } } else { args(rig, verb, "") };
+    let args = if lost {
+        Args::Migrate { fenced: true, storage_moved: true }
+    } else {
+        args(rig, verb, "")
+    };
     let host = if verb.is_migration() { HostId(2) } else { HostId(1) };
     rig.ask(verb, args, verb == Verb::Forget, host)
 }
@@ -62,7 +67,8 @@ fn at_origin(cell: &Cell) -> Result<Rig, Violation> {
     Ok(rig)
 }
 
-/// Its host was silent for a minute: for good, if it is fenced; or it is seen again when it is asked.
+/// Its host was silent for a minute: for good, if it is fenced; or it is seen again when it is
+/// asked.
 fn unseen(rig: &mut Rig, cell: &Cell) -> Result<(), Violation> {
     match cell.verb {
         Verb::Migrate => {
@@ -89,10 +95,16 @@ fn to_step(rig: &mut Rig, cell: &Cell, each: Each) -> Result<OperationId, Violat
     }
     for _ in 0..100 {
         each(rig)?;
-        let Some(active) = &rig.record.operation else { return Err("it ended before the step".to_owned()) };
+        let Some(active) = &rig.record.operation else {
+            return Err("it ended before the step".to_owned());
+        };
         if active.at == cell.at && !rig.flying.is_empty() {
             let right = active.kind() == Some(cell.step);
-            return if right { Ok(active.id) } else { Err(format!("another step: {:?}", active.kind())) };
+            return if right {
+                Ok(active.id)
+            } else {
+                Err(format!("another step: {:?}", active.kind()))
+            };
         }
         if rig.flying.is_empty() {
             rig.world.obey();
@@ -105,7 +117,12 @@ fn to_step(rig: &mut Rig, cell: &Cell, each: Each) -> Result<OperationId, Violat
 }
 
 /// The call in hand ends so each time, until the step is given up, or is sent in spite of it.
-fn fails_until_the_deadline(rig: &mut Rig, cell: &Cell, kind: ErrorKind, each: Each) -> Result<(), Violation> {
+fn fails_until_the_deadline(
+    rig: &mut Rig,
+    cell: &Cell,
+    kind: ErrorKind,
+    each: Each,
+) -> Result<(), Violation> {
     for round in 0..12 {
         let Some(active) = rig.record.operation.clone() else { return Ok(()) };
         if active.at != cell.at || active.undoing {
@@ -130,8 +147,14 @@ fn recover(rig: &mut Rig, verb: Verb) -> Result<Option<Refusal>, Violation> {
     match ask(rig, verb)? {
         Ok(()) => {
             // What was in flight was told to stop, and did.
-            if rig.flying.first().is_some_and(|flight| flight.done.is_none()) && rig.record.open.iter().any(|open| open.cancelled) {
-                rig.err(0, DriverError::new(ErrorKind::Cancelled, "cancelled", "as the table wants"), false)?;
+            if rig.flying.first().is_some_and(|flight| flight.done.is_none())
+                && rig.record.open.iter().any(|open| open.cancelled)
+            {
+                rig.err(
+                    0,
+                    DriverError::new(ErrorKind::Cancelled, "cancelled", "as the table wants"),
+                    false,
+                )?;
             }
             Ok(None)
         }
@@ -152,7 +175,11 @@ fn happens(rig: &mut Rig, cell: &Cell, each: Each) -> Result<Option<Refusal>, Vi
         Happens::NoAnswer => rig.restart(|_| false)?,
         Happens::Refused => rig.err(0, error(ErrorKind::Refused), false)?,
         // Of what is to be unplugged that is true only once it is.
-        Happens::Gone => rig.err(0, error(ErrorKind::Gone), matches!(cell.step, StepKind::DetachDisk | StepKind::DetachNic))?,
+        Happens::Gone => rig.err(
+            0,
+            error(ErrorKind::Gone),
+            matches!(cell.step, StepKind::DetachDisk | StepKind::DetachNic),
+        )?,
         Happens::Retry => fails_until_the_deadline(rig, cell, ErrorKind::Retry, each)?,
         Happens::Unknown => fails_until_the_deadline(rig, cell, ErrorKind::Unknown, each)?,
         Happens::RecoverSuccess => {
@@ -176,7 +203,9 @@ fn walk(cell: &Cell, each: Each) -> Result<(), Violation> {
     each(&rig)?;
     match (cell.leads, refusal) {
         (Leads::Refused(kind), Some(refusal)) if refusal.kind == kind => return each(&rig),
-        (Leads::Refused(kind), refusal) => return Err(format!("refused as {kind}, says the table; {refusal:?}")),
+        (Leads::Refused(kind), refusal) => {
+            return Err(format!("refused as {kind}, says the table; {refusal:?}"));
+        }
         (_, Some(refusal)) => return Err(format!("refused: {refusal}")),
         (_, None) => {}
     }
@@ -205,8 +234,10 @@ fn settle(rig: &mut Rig, each: Each) -> Result<(), Violation> {
 #[test]
 fn each_cell_of_the_table_leads_where_it_says() {
     let cells = outcomes();
-    let wrong: Vec<String> =
-        cells.iter().filter_map(|cell| walk(cell, explained).err().map(|why| format!("{cell:?}: {why}"))).collect();
+    let wrong: Vec<String> = cells
+        .iter()
+        .filter_map(|cell| walk(cell, explained).err().map(|why| format!("{cell:?}: {why}")))
+        .collect();
     assert!(wrong.is_empty(), "{} of {} cells:\n{}", wrong.len(), cells.len(), wrong.join("\n"));
 }
 
@@ -228,7 +259,8 @@ fn a_cell_that_says_otherwise_is_noticed() {
 fn the_table_has_every_step_of_every_operation() {
     use strum::IntoEnumIterator;
     let cells = outcomes();
-    let missed: Vec<_> =
-        StepKind::iter().filter(|step| *step != StepKind::Switch && cells.iter().all(|cell| cell.step != *step)).collect();
+    let missed: Vec<_> = StepKind::iter()
+        .filter(|step| *step != StepKind::Switch && cells.iter().all(|cell| cell.step != *step))
+        .collect();
     assert!(missed.is_empty(), "no cell has {missed:?}");
 }

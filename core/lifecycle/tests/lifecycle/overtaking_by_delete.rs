@@ -1,4 +1,5 @@
-//! A VM that is saved, restored or moved, or whose move has failed, is deleted, recreated or forgotten.
+//! A VM that is saved, restored or moved, or whose move has failed, is deleted, recreated or
+//! forgotten.
 
 use crate::script::{Stage, check, check_on};
 use expect_test::expect;

@@ -2,11 +2,12 @@
 
 use crate::rig::{Fault, Rig};
 use ostler_lifecycle::{
-    Candidate, Decision, Declined, Input, Near, NotCreated, Offer, Proposal, Reachable, Scene, Waits, WhyNot,
-    bridges_are_somewhere, decide, propose,
+    Candidate, Decision, Declined, Input, Near, NotCreated, Offer, Proposal, Reachable, Scene,
+    Waits, WhyNot, bridges_are_somewhere, decide, propose,
 };
 use ostler_model::{
-    Args, Capacity, Cause, FilesAt, Generation, HostId, Leftover, NicSpec, Placement, RefusalKind, State, Unfit, Verb, VmRecord,
+    Args, Capacity, Cause, FilesAt, Generation, HostId, Leftover, NicSpec, Placement, RefusalKind,
+    State, Unfit, Verb, VmRecord,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +38,8 @@ impl Scene for Hosts {
         };
         let driver = Some("hyper".parse().unwrap());
         let near = [A, B].map(near).into();
-        let mut candidate = Candidate { host, driver, storage: None, twin: None, near, interfaces: None };
+        let mut candidate =
+            Candidate { host, driver, storage: None, twin: None, near, interfaces: None };
         if let Some(change) = self.changed.get(&host) {
             change(&mut candidate);
         }
@@ -73,7 +75,12 @@ fn pending(shared: bool) -> VmRecord {
 }
 
 fn at(host: HostId) -> Placement {
-    Placement { host, driver: "hyper".parse().unwrap(), generation: Generation(1), since: ostler_model::Timestamp(0) }
+    Placement {
+        host,
+        driver: "hyper".parse().unwrap(),
+        generation: Generation(1),
+        since: ostler_model::Timestamp(0),
+    }
 }
 
 /// One that runs on A and is to be moved.
@@ -106,8 +113,15 @@ fn the_first_host_with_room_is_proposed_and_its_room_is_taken() {
     let hosts = Hosts::default();
     assert_eq!(propose(&vm, &mut offers, &hosts), Proposal::Go { host: B, verb: Verb::Deploy });
     let told = waits(&vm, &mut offers, &hosts);
-    assert!(told.iter().all(|line| matches!(line, Waits::Host(_, WhyNot::TooFull { .. }))) && told.len() == 2, "{told:?}");
-    assert_eq!(propose(&VmRecord { state: State::Hold, ..vm }, &mut [offer(A, 9999)], &hosts), Proposal::Nothing);
+    assert!(
+        told.iter().all(|line| matches!(line, Waits::Host(_, WhyNot::TooFull { .. })))
+            && told.len() == 2,
+        "{told:?}"
+    );
+    assert_eq!(
+        propose(&VmRecord { state: State::Hold, ..vm }, &mut [offer(A, 9999)], &hosts),
+        Proposal::Nothing
+    );
 }
 
 #[test]
@@ -132,17 +146,27 @@ fn a_host_that_would_refuse_the_vm_does_not_keep_the_room_from_the_others() {
 #[test]
 fn a_host_without_the_bridge_of_a_card_is_left_out() {
     let mut vm = pending(true);
-    vm.spec.nics = vec![NicSpec { bridge: "br0".to_owned(), mac: None }, NicSpec { bridge: "br1".to_owned(), mac: None }];
+    vm.spec.nics = vec![
+        NicSpec { bridge: "br0".to_owned(), mac: None },
+        NicSpec { bridge: "br1".to_owned(), mac: None },
+    ];
     let mut hosts = Hosts::default();
     let names = |names: &[&str]| Arc::new(names.iter().map(|name| (*name).to_owned()).collect());
     hosts.changed.insert(A, |host| host.interfaces = Some(Arc::new(["br0".to_owned()].into())));
     let mut offers = [offer(A, 9999), offer(B, 9999)];
-    assert_eq!(propose(&vm, &mut offers, &hosts), Proposal::Go { host: B, verb: Verb::Deploy }, "nobody knows what B has");
+    assert_eq!(
+        propose(&vm, &mut offers, &hosts),
+        Proposal::Go { host: B, verb: Verb::Deploy },
+        "nobody knows what B has"
+    );
     hosts.changed.insert(B, |host| host.interfaces = Some(Arc::new(["br1".to_owned()].into())));
-    let lacks = |host: &str, bridge: &str| at_host(host, WhyNot::Unfit(Unfit::NoBridge(bridge.to_owned())));
+    let lacks =
+        |host: &str, bridge: &str| at_host(host, WhyNot::Unfit(Unfit::NoBridge(bridge.to_owned())));
     assert_eq!(waits(&vm, &mut offers, &hosts), [lacks("host-1", "br1"), lacks("host-2", "br0")]);
     let hosts = |hosts: &[Option<&[&str]>]| -> Vec<Reachable> {
-        let at = |(at, known): (usize, &Option<&[&str]>)| (format!("host-{at}").parse().unwrap(), known.map(names));
+        let at = |(at, known): (usize, &Option<&[&str]>)| {
+            (format!("host-{at}").parse().unwrap(), known.map(names))
+        };
         hosts.iter().enumerate().map(at).collect()
     };
     let somewhere = |known: &[Option<&[&str]>]| bridges_are_somewhere(&vm.spec.nics, &hosts(known));
@@ -164,17 +188,33 @@ fn a_vm_moves_live_where_both_hosts_can_and_not_to_where_it_is() {
         propose(&vm, &mut offers, &hosts)
     };
     assert_eq!(moves(|_, _| ()), Proposal::Go { host: B, verb: Verb::MigrateLive });
-    assert_eq!(moves(|_, offers| offers[0].live = false), Proposal::Go { host: B, verb: Verb::Migrate });
-    assert_eq!(moves(|_, offers| offers[1].live = false), Proposal::Go { host: B, verb: Verb::Migrate });
-    assert_eq!(moves(|vm, _| vm.state = State::Poweroff), Proposal::Go { host: B, verb: Verb::Migrate });
+    assert_eq!(
+        moves(|_, offers| offers[0].live = false),
+        Proposal::Go { host: B, verb: Verb::Migrate }
+    );
+    assert_eq!(
+        moves(|_, offers| offers[1].live = false),
+        Proposal::Go { host: B, verb: Verb::Migrate }
+    );
+    assert_eq!(
+        moves(|vm, _| vm.state = State::Poweroff),
+        Proposal::Go { host: B, verb: Verb::Migrate }
+    );
     let stays = |change: fn(&mut VmRecord, &mut [Offer; 2])| match moves(change) {
         Proposal::Wait(lines) => lines.last().unwrap().clone(),
         other => panic!("{other:?}"),
     };
-    let other = WhyNot::OtherDriver { has: "other".parse().unwrap(), needs: "hyper".parse().unwrap() };
-    assert_eq!(stays(|_, offers| offers[1].driver = "other".parse().unwrap()), at_host("host-2", other));
+    let other =
+        WhyNot::OtherDriver { has: "other".parse().unwrap(), needs: "hyper".parse().unwrap() };
+    assert_eq!(
+        stays(|_, offers| offers[1].driver = "other".parse().unwrap()),
+        at_host("host-2", other)
+    );
     let silent = WhyNot::Silent("no route".to_owned());
-    assert_eq!(stays(|_, offers| offers[1].silent = Some("no route".to_owned())), at_host("host-2", silent));
+    assert_eq!(
+        stays(|_, offers| offers[1].silent = Some("no route".to_owned())),
+        at_host("host-2", silent)
+    );
     assert_eq!(stays(|vm, _| vm.state = State::Unknown), Waits::Unseen);
     assert_eq!(stays(|vm, _| vm.mark_restored(vm.since)), Waits::Unreconciled);
 }
@@ -188,7 +228,10 @@ fn not_more_than_so_many_move_at_one_host() {
         [at_host("host-1", WhyNot::Here), at_host("host-2", WhyNot::Crowded(8))]
     );
     // A deployment brings no memory of a running guest.
-    assert_eq!(propose(&pending(true), &mut [offer(B, 9999)], &hosts), Proposal::Go { host: B, verb: Verb::Deploy });
+    assert_eq!(
+        propose(&pending(true), &mut [offer(B, 9999)], &hosts),
+        Proposal::Go { host: B, verb: Verb::Deploy }
+    );
     hosts.moves.insert(A, ostler_lifecycle::MOVES_AT_ONE_HOST);
     assert_eq!(waits(&vm, &mut [offer(B, 9999)], &hosts), [Waits::HomeCrowded(8)]);
 }
@@ -197,7 +240,10 @@ fn not_more_than_so_many_move_at_one_host() {
 fn a_vm_waits_for_the_one_host_it_asks_for() {
     let mut vm = pending(true);
     vm.spec.host = Some("host-3".parse().unwrap());
-    assert_eq!(waits(&vm, &mut [offer(A, 9999)], &Hosts::default()), [Waits::NotOn("host-3".parse().unwrap())]);
+    assert_eq!(
+        waits(&vm, &mut [offer(A, 9999)], &Hosts::default()),
+        [Waits::NotOn("host-3".parse().unwrap())]
+    );
     let bare = VmRecord { storage: None, ..vm.clone() };
     assert_eq!(waits(&bare, &mut [], &Hosts::default()), [Waits::NoStorage]);
     assert_eq!(waits(&vm, &mut [], &Hosts::default()), [Waits::NoHosts]);
@@ -222,11 +268,18 @@ fn a_request_is_refused_for_the_reasons_that_the_scheduler_passes_a_host_by() {
     let unfit = |why| (RefusalKind::NoHost, Cause::HostUnfit { host: B, why });
     let one = || "host-1".parse().unwrap();
     assert_eq!(refusal(&own, Verb::Migrate, same_files), unfit(Unfit::OneFileSystem(one())));
-    let same_hypervisor = refusal(&shared, Verb::MigrateLive, |host| host.near[0].one_hypervisor = true);
+    let same_hypervisor =
+        refusal(&shared, Verb::MigrateLive, |host| host.near[0].one_hypervisor = true);
     assert_eq!(same_hypervisor, unfit(Unfit::OneHypervisor(one())));
-    assert_eq!(refusal(&shared, Verb::Migrate, |host| host.driver = None), unfit(Unfit::NoHypervisor));
+    assert_eq!(
+        refusal(&shared, Verb::Migrate, |host| host.driver = None),
+        unfit(Unfit::NoHypervisor)
+    );
     let bare = VmRecord { storage: None, ..pending(true) };
     assert_eq!(refusal(&bare, Verb::Deploy, |_| ()), unfit(Unfit::NoStorage));
     let left = Leftover { place: at(B), files: false };
-    assert_eq!(refusal(&VmRecord { leftovers: vec![left], ..shared }, Verb::Migrate, |_| ()), unfit(Unfit::Leftover));
+    assert_eq!(
+        refusal(&VmRecord { leftovers: vec![left], ..shared }, Verb::Migrate, |_| ()),
+        unfit(Unfit::Leftover)
+    );
 }

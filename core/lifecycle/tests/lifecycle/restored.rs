@@ -1,10 +1,11 @@
-//! The record is older than the world: it came back with a backup, or somebody put an old copy of the store into its place.
+//! The record is older than the world: it came back with a backup, or somebody put an old copy of
+//! the store into its place.
 
 use crate::rig::{Fault, Rig, STORE, Violation};
 use ostler_lifecycle::{DomainStatus, Found, Input, status};
 use ostler_model::{
-    Args, Cause, DiskFormat, DiskSource, DriverError, EventKind, Generation, HostId, Identity, Power, PowerReason, Reason,
-    RefusalKind, State, Verb, VmRecord,
+    Args, Cause, DiskFormat, DiskSource, DriverError, EventKind, Generation, HostId, Identity,
+    Power, PowerReason, Reason, RefusalKind, State, Verb, VmRecord,
 };
 
 const A: HostId = HostId(1);
@@ -25,11 +26,17 @@ impl Rig {
     }
 
     pub(crate) fn reconcile(&mut self, by: Option<&str>) -> Result<(), Violation> {
-        self.tell(&Input::Reconcile { found: self.found(), storage: Some(self.storage()), by: by.map(str::to_owned) })
+        self.tell(&Input::Reconcile {
+            found: self.found(),
+            storage: Some(self.storage()),
+            by: by.map(str::to_owned),
+        })
     }
 
     pub(crate) fn asks(&mut self, verb: Verb, host: HostId) -> Result<(), String> {
-        self.ask(verb, Args::None, false, host).unwrap().map_err(|refusal| format!("{}: {:?}", refusal.kind, refusal.cause))
+        self.ask(verb, Args::None, false, host)
+            .unwrap()
+            .map_err(|refusal| format!("{}: {:?}", refusal.kind, refusal.cause))
     }
 
     pub(crate) fn sends(&self) -> usize {
@@ -61,10 +68,21 @@ fn a_vm_that_was_at_boot_and_has_moved_is_not_started_a_second_time() {
     goes(&mut rig, &[(Verb::MigrateLive, B)]);
     rig.restore(backup);
     rig.tell(&Input::Restarted).unwrap();
-    assert_eq!((rig.state(), rig.sends()), (State::Failed, 0), "nothing is sent for what the backup had under way");
+    assert_eq!(
+        (rig.state(), rig.sends()),
+        (State::Failed, 0),
+        "nothing is sent for what the backup had under way"
+    );
     rig.reconcile(None).unwrap();
-    assert_eq!((rig.state(), rig.host(), rig.record.is_unreconciled()), (State::Running, Some(B), false));
-    assert_eq!(rig.record.placement.as_ref().map(|place| place.generation), Some(Generation(2)), "the one it runs under");
+    assert_eq!(
+        (rig.state(), rig.host(), rig.record.is_unreconciled()),
+        (State::Running, Some(B), false)
+    );
+    assert_eq!(
+        rig.record.placement.as_ref().map(|place| place.generation),
+        Some(Generation(2)),
+        "the one it runs under"
+    );
     rig.asks(Verb::Suspend, B).unwrap();
     rig.settle().unwrap();
     assert_eq!(rig.line(), "suspended [asked] | operation 1004 succeeded");
@@ -74,7 +92,9 @@ fn a_vm_that_was_at_boot_and_has_moved_is_not_started_a_second_time() {
 fn a_stop_that_was_removing_files_does_not_remove_those_of_the_vm_that_was_deployed_again() {
     let mut rig = rig(false, &[(Verb::Deploy, A)]);
     rig.asks(Verb::Stop, A).unwrap();
-    while rig.record.operation.as_ref().and_then(|active| active.kind()) != Some(ostler_model::StepKind::DropHost) {
+    while rig.record.operation.as_ref().and_then(|active| active.kind())
+        != Some(ostler_model::StepKind::DropHost)
+    {
         rig.answer(0).unwrap();
     }
     let backup = rig.record.clone();
@@ -84,7 +104,10 @@ fn a_stop_that_was_removing_files_does_not_remove_those_of_the_vm_that_was_deplo
     rig.restore(backup);
     rig.tell(&Input::Restarted).unwrap();
     assert_eq!((rig.state(), rig.sends()), (State::Failed, 0));
-    assert!(rig.asks(Verb::RecoverRetry, A).unwrap_err().starts_with("contradicted"), "not before it is known where it is");
+    assert!(
+        rig.asks(Verb::RecoverRetry, A).unwrap_err().starts_with("contradicted"),
+        "not before it is known where it is"
+    );
     rig.reconcile(None).unwrap();
     assert_eq!((rig.state(), rig.host()), (State::Running, Some(A)));
     assert_eq!(rig.world.place(A).disks, files.disks);
@@ -98,7 +121,14 @@ fn before_all_hosts_are_listed_nothing_is_concluded_and_nothing_begins() {
     rig.restore(backup.clone());
     rig.observe().unwrap();
     assert_eq!((rig.state(), rig.record.usable_recovery().is_some()), (State::Suspended, true));
-    for verb in [Verb::Resume, Verb::Stop, Verb::Delete, Verb::ShutdownHard, Verb::Migrate, Verb::SnapshotCreate] {
+    for verb in [
+        Verb::Resume,
+        Verb::Stop,
+        Verb::Delete,
+        Verb::ShutdownHard,
+        Verb::Migrate,
+        Verb::SnapshotCreate,
+    ] {
         let refused = rig.ask(verb, crate::script::args(&rig, verb, ""), false, A).unwrap();
         assert!(refused.is_err_and(|refusal| refusal.cause == Cause::NotReconciled), "{verb}");
     }
@@ -113,8 +143,14 @@ fn what_nobody_has_seen_since_is_as_the_backup_says() {
     let backup = rig.record.clone();
     rig.restore(backup.clone());
     rig.reconcile(None).unwrap();
-    assert_eq!((rig.state(), rig.record.usable_recovery()), (State::Suspended, backup.usable_recovery()));
-    assert!(matches!(rig.last.as_ref().unwrap().events.first(), Some(EventKind::Reconciled { .. })));
+    assert_eq!(
+        (rig.state(), rig.record.usable_recovery()),
+        (State::Suspended, backup.usable_recovery())
+    );
+    assert!(matches!(
+        rig.last.as_ref().unwrap().events.first(),
+        Some(EventKind::Reconciled { .. })
+    ));
     goes(&mut rig, &[(Verb::Resume, A)]);
     assert_eq!(rig.state(), State::Running);
     assert!(rig.record.placement.as_ref().unwrap().generation <= rig.record.issued);
@@ -128,7 +164,10 @@ fn a_vm_that_was_suspended_after_the_backup_waits_for_a_person() {
     rig.restore(backup);
     rig.world.power(B, Power::Off, PowerReason::Saved);
     rig.reconcile(None).unwrap();
-    assert_eq!((rig.state(), rig.record.reason, rig.record.is_unreconciled()), (State::Unknown, Reason::StoreIsStale, true));
+    assert_eq!(
+        (rig.state(), rig.record.reason, rig.record.is_unreconciled()),
+        (State::Unknown, Reason::StoreIsStale, true)
+    );
     rig.reconcile(Some("anna")).unwrap();
     assert!(!rig.record.is_unreconciled());
     assert!(rig.asks(Verb::Delete, A).is_ok());
@@ -150,7 +189,9 @@ fn two_domains_that_live_are_for_a_person_to_decide_about() {
 #[test]
 fn a_schedule_waits_until_the_vm_is_reconciled() {
     let mut rig = rig(true, &[(Verb::Deploy, A), (Verb::PoweroffHard, A)]);
-    rig.ask(Verb::Schedule, crate::script::args(&rig, Verb::Schedule, "resume in 60"), false, A).unwrap().unwrap();
+    rig.ask(Verb::Schedule, crate::script::args(&rig, Verb::Schedule, "resume in 60"), false, A)
+        .unwrap()
+        .unwrap();
     let backup = rig.record.clone();
     rig.restore(backup);
     rig.now = rig.now.plus(ostler_model::Millis::secs(70));
@@ -162,14 +203,22 @@ fn a_schedule_waits_until_the_vm_is_reconciled() {
 #[test]
 fn what_a_lost_attach_has_plugged_in_stays_in_the_record() {
     let mut rig = rig(true, &[(Verb::Deploy, A)]);
-    let disk = Args::NewDisk { name: None, source: DiskSource::Blank { size_mib: 1 }, format: DiskFormat::Qcow2, read_only: false };
+    let disk = Args::NewDisk {
+        name: None,
+        source: DiskSource::Blank { size_mib: 1 },
+        format: DiskFormat::Qcow2,
+        read_only: false,
+    };
     rig.ask(Verb::DiskAttach, disk, false, A).unwrap().unwrap();
     rig.answer(0).unwrap();
     rig.execute(0);
     let backup = rig.record.clone();
     rig.restore(backup);
     rig.tell(&Input::Restarted).unwrap();
-    assert_eq!((rig.state(), rig.record.reason, rig.record.disks.len()), (State::Unknown, Reason::StoreIsStale, 2));
+    assert_eq!(
+        (rig.state(), rig.record.reason, rig.record.disks.len()),
+        (State::Unknown, Reason::StoreIsStale, 2)
+    );
     rig.reconcile(None).unwrap();
     assert_eq!((rig.state(), rig.record.disks.len()), (State::Running, 2));
 }
@@ -185,7 +234,11 @@ fn generations_of_the_lost_time_are_never_taken_for_old_ones() {
     rig.world.stranger(B, lost);
     let seen = rig.world.see(B);
     assert_eq!(status(&rig.record, STORE, &seen), DomainStatus::AboveIssued);
-    assert_eq!(ostler_lifecycle::doomed(&rig.record, STORE, B, &seen), None, "it may be the VM itself");
+    assert_eq!(
+        ostler_lifecycle::doomed(&rig.record, STORE, B, &seen),
+        None,
+        "it may be the VM itself"
+    );
     assert!(rig.asks(Verb::Resume, A).unwrap_err().contains("NewerElsewhere"));
     // A person has removed it, and says so.
     rig.world.domains.remove(&B);
@@ -208,7 +261,8 @@ fn a_second_restore_does_not_make_a_domain_of_the_first_lost_time_an_old_one() {
         }
         for known in [false, true] {
             rig.restore(second.clone());
-            // Host B was off all the time, and comes back with the domain that the first lost time placed there.
+            // Host B was off all the time, and comes back with the domain that the first lost time
+            // placed there.
             let lost = rig.world.ours(7);
             if known {
                 rig.world.stranger(B, lost);
@@ -222,15 +276,24 @@ fn a_second_restore_does_not_make_a_domain_of_the_first_lost_time_an_old_one() {
                 None,
                 "it may be the VM with what the guest has written"
             );
-            assert_eq!(rig.host(), Some(A), "it is not moved to what an earlier lost time has placed");
+            assert_eq!(
+                rig.host(),
+                Some(A),
+                "it is not moved to what an earlier lost time has placed"
+            );
             let decided = rig.record.restored.as_ref().map(|restored| restored.in_doubt);
-            assert_eq!(decided, Some(off && known), "one that lives in its place is there; else a person decides");
+            assert_eq!(
+                decided,
+                Some(off && known),
+                "one that lives in its place is there; else a person decides"
+            );
             rig.world.domains.remove(&B);
         }
     }
 }
 
-/// The first restore of a backup places the VM on B, which is off when the same backup is restored again.
+/// The first restore of a backup places the VM on B, which is off when the same backup is restored
+/// again.
 #[test]
 fn the_same_backup_restored_twice_gives_out_other_generations() {
     let mut rig = rig(true, &[(Verb::Deploy, A), (Verb::PoweroffHard, A)]);
@@ -241,7 +304,10 @@ fn the_same_backup_restored_twice_gives_out_other_generations() {
         rig.now = rig.now.plus(ostler_model::Millis(1));
         given.push(rig.record.issued.next());
     }
-    assert!(given[1] > given[0], "{given:?}: a domain of the first would be taken for that of the second");
+    assert!(
+        given[1] > given[0],
+        "{given:?}: a domain of the first would be taken for that of the second"
+    );
     rig.record.restored.as_mut().unwrap().reconciled = true;
     assert!(rig.record.is_ahead(given[0]), "it may be the VM");
 }
@@ -266,12 +332,22 @@ fn a_delete_that_a_restore_has_cut_is_not_taken_back_and_goes_on() {
 fn a_record_that_a_person_says_is_right_can_be_acted_on_where_its_domain_is_newer() {
     let mut rig = rig(true, &[(Verb::Deploy, A), (Verb::Poweroff, A)]);
     let backup = rig.record.clone();
-    goes(&mut rig, &[(Verb::Undeploy, A), (Verb::Resume, A), (Verb::Deploy, A), (Verb::Suspend, A)]);
-    assert!(rig.record.placement.as_ref().unwrap().generation > backup.placement.as_ref().unwrap().generation);
+    goes(
+        &mut rig,
+        &[(Verb::Undeploy, A), (Verb::Resume, A), (Verb::Deploy, A), (Verb::Suspend, A)],
+    );
+    assert!(
+        rig.record.placement.as_ref().unwrap().generation
+            > backup.placement.as_ref().unwrap().generation
+    );
     rig.restore(backup);
     rig.tell(&Input::Restarted).unwrap();
     rig.reconcile(None).unwrap();
-    assert_eq!((rig.state(), rig.record.is_unreconciled()), (State::Unknown, true), "its memory is in a file that nobody knows");
+    assert_eq!(
+        (rig.state(), rig.record.is_unreconciled()),
+        (State::Unknown, true),
+        "its memory is in a file that nobody knows"
+    );
     rig.reconcile(Some("operator")).unwrap();
     rig.observe().unwrap();
     assert_eq!((rig.state(), rig.host()), (State::Poweroff, Some(A)));
@@ -330,7 +406,12 @@ fn a_vm_that_has_arrived_and_is_off_is_where_it_arrived() {
 fn a_generation_that_a_person_has_disowned_is_never_given_to_the_vm() {
     let mut rig = rig(true, &[(Verb::Deploy, A), (Verb::Undeploy, A)]);
     let stray = claim(&rig, "hyper", 7);
-    rig.tell(&Input::Reconcile { found: vec![stray], storage: None, by: Some("operator".to_owned()) }).unwrap();
+    rig.tell(&Input::Reconcile {
+        found: vec![stray],
+        storage: None,
+        by: Some("operator".to_owned()),
+    })
+    .unwrap();
     goes(&mut rig, &[(Verb::Resume, A), (Verb::Deploy, A)]);
     assert_eq!(rig.record.placement.as_ref().map(|place| place.generation), Some(Generation(8)));
 }
@@ -371,7 +452,11 @@ fn claim(rig: &Rig, driver: &str, generation: u64) -> Found {
     let seen = ostler_model::DomainSeen {
         uuid: rig.record.uuid,
         name: "mine".to_owned(),
-        identity: Some(Identity { store: STORE, vm: rig.record.uuid, generation: Generation(generation) }),
+        identity: Some(Identity {
+            store: STORE,
+            vm: rig.record.uuid,
+            generation: Generation(generation),
+        }),
         power: Power::Running,
         reason: PowerReason::None,
         last_edge: None,
@@ -385,10 +470,16 @@ fn the_word_of_another_driver_s_host_does_not_count() {
     assert!(!ostler_lifecycle::is_elsewhere(&rig.record, STORE, &claim(&rig, "hostile", u64::MAX)));
     assert!(ostler_lifecycle::is_elsewhere(&rig.record, STORE, &claim(&rig, "hyper", 99)));
     goes(&mut rig, &[(Verb::Stop, A)]);
-    assert!(!ostler_lifecycle::is_elsewhere(&rig.record, STORE, &claim(&rig, "hostile", u64::MAX)), "it has no place anywhere");
+    assert!(
+        !ostler_lifecycle::is_elsewhere(&rig.record, STORE, &claim(&rig, "hostile", u64::MAX)),
+        "it has no place anywhere"
+    );
     let backup = rig.record.clone();
     rig.restore(backup);
-    assert!(ostler_lifecycle::is_elsewhere(&rig.record, STORE, &claim(&rig, "hyper", 99)), "the lost time may have placed it");
+    assert!(
+        ostler_lifecycle::is_elsewhere(&rig.record, STORE, &claim(&rig, "hyper", 99)),
+        "the lost time may have placed it"
+    );
 }
 
 #[test]
@@ -397,7 +488,9 @@ fn a_look_at_another_host_never_uses_up_saved_memory() {
     let mut facts = rig.facts(None);
     facts.elsewhere = Some(claim(&rig, "hyper", 99));
     let seen = rig.world.see(A);
-    rig.feed(&Input::Observed { step: rig.record.step, seen, there: None }, &facts).unwrap().unwrap();
+    rig.feed(&Input::Observed { step: rig.record.step, seen, there: None }, &facts)
+        .unwrap()
+        .unwrap();
     assert_eq!((rig.state(), rig.record.reason), (State::Unknown, Reason::StoreIsStale));
     assert!(rig.record.usable_recovery().is_some());
     // The claim ends, and the VM is what it was.
@@ -410,7 +503,12 @@ fn a_look_at_another_host_never_uses_up_saved_memory() {
 #[test]
 fn a_disk_that_may_be_plugged_in_is_not_forgotten_when_its_host_falls_silent() {
     let mut rig = rig(true, &[(Verb::Deploy, A)]);
-    let disk = Args::NewDisk { name: None, source: DiskSource::Blank { size_mib: 1 }, format: DiskFormat::Qcow2, read_only: false };
+    let disk = Args::NewDisk {
+        name: None,
+        source: DiskSource::Blank { size_mib: 1 },
+        format: DiskFormat::Qcow2,
+        read_only: false,
+    };
     rig.ask(Verb::DiskAttach, disk, false, A).unwrap().unwrap();
     rig.answer(0).unwrap();
     // The driver says yes, and has not looked.

@@ -45,12 +45,18 @@ fn live(((disks, shared, lost), cut, before, after): &Tale, gated: bool) -> Resu
         if lies || matches!(act, Act::Guest(_)) {
             continue;
         }
-        let (domains, files) = (rig.world.domains.len(), rig.world.places.values().filter(|place| !place.is_empty()).count());
+        let (domains, files) = (
+            rig.world.domains.len(),
+            rig.world.places.values().filter(|place| !place.is_empty()).count(),
+        );
         happen(&mut rig, act)?;
         if gated && rig.sends() > 0 {
             return Err(format!("{act:?} sends something before the VM is reconciled"));
         }
-        let now = (rig.world.domains.len(), rig.world.places.values().filter(|place| !place.is_empty()).count());
+        let now = (
+            rig.world.domains.len(),
+            rig.world.places.values().filter(|place| !place.is_empty()).count(),
+        );
         if gated && now < (domains, files) {
             return Err(format!("{act:?} removes something before the VM is reconciled"));
         }
@@ -61,7 +67,12 @@ fn live(((disks, shared, lost), cut, before, after): &Tale, gated: bool) -> Resu
     }
     for act in after {
         let lies = matches!(act, Act::Ask(Verb::Forget | Verb::Migrate, ..) | Act::Recover(_));
-        if lies || matches!(act, Act::Guest(_) | Act::Reach(_) | Act::ReachOne(..) | Act::CouldNotAsk(_)) {
+        if lies
+            || matches!(
+                act,
+                Act::Guest(_) | Act::Reach(_) | Act::ReachOne(..) | Act::CouldNotAsk(_)
+            )
+        {
             continue;
         }
         happen(&mut rig, act)?;
@@ -72,9 +83,11 @@ fn live(((disks, shared, lost), cut, before, after): &Tale, gated: bool) -> Resu
 
 #[test]
 fn whatever_the_lost_time_did_no_guest_runs_twice_and_no_live_disk_is_touched() {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(3000);
+    let cases =
+        std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(3000);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let outcome = TestRunner::new(config).run(&tale(), |tale| live(&tale, true).map_err(TestCaseError::fail));
+    let outcome =
+        TestRunner::new(config).run(&tale(), |tale| live(&tale, true).map_err(TestCaseError::fail));
     if let Err(error) = outcome {
         panic!("{error}");
     }
@@ -82,12 +95,23 @@ fn whatever_the_lost_time_did_no_guest_runs_twice_and_no_live_disk_is_touched() 
 
 #[test]
 fn without_the_mark_of_a_restore_a_guest_runs_twice() {
-    let config = Config { cases: 20_000, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let config = Config {
+        cases: 20_000,
+        failure_persistence: None,
+        max_shrink_iters: 0,
+        ..Config::default()
+    };
+    let mut runner =
+        TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     match runner.run(&tale(), |tale| live(&tale, false).map_err(TestCaseError::fail)) {
         Err(TestError::Fail(reason, _)) => {
             let said = reason.message();
-            assert!(said.contains("twice") || said.contains("while there is a domain") || said.contains("in use"), "{said}");
+            assert!(
+                said.contains("twice")
+                    || said.contains("while there is a domain")
+                    || said.contains("in use"),
+                "{said}"
+            );
         }
         other => panic!("an old record harms nobody: {other:?}"),
     }

@@ -1,14 +1,14 @@
-//! The daemon, reduced to what a decision needs: the record, the outbox, the calls in flight and the time. Every decision goes
-//! through [`Rig::feed`], which holds it against the invariants.
+//! The daemon, reduced to what a decision needs: the record, the outbox, the calls in flight and
+//! the time. Every decision goes through [`Rig::feed`], which holds it against the invariants.
 
 use crate::invariants;
 use crate::samples::{asked, began, new_vm};
 use crate::world::World;
 use ostler_lifecycle::{Decision, Facts, Input, adopt, create, decide, doomed, due, to_sweep};
 use ostler_model::{
-    Ability, Args, Call, CallResult, Cause, DriverError, Effect, EffectKey, Hint, HostId, ImageId, ImageState, Item, Journal,
-    Millis, Observation, OperationId, OperationRecord, Refusal, RefusalKind, ScheduleId, State, StepNo, StoreId, Timestamp, Verb,
-    VmRecord, VmUuid,
+    Ability, Args, Call, CallResult, Cause, DriverError, Effect, EffectKey, Hint, HostId, ImageId,
+    ImageState, Item, Journal, Millis, Observation, OperationId, OperationRecord, Refusal,
+    RefusalKind, ScheduleId, State, StepNo, StoreId, Timestamp, Verb, VmRecord, VmUuid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -103,11 +103,13 @@ pub(crate) struct Rig {
     /// Rows of images, by what the decisions said.
     pub(crate) images: BTreeMap<ImageId, ImageState>,
     pub(crate) next_operation: u64,
-    /// Whether the record came back with a backup: then it may be wrong about files and disks, and only what harms a guest counts.
+    /// Whether the record came back with a backup: then it may be wrong about files and disks, and
+    /// only what harms a guest counts.
     pub(crate) restored: bool,
 }
 
-/// A look that was begun: the step then, what was seen, what was seen at the other host, and how many operations had ended.
+/// A look that was begun: the step then, what was seen, what was seen at the other host, and how
+/// many operations had ended.
 pub(crate) type LateLook = (StepNo, Observation, Option<Observation>, usize);
 
 /// What the snapshot rules say.
@@ -157,7 +159,13 @@ impl Rig {
         }
     }
 
-    pub(crate) fn ask(&mut self, verb: Verb, args: Args, force: bool, host: HostId) -> Result<Result<(), Refusal>, Violation> {
+    pub(crate) fn ask(
+        &mut self,
+        verb: Verb,
+        args: Args,
+        force: bool,
+        host: HostId,
+    ) -> Result<Result<(), Refusal>, Violation> {
         self.next_operation += 1;
         let asked = asked(self.next_operation, verb, args, host, force);
         let facts = self.facts(Some(&asked));
@@ -170,8 +178,14 @@ impl Rig {
     }
 
     /// One decision, held against the invariants, and committed.
-    pub(crate) fn feed(&mut self, input: &Input, facts: &Facts) -> Result<Result<(), Refusal>, Violation> {
-        let decided = crate::faults::decide(self, input, facts, || decide(&self.record, facts, input, self.now));
+    pub(crate) fn feed(
+        &mut self,
+        input: &Input,
+        facts: &Facts,
+    ) -> Result<Result<(), Refusal>, Violation> {
+        let decided = crate::faults::decide(self, input, facts, || {
+            decide(&self.record, facts, input, self.now)
+        });
         let decision = match decided {
             Ok(decision) => decision,
             Err(refusal) => {
@@ -183,11 +197,20 @@ impl Rig {
             }
         };
         let before = self.record.clone();
-        // What only changes the record says nothing of the guest, and a look is as good after it as before.
-        let beside = |verb: Verb| verb.is_record_only() || verb.is_recovery() || verb == Verb::Resize;
-        let only_record = decision.journal.iter().any(|entry| matches!(entry, Journal::Began { verb, .. } if beside(*verb)));
+        // What only changes the record says nothing of the guest, and a look is as good after it as
+        // before.
+        let beside =
+            |verb: Verb| verb.is_record_only() || verb.is_recovery() || verb == Verb::Resize;
+        let only_record = decision
+            .journal
+            .iter()
+            .any(|entry| matches!(entry, Journal::Began { verb, .. } if beside(*verb)));
         if !only_record {
-            self.ended += decision.journal.iter().filter(|entry| matches!(entry, Journal::Ended { .. })).count();
+            self.ended += decision
+                .journal
+                .iter()
+                .filter(|entry| matches!(entry, Journal::Ended { .. }))
+                .count();
         }
         for key in &decision.settled {
             self.outbox.remove(key);
@@ -197,7 +220,12 @@ impl Rig {
         for effect in &decision.effects {
             self.outbox.insert(effect.key.clone(), effect.clone());
             self.flying.retain(|flight| flight.effect.key != effect.key);
-            self.flying.push(Flight { effect: effect.clone(), record: self.record.clone(), sent: self.now, done: None });
+            self.flying.push(Flight {
+                effect: effect.clone(),
+                record: self.record.clone(),
+                sent: self.now,
+                done: None,
+            });
             if effect.call.class() == ostler_model::EffectClass::Edge {
                 self.edges.entry(effect.key.operation).or_default().insert(effect.key.clone());
             }
@@ -207,7 +235,8 @@ impl Rig {
                 self.outcomes.insert(*operation, outcome.clone());
             }
             if let Journal::Began { operation, verb, by, at } = entry {
-                self.operations.insert(*operation, began(self.record.id, *operation, *verb, by, *at));
+                self.operations
+                    .insert(*operation, began(self.record.id, *operation, *verb, by, *at));
             }
             if let Some(kept) = self.operations.get_mut(&entry.operation()) {
                 kept.note(entry);
@@ -249,14 +278,25 @@ impl Rig {
         self.deliver(&flight, result)?;
         // What was seen at the other host says nothing of where it is.
         let here = self.host() == Some(flight.effect.host);
-        if fresh && told && here && !self.restored && !idle_before && self.record.operation.is_none() {
+        if fresh
+            && told
+            && here
+            && !self.restored
+            && !idle_before
+            && self.record.operation.is_none()
+        {
             invariants::agrees(self, "an operation ended")?;
         }
         Ok(())
     }
 
     /// The call ends in an error.
-    pub(crate) fn err(&mut self, at: usize, error: DriverError, executed: bool) -> Result<(), Violation> {
+    pub(crate) fn err(
+        &mut self,
+        at: usize,
+        error: DriverError,
+        executed: bool,
+    ) -> Result<(), Violation> {
         if executed {
             self.execute(at);
         }
@@ -265,13 +305,15 @@ impl Rig {
     }
 
     fn deliver(&mut self, flight: &Flight, result: CallResult) -> Result<(), Violation> {
-        let input = Input::Answered { key: flight.effect.key.clone(), sent: Some(flight.sent), result };
+        let input =
+            Input::Answered { key: flight.effect.key.clone(), sent: Some(flight.sent), result };
         self.tell(&input)?;
         self.last_answer = Some(input);
         Ok(())
     }
 
-    /// The last answer arrives once more; it must change nothing unless its call was sent again meanwhile.
+    /// The last answer arrives once more; it must change nothing unless its call was sent again
+    /// meanwhile.
     pub(crate) fn answer_again(&mut self) -> Result<(), Violation> {
         let Some(input @ Input::Answered { .. }) = self.last_answer.clone() else { return Ok(()) };
         let Input::Answered { key, .. } = &input else { return Ok(()) };
@@ -298,7 +340,9 @@ impl Rig {
 
     /// Advances the time to when the record is due, and says so.
     pub(crate) fn tick(&mut self) -> Result<bool, Violation> {
-        let Some(due) = self.record.step_due().or_else(|| self.record.next_due()) else { return Ok(false) };
+        let Some(due) = self.record.step_due().or_else(|| self.record.next_due()) else {
+            return Ok(false);
+        };
         self.now = self.now.max(due);
         self.tell(&Input::Tick)?;
         Ok(true)
@@ -313,7 +357,8 @@ impl Rig {
         self.record.placement.as_ref().map(|place| place.host)
     }
 
-    /// What the monitor sees: at the VM's place, and at the other host of a migration; nothing unless all of them answer.
+    /// What the monitor sees: at the VM's place, and at the other host of a migration; nothing
+    /// unless all of them answer.
     pub(crate) fn seen(&self) -> Option<(Observation, Option<Observation>)> {
         let here = self.world.look(self.host()?).ok()?;
         let there = self.record.other.as_ref().map(|place| self.world.look(place.host));
@@ -325,35 +370,58 @@ impl Rig {
         let Some((seen, there)) = self.seen() else { return Ok(()) };
         let idle = self.record.operation.is_none() && self.record.open.is_empty();
         self.tell(&Input::Observed { step: self.record.step, seen, there })?;
-        if idle && !self.restored { invariants::agrees(self, "the monitor has looked") } else { Ok(()) }
+        if idle && !self.restored {
+            invariants::agrees(self, "the monitor has looked")
+        } else {
+            Ok(())
+        }
     }
 
     /// What is due by schedule is asked for, as the VM's runner does it.
     pub(crate) fn fire(&mut self) -> Result<bool, Violation> {
         let Some(planned) = due(&self.record, self.now).cloned() else { return Ok(false) };
         let (id, host) = (planned.id(), planned.host.unwrap_or(HostId(1)));
-        let refusal = if matches!(planned.schedule.due(self.now), Some(ostler_model::Due::Fire { .. })) {
-            self.next_operation += 1;
-            let mut asked = asked(self.next_operation, planned.schedule.verb, planned.args.clone(), host, false);
-            asked.schedule = Some(id);
-            let facts = self.facts(Some(&asked));
-            self.feed(&Input::Request(asked), &facts)?.err()
-        } else {
-            let (verb, vm) = (planned.schedule.verb, self.record.id);
-            Some(Refusal { kind: RefusalKind::WrongState, verb, vm, cause: Cause::TooLate, hint: Hint::SeeMisfire })
-        };
+        let refusal =
+            if matches!(planned.schedule.due(self.now), Some(ostler_model::Due::Fire { .. })) {
+                self.next_operation += 1;
+                let mut asked = asked(
+                    self.next_operation,
+                    planned.schedule.verb,
+                    planned.args.clone(),
+                    host,
+                    false,
+                );
+                asked.schedule = Some(id);
+                let facts = self.facts(Some(&asked));
+                self.feed(&Input::Request(asked), &facts)?.err()
+            } else {
+                let (verb, vm) = (planned.schedule.verb, self.record.id);
+                Some(Refusal {
+                    kind: RefusalKind::WrongState,
+                    verb,
+                    vm,
+                    cause: Cause::TooLate,
+                    hint: Hint::SeeMisfire,
+                })
+            };
         if let Some(refusal) = refusal {
             self.tell(&Input::ScheduleRefused { schedule: id, refusal })?;
         }
-        let still = |planned: &ostler_model::Planned| planned.try_at().is_some_and(|at| at <= self.now);
-        if self.schedule(id).is_some_and(still) { Err("schedule: it is still due".to_owned()) } else { Ok(true) }
+        let still =
+            |planned: &ostler_model::Planned| planned.try_at().is_some_and(|at| at <= self.now);
+        if self.schedule(id).is_some_and(still) {
+            Err("schedule: it is still due".to_owned())
+        } else {
+            Ok(true)
+        }
     }
 
     pub(crate) fn schedule(&self, id: ScheduleId) -> Option<&ostler_model::Planned> {
         self.record.schedules.iter().find(|planned| planned.id() == id)
     }
 
-    /// What a host that answers does about what the VM left there, as whoever watches hosts does it.
+    /// What a host that answers does about what the VM left there, as whoever watches hosts does
+    /// it.
     pub(crate) fn sweep(&mut self, host: HostId) -> Result<bool, Violation> {
         let Some(left) = to_sweep(&self.record, host).cloned() else { return Ok(false) };
         let Ok(seen) = self.world.look(host) else { return Ok(false) };
@@ -380,12 +448,23 @@ impl Rig {
         let power = if running { ostler_model::Power::Running } else { ostler_model::Power::Off };
         self.world.stranger(HostId(1), None);
         self.world.power(HostId(1), power, ostler_model::PowerReason::None);
-        let vm = ostler_lifecycle::Adopted { vm: new, place, storage, name: "theirs".to_owned(), running };
+        let vm = ostler_lifecycle::Adopted {
+            vm: new,
+            place,
+            storage,
+            name: "theirs".to_owned(),
+            running,
+        };
         let made = adopt(vm, &self.facts(None), self.now);
         self.record = made.record.clone();
         for effect in &made.effects {
             self.outbox.insert(effect.key.clone(), effect.clone());
-            self.flying.push(Flight { effect: effect.clone(), record: self.record.clone(), sent: self.now, done: None });
+            self.flying.push(Flight {
+                effect: effect.clone(),
+                record: self.record.clone(),
+                sent: self.now,
+                done: None,
+            });
         }
         self.last = Some(made);
         invariants::standing(self)

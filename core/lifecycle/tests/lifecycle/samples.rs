@@ -3,8 +3,8 @@
 use crate::rig::UUID;
 use ostler_lifecycle::NewVm;
 use ostler_model::{
-    Args, DiskFormat, DiskSource, DiskSpec, DiskState, Graphics, Headroom, HostId, OperationId, OperationRecord, Patience, Request,
-    Timestamp, Verb, VmId, VmSpec,
+    Args, DiskFormat, DiskSource, DiskSpec, DiskState, Graphics, Headroom, HostId, OperationId,
+    OperationRecord, Patience, Request, Timestamp, Verb, VmId, VmSpec,
 };
 use std::collections::BTreeMap;
 
@@ -68,6 +68,21 @@ pub(crate) fn asked(operation: u64, verb: Verb, args: Args, host: HostId, force:
     }
 }
 
-pub(crate) fn began(vm: VmId, id: OperationId, verb: Verb, by: &str, began: Timestamp) -> OperationRecord {
-    OperationRecord { id, vm, verb: Some(verb), by: by.to_owned(), began, ended: None, outcome: None, steps: Vec::new() }
+pub(crate) fn began(
+    vm: VmId,
+    id: OperationId,
+    verb: Verb,
+    by: &str,
+    began: Timestamp,
+) -> OperationRecord {
+    OperationRecord {
+        id,
+        vm,
+        verb: Some(verb),
+        by: by.to_owned(),
+        began,
+        ended: None,
+        outcome: None,
+        steps: Vec::new(),
+    }
 }

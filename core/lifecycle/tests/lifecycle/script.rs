@@ -29,8 +29,9 @@ use crate::rig::{ALIEN, Fault, Rig, Rules, UUID};
 use expect_test::Expect;
 use ostler_lifecycle::{Input, unused_memory};
 use ostler_model::{
-    Args, Destroyed, DiskFormat, DiskSource, DriverError, ErrorKind, EventKind, Generation, HostId, Identity, Millis, Moment,
-    NicSpec, Planned, Power, PowerReason, Schedule, ScheduleId, Timestamp, Verb, When,
+    Args, Destroyed, DiskFormat, DiskSource, DriverError, ErrorKind, EventKind, Generation, HostId,
+    Identity, Millis, Moment, NicSpec, Planned, Power, PowerReason, Schedule, ScheduleId,
+    Timestamp, Verb, When,
 };
 
 pub(crate) struct Stage {
@@ -64,7 +65,8 @@ fn tell(rig: &mut Rig, word: &str, out: &mut String) {
 /// `migrate!@2:fenced` is a verb, force, a host and what it is about.
 fn request(rig: &mut Rig, word: &str) -> Option<Result<String, String>> {
     let (head, about) = word.split_once(':').unwrap_or((word, ""));
-    let (head, host) = head.split_once('@').map_or((head, 1), |(head, host)| (head, host.parse().unwrap()));
+    let (head, host) =
+        head.split_once('@').map_or((head, 1), |(head, host)| (head, host.parse().unwrap()));
     let verb = head.trim_end_matches('!').parse::<Verb>().ok()?;
     let args = args(rig, verb, about);
     let answer = rig.ask(verb, args, head.ends_with('!'), HostId(host));
@@ -77,35 +79,58 @@ fn request(rig: &mut Rig, word: &str) -> Option<Result<String, String>> {
 /// What `verb` is asked with; what is not told is what fits.
 pub(crate) fn args(rig: &Rig, verb: Verb, about: &str) -> Args {
     let spec = &rig.record.spec;
-    let disk = |at: usize| about.parse().ok().or_else(|| spec.disks.get(at).map(|disk| disk.name.clone()));
+    let disk =
+        |at: usize| about.parse().ok().or_else(|| spec.disks.get(at).map(|disk| disk.name.clone()));
     match verb {
-        Verb::Migrate => Args::Migrate { fenced: about.contains("fenced"), storage_moved: about.contains("moved") },
+        Verb::Migrate => Args::Migrate {
+            fenced: about.contains("fenced"),
+            storage_moved: about.contains("moved"),
+        },
         Verb::DiskAttach => Args::NewDisk {
             name: about.parse().ok(),
             source: DiskSource::Blank { size_mib: 1 },
             format: DiskFormat::Qcow2,
             read_only: false,
         },
-        Verb::DiskDetach | Verb::DiskSnapshotCancel => disk(0).map_or(Args::None, |name| Args::Disk { name }),
-        Verb::NicAttach => Args::NewNic(NicSpec { bridge: "br0".to_owned(), mac: about.parse().ok() }),
-        Verb::NicDetach => spec.nics.first().and_then(|nic| nic.mac.clone()).map_or(Args::None, |mac| Args::Nic { mac }),
+        Verb::DiskDetach | Verb::DiskSnapshotCancel => {
+            disk(0).map_or(Args::None, |name| Args::Disk { name })
+        }
+        Verb::NicAttach => {
+            Args::NewNic(NicSpec { bridge: "br0".to_owned(), mac: about.parse().ok() })
+        }
+        Verb::NicDetach => spec
+            .nics
+            .first()
+            .and_then(|nic| nic.mac.clone())
+            .map_or(Args::None, |mac| Args::Nic { mac }),
         Verb::SnapshotCreate => Args::NewSnapshot { label: about.to_owned() },
         Verb::SnapshotRevert | Verb::SnapshotDelete => {
-            let last = rig.record.snapshots.iter().rfind(|snapshot| !snapshot.hidden).map(|snapshot| snapshot.name.to_string());
-            Args::Snapshot { name: if about.is_empty() { last.unwrap_or_default() } else { about.to_owned() } }
+            let last = rig
+                .record
+                .snapshots
+                .iter()
+                .rfind(|snapshot| !snapshot.hidden)
+                .map(|snapshot| snapshot.name.to_string());
+            Args::Snapshot {
+                name: if about.is_empty() { last.unwrap_or_default() } else { about.to_owned() },
+            }
         }
-        Verb::DiskSnapshot | Verb::DiskSnapshotLive => {
-            disk(0).map_or(Args::None, |disk| Args::NewImage { disk, image: "golden".parse().unwrap(), datastore: None })
-        }
+        Verb::DiskSnapshot | Verb::DiskSnapshotLive => disk(0).map_or(Args::None, |disk| {
+            Args::NewImage { disk, image: "golden".parse().unwrap(), datastore: None }
+        }),
         Verb::Resize => {
             let cpu_milli = about.strip_suffix('m').and_then(|milli| milli.parse().ok());
             let memory_mib = about.strip_prefix('m').and_then(|mib| mib.parse().ok());
             Args::Size { cpu_milli, vcpus: about.parse().ok(), memory_mib }
         }
         Verb::Update => Args::UserData { text: about.to_owned() },
-        Verb::Rename => Args::Name { name: about.parse().unwrap_or_else(|_| "other".parse().unwrap()) },
+        Verb::Rename => {
+            Args::Name { name: about.parse().unwrap_or_else(|_| "other".parse().unwrap()) }
+        }
         Verb::Schedule => Args::NewSchedule(Box::new(planned(rig, about))),
-        Verb::Reschedule => Args::Reschedule { id: ScheduleId(0), planned: Box::new(planned(rig, about)) },
+        Verb::Reschedule => {
+            Args::Reschedule { id: ScheduleId(0), planned: Box::new(planned(rig, about)) }
+        }
         Verb::Unschedule => Args::Schedule { id: ScheduleId(0) },
         _ => Args::None,
     }
@@ -120,7 +145,12 @@ fn planned(rig: &Rig, about: &str) -> Planned {
         Some(&"every") => format!("every {}m", secs.0 / 60_000).parse().unwrap(),
         _ => When::Once { at: Moment::At(rig.now.plus(secs)) },
     };
-    Planned { schedule: Schedule::new(ScheduleId(0), verb, when, "operator"), args: Args::None, host: None, retry_at: None }
+    Planned {
+        schedule: Schedule::new(ScheduleId(0), verb, when, "operator"),
+        args: Args::None,
+        host: None,
+        retry_at: None,
+    }
 }
 
 /// Words about what is left at one host.
@@ -201,7 +231,9 @@ fn play(rig: &mut Rig, word: &str, out: &mut String) -> Result<Option<String>, S
         "adopted" => rig.adopt(true)?,
         "adopted-off" => rig.adopt(false)?,
         kind => match kind.parse::<ErrorKind>() {
-            Ok(kind) => rig.err(at, DriverError::new(kind, kind.to_string(), "as the story wants"), false)?,
+            Ok(kind) => {
+                rig.err(at, DriverError::new(kind, kind.to_string(), "as the story wants"), false)?
+            }
             Err(_) => {
                 world(rig, word);
                 return Ok(None);
@@ -215,7 +247,12 @@ fn play(rig: &mut Rig, word: &str, out: &mut String) -> Result<Option<String>, S
 fn steps(rig: &Rig) -> String {
     let Some(last) = rig.operations.values().next_back() else { return "none".to_owned() };
     let step = |step: &ostler_model::StepTrace| {
-        format!("{}{}{}", if step.undoing { "undo " } else { "" }, step.kind, if step.failed { "!" } else { "" })
+        format!(
+            "{}{}{}",
+            if step.undoing { "undo " } else { "" },
+            step.kind,
+            if step.failed { "!" } else { "" }
+        )
     };
     let steps: Vec<String> = last.steps.iter().map(step).collect();
     format!("{}; failed at {:?}", steps.join(", "), last.failed_at().map(|step| step.to_string()))
@@ -231,7 +268,10 @@ fn destroys(rig: &Rig) -> String {
     });
     assert!(began.is_none_or(|began| began == told), "the answer and the event differ");
     let kept = |what: &Destroyed| matches!(what, Destroyed::Snapshot { hidden: true, .. });
-    let words: Vec<String> = told.iter().map(|what| format!("{what}{}", if kept(what) { " (hidden)" } else { "" })).collect();
+    let words: Vec<String> = told
+        .iter()
+        .map(|what| format!("{what}{}", if kept(what) { " (hidden)" } else { "" }))
+        .collect();
     if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
 }
 
@@ -246,8 +286,12 @@ fn told(rig: &Rig, word: &str) -> Option<String> {
         "why" => format!("{:?}", ostler_lifecycle::why(record).waits_for),
         "destroys" => destroys(rig),
         "steps" => steps(rig),
-        "memory" => format!("{:?}", record.recovery.as_ref().map(|file| (file.complete, file.consumed))),
-        "unused" => format!("{:?}", record.unused.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        "memory" => {
+            format!("{:?}", record.recovery.as_ref().map(|file| (file.complete, file.consumed)))
+        }
+        "unused" => {
+            format!("{:?}", record.unused.iter().map(ToString::to_string).collect::<Vec<_>>())
+        }
         "place" => {
             let files = record.files;
             let place = record.placement.as_ref().map(|place| place.generation.0);
@@ -256,13 +300,18 @@ fn told(rig: &Rig, word: &str) -> Option<String> {
         "where" => r#where(rig),
         "hardware" => {
             let domain = rig.host().and_then(|host| rig.world.domains.get(&host));
-            let plugged = domain.map(|domain| (domain.disks.len(), domain.nics.len(), domain.vcpus));
+            let plugged =
+                domain.map(|domain| (domain.disks.len(), domain.nics.len(), domain.vcpus));
             let spec = &record.spec;
-            format!("record: {:?}, domain: {plugged:?}", (record.disks.len(), spec.nics.len(), spec.vcpus))
+            format!(
+                "record: {:?}, domain: {plugged:?}",
+                (record.disks.len(), spec.nics.len(), spec.vcpus)
+            )
         }
-        "holds" => {
-            record.held().map_or_else(|| "nothing".to_owned(), |(_, held)| format!("{} thousandths of a CPU", held.cpu_milli))
-        }
+        "holds" => record.held().map_or_else(
+            || "nothing".to_owned(),
+            |(_, held)| format!("{} thousandths of a CPU", held.cpu_milli),
+        ),
         "images" => format!("{:?}", rig.images.values().collect::<Vec<_>>()),
         "snapshots" => {
             let kept: Vec<String> = record
@@ -273,11 +322,18 @@ fn told(rig: &Rig, word: &str) -> Option<String> {
             kept.join(", ")
         }
         "schedules" => {
-            let kept = record.schedules.iter().map(|planned| format!("{} {:?}", planned.schedule.verb, planned.schedule.state));
+            let kept = record
+                .schedules
+                .iter()
+                .map(|planned| format!("{} {:?}", planned.schedule.verb, planned.schedule.state));
             kept.collect::<Vec<_>>().join(", ")
         }
         "patience" => {
-            let last = rig.last.as_ref().and_then(|last| last.effects.last()).map(|effect| effect.patience.to_string());
+            let last = rig
+                .last
+                .as_ref()
+                .and_then(|last| last.effects.last())
+                .map(|effect| effect.patience.to_string());
             last.unwrap_or_else(|| "nothing was sent".to_owned())
         }
         "open" => format!("{:?}", rig.open_calls()),
@@ -291,7 +347,8 @@ pub(crate) fn r#where(rig: &Rig) -> String {
     let at = |place: &ostler_model::Placement| format!("{}g{}", place.host, place.generation);
     let mut out = format!("at {}", record.placement.as_ref().map_or_else(|| "-".to_owned(), at));
     if let Some(other) = &record.other {
-        out += &format!(" other {}{}", at(other), if record.other_domain { " (domain)" } else { "" });
+        out +=
+            &format!(" other {}{}", at(other), if record.other_domain { " (domain)" } else { "" });
     }
     for left in &record.leftovers {
         out += &format!(" left {}{}", at(&left.place), if left.files { " (files)" } else { "" });
@@ -343,7 +400,9 @@ fn in_vain(rig: &mut Rig) -> Result<(), String> {
 }
 
 fn world(rig: &mut Rig, word: &str) {
-    let (word, host) = word.split_once('@').map_or((word, None), |(word, host)| (word, Some(HostId(host.parse().unwrap()))));
+    let (word, host) = word
+        .split_once('@')
+        .map_or((word, None), |(word, host)| (word, Some(HostId(host.parse().unwrap()))));
     let one = host.unwrap_or(HostId(1));
     let stamp = |rig: &mut Rig, generation| {
         let identity = rig.world.ours(generation);
@@ -388,7 +447,9 @@ fn world(rig: &mut Rig, word: &str) {
             rig.world.runs(one);
         }
         ("undefined", _) => drop(rig.world.domains.remove(&one)),
-        ("foreign", _) => rig.world.stranger(one, Some(Identity { store: ALIEN, vm: UUID, generation: Generation(1) })),
+        ("foreign", _) => rig
+            .world
+            .stranger(one, Some(Identity { store: ALIEN, vm: UUID, generation: Generation(1) })),
         ("unstamped", _) => rig.world.stranger(one, None),
         ("above", _) => stamp(rig, 99),
         ("older", _) => stamp(rig, 0),

@@ -292,18 +292,35 @@ fn of_two_that_are_called_the_same_none_is_chosen() {
     rig.ask(Verb::Deploy, Args::None, false, HostId(1)).unwrap().unwrap();
     rig.settle().unwrap();
     for label in ["first", "second"] {
-        rig.ask(Verb::SnapshotCreate, Args::NewSnapshot { label: label.to_owned() }, false, HostId(1)).unwrap().unwrap();
+        rig.ask(
+            Verb::SnapshotCreate,
+            Args::NewSnapshot { label: label.to_owned() },
+            false,
+            HostId(1),
+        )
+        .unwrap()
+        .unwrap();
         rig.settle().unwrap();
     }
     // As it was accepted once: the second is called by the first one's name.
     rig.record.snapshots[1].label = rig.record.snapshots[0].name.to_string();
     let name = rig.record.snapshots[0].name.to_string();
     for verb in [Verb::SnapshotRevert, Verb::SnapshotDelete] {
-        let refused = rig.ask(verb, Args::Snapshot { name: name.clone() }, false, HostId(1)).unwrap().expect_err("ambiguous");
-        assert!(matches!(&refused.cause, Cause::SnapshotsCalled { snapshots, .. } if snapshots.len() == 2), "{refused}");
+        let refused = rig
+            .ask(verb, Args::Snapshot { name: name.clone() }, false, HostId(1))
+            .unwrap()
+            .expect_err("ambiguous");
+        assert!(
+            matches!(&refused.cause, Cause::SnapshotsCalled { snapshots, .. } if snapshots.len() == 2),
+            "{refused}"
+        );
     }
     let second = rig.record.snapshots[1].name.to_string();
-    rig.ask(Verb::SnapshotDelete, Args::Snapshot { name: second }, false, HostId(1)).unwrap().unwrap();
+    rig.ask(Verb::SnapshotDelete, Args::Snapshot { name: second }, false, HostId(1))
+        .unwrap()
+        .unwrap();
     rig.settle().unwrap();
-    rig.ask(Verb::SnapshotRevert, Args::Snapshot { name }, false, HostId(1)).unwrap().expect("there is only one now");
+    rig.ask(Verb::SnapshotRevert, Args::Snapshot { name }, false, HostId(1))
+        .unwrap()
+        .expect("there is only one now");
 }

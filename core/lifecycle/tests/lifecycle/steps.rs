@@ -1,4 +1,5 @@
-//! Which step an operation failed at is kept: not the last one of its rollback, and none that it went on without.
+//! Which step an operation failed at is kept: not the last one of its rollback, and none that it
+//! went on without.
 
 use crate::script::check;
 use expect_test::expect;

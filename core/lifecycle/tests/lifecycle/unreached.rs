@@ -1,15 +1,19 @@
-//! Operations of VMs that rest on a host that does not answer: nothing was begun there, and they are what they were.
+//! Operations of VMs that rest on a host that does not answer: nothing was begun there, and they
+//! are what they were.
 
 use crate::script::{Stage, check, check_on};
 use expect_test::expect;
 
-/// Tries until the step's deadline, on a host that says *not now* to everything and cannot be looked at.
+/// Tries until the step's deadline, on a host that says *not now* to everything and cannot be
+/// looked at.
 const OUT: &str = "in-vain";
 
 #[test]
 fn resume() {
     check(
-        &format!("deploy; drive; suspend; drive; host-gone; resume; {OUT}; memory; host-back; look; resume; run"),
+        &format!(
+            "deploy; drive; suspend; drive; host-gone; resume; {OUT}; memory; host-back; look; resume; run"
+        ),
         expect![[r#"
         deploy         prolog (prepare-disks: calling) > prepare disk:vda
         suspend        save (save: calling) > save
@@ -24,7 +28,9 @@ fn resume() {
     "#]],
     );
     check(
-        &format!("deploy; drive; poweroff-hard; drive; host-gone; resume; {OUT}; host-back; look; resume; run"),
+        &format!(
+            "deploy; drive; poweroff-hard; drive; host-gone; resume; {OUT}; host-back; look; resume; run"
+        ),
         expect![[r#"
         deploy         prolog (prepare-disks: calling) > prepare disk:vda
         poweroff-hard  shutdown (power-off: calling) > destroy
@@ -36,7 +42,9 @@ fn resume() {
     "#]],
     );
     check(
-        &format!("deploy; drive; paused; look; host-gone; resume; {OUT}; host-back; look; resume; run"),
+        &format!(
+            "deploy; drive; paused; look; host-gone; resume; {OUT}; host-back; look; resume; run"
+        ),
         expect![[r#"
         deploy         prolog (prepare-disks: calling) > prepare disk:vda
         look           suspended [external]
@@ -48,7 +56,9 @@ fn resume() {
     "#]],
     );
     check(
-        &format!("deploy; drive; suspend; drive; host-gone; resume-cold; {OUT}; memory; host-back; look; resume; run"),
+        &format!(
+            "deploy; drive; suspend; drive; host-gone; resume-cold; {OUT}; memory; host-back; look; resume; run"
+        ),
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             suspend        save (save: calling) > save
@@ -131,7 +141,9 @@ fn what_brings_it_back_or_ends_it() {
 #[test]
 fn snapshots_and_disks() {
     check(
-        &format!("deploy; drive; poweroff-hard; drive; host-gone; snapshot-create; {OUT}; snapshots"),
+        &format!(
+            "deploy; drive; poweroff-hard; drive; host-gone; snapshot-create; {OUT}; snapshots"
+        ),
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             poweroff-hard  shutdown (power-off: calling) > destroy
@@ -159,7 +171,9 @@ fn snapshots_and_disks() {
         "#]],
     );
     check(
-        &format!("deploy; drive; snapshot-create; drive; poweroff-hard; drive; rules-lose; host-gone; resume; {OUT}; snapshots"),
+        &format!(
+            "deploy; drive; snapshot-create; drive; poweroff-hard; drive; rules-lose; host-gone; resume; {OUT}; snapshots"
+        ),
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             snapshot-create snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
@@ -175,7 +189,9 @@ fn snapshots_and_disks() {
 fn a_rollback_that_does_not_get_there_is_settled_when_the_host_is_seen() {
     // The first try got through, its answer did not.
     check(
-        &format!("deploy; drive; suspend; drive; resume; unknown; host-gone; {OUT}; memory; host-back; look; resume; run"),
+        &format!(
+            "deploy; drive; suspend; drive; resume; unknown; host-gone; {OUT}; memory; host-back; look; resume; run"
+        ),
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             suspend        save (save: calling) > save
@@ -191,7 +207,9 @@ fn a_rollback_that_does_not_get_there_is_settled_when_the_host_is_seen() {
         "#]],
     );
     check(
-        &format!("deploy; drive; poweroff-hard; drive; resume; unknown; host-gone; {OUT}; host-back; look"),
+        &format!(
+            "deploy; drive; poweroff-hard; drive; resume; unknown; host-gone; {OUT}; host-back; look"
+        ),
         expect![[r#"
         deploy         prolog (prepare-disks: calling) > prepare disk:vda
         poweroff-hard  shutdown (power-off: calling) > destroy
@@ -206,7 +224,9 @@ fn a_rollback_that_does_not_get_there_is_settled_when_the_host_is_seen() {
 #[test]
 fn a_daemon_that_was_restarted_does_not_know_what_got_there() {
     check(
-        &format!("deploy; drive; suspend; drive; resume; restart-after; host-gone; {OUT}; host-back; look"),
+        &format!(
+            "deploy; drive; suspend; drive; resume; restart-after; host-gone; {OUT}; host-back; look"
+        ),
         expect![[r#"
         deploy         prolog (prepare-disks: calling) > prepare disk:vda
         suspend        save (save: calling) > save
@@ -222,7 +242,9 @@ fn a_daemon_that_was_restarted_does_not_know_what_got_there() {
 fn one_that_is_moved() {
     check_on(
         Stage { disks: 1, shared: true },
-        &format!("deploy; drive; poweroff-hard; drive; migrate@2; host-gone; {OUT}; where; host-back; look; migrate@2; run; where"),
+        &format!(
+            "deploy; drive; poweroff-hard; drive; migrate@2; host-gone; {OUT}; where; host-back; look; migrate@2; run; where"
+        ),
         expect![[r#"
             deploy         prolog (prepare-disks: calling) > prepare disk:vda
             poweroff-hard  shutdown (power-off: calling) > destroy

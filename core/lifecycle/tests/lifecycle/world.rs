@@ -1,12 +1,13 @@
-//! A small world: hosts, domains, files, images. What drivers would do to real ones, calls do to these.
+//! A small world: hosts, domains, files, images. What drivers would do to real ones, calls do to
+//! these.
 //!
-//! Every write of a guest makes the disks *newer* by one; saved memory remembers how new the disks were. So the world itself
-//! sees the wrongs that no record shows: a guest that runs twice, old disks booted, old memory restored over newer disks, a disk
-//! touched under a live domain.
+//! Every write of a guest makes the disks *newer* by one; saved memory remembers how new the disks
+//! were. So the world itself sees the wrongs that no record shows: a guest that runs twice, old
+//! disks booted, old memory restored over newer disks, a disk touched under a live domain.
 
 use ostler_model::{
-    Call, CallResult, DomainSeen, DriverError, Effect, EffectKey, ErrorKind, Generation, HostId, Identity, ImageId, Item,
-    Observation, Outcome, Power, PowerReason, StoreId, VmRecord, VmUuid,
+    Call, CallResult, DomainSeen, DriverError, Effect, EffectKey, ErrorKind, Generation, HostId,
+    Identity, ImageId, Item, Observation, Outcome, Power, PowerReason, StoreId, VmRecord, VmUuid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -147,7 +148,11 @@ impl World {
     }
 
     pub(crate) fn look(&self, host: HostId) -> Result<Observation, DriverError> {
-        if self.answers(host) { Ok(self.see(host)) } else { Err(DriverError::unknown("unreachable", "no answer")) }
+        if self.answers(host) {
+            Ok(self.see(host))
+        } else {
+            Err(DriverError::unknown("unreachable", "no answer"))
+        }
     }
 
     /// Does what a driver would do, and answers as it would.
@@ -156,14 +161,26 @@ impl World {
             return Err(DriverError::unknown("unreachable", "no answer"));
         }
         let host = effect.host;
-        let there = self.domains.get(&host).map(|domain| domain.identity.filter(|identity| identity.store == self.store));
+        let there = self
+            .domains
+            .get(&host)
+            .map(|domain| domain.identity.filter(|identity| identity.store == self.store));
         match (there, effect.call) {
             (_, Call::Observe) => return Ok(Outcome { seen: Some(self.see(host)), state: None }),
             (Some(Some(identity)), _) if identity.generation > effect.generation => {
-                return Err(DriverError::new(ErrorKind::Stale, "stale", "a higher generation is there"));
+                return Err(DriverError::new(
+                    ErrorKind::Stale,
+                    "stale",
+                    "a higher generation is there",
+                ));
             }
-            (Some(None), call) if call != Call::Stamp && call.lane() == ostler_model::Lane::Hypervisor => {
-                return Err(DriverError::refused("not-ours", "a domain of that UUID is there that is not ours"));
+            (Some(None), call)
+                if call != Call::Stamp && call.lane() == ostler_model::Lane::Hypervisor =>
+            {
+                return Err(DriverError::refused(
+                    "not-ours",
+                    "a domain of that UUID is there that is not ours",
+                ));
             }
             (_, _) => {}
         }
@@ -181,7 +198,9 @@ impl World {
             Call::Deploy => self.deploy(effect, record),
             Call::Restore => self.restore(effect, record),
             Call::Unpause => self.unpause(effect, record),
-            Call::PressPower | Call::Reboot | Call::Reset | Call::RevertSnapshot => self.edge(effect),
+            Call::PressPower | Call::Reboot | Call::Reset | Call::RevertSnapshot => {
+                self.edge(effect)
+            }
             Call::Destroy => {
                 self.power(host, Power::Off, PowerReason::Destroyed);
                 Ok(())
@@ -193,7 +212,11 @@ impl World {
                 Ok(())
             }
             Call::Migrate => self.migrate(effect, record),
-            Call::AttachDisk | Call::DetachDisk | Call::AttachNic | Call::DetachNic | Call::Resize => self.plug(effect, record),
+            Call::AttachDisk
+            | Call::DetachDisk
+            | Call::AttachNic
+            | Call::DetachNic
+            | Call::Resize => self.plug(effect, record),
             Call::CopyDisk => self.copy_disk(effect, record),
             Call::CreateSnapshot | Call::DeleteSnapshot => self.snapshot(effect),
             Call::Stamp => self.stamp(effect),
@@ -269,7 +292,11 @@ impl World {
         self.edges.push(effect.key.clone());
         if let (Call::RevertSnapshot, Item::Snapshot(name)) = (effect.call, &effect.key.item) {
             if !self.place(effect.host).snapshots.contains(name.as_str()) {
-                return Err(DriverError::new(ErrorKind::Gone, "no-snapshot", "there is no such snapshot"));
+                return Err(DriverError::new(
+                    ErrorKind::Gone,
+                    "no-snapshot",
+                    "there is no such snapshot",
+                ));
             }
             self.power(effect.host, Power::Running, PowerReason::None);
             self.runs(effect.host);
@@ -292,7 +319,8 @@ impl World {
         if self.place(effect.host).memory.contains_key(&name) { Ok(()) } else { gone() }
     }
 
-    /// What a driver that moves a running domain does: the source is gone, or off, and the destination runs.
+    /// What a driver that moves a running domain does: the source is gone, or off, and the
+    /// destination runs.
     fn migrate(&mut self, effect: &Effect, record: &VmRecord) -> Did {
         let Some(to) = record.other.clone() else {
             self.wrong("a domain is moved to nowhere");
@@ -301,12 +329,19 @@ impl World {
         if !self.answers(to.host) {
             return Err(DriverError::refused("no-way", "the other host does not answer"));
         }
-        let arrived = self.domains.get(&to.host).and_then(|domain| domain.identity).map(|identity| identity.generation);
+        let arrived = self
+            .domains
+            .get(&to.host)
+            .and_then(|domain| domain.identity)
+            .map(|identity| identity.generation);
         if arrived == Some(to.generation) && self.domains[&to.host].power == Power::Running {
             return Ok(());
         }
         if self.domains.get(&to.host).is_some_and(|domain| domain.power != Power::Off) {
-            return Err(DriverError::refused("in-the-way", "a domain of that UUID is at the other host"));
+            return Err(DriverError::refused(
+                "in-the-way",
+                "a domain of that UUID is at the other host",
+            ));
         }
         if self.domains.get(&effect.host).is_none_or(|domain| domain.power != Power::Running) {
             return gone();
@@ -329,15 +364,28 @@ impl World {
         let newest = self.newest;
         for disk in record.disks.iter().filter(|disk| disk.adopted.is_none()) {
             match self.place(host).disks.get(disk.file.as_str()).copied() {
-                None => return Err(DriverError::refused("no-disk", format!("{} is not there", disk.name))),
-                Some(new) if new != newest => self.wrong(format!("disks as of {new} are used, the newest are of {newest}")),
+                None => {
+                    return Err(DriverError::refused(
+                        "no-disk",
+                        format!("{} is not there", disk.name),
+                    ));
+                }
+                Some(new) if new != newest => {
+                    self.wrong(format!("disks as of {new} are used, the newest are of {newest}"))
+                }
                 Some(_) => {}
             }
         }
         Ok(())
     }
 
-    pub(crate) fn define(&mut self, host: HostId, generation: Generation, power: Power, record: &VmRecord) {
+    pub(crate) fn define(
+        &mut self,
+        host: HostId,
+        generation: Generation,
+        power: Power,
+        record: &VmRecord,
+    ) {
         self.stamp += 1;
         let identity = Some(Identity { store: self.store, vm: self.uuid, generation });
         let domain = Domain {
@@ -347,7 +395,13 @@ impl World {
             edges: Vec::new(),
             pressed: false,
             disks: record.disks.iter().map(|disk| disk.file.to_string()).collect(),
-            nics: record.spec.nics.iter().filter_map(|nic| nic.mac.as_ref()).map(ToString::to_string).collect(),
+            nics: record
+                .spec
+                .nics
+                .iter()
+                .filter_map(|nic| nic.mac.as_ref())
+                .map(ToString::to_string)
+                .collect(),
             vcpus: record.spec.vcpus,
         };
         self.domains.insert(host, domain);

@@ -8,7 +8,8 @@ use std::str::FromStr;
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
 /// Units of a length of time, longest first.
-const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 fn invalid(problem: impl Into<String>) -> InvalidSchedule {
     InvalidSchedule::new("when", problem)
@@ -41,7 +42,9 @@ pub(super) fn list<T, S: fmt::Display>(items: &BTreeSet<T>, show: impl Fn(&T) ->
 }
 
 /// Reads a list with commas between the items.
-pub(super) fn parse_list<T: Ord + FromStr<Err = InvalidSchedule>>(text: &str) -> Result<BTreeSet<T>, InvalidSchedule> {
+pub(super) fn parse_list<T: Ord + FromStr<Err = InvalidSchedule>>(
+    text: &str,
+) -> Result<BTreeSet<T>, InvalidSchedule> {
     text.split(',').map(str::parse).collect()
 }
 
@@ -50,7 +53,8 @@ pub(super) fn parse_list<T: Ord + FromStr<Err = InvalidSchedule>>(text: &str) ->
 pub struct Period(Millis);
 
 impl Period {
-    /// The shortest period. With less than a minute, an operation would seldom end before the next one is due.
+    /// The shortest period. With less than a minute, an operation would seldom end before the next
+    /// one is due.
     pub const MIN: Millis = Millis::secs(60);
     /// The longest period. For a longer time, use a date.
     pub const MAX: Millis = Millis::secs(366 * 86_400);
@@ -72,9 +76,9 @@ impl FromStr for Period {
     type Err = InvalidSchedule;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse_length(text)
-            .and_then(Self::new)
-            .ok_or_else(|| invalid(format!("{text:?} is not a period: write 1m to 366d, with m, h or d")))
+        parse_length(text).and_then(Self::new).ok_or_else(|| {
+            invalid(format!("{text:?} is not a period: write 1m to 366d, with m, h or d"))
+        })
     }
 }
 
@@ -108,7 +112,8 @@ impl FromStr for TimeOfDay {
     type Err = InvalidSchedule;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parts = text.split_once(':').filter(|(hour, minute)| hour.len() <= 2 && minute.len() == 2);
+        let parts =
+            text.split_once(':').filter(|(hour, minute)| hour.len() <= 2 && minute.len() == 2);
         parts
             .and_then(|(hour, minute)| Self::new(number(hour)?, number(minute)?))
             .ok_or_else(|| invalid(format!("{text:?} is not a time of day: write 00:00 to 23:59")))
@@ -122,7 +127,20 @@ impl fmt::Display for TimeOfDay {
 }
 
 /// A day of the week.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Display, EnumString, IntoStaticStr, EnumIter)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+)]
 #[strum(serialize_all = "kebab-case", parse_err_fn = not_a_weekday, parse_err_ty = InvalidSchedule)]
 #[repr(u8)]
 pub enum Weekday {
@@ -143,7 +161,9 @@ pub enum Weekday {
 }
 
 fn not_a_weekday(text: &str) -> InvalidSchedule {
-    invalid(format!("{text:?} is not a day of the week: use mon, tue, wed, thu, fri, sat and sun, with commas between"))
+    invalid(format!(
+        "{text:?} is not a day of the week: use mon, tue, wed, thu, fri, sat and sun, with commas between"
+    ))
 }
 
 /// A day of the month: 1 to 31, or the last.
@@ -171,7 +191,11 @@ impl FromStr for MonthDay {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let day = if text == "last" { Some(Self::LAST) } else { number(text).and_then(Self::new) };
-        day.ok_or_else(|| invalid(format!("{text:?} is not a day of the month: use 1 to 31 and last, with commas between")))
+        day.ok_or_else(|| {
+            invalid(format!(
+                "{text:?} is not a day of the month: use 1 to 31 and last, with commas between"
+            ))
+        })
     }
 }
 
@@ -192,7 +216,8 @@ impl YearDay {
     /// Both counted from 1; none if no year has that day.
     #[must_use]
     pub fn new(month: u8, day: u8) -> Option<Self> {
-        let leap_year = jiff::civil::Date::new(2024, i8::try_from(month).ok()?, i8::try_from(day).ok()?);
+        let leap_year =
+            jiff::civil::Date::new(2024, i8::try_from(month).ok()?, i8::try_from(day).ok()?);
         leap_year.is_ok().then_some(Self { month, day })
     }
 
@@ -214,9 +239,9 @@ impl FromStr for YearDay {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts = text.split_once('-');
-        parts
-            .and_then(|(month, day)| Self::new(number(month)?, number(day)?))
-            .ok_or_else(|| invalid(format!("{text:?} is not a day of a year: write month-day, 01-01 to 12-31")))
+        parts.and_then(|(month, day)| Self::new(number(month)?, number(day)?)).ok_or_else(|| {
+            invalid(format!("{text:?} is not a day of a year: write month-day, 01-01 to 12-31"))
+        })
     }
 }
 

@@ -12,14 +12,17 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
 fn zones() -> impl Strategy<Value = String> {
-    let names: Vec<String> = TimeZoneDatabase::bundled().available().map(|name| name.to_string()).collect();
-    let known = names.into_iter().filter(|name| name.parse::<TimeZoneName>().is_ok()).collect::<Vec<_>>();
+    let names: Vec<String> =
+        TimeZoneDatabase::bundled().available().map(|name| name.to_string()).collect();
+    let known =
+        names.into_iter().filter(|name| name.parse::<TimeZoneName>().is_ok()).collect::<Vec<_>>();
     prop::sample::select(known)
 }
 
 fn whens() -> impl Strategy<Value = String> {
     let time = || (0..24, 0..60).prop_map(|(hour, minute)| format!("{hour:02}:{minute:02}"));
-    let week = prop::sample::subsequence(vec!["mon", "tue", "wed", "thu", "fri", "sat", "sun"], 1..7);
+    let week =
+        prop::sample::subsequence(vec!["mon", "tue", "wed", "thu", "fri", "sat", "sun"], 1..7);
     let month = prop::collection::btree_set(1_u8..=31, 1..5);
     prop_oneof![
         (1_u32..3000).prop_map(|minutes| format!("every {minutes}m")),
@@ -29,7 +32,8 @@ fn whens() -> impl Strategy<Value = String> {
             let days: Vec<String> = days.iter().map(ToString::to_string).collect();
             format!("monthly {},last {time}", days.join(","))
         }),
-        (1..=12, 1..=28, time()).prop_map(|(month, day, time)| format!("yearly {month:02}-{day:02} {time}")),
+        (1..=12, 1..=28, time())
+            .prop_map(|(month, day, time)| format!("yearly {month:02}-{day:02} {time}")),
         (1..60, 0..24).prop_map(|(step, hour)| format!("cron */{step} {hour} * * *")),
         (1..60).prop_map(|step| format!("cron */{step} * * * *")),
     ]
@@ -45,7 +49,9 @@ fn rules(zone: &str) -> TimeZone {
 }
 
 fn local(zone: &TimeZone, at: Timestamp) -> DateTime {
-    zone.to_datetime(jiff::Timestamp::from_millisecond(i64::try_from(at.0).expect("small")).expect("in bounds"))
+    zone.to_datetime(
+        jiff::Timestamp::from_millisecond(i64::try_from(at.0).expect("small")).expect("in bounds"),
+    )
 }
 
 proptest! {
@@ -73,7 +79,8 @@ proptest! {
         let asked = jiff::civil::time(hour.cast_signed(), minute.cast_signed(), 0, 0);
         let mut days = made.upcoming().take(400).map(|at| {
             let shown = local(&rules, at);
-            // If clocks skip midnight, a run in the skipped time falls on the next day. It still counts for the day before.
+            // If clocks skip midnight, a run in the skipped time falls on the next day. It still
+            // counts for the day before.
             if shown.time() < asked { shown.date().yesterday().expect("in bounds") } else { shown.date() }
         });
         let mut day = days.next().expect("some");

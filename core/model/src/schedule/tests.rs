@@ -3,7 +3,9 @@
 use super::*;
 
 fn at(text: &str) -> Timestamp {
-    Timestamp(u64::try_from(text.parse::<jiff::Timestamp>().expect(text).as_millisecond()).expect(text))
+    Timestamp(
+        u64::try_from(text.parse::<jiff::Timestamp>().expect(text).as_millisecond()).expect(text),
+    )
 }
 
 fn show(at: Timestamp) -> String {
@@ -128,22 +130,87 @@ fn a_zone_is_one_of_the_list() {
 #[test]
 fn occurrences_are_where_the_calendar_has_them() {
     for (when, zone, now, expected) in [
-        ("daily 02:00", "UTC", "2026-12-30T02:00:00Z", vec!["2026-12-31T02:00:00Z", "2027-01-01T02:00:00Z"]),
+        (
+            "daily 02:00",
+            "UTC",
+            "2026-12-30T02:00:00Z",
+            vec!["2026-12-31T02:00:00Z", "2027-01-01T02:00:00Z"],
+        ),
         ("daily 02:00", "Asia/Kolkata", "2026-12-30T00:00:00Z", vec!["2026-12-30T20:30:00Z"]),
-        ("weekly mon,thu 02:00", "UTC", "2026-12-01T00:00:00Z", vec!["2026-12-03T02:00:00Z", "2026-12-07T02:00:00Z"]),
-        ("weekly sun 00:00", "UTC", "2026-12-01T00:00:00Z", vec!["2026-12-06T00:00:00Z", "2026-12-13T00:00:00Z"]),
-        ("monthly 31 02:00", "UTC", "2026-03-31T02:00:00Z", vec!["2026-05-31T02:00:00Z", "2026-07-31T02:00:00Z"]),
-        ("monthly last 02:00", "UTC", "2026-12-01T00:00:00Z", vec!["2026-12-31T02:00:00Z", "2027-01-31T02:00:00Z"]),
-        ("monthly last 02:00", "UTC", "2028-02-01T00:00:00Z", vec!["2028-02-29T02:00:00Z", "2028-03-31T02:00:00Z"]),
-        ("monthly 28,last 02:00", "UTC", "2027-02-01T00:00:00Z", vec!["2027-02-28T02:00:00Z", "2027-03-28T02:00:00Z"]),
-        ("yearly 02-29 12:00", "UTC", "2026-01-01T00:00:00Z", vec!["2028-02-29T12:00:00Z", "2032-02-29T12:00:00Z"]),
+        (
+            "weekly mon,thu 02:00",
+            "UTC",
+            "2026-12-01T00:00:00Z",
+            vec!["2026-12-03T02:00:00Z", "2026-12-07T02:00:00Z"],
+        ),
+        (
+            "weekly sun 00:00",
+            "UTC",
+            "2026-12-01T00:00:00Z",
+            vec!["2026-12-06T00:00:00Z", "2026-12-13T00:00:00Z"],
+        ),
+        (
+            "monthly 31 02:00",
+            "UTC",
+            "2026-03-31T02:00:00Z",
+            vec!["2026-05-31T02:00:00Z", "2026-07-31T02:00:00Z"],
+        ),
+        (
+            "monthly last 02:00",
+            "UTC",
+            "2026-12-01T00:00:00Z",
+            vec!["2026-12-31T02:00:00Z", "2027-01-31T02:00:00Z"],
+        ),
+        (
+            "monthly last 02:00",
+            "UTC",
+            "2028-02-01T00:00:00Z",
+            vec!["2028-02-29T02:00:00Z", "2028-03-31T02:00:00Z"],
+        ),
+        (
+            "monthly 28,last 02:00",
+            "UTC",
+            "2027-02-01T00:00:00Z",
+            vec!["2027-02-28T02:00:00Z", "2027-03-28T02:00:00Z"],
+        ),
+        (
+            "yearly 02-29 12:00",
+            "UTC",
+            "2026-01-01T00:00:00Z",
+            vec!["2028-02-29T12:00:00Z", "2032-02-29T12:00:00Z"],
+        ),
         ("yearly 02-29 12:00", "UTC", "2097-01-01T00:00:00Z", vec!["2104-02-29T12:00:00Z"]),
-        ("cron 0 2 * * 1-5", "UTC", "2026-12-04T02:00:00Z", vec!["2026-12-07T02:00:00Z", "2026-12-08T02:00:00Z"]),
-        ("cron 0 2 13 * fri", "UTC", "2026-12-05T00:00:00Z", vec!["2026-12-11T02:00:00Z", "2026-12-13T02:00:00Z"]),
+        (
+            "cron 0 2 * * 1-5",
+            "UTC",
+            "2026-12-04T02:00:00Z",
+            vec!["2026-12-07T02:00:00Z", "2026-12-08T02:00:00Z"],
+        ),
+        (
+            "cron 0 2 13 * fri",
+            "UTC",
+            "2026-12-05T00:00:00Z",
+            vec!["2026-12-11T02:00:00Z", "2026-12-13T02:00:00Z"],
+        ),
         ("cron 0 2 * * 7", "UTC", "2026-12-01T00:00:00Z", vec!["2026-12-06T02:00:00Z"]),
-        ("every 90m", "UTC", "2026-12-01T00:00:07.250Z", vec!["2026-12-01T01:30:07.25Z", "2026-12-01T03:00:07.25Z"]),
-        ("2026-12-01T02:00", "America/New_York", "2026-12-01T02:00:00Z", vec!["2026-12-01T07:00:00Z"]),
-        ("2026-12-01T02:00Z", "America/New_York", "2026-12-01T00:00:00Z", vec!["2026-12-01T02:00:00Z"]),
+        (
+            "every 90m",
+            "UTC",
+            "2026-12-01T00:00:07.250Z",
+            vec!["2026-12-01T01:30:07.25Z", "2026-12-01T03:00:07.25Z"],
+        ),
+        (
+            "2026-12-01T02:00",
+            "America/New_York",
+            "2026-12-01T02:00:00Z",
+            vec!["2026-12-01T07:00:00Z"],
+        ),
+        (
+            "2026-12-01T02:00Z",
+            "America/New_York",
+            "2026-12-01T00:00:00Z",
+            vec!["2026-12-01T02:00:00Z"],
+        ),
         ("daily 02:00", "UTC", "2026-12-01T01:59:59.999Z", vec!["2026-12-01T02:00:00Z"]),
     ] {
         assert_eq!(next(when, zone, now, expected.len()), expected, "{when} in {zone}");
@@ -160,51 +227,98 @@ fn a_local_time_that_is_skipped_means_the_first_moment_after() {
         ("daily 03:00", vec!["2026-03-29T01:00:00Z", "2026-03-30T01:00:00Z"]),
         ("daily 01:59", vec!["2026-03-29T00:59:00Z", "2026-03-29T23:59:00Z"]),
         ("weekly sun 02:30", vec!["2026-03-29T01:00:00Z", "2026-04-05T00:30:00Z"]),
-        ("cron */20 2,3 * * *", vec!["2026-03-29T01:00:00Z", "2026-03-29T01:20:00Z", "2026-03-29T01:40:00Z"]),
-        ("cron 30 2,3 * * *", vec!["2026-03-29T01:00:00Z", "2026-03-29T01:30:00Z", "2026-03-30T00:30:00Z"]),
+        (
+            "cron */20 2,3 * * *",
+            vec!["2026-03-29T01:00:00Z", "2026-03-29T01:20:00Z", "2026-03-29T01:40:00Z"],
+        ),
+        (
+            "cron 30 2,3 * * *",
+            vec!["2026-03-29T01:00:00Z", "2026-03-29T01:30:00Z", "2026-03-30T00:30:00Z"],
+        ),
         ("2026-03-29T02:30", vec!["2026-03-29T01:00:00Z"]),
     ] {
         assert_eq!(next(when, "Europe/Berlin", eve, expected.len()), expected, "{when}");
     }
-    // Clocks skip half an hour at Lord Howe, midnight in Nuuk, and a whole day in Samoa, which a repeated schedule leaves out.
-    assert_eq!(next("daily 02:15", "Australia/Lord_Howe", "2026-10-03T00:00:00Z", 1), ["2026-10-03T15:30:00Z"]);
+    // Clocks skip half an hour at Lord Howe, midnight in Nuuk, and a whole day in Samoa, which a
+    // repeated schedule leaves out.
+    assert_eq!(
+        next("daily 02:15", "Australia/Lord_Howe", "2026-10-03T00:00:00Z", 1),
+        ["2026-10-03T15:30:00Z"]
+    );
     let nuuk = ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"];
     assert_eq!(next("daily 23:30", "America/Nuuk", "2026-03-28T12:00:00Z", 2), nuuk);
     let samoa = ["2011-12-29T12:00:00Z", "2011-12-30T12:00:00Z"];
     assert_eq!(next("daily 02:00", "Pacific/Apia", "2011-12-29T00:00:00Z", 2), samoa);
-    assert_eq!(next("2011-12-30T02:00", "Pacific/Apia", "2011-12-29T00:00:00Z", 1), ["2011-12-30T10:00:00Z"]);
+    assert_eq!(
+        next("2011-12-30T02:00", "Pacific/Apia", "2011-12-29T00:00:00Z", 1),
+        ["2011-12-30T10:00:00Z"]
+    );
 }
 
 #[test]
 fn a_local_time_that_comes_twice_means_the_first() {
     // Berlin goes from 03:00 back to 02:00 on 25 October 2026, at 01:00 UTC.
     for (when, now, expected) in [
-        ("daily 02:30", "2026-10-24T12:00:00Z", vec!["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]),
+        (
+            "daily 02:30",
+            "2026-10-24T12:00:00Z",
+            vec!["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"],
+        ),
         // Between the two, and within the second hour, it is already done.
         ("daily 02:30", "2026-10-25T00:30:00Z", vec!["2026-10-26T01:30:00Z"]),
         ("daily 02:30", "2026-10-25T01:15:00Z", vec!["2026-10-26T01:30:00Z"]),
         ("daily 03:00", "2026-10-25T00:30:00Z", vec!["2026-10-25T02:00:00Z"]),
-        ("cron 30 * * * *", "2026-10-25T00:00:00Z", vec!["2026-10-25T00:30:00Z", "2026-10-25T02:30:00Z"]),
-        ("every 30m", "2026-10-25T00:30:00Z", vec!["2026-10-25T01:00:00Z", "2026-10-25T01:30:00Z", "2026-10-25T02:00:00Z"]),
+        (
+            "cron 30 * * * *",
+            "2026-10-25T00:00:00Z",
+            vec!["2026-10-25T00:30:00Z", "2026-10-25T02:30:00Z"],
+        ),
+        (
+            "every 30m",
+            "2026-10-25T00:30:00Z",
+            vec!["2026-10-25T01:00:00Z", "2026-10-25T01:30:00Z", "2026-10-25T02:00:00Z"],
+        ),
         ("2026-10-25T02:30", "2026-10-24T12:00:00Z", vec!["2026-10-25T00:30:00Z"]),
     ] {
-        assert_eq!(next(when, "Europe/Berlin", now, expected.len()), expected, "{when} after {now}");
+        assert_eq!(
+            next(when, "Europe/Berlin", now, expected.len()),
+            expected,
+            "{when} after {now}"
+        );
     }
 }
 
 #[test]
 fn days_are_elapsed_time_for_every_and_clock_time_for_daily() {
     let now = "2026-03-28T01:00:00Z";
-    assert_eq!(next("every 1d", "Europe/Berlin", now, 2), ["2026-03-29T01:00:00Z", "2026-03-30T01:00:00Z"]);
-    assert_eq!(next("daily 02:00", "Europe/Berlin", now, 2), ["2026-03-29T01:00:00Z", "2026-03-30T00:00:00Z"]);
+    assert_eq!(
+        next("every 1d", "Europe/Berlin", now, 2),
+        ["2026-03-29T01:00:00Z", "2026-03-30T01:00:00Z"]
+    );
+    assert_eq!(
+        next("daily 02:00", "Europe/Berlin", now, 2),
+        ["2026-03-29T01:00:00Z", "2026-03-30T00:00:00Z"]
+    );
     // With a start, it is due on the grid of the start, and at the start itself.
     let mut from = schedule("every 6h", "UTC");
     from.from = Some(at("2026-12-01T02:00:00Z"));
-    assert_eq!(from.first(at("2026-11-01T00:00:00Z")).map(show), Ok("2026-12-01T02:00:00Z".to_owned()));
-    assert_eq!(from.first(at("2026-12-01T02:00:00Z")).map(show), Ok("2026-12-01T08:00:00Z".to_owned()));
-    assert_eq!(from.first(at("2026-12-03T09:30:00Z")).map(show), Ok("2026-12-03T14:00:00Z".to_owned()));
+    assert_eq!(
+        from.first(at("2026-11-01T00:00:00Z")).map(show),
+        Ok("2026-12-01T02:00:00Z".to_owned())
+    );
+    assert_eq!(
+        from.first(at("2026-12-01T02:00:00Z")).map(show),
+        Ok("2026-12-01T08:00:00Z".to_owned())
+    );
+    assert_eq!(
+        from.first(at("2026-12-03T09:30:00Z")).map(show),
+        Ok("2026-12-03T14:00:00Z".to_owned())
+    );
     from.when = "daily 02:00".parse().expect("valid");
-    assert_eq!(from.first(at("2026-11-01T00:00:00Z")).map(show), Ok("2026-12-01T02:00:00Z".to_owned()));
+    assert_eq!(
+        from.first(at("2026-11-01T00:00:00Z")).map(show),
+        Ok("2026-12-01T02:00:00Z".to_owned())
+    );
 }
 
 #[test]
@@ -220,7 +334,10 @@ fn what_would_never_be_due_is_refused() {
         assert_eq!(refused.field, field);
         assert!(refused.problem.contains(word), "{refused}");
     }
-    let no_days = When::Weekly { days: std::collections::BTreeSet::new(), time: TimeOfDay::new(2, 0).expect("valid") };
+    let no_days = When::Weekly {
+        days: std::collections::BTreeSet::new(),
+        time: TimeOfDay::new(2, 0).expect("valid"),
+    };
     let mut daily = Schedule { when: no_days, ..schedule("daily 02:00", "UTC") };
     assert_eq!(daily.first(now).expect_err("no day").field, "when");
 
@@ -240,7 +357,10 @@ fn what_would_never_be_due_is_refused() {
     }
     for far in [Timestamp(u64::MAX), Timestamp(u64::MAX / 2)] {
         for when in ["daily 02:00", "every 1h", "cron * * * * *"] {
-            assert_eq!(schedule(when, "Europe/Berlin").first(far).expect_err("no calendar").field, "when");
+            assert_eq!(
+                schedule(when, "Europe/Berlin").first(far).expect_err("no calendar").field,
+                "when"
+            );
         }
     }
 }
@@ -259,7 +379,8 @@ fn a_late_one_is_done_within_its_grace_and_missed_after() {
         ("2026-12-01T03:00:00Z", Some(fire("01"))),
         ("2026-12-01T03:00:00.001Z", Some(missed)),
         ("2026-12-02T01:59:59.999Z", Some(missed)),
-        // After days without the daemon, the first is too late, but the third is not, so it is done.
+        // After days without the daemon, the first is too late, but the third is not, so it is
+        // done.
         ("2026-12-03T02:10:00Z", Some(fire("03"))),
         ("2026-12-03T03:10:00Z", Some(missed)),
     ] {
@@ -267,7 +388,10 @@ fn a_late_one_is_done_within_its_grace_and_missed_after() {
     }
     let mut late = Schedule { misfire: Misfire::RunOnce, ..daily };
     let now = at("2026-12-05T09:00:00Z");
-    assert_eq!(late.due(now), Some(Due::Fire { planned: at("2026-12-01T02:00:00Z"), latest: None }));
+    assert_eq!(
+        late.due(now),
+        Some(Due::Fire { planned: at("2026-12-01T02:00:00Z"), latest: None })
+    );
     late.began(now, OperationId(7));
     assert_eq!(late.due(now), None);
     assert_eq!(late.next, Some(at("2026-12-06T02:00:00Z")), "five that were missed are done once");
@@ -295,9 +419,16 @@ fn how_it_went_is_kept_until_the_next() {
 
     let now = at("2026-12-03T09:00:00Z");
     daily.missed(now);
-    let why = NotDone::Missed { planned: Some(at("2026-12-03T02:00:00Z")), grace: Some(Millis::secs(3600)) };
+    let why = NotDone::Missed {
+        planned: Some(at("2026-12-03T02:00:00Z")),
+        grace: Some(Millis::secs(3600)),
+    };
     assert_eq!(daily.state, ScheduleState::Failed { at: now, why });
-    assert_eq!((daily.fired, daily.next), (2, Some(at("2026-12-04T02:00:00Z"))), "what was missed does not count");
+    assert_eq!(
+        (daily.fired, daily.next),
+        (2, Some(at("2026-12-04T02:00:00Z"))),
+        "what was missed does not count"
+    );
     daily.refused(at("2026-12-04T02:00:00Z"), told("not allowed in state done"));
     assert_eq!(daily.fired, 3);
 
@@ -328,16 +459,27 @@ fn it_ends_by_count_by_date_or_with_its_one_time() {
 
     let mut until = armed("daily 02:00", "UTC", "2026-11-30T00:00:00Z");
     until.until = Some(now);
-    assert_eq!(until.upcoming().map(show).collect::<Vec<_>>(), ["2026-11-30T02:00:00Z", "2026-12-01T02:00:00Z"]);
+    assert_eq!(
+        until.upcoming().map(show).collect::<Vec<_>>(),
+        ["2026-11-30T02:00:00Z", "2026-12-01T02:00:00Z"]
+    );
     until.advance(at("2026-11-30T02:00:00Z"));
-    assert!(matches!(until.due(at("2026-12-01T02:30:00Z")), Some(Due::Fire { .. })), "its last may be late");
+    assert!(
+        matches!(until.due(at("2026-12-01T02:30:00Z")), Some(Due::Fire { .. })),
+        "its last may be late"
+    );
     until.advance(at("2026-12-01T02:30:00Z"));
     assert_eq!(until.next, None);
 }
 
 #[test]
 fn late_ones_read_back_as_they_are_shown() {
-    for (given, shown) in [("skip", "skip 1h"), ("skip 60m", "skip 1h"), ("skip  90m", "skip 90m"), ("run-once", "run-once")] {
+    for (given, shown) in [
+        ("skip", "skip 1h"),
+        ("skip 60m", "skip 1h"),
+        ("skip  90m", "skip 90m"),
+        ("run-once", "run-once"),
+    ] {
         let misfire: Misfire = given.parse().expect(given);
         assert_eq!(misfire.to_string(), shown);
         assert_eq!(shown.parse(), Ok(misfire));
@@ -354,8 +496,12 @@ fn a_moment_is_read_and_shown_in_its_zone() {
     assert_eq!(berlin.show(resolve("2026-12-01T02:00")), "2026-12-01T02:00:00+01:00");
     assert_eq!(berlin.show(resolve("2026-07-01T02:00Z")), "2026-07-01T04:00:00+02:00");
     assert_eq!(berlin.show(resolve("2026-03-29T02:30")), "2026-03-29T03:00:00+02:00");
-    assert!("1970-01-01T00:30".parse::<Moment>().expect("a date").resolve(&berlin).is_err(), "1969 in UTC");
-    let never = Schedule { when: When::once(Timestamp(u64::MAX)), ..schedule("daily 02:00", "UTC") };
+    assert!(
+        "1970-01-01T00:30".parse::<Moment>().expect("a date").resolve(&berlin).is_err(),
+        "1969 in UTC"
+    );
+    let never =
+        Schedule { when: When::once(Timestamp(u64::MAX)), ..schedule("daily 02:00", "UTC") };
     assert!(never.first(Timestamp(0)).is_err(), "it could not be read back");
 }
 
@@ -364,7 +510,11 @@ fn a_moment_is_read_and_shown_in_its_zone() {
 fn the_longest_search_is_short() {
     // An expression that never matches must not hold up a decision.
     let began = std::time::Instant::now();
-    assert!(schedule("cron 0 0 31 2,4,6,9,11 *", "Europe/Berlin").first(at("2026-01-01T00:00:00Z")).is_err());
+    assert!(
+        schedule("cron 0 0 31 2,4,6,9,11 *", "Europe/Berlin")
+            .first(at("2026-01-01T00:00:00Z"))
+            .is_err()
+    );
     assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
 }
 
@@ -372,20 +522,30 @@ fn the_longest_search_is_short() {
 #[test]
 fn what_is_not_understood_is_kept_and_never_due() {
     let schedule = |when: &str, zone: &str| {
-        let mut schedule = Schedule::new(ScheduleId(1), Verb::Poweroff, "daily 02:00".parse().expect("valid"), "operator");
+        let mut schedule = Schedule::new(
+            ScheduleId(1),
+            Verb::Poweroff,
+            "daily 02:00".parse().expect("valid"),
+            "operator",
+        );
         schedule.next = Some(Timestamp(1000));
         let mut row = serde_json::to_value(&schedule).expect("encodes");
         row["when"] = when.into();
         row["zone"] = zone.into();
         (serde_json::from_value::<Schedule>(row.clone()).expect("decodes"), row)
     };
-    for (when, zone, field) in
-        [("daily 02:00", "Mars/Olympus", "zone"), ("cron 0 2 * * 99", "UTC", "when"), ("at dawn", "UTC", "when")]
-    {
+    for (when, zone, field) in [
+        ("daily 02:00", "Mars/Olympus", "zone"),
+        ("cron 0 2 * * 99", "UTC", "when"),
+        ("at dawn", "UTC", "when"),
+    ] {
         let (mut kept, row) = schedule(when, zone);
         assert_eq!(serde_json::to_value(&kept).expect("encodes"), row, "kept as it is");
         assert_eq!(kept.check().expect_err("not understood").field, field);
-        assert_eq!((kept.when.to_string(), kept.zone.to_string()), (when.to_owned(), zone.to_owned()));
+        assert_eq!(
+            (kept.when.to_string(), kept.zone.to_string()),
+            (when.to_owned(), zone.to_owned())
+        );
         kept.refused(Timestamp(2000), told("no"));
         assert_eq!(kept.next, None, "{when} in {zone}");
     }

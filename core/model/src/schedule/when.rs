@@ -17,7 +17,8 @@ const CRON_MAX: usize = 256;
 /// The years that a date may have: from the epoch on, with four digits.
 const YEARS: std::ops::RangeInclusive<i16> = 1970..=9999;
 
-/// The time of a scheduled action. It is one line of text, the same on the command line, in the API and in the store:
+/// The time of a scheduled action. It is one line of text, the same on the command line, in the API
+/// and in the store:
 ///
 /// | written | means |
 /// |---|---|
@@ -30,10 +31,9 @@ const YEARS: std::ops::RangeInclusive<i16> = 1970..=9999;
 /// | `yearly 12-24 02:00` | each 24 December; 29 February only in leap years |
 /// | `cron 0 2 * * 1-5` | minute, hour, day of month, month, day of week, as cron has them |
 ///
-/// All forms but `every` use the local time of the zone. A local time that clocks skip in spring means the first moment after the
-/// gap. A local time that they show twice in autumn means the first time. So `cron */10 * * * *` pauses during the repeated hour,
-/// and
-/// `every 10m` does not.
+/// All forms but `every` use the local time of the zone. A local time that clocks skip in spring
+/// means the first moment after the gap. A local time that they show twice in autumn means the
+/// first time. So `cron */10 * * * *` pauses during the repeated hour, and `every 10m` does not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum When {
@@ -78,14 +78,16 @@ pub enum When {
         /// The five fields.
         expression: CronExpr,
     },
-    /// A text from a row of the store that this version does not understand. It is never due, and no request can contain it.
+    /// A text from a row of the store that this version does not understand. It is never due, and
+    /// no request can contain it.
     Unread {
         /// The text. It is kept for a version that understands it.
         text: String,
     },
 }
 
-/// Reads a time from a row of the store. A text that this version does not understand must not make the whole row unreadable.
+/// Reads a time from a row of the store. A text that this version does not understand must not make
+/// the whole row unreadable.
 pub(super) fn kept<'de, D: Deserializer<'de>>(from: D) -> Result<When, D::Error> {
     let text = String::deserialize(from)?;
     Ok(text.parse().unwrap_or(When::Unread { text }))
@@ -104,7 +106,8 @@ pub enum Moment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LocalTime(DateTime);
 
-/// A cron expression of five fields that the cron library has accepted. It may still never occur (`0 0 30 2 *`).
+/// A cron expression of five fields that the cron library has accepted. It may still never occur
+/// (`0 0 30 2 *`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CronExpr(String);
 
@@ -133,11 +136,18 @@ impl When {
         !matches!(self, Self::Once { .. })
     }
 
-    /// The first occurrence after `after`. `every` stays on the grid of `anchor`. None if there is none that the calendar library
-    /// can represent.
-    pub(super) fn next(&self, zone: &TimeZone, after: Timestamp, anchor: Timestamp) -> Option<Timestamp> {
+    /// The first occurrence after `after`. `every` stays on the grid of `anchor`. None if there is
+    /// none that the calendar library can represent.
+    pub(super) fn next(
+        &self,
+        zone: &TimeZone,
+        after: Timestamp,
+        anchor: Timestamp,
+    ) -> Option<Timestamp> {
         match self {
-            Self::Once { at } => at.timestamp(zone).filter(|at| *at > after && zone::moment(*at).is_some()),
+            Self::Once { at } => {
+                at.timestamp(zone).filter(|at| *at > after && zone::moment(*at).is_some())
+            }
             Self::Every { period } => on_grid(*period, after, anchor),
             Self::Daily { .. }
             | Self::Weekly { .. }
@@ -153,9 +163,15 @@ impl When {
         let text = match self {
             Self::Once { .. } | Self::Every { .. } | Self::Unread { .. } => return None,
             Self::Daily { time } => format!("{} * * *", time.cron()),
-            Self::Weekly { days, time } => format!("{} * * {}", time.cron(), list(days, |day| *day as u8)),
-            Self::Monthly { days, time } => format!("{} {} * *", time.cron(), list(days, MonthDay::cron)),
-            Self::Yearly { day, time } => format!("{} {} {} *", time.cron(), day.day(), day.month()),
+            Self::Weekly { days, time } => {
+                format!("{} * * {}", time.cron(), list(days, |day| *day as u8))
+            }
+            Self::Monthly { days, time } => {
+                format!("{} {} * *", time.cron(), list(days, MonthDay::cron))
+            }
+            Self::Yearly { day, time } => {
+                format!("{} {} {} *", time.cron(), day.day(), day.month())
+            }
             Self::Cron { expression } => expression.0.clone(),
         };
         parse_cron(&text).ok()
@@ -176,8 +192,8 @@ fn next_local(pattern: &Cron, zone: &TimeZone, after: Timestamp) -> Option<Times
     let mut local = zone.to_datetime(after);
     loop {
         local = pattern.find_next_occurrence(&local, false).ok()?;
-        // If clocks were put back, a local time that they show again was already done. If they skip, several local times mean one
-        // moment.
+        // If clocks were put back, a local time that they show again was already done. If they
+        // skip, several local times mean one moment.
         let at = zone::first_at(zone, local)?;
         if at > after && zone::has_day(zone, local) {
             return zone::timestamp(at);
@@ -190,8 +206,8 @@ fn parse_cron(text: &str) -> Result<Cron, croner::errors::CronError> {
 }
 
 impl Moment {
-    /// The moment in `zone`. If clocks show the time twice because they are put back: the first. If they skip it: the first after
-    /// the gap.
+    /// The moment in `zone`. If clocks show the time twice because they are put back: the first. If
+    /// they skip it: the first after the gap.
     ///
     /// # Errors
     /// If it is before 1970 or after the year 9999.
@@ -216,11 +232,17 @@ impl FromStr for When {
         match words.as_slice() {
             ["every", period] => Ok(Self::Every { period: period.parse()? }),
             ["daily", time] => Ok(Self::Daily { time: time.parse()? }),
-            ["weekly", days, time] => Ok(Self::Weekly { days: parse_list(days)?, time: time.parse()? }),
-            ["monthly", days, time] => Ok(Self::Monthly { days: parse_list(days)?, time: time.parse()? }),
+            ["weekly", days, time] => {
+                Ok(Self::Weekly { days: parse_list(days)?, time: time.parse()? })
+            }
+            ["monthly", days, time] => {
+                Ok(Self::Monthly { days: parse_list(days)?, time: time.parse()? })
+            }
             ["yearly", day, time] => Ok(Self::Yearly { day: day.parse()?, time: time.parse()? }),
             ["cron", fields @ ..] => Ok(Self::Cron { expression: fields.join(" ").parse()? }),
-            [at] if at.starts_with(|first: char| first.is_ascii_digit()) => Ok(Self::Once { at: at.parse()? }),
+            [at] if at.starts_with(|first: char| first.is_ascii_digit()) => {
+                Ok(Self::Once { at: at.parse()? })
+            }
             _ => Err(invalid(format!(
                 "{text:?} is not a time: write 2026-12-01T02:00, every 6h, daily 02:00, weekly mon,thu 02:00, \
                  monthly 1,15,last 02:00, yearly 12-24 02:00 or cron 0 2 * * 1-5"
@@ -235,8 +257,12 @@ impl fmt::Display for When {
             Self::Once { at } => at.fmt(f),
             Self::Every { period } => write!(f, "every {period}"),
             Self::Daily { time } => write!(f, "daily {time}"),
-            Self::Weekly { days, time } => write!(f, "weekly {} {time}", list(days, Weekday::to_string)),
-            Self::Monthly { days, time } => write!(f, "monthly {} {time}", list(days, MonthDay::to_string)),
+            Self::Weekly { days, time } => {
+                write!(f, "weekly {} {time}", list(days, Weekday::to_string))
+            }
+            Self::Monthly { days, time } => {
+                write!(f, "monthly {} {time}", list(days, MonthDay::to_string))
+            }
             Self::Yearly { day, time } => write!(f, "yearly {day} {time}"),
             Self::Cron { expression } => write!(f, "cron {}", expression.0),
             Self::Unread { text } => f.write_str(text),
@@ -262,10 +288,17 @@ impl FromStr for Moment {
     type Err = InvalidSchedule;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || invalid(format!("{text:?} is not a date and time: write 2026-12-01T02:00, or with Z or +01:00 after it"));
+        let bad = || {
+            invalid(format!(
+                "{text:?} is not a date and time: write 2026-12-01T02:00, or with Z or +01:00 after it"
+            ))
+        };
         let (date, time) = text.split_once('T').ok_or_else(bad)?;
-        // The calendar library also accepts zone names in brackets and a date without a time. Refuse both here.
-        if date.len() != 10 || !time.chars().all(|c| c.is_ascii_digit() || matches!(c, ':' | '.' | '+' | '-' | 'Z')) {
+        // The calendar library also accepts zone names in brackets and a date without a time.
+        // Refuse both here.
+        if date.len() != 10
+            || !time.chars().all(|c| c.is_ascii_digit() || matches!(c, ':' | '.' | '+' | '-' | 'Z'))
+        {
             return Err(bad());
         }
         if time.contains(['Z', '+', '-']) {
@@ -285,7 +318,9 @@ impl fmt::Display for Moment {
                 Some(at) => at.fmt(f),
                 None => write!(f, "{} ms after 1970", at.0),
             },
-            Self::Local(LocalTime(local)) if local.second() == 0 => local.strftime("%Y-%m-%dT%H:%M").fmt(f),
+            Self::Local(LocalTime(local)) if local.second() == 0 => {
+                local.strftime("%Y-%m-%dT%H:%M").fmt(f)
+            }
             Self::Local(LocalTime(local)) => local.fmt(f),
         }
     }
@@ -303,7 +338,8 @@ impl FromStr for CronExpr {
                  for example 0 2 * * 1-5 or */15 8-17 * * mon-fri"
             )));
         }
-        parse_cron(&text).map_err(|error| invalid(format!("{text:?} is not a cron expression: {error}")))?;
+        parse_cron(&text)
+            .map_err(|error| invalid(format!("{text:?} is not a cron expression: {error}")))?;
         Ok(Self(text))
     }
 }

@@ -8,8 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// The name of a time zone in IANA's list (`Europe/Berlin`). The zone's rules come with Ostler, never from the machine. So the
-/// same schedule runs at the same moment on every machine, also on a machine without zone files.
+/// The name of a time zone in IANA's list (`Europe/Berlin`). The zone's rules come with Ostler,
+/// never from the machine. So the same schedule runs at the same moment on every machine, also on a
+/// machine without zone files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TimeZoneName(String);
@@ -25,7 +26,9 @@ impl TimeZoneName {
     #[must_use]
     pub fn show(&self, at: Timestamp) -> String {
         match (self.rules(), moment(at)) {
-            (Ok(rules), Some(moment)) => moment.to_zoned(rules).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+            (Ok(rules), Some(moment)) => {
+                moment.to_zoned(rules).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+            }
             _ => Moment::At(at).to_string(),
         }
     }
@@ -34,14 +37,18 @@ impl TimeZoneName {
     pub(super) fn rules(&self) -> Result<TimeZone, InvalidSchedule> {
         let found = TimeZoneDatabase::bundled().get(&self.0).ok().filter(|zone| !zone.is_unknown());
         found.ok_or_else(|| {
-            let problem = format!("{:?} is not known: use a name from IANA's list, for example UTC or Europe/Berlin", self.0);
+            let problem = format!(
+                "{:?} is not known: use a name from IANA's list, for example UTC or Europe/Berlin",
+                self.0
+            );
             InvalidSchedule::new("zone", problem)
         })
     }
 }
 
-/// Reads a zone from a row of the store without checking it: a zone that this version does not know must not make the whole row
-/// unreadable. A schedule with such a zone is never due; see [`super::Schedule::check`].
+/// Reads a zone from a row of the store without checking it: a zone that this version does not know
+/// must not make the whole row unreadable. A schedule with such a zone is never due; see
+/// [`super::Schedule::check`].
 pub(super) fn kept<'de, D: Deserializer<'de>>(from: D) -> Result<TimeZoneName, D::Error> {
     String::deserialize(from).map(TimeZoneName)
 }
@@ -91,14 +98,16 @@ pub(super) fn timestamp(at: jiff::Timestamp) -> Option<Timestamp> {
     u64::try_from(at.as_millisecond()).ok().map(Timestamp)
 }
 
-/// The moment at which clocks in `zone` show `local`. If they show it twice because they are put back: the first time. If they
-/// skip it: the first moment after the gap. None if the calendar library cannot represent it.
+/// The moment at which clocks in `zone` show `local`. If they show it twice because they are put
+/// back: the first time. If they skip it: the first moment after the gap. None if the calendar
+/// library cannot represent it.
 pub(super) fn first_at(zone: &TimeZone, local: DateTime) -> Option<jiff::Timestamp> {
     let there = zone.to_ambiguous_timestamp(local);
     let AmbiguousOffset::Gap { after, .. } = there.offset() else {
         return there.compatible().ok();
     };
-    // Converted with the offset that holds after the gap, a local time inside the gap becomes a moment before it.
+    // Converted with the offset that holds after the gap, a local time inside the gap becomes a
+    // moment before it.
     let eve = after.to_timestamp(local).ok()?;
     zone.following(eve).find(|change| change.offset() == after).map(|change| change.timestamp())
 }

@@ -42,15 +42,25 @@ pub(crate) fn event(event: &Event, reader: &Reader) -> wire::Event {
     }
 }
 
-fn kind(kind: &EventKind, names: &dyn Names, verb_of: impl Fn(OperationId) -> Option<String>) -> (&'static str, String, Value) {
+fn kind(
+    kind: &EventKind,
+    names: &dyn Names,
+    verb_of: impl Fn(OperationId) -> Option<String>,
+) -> (&'static str, String, Value) {
     match kind {
-        EventKind::Created { name } => ("created", format!("{name} was created"), json!({ "name": name })),
+        EventKind::Created { name } => {
+            ("created", format!("{name} was created"), json!({ "name": name }))
+        }
         EventKind::StoreRestored { after } => (
             "store-restored",
-            format!("the store was restored from a backup: whatever came after event {after} is lost"),
+            format!(
+                "the store was restored from a backup: whatever came after event {after} is lost"
+            ),
             json!({ "after": after.0 }),
         ),
-        EventKind::Reconciled { why } => ("reconciled", format!("reconciled with the hosts: {why}"), json!({ "why": why })),
+        EventKind::Reconciled { why } => {
+            ("reconciled", format!("reconciled with the hosts: {why}"), json!({ "why": why }))
+        }
         EventKind::State { from, to, reason } => (
             "state",
             format!("{from} -> {to}: {}", reason.words()),
@@ -58,7 +68,10 @@ fn kind(kind: &EventKind, names: &dyn Names, verb_of: impl Fn(OperationId) -> Op
         ),
         EventKind::OperationBegan { operation, verb, by, destroys } => (
             "operation-began",
-            format!("{verb} began (operation {operation}), asked by {by}{}", destroyed_words(destroys)),
+            format!(
+                "{verb} began (operation {operation}), asked by {by}{}",
+                destroyed_words(destroys)
+            ),
             json!({
                 "operation": operation.0, "verb": verb.to_string(), "by": by,
                 "destroys": destroys.iter().map(destroyed).collect::<Vec<_>>(),
@@ -84,17 +97,27 @@ fn kind(kind: &EventKind, names: &dyn Names, verb_of: impl Fn(OperationId) -> Op
             operation_ended(*operation, verb_of(*operation), outcome, error.as_ref()),
             json!({ "operation": operation.0, "outcome": outcome, "error": trouble(error.as_ref()) }),
         ),
-        EventKind::Snapshots { lost, hidden, by } => {
-            ("snapshots", snapshots(lost, hidden, by), json!({ "lost": lost, "hidden": hidden, "by": by }))
-        }
+        EventKind::Snapshots { lost, hidden, by } => (
+            "snapshots",
+            snapshots(lost, hidden, by),
+            json!({ "lost": lost, "hidden": hidden, "by": by }),
+        ),
         EventKind::Scheduled { schedule, outcome, detail } => {
             let detail = words::came(names, detail);
             let summary = format!("scheduled action {schedule} {outcome}: {detail}");
-            ("scheduled", summary, json!({ "schedule": schedule, "outcome": outcome, "detail": detail }))
+            (
+                "scheduled",
+                summary,
+                json!({ "schedule": schedule, "outcome": outcome, "detail": detail }),
+            )
         }
         EventKind::Resource { resource, name, change, detail } => (
             "resource",
-            if detail.is_empty() { format!("{resource} {name} {change}") } else { format!("{resource} {name} {change}: {detail}") },
+            if detail.is_empty() {
+                format!("{resource} {name} {change}")
+            } else {
+                format!("{resource} {name} {change}: {detail}")
+            },
             json!({ "resource": resource, "name": name, "change": change, "detail": detail }),
         ),
         EventKind::Stray { host, domain, what } => (
@@ -115,19 +138,33 @@ fn destroyed_words(destroys: &[Destroyed]) -> String {
     if words.is_empty() { String::new() } else { format!("; it destroys: {}", words.join(", ")) }
 }
 
-fn operation_ended(id: OperationId, verb: Option<String>, outcome: &str, error: Option<&DriverError>) -> String {
-    let what = verb.map_or_else(|| format!("operation {id} {outcome}"), |verb| format!("{verb} {outcome} (operation {id})"));
+fn operation_ended(
+    id: OperationId,
+    verb: Option<String>,
+    outcome: &str,
+    error: Option<&DriverError>,
+) -> String {
+    let what = verb.map_or_else(
+        || format!("operation {id} {outcome}"),
+        |verb| format!("{verb} {outcome} (operation {id})"),
+    );
     error.map_or_else(|| what.clone(), |error| format!("{what}: {}", error.told()))
 }
 
 fn snapshots(lost: &[String], hidden: &[String], by: &str) -> String {
-    let part = |what: &str, names: &[String]| (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")));
-    let parts: Vec<String> = [part("lost", lost), part("no longer offered", hidden)].into_iter().flatten().collect();
+    let part = |what: &str, names: &[String]| {
+        (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")))
+    };
+    let parts: Vec<String> =
+        [part("lost", lost), part("no longer offered", hidden)].into_iter().flatten().collect();
     format!("snapshots {} ({by})", parts.join("; "))
 }
 
 fn trouble(error: Option<&DriverError>) -> Value {
-    error.map(complaint).map_or(Value::Null, |error| json!({ "kind": error.kind, "code": error.code, "detail": error.detail }))
+    error.map(complaint).map_or(
+        Value::Null,
+        |error| json!({ "kind": error.kind, "code": error.code, "detail": error.detail }),
+    )
 }
 
 #[cfg(test)]
@@ -137,15 +174,30 @@ mod tests {
 
     #[test]
     fn summaries_say_what_happened_to_what() {
-        let told = |event: &EventKind, verb: Option<&str>| kind(event, &NoNames, |_| verb.map(str::to_owned)).1;
+        let told = |event: &EventKind, verb: Option<&str>| {
+            kind(event, &NoNames, |_| verb.map(str::to_owned)).1
+        };
         let error = DriverError::retry("no-connection", "cannot connect");
-        let ended =
-            |outcome: &str, error| EventKind::OperationEnded { operation: OperationId(59), outcome: outcome.to_owned(), error };
-        assert_eq!(told(&ended("succeeded", None), Some("poweroff")), "poweroff succeeded (operation 59)");
+        let ended = |outcome: &str, error| EventKind::OperationEnded {
+            operation: OperationId(59),
+            outcome: outcome.to_owned(),
+            error,
+        };
+        assert_eq!(
+            told(&ended("succeeded", None), Some("poweroff")),
+            "poweroff succeeded (operation 59)"
+        );
         let failed = told(&ended("failed", Some(error.clone())), None);
         assert_eq!(failed, "operation 59 failed: cannot connect [no-connection]");
-        let trouble = EventKind::StepTrouble { operation: OperationId(59), step_kind: ostler_model::StepKind::Boot, error };
-        assert_eq!(told(&trouble, None), "starting it: cannot connect [no-connection]; it is tried again");
+        let trouble = EventKind::StepTrouble {
+            operation: OperationId(59),
+            step_kind: ostler_model::StepKind::Boot,
+            error,
+        };
+        assert_eq!(
+            told(&trouble, None),
+            "starting it: cannot connect [no-connection]; it is tried again"
+        );
         let (from, to) = (ostler_model::State::Running, ostler_model::State::Poweroff);
         let state = EventKind::State { from, to, reason: ostler_model::Reason::Guest };
         assert_eq!(told(&state, None), "running -> poweroff: the guest switched itself off");
@@ -153,7 +205,9 @@ mod tests {
 
     #[test]
     fn the_kinds_told_are_all_there_are() {
-        let error = serde_json::from_value::<EventKind>(json!({ "kind": "nothing" })).expect_err("no such kind").to_string();
+        let error = serde_json::from_value::<EventKind>(json!({ "kind": "nothing" }))
+            .expect_err("no such kind")
+            .to_string();
         let known: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
         assert_eq!(known, EVENT_KINDS);
     }

@@ -5,8 +5,8 @@ use ostler_api as wire;
 use ostler_driver::{DriverInfo, DriverOrigin};
 use ostler_engine::{DriverHealth, HostHealth};
 use ostler_model::{
-    Capacity, Datastore, DatastoreId, DiskFormat, DriverRef, ExecTransport, FilePath, Host, HostId, HostState, Image, ImageId,
-    ImageState, Timestamp, Usage,
+    Capacity, Datastore, DatastoreId, DiskFormat, DriverRef, ExecTransport, FilePath, Host, HostId,
+    HostState, Image, ImageId, ImageState, Timestamp, Usage,
 };
 
 /// The name of host 0, the front end.
@@ -14,10 +14,12 @@ const FRONT_END: &str = "front-end";
 /// The port of ssh.
 const SSH_PORT: u16 = 22;
 const MIB: u64 = 1024 * 1024;
-/// Directories of the system. None of them may itself be the root of a datastore, because the files of a VM are removed with the
-/// VM. A directory below one of them, like `/var/lib/ostler`, may be.
-const SYSTEM_ROOTS: [&str; 12] =
-    ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var"];
+/// Directories of the system. None of them may itself be the root of a datastore, because the files
+/// of a VM are removed with the VM. A directory below one of them, like `/var/lib/ostler`, may be.
+const SYSTEM_ROOTS: [&str; 12] = [
+    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr",
+    "/var",
+];
 /// No file below these directories is an ordinary file, so no root of a datastore may be there.
 const UNREAL: [&str; 3] = ["/dev", "/proc", "/sys"];
 /// The exception: it has ordinary files.
@@ -28,16 +30,32 @@ pub(crate) fn new_host(new: &wire::NewHost, id: HostId, now: Timestamp) -> Resul
     let total = match (new.cpu, new.memory) {
         (Some(cpu), Some(memory)) => Some(Capacity { cpu_milli: cpu.0, memory_mib: memory.0 }),
         (None, None) => None,
-        (Some(_), None) => return Err(Unfit::new("memory", "a stated capacity needs cpu and memory; leave out both to probe")),
-        (None, Some(_)) => return Err(Unfit::new("cpu", "a stated capacity needs cpu and memory; leave out both to probe")),
+        (Some(_), None) => {
+            return Err(Unfit::new(
+                "memory",
+                "a stated capacity needs cpu and memory; leave out both to probe",
+            ));
+        }
+        (None, Some(_)) => {
+            return Err(Unfit::new(
+                "cpu",
+                "a stated capacity needs cpu and memory; leave out both to probe",
+            ));
+        }
     };
     if new.name == FRONT_END {
-        return Err(Unfit::new("name", format!("{FRONT_END} is the name of the machine ostlerd runs on")));
+        return Err(Unfit::new(
+            "name",
+            format!("{FRONT_END} is the name of the machine ostlerd runs on"),
+        ));
     }
     Ok(Host {
         id,
         name: new_name("name", &new.name)?,
-        hypervisor: Some(DriverRef { driver: parse("driver", &new.driver)?, config: new.config.clone() }),
+        hypervisor: Some(DriverRef {
+            driver: parse("driver", &new.driver)?,
+            config: new.config.clone(),
+        }),
         transport: new.ssh.as_ref().map_or(ExecTransport::Local, transport),
         labels: new.labels.clone(),
         state: new.state.as_deref().map_or(Ok(HostState::On), |state| word("state", state))?,
@@ -63,7 +81,9 @@ pub(crate) fn host(host: Host, usage: Usage, health: Option<HostHealth>) -> wire
     wire::Host {
         id: host.id.0,
         name: host.name.into(),
-        driver: host.hypervisor.map(|driver| wire::HostDriver { name: driver.driver.into(), config: driver.config }),
+        driver: host
+            .hypervisor
+            .map(|driver| wire::HostDriver { name: driver.driver.into(), config: driver.config }),
         transport: match host.transport {
             ExecTransport::Local => "local".to_owned(),
             ExecTransport::Ssh { destination, .. } => destination,
@@ -102,18 +122,33 @@ fn root(given: &str) -> Result<String, Unfit> {
     if !normal || given.split('/').any(|part| part == "..") {
         return Err(Unfit::new("root", format!("{given:?} is not an absolute path without '..'")));
     }
-    let root: String = given.split('/').filter(|part| !part.is_empty() && *part != ".").flat_map(|part| ["/", part]).collect();
-    let within = |dir: &str| root.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let root: String = given
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .flat_map(|part| ["/", part])
+        .collect();
+    let within = |dir: &str| {
+        root.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
     let unreal = UNREAL.iter().any(|dir| within(dir)) && !within(SHARED_MEMORY);
     if root.is_empty() || unreal || SYSTEM_ROOTS.contains(&root.as_str()) {
         let named = if root.is_empty() { "/" } else { root.as_str() };
-        return Err(Unfit::new("root", format!("{named} is the system's: give a directory of its own, like /srv/ostler/images")));
+        return Err(Unfit::new(
+            "root",
+            format!(
+                "{named} is the system's: give a directory of its own, like /srv/ostler/images"
+            ),
+        ));
     }
     Ok(root)
 }
 
 /// Makes a datastore from a request.
-pub(crate) fn new_datastore(new: &wire::NewDatastore, id: DatastoreId, now: Timestamp) -> Result<Datastore, Unfit> {
+pub(crate) fn new_datastore(
+    new: &wire::NewDatastore,
+    id: DatastoreId,
+    now: Timestamp,
+) -> Result<Datastore, Unfit> {
     Ok(Datastore {
         id,
         name: new_name("name", &new.name)?,
@@ -169,7 +204,9 @@ fn by_extension(path: &str) -> Result<DiskFormat, Unfit> {
     match path.rsplit_once('.').map(|(_, extension)| extension) {
         Some("qcow2") => Ok(DiskFormat::Qcow2),
         Some("raw" | "img" | "iso") => Ok(DiskFormat::Raw),
-        Some(_) | None => Err(Unfit::new("format", "cannot be told from the file's name: give qcow2 or raw")),
+        Some(_) | None => {
+            Err(Unfit::new("format", "cannot be told from the file's name: give qcow2 or raw"))
+        }
     }
 }
 
@@ -189,7 +226,12 @@ pub(crate) fn image(image: Image, datastore: &str, used_by: u64) -> wire::Image 
 }
 
 /// A driver, as it is sent.
-pub(crate) fn driver(info: DriverInfo, kinds: &[&'static str], rules: Option<wire::RulesOf>, health: DriverHealth) -> wire::Driver {
+pub(crate) fn driver(
+    info: DriverInfo,
+    kinds: &[&'static str],
+    rules: Option<wire::RulesOf>,
+    health: DriverHealth,
+) -> wire::Driver {
     wire::Driver {
         name: info.name.into(),
         kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),

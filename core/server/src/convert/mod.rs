@@ -1,5 +1,5 @@
-//! Converts between the types of the wire and those of the engine. Each conversion names every field, so that a new one cannot be
-//! forgotten.
+//! Converts between the types of the wire and those of the engine. Each conversion names every
+//! field, so that a new one cannot be forgotten.
 
 mod event;
 mod infra;
@@ -13,7 +13,9 @@ pub(crate) use event::{EVENT_KINDS, event};
 pub(crate) use infra::{datastore, driver, host, image, new_datastore, new_host, new_image};
 pub(crate) use operation::{complaint, operation};
 pub(crate) use schedule::{reschedule, schedule_from_wire};
-pub(crate) use spec::{cpu_from_wire, format_or_usual, nic_from_wire, spec_from_wire, spec_to_wire};
+pub(crate) use spec::{
+    cpu_from_wire, format_or_usual, nic_from_wire, spec_from_wire, spec_to_wire,
+};
 pub(crate) use vm::{Names, adoption, counters, destroyed, preview, snapshot, vm, vm_summary, why};
 
 use ostler_api::Time;
@@ -48,14 +50,17 @@ where
     text.parse().map_err(|err| Unfit::new(field, err))
 }
 
-/// Parses the name of a thing that requests may give by name or by id. A name that is all digits is refused, because it would be
-/// taken for an id.
+/// Parses the name of a thing that requests may give by name or by id. A name that is all digits is
+/// refused, because it would be taken for an id.
 pub(crate) fn new_name<T: FromStr>(field: &str, text: &str) -> Result<T, Unfit>
 where
     T::Err: std::fmt::Display,
 {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Unfit::new(field, format!("{text:?} is all digits, and digits are an id: add a letter")));
+        return Err(Unfit::new(
+            field,
+            format!("{text:?} is all digits, and digits are an id: add a letter"),
+        ));
     }
     parse(field, text)
 }
@@ -67,8 +72,13 @@ where
 {
     text.parse().map_err(|_| {
         let known: Vec<&'static str> = T::iter().map(Into::into).collect();
-        let hint = ostler_api::nearest(text, known.iter().copied()).map(|near| format!("did you mean {near}?"));
-        Unfit { field: field.to_owned(), detail: format!("{text:?} is not one of {}", known.join(", ")), hint }
+        let hint = ostler_api::nearest(text, known.iter().copied())
+            .map(|near| format!("did you mean {near}?"));
+        Unfit {
+            field: field.to_owned(),
+            detail: format!("{text:?} is not one of {}", known.join(", ")),
+            hint,
+        }
     })
 }
 

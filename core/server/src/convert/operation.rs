@@ -48,5 +48,9 @@ fn step(trace: &StepTrace) -> wire::Step {
 
 /// An error of a driver, as it is sent.
 pub(crate) fn complaint(error: &DriverError) -> wire::DriverComplaint {
-    wire::DriverComplaint { kind: error.kind.to_string(), code: error.code.clone(), detail: error.detail.clone() }
+    wire::DriverComplaint {
+        kind: error.kind.to_string(),
+        code: error.code.clone(),
+        detail: error.detail.clone(),
+    }
 }

@@ -4,7 +4,8 @@ use super::vm::Names;
 use super::{Unfit, said, time};
 use ostler_api as wire;
 use ostler_model::{
-    Args, DiskSource, HostId, InvalidSchedule, Moment, Planned, Schedule, ScheduleId, ScheduleState, TimeZoneName, Timestamp, Verb,
+    Args, DiskSource, HostId, InvalidSchedule, Moment, Planned, Schedule, ScheduleId,
+    ScheduleState, TimeZoneName, Timestamp, Verb,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -13,13 +14,15 @@ fn unfit(error: InvalidSchedule) -> Unfit {
     Unfit::new(error.field, error.problem)
 }
 
-/// Reads `from` or `until`. Both are written like `when`: with an offset, or as local time in the zone.
+/// Reads `from` or `until`. Both are written like `when`: with an offset, or as local time in the
+/// zone.
 fn moment(field: &str, text: &str, zone: &TimeZoneName) -> Result<Timestamp, Unfit> {
     let at = text.parse::<Moment>().and_then(|moment| moment.resolve(zone));
     at.map_err(|error| Unfit::new(field, error.problem))
 }
 
-/// Makes a scheduled action from a request. The lifecycle checks that it will ever be due, and that its verb may wait.
+/// Makes a scheduled action from a request. The lifecycle checks that it will ever be due, and that
+/// its verb may wait.
 pub(crate) fn schedule_from_wire(
     body: &wire::ScheduleBody,
     verb: Verb,
@@ -28,7 +31,8 @@ pub(crate) fn schedule_from_wire(
     by: &str,
 ) -> Result<Planned, Unfit> {
     let when = body.when.parse().map_err(unfit)?;
-    let zone = body.zone.as_deref().map_or(Ok(TimeZoneName::default()), str::parse).map_err(unfit)?;
+    let zone =
+        body.zone.as_deref().map_or(Ok(TimeZoneName::default()), str::parse).map_err(unfit)?;
     let mut schedule = Schedule::new(ScheduleId::default(), verb, when, by);
     if let Some(misfire) = &body.misfire {
         schedule.misfire = misfire.parse().map_err(unfit)?;
@@ -54,10 +58,12 @@ pub(crate) fn reschedule(known: &Planned, body: &wire::RescheduleBody) -> Result
         schedule.misfire = misfire.parse().map_err(unfit)?;
     }
     if let Some(from) = &body.from {
-        schedule.from = from.as_deref().map(|text| moment("from", text, &schedule.zone)).transpose()?;
+        schedule.from =
+            from.as_deref().map(|text| moment("from", text, &schedule.zone)).transpose()?;
     }
     if let Some(until) = &body.until {
-        schedule.until = until.as_deref().map(|text| moment("until", text, &schedule.zone)).transpose()?;
+        schedule.until =
+            until.as_deref().map(|text| moment("until", text, &schedule.zone)).transpose()?;
     }
     if let Some(times) = body.times {
         schedule.times = times;
@@ -74,7 +80,9 @@ pub(crate) fn schedule(planned: &Planned, names: &Names) -> wire::ScheduleEntry 
         ScheduleState::Waiting => ("waiting", None, None, None),
         ScheduleState::Running { at, operation } => ("running", Some(*at), Some(*operation), None),
         ScheduleState::Done { at, operation } => ("done", Some(*at), Some(*operation), None),
-        ScheduleState::Failed { at, .. } => ("failed", Some(*at), None, names.not_done.get(&schedule.id).cloned()),
+        ScheduleState::Failed { at, .. } => {
+            ("failed", Some(*at), None, names.not_done.get(&schedule.id).cloned())
+        }
     };
     wire::ScheduleEntry {
         id: schedule.id.0,
@@ -102,7 +110,9 @@ pub(crate) fn schedule(planned: &Planned, names: &Names) -> wire::ScheduleEntry 
 fn body_of(planned: &Planned, names: &Names) -> Value {
     let verb = planned.schedule.verb;
     match &planned.args {
-        Args::None => planned.host.map_or_else(|| json!({}), |host| json!({ "host": names.host(host) })),
+        Args::None => {
+            planned.host.map_or_else(|| json!({}), |host| json!({ "host": names.host(host) }))
+        }
         Args::Migrate { fenced, storage_moved } => sent(&wire::MigrateBody {
             host: planned.host.map(|host| names.host(host)).unwrap_or_default(),
             enforce: false,
@@ -117,22 +127,29 @@ fn body_of(planned: &Planned, names: &Names) -> Value {
                 ..wire::DiskAttachBody::default()
             };
             sent(&match source {
-                DiskSource::Image { image } => wire::DiskAttachBody { image: Some(image.to_string()), ..bare },
-                DiskSource::Blank { size_mib } => wire::DiskAttachBody { size: Some(wire::Size(*size_mib)), ..bare },
-                DiskSource::Swap { size_mib } => wire::DiskAttachBody { swap: Some(wire::Size(*size_mib)), ..bare },
+                DiskSource::Image { image } => {
+                    wire::DiskAttachBody { image: Some(image.to_string()), ..bare }
+                }
+                DiskSource::Blank { size_mib } => {
+                    wire::DiskAttachBody { size: Some(wire::Size(*size_mib)), ..bare }
+                }
+                DiskSource::Swap { size_mib } => {
+                    wire::DiskAttachBody { swap: Some(wire::Size(*size_mib)), ..bare }
+                }
                 // A client cannot ask for such a disk: it comes only with an adopted domain.
                 DiskSource::File { .. } => bare,
             })
         }
         Args::Disk { name } if verb == Verb::DiskSnapshotCancel => json!({ "disk": name.as_str() }),
         Args::Disk { name } => json!({ "name": name.as_str() }),
-        Args::NewNic(nic) => {
-            sent(&wire::NicAttachBody { bridge: nic.bridge.clone(), mac: nic.mac.as_ref().map(ToString::to_string) })
-        }
+        Args::NewNic(nic) => sent(&wire::NicAttachBody {
+            bridge: nic.bridge.clone(),
+            mac: nic.mac.as_ref().map(ToString::to_string),
+        }),
         Args::Nic { mac } => json!({ "mac": mac.as_str() }),
-        Args::NewSnapshot { label } => {
-            sent(&wire::SnapshotCreateBody { name: Some(label.clone()).filter(|label| !label.is_empty()) })
-        }
+        Args::NewSnapshot { label } => sent(&wire::SnapshotCreateBody {
+            name: Some(label.clone()).filter(|label| !label.is_empty()),
+        }),
         Args::Snapshot { name } => json!({ "name": name }),
         Args::NewImage { disk, image, datastore } => sent(&wire::DiskSnapshotBody {
             disk: disk.to_string(),

@@ -2,16 +2,21 @@
 
 use super::{Unfit, new_name, parse, word};
 use ostler_api as wire;
-use ostler_model::{BootSpec, DiskFormat, DiskSource, DiskSpec, Firmware, Graphics, Headroom, Millis, NicSpec, Patience, VmSpec};
+use ostler_model::{
+    BootSpec, DiskFormat, DiskSource, DiskSpec, Firmware, Graphics, Headroom, Millis, NicSpec,
+    Patience, VmSpec,
+};
 
 /// Most thousandths of a CPU that a VM reserves.
 const CPU_MILLI_MAX: u32 = 1024 * 1000;
 
-/// Makes a specification from a file or a request. It is checked as far as that is possible without hosts and images.
+/// Makes a specification from a file or a request. It is checked as far as that is possible without
+/// hosts and images.
 pub(crate) fn spec_from_wire(spec: &wire::VmSpec) -> Result<VmSpec, Unfit> {
     let (cpu_milli, vcpus) = cpus(spec)?;
     let disks = spec.disks.iter().enumerate().map(|(at, disk)| disk_from_wire(at, disk));
-    let nics = spec.nics.iter().enumerate().map(|(at, nic)| nic_from_wire(&format!("nics[{at}]."), nic));
+    let nics =
+        spec.nics.iter().enumerate().map(|(at, nic)| nic_from_wire(&format!("nics[{at}]."), nic));
     let checked = VmSpec {
         name: new_name("name", &spec.name)?,
         cpu_milli,
@@ -25,7 +30,10 @@ pub(crate) fn spec_from_wire(spec: &wire::VmSpec) -> Result<VmSpec, Unfit> {
         labels: spec.labels.clone(),
         user_data: spec.user_data.clone(),
         patience: patience_from_wire(&spec.patience),
-        headroom: Headroom { vcpus: spec.headroom.vcpus, memory_mib: spec.headroom.memory.map(|size| size.0) },
+        headroom: Headroom {
+            vcpus: spec.headroom.vcpus,
+            memory_mib: spec.headroom.memory.map(|size| size.0),
+        },
     };
     checked.check().map_err(|err| Unfit::new(err.field, err.problem))?;
     Ok(checked)
@@ -38,13 +46,19 @@ pub(crate) fn spec_to_wire(spec: &VmSpec) -> wire::VmSpec {
         cpu: Some(wire::CpuMilli(spec.cpu_milli.into())),
         vcpus: Some(spec.vcpus),
         memory: wire::Size(spec.memory_mib),
-        headroom: wire::Headroom { vcpus: spec.headroom.vcpus, memory: spec.headroom.memory_mib.map(wire::Size) },
+        headroom: wire::Headroom {
+            vcpus: spec.headroom.vcpus,
+            memory: spec.headroom.memory_mib.map(wire::Size),
+        },
         boot: boot_to_wire(&spec.boot),
         disks: spec.disks.iter().map(disk_to_wire).collect(),
         nics: spec
             .nics
             .iter()
-            .map(|nic| wire::Nic { bridge: nic.bridge.clone(), mac: nic.mac.clone().map(String::from) })
+            .map(|nic| wire::Nic {
+                bridge: nic.bridge.clone(),
+                mac: nic.mac.clone().map(String::from),
+            })
             .collect(),
         graphics: Some(spec.graphics.to_string()),
         host: spec.host.as_ref().map(ToString::to_string),
@@ -54,22 +68,26 @@ pub(crate) fn spec_to_wire(spec: &VmSpec) -> wire::VmSpec {
     }
 }
 
-/// The reserved CPUs (in thousandths) and the virtual CPUs. A request needs only one of both: a VM with 0.5 CPUs sees one virtual
-/// CPU, and a VM with 2 virtual CPUs reserves two CPUs.
+/// The reserved CPUs (in thousandths) and the virtual CPUs. A request needs only one of both: a VM
+/// with 0.5 CPUs sees one virtual CPU, and a VM with 2 virtual CPUs reserves two CPUs.
 fn cpus(spec: &wire::VmSpec) -> Result<(u32, u32), Unfit> {
     let milli = match (spec.cpu, spec.vcpus) {
         (Some(cpu), _) => cpu_from_wire(cpu)?,
-        // `vcpus` that are 0 or too many are refused later, with the other bounds and under their own name.
+        // `vcpus` that are 0 or too many are refused later, with the other bounds and under their
+        // own name.
         (None, Some(vcpus)) => vcpus.max(1).saturating_mul(1000).min(CPU_MILLI_MAX),
         (None, None) => 1000,
     };
     Ok((milli, spec.vcpus.unwrap_or_else(|| milli.div_ceil(1000))))
 }
 
-/// The CPUs that placement reserves. The problem names the bounds in CPUs, as the client writes them.
+/// The CPUs that placement reserves. The problem names the bounds in CPUs, as the client writes
+/// them.
 pub(crate) fn cpu_from_wire(cpu: wire::CpuMilli) -> Result<u32, Unfit> {
     let milli = u32::try_from(cpu.0).ok().filter(|milli| (1..=CPU_MILLI_MAX).contains(milli));
-    milli.ok_or_else(|| Unfit::new("cpu", format!("is {cpu}, must be from 0.001 to {}", CPU_MILLI_MAX / 1000)))
+    milli.ok_or_else(|| {
+        Unfit::new("cpu", format!("is {cpu}, must be from 0.001 to {}", CPU_MILLI_MAX / 1000))
+    })
 }
 
 fn graphics(text: &str) -> Result<Graphics, Unfit> {
@@ -78,7 +96,10 @@ fn graphics(text: &str) -> Result<Graphics, Unfit> {
 
 fn boot_from_wire(boot: &wire::Boot) -> Result<BootSpec, Unfit> {
     Ok(BootSpec {
-        firmware: boot.firmware.as_deref().map_or(Ok(Firmware::default()), |text| word("boot.firmware", text))?,
+        firmware: boot
+            .firmware
+            .as_deref()
+            .map_or(Ok(Firmware::default()), |text| word("boot.firmware", text))?,
         kernel: boot.kernel.as_deref().map(|file| parse("boot.kernel", file)).transpose()?,
         initrd: boot.initrd.as_deref().map(|file| parse("boot.initrd", file)).transpose()?,
         cmdline: boot.cmdline.clone(),
@@ -104,14 +125,21 @@ fn disk_from_wire(at: usize, disk: &wire::Disk) -> Result<DiskSpec, Unfit> {
     let field = |name: &str| format!("disks[{at}].{name}");
     let whole = format!("disks[{at}]");
     let source = match (&disk.image, disk.size, disk.swap, &disk.file) {
-        (Some(image), None, None, None) => DiskSource::Image { image: parse(&field("image"), image)? },
+        (Some(image), None, None, None) => {
+            DiskSource::Image { image: parse(&field("image"), image)? }
+        }
         (None, Some(size), None, None) => DiskSource::Blank { size_mib: size.0 },
         (None, None, Some(swap), None) => DiskSource::Swap { size_mib: swap.0 },
         // The engine refuses this, and says why.
         (None, None, None, Some(file)) => DiskSource::File { path: parse(&field("file"), file)? },
-        (None, None, None, None) => return Err(Unfit::new(whole, "give one of image, size and swap")),
+        (None, None, None, None) => {
+            return Err(Unfit::new(whole, "give one of image, size and swap"));
+        }
         (Some(_), Some(_), None, None) => {
-            return Err(Unfit::new(field("size"), "a disk from an image has the image's size; give image or size, not both"));
+            return Err(Unfit::new(
+                field("size"),
+                "a disk from an image has the image's size; give image or size, not both",
+            ));
         }
         _ => return Err(Unfit::new(whole, "give only one of image, size and swap")),
     };
@@ -124,8 +152,13 @@ fn disk_from_wire(at: usize, disk: &wire::Disk) -> Result<DiskSpec, Unfit> {
 }
 
 /// The format that was asked for, or the usual one of such disks.
-pub(crate) fn format_or_usual(field: &str, asked: Option<&str>, source: &DiskSource) -> Result<DiskFormat, Unfit> {
-    let usual = if matches!(source, DiskSource::Swap { .. }) { DiskFormat::Raw } else { DiskFormat::Qcow2 };
+pub(crate) fn format_or_usual(
+    field: &str,
+    asked: Option<&str>,
+    source: &DiskSource,
+) -> Result<DiskFormat, Unfit> {
+    let usual =
+        if matches!(source, DiskSource::Swap { .. }) { DiskFormat::Raw } else { DiskFormat::Qcow2 };
     asked.map_or(Ok(usual), |text| word(field, text))
 }
 
@@ -222,7 +255,10 @@ mod tests {
             (json!({"disks": [{"name": "vda", "size": 1, "swap": 1}]}), "disks[0]"),
             (json!({"disks": [{"name": "vda", "size": 0}]}), "disks[0].size"),
             (json!({"disks": [{"name": "vda", "size": 1, "format": "vmdk"}]}), "disks[0].format"),
-            (json!({"disks": [{"name": "vda", "size": 1}, {"name": "vda", "size": 1}]}), "disks[1].name"),
+            (
+                json!({"disks": [{"name": "vda", "size": 1}, {"name": "vda", "size": 1}]}),
+                "disks[1].name",
+            ),
             (json!({"nics": [{"bridge": ""}]}), "nics[0].bridge"),
             (json!({"nics": [{"bridge": "br0", "mac": "01:00:00:00:00:00"}]}), "nics[0].mac"),
             (json!({"patience": {"shutdown": "48h"}}), "patience.shutdown (ms)"),
@@ -231,7 +267,8 @@ mod tests {
         ];
         for (part, field) in cases {
             let mut value = json!({"name": "a", "memory": 64});
-            let (whole, part) = (value.as_object_mut().expect("object"), part.as_object().expect("object").clone());
+            let (whole, part) =
+                (value.as_object_mut().expect("object"), part.as_object().expect("object").clone());
             whole.extend(part);
             assert_eq!(read(value.clone()).expect_err("is wrong").field, field, "{value}");
         }

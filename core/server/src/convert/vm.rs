@@ -7,15 +7,15 @@ use ostler_api as wire;
 use ostler_driver::DomainMetrics;
 use ostler_engine::{Explained, Preview, Waits, WaitsFor};
 use ostler_model::{
-    Active, DatastoreId, Destroyed, DiskState, Hint, HistoryEntry, HostId, ImageId, Leftover, Phase, Placement, ScheduleId,
-    Snapshot, StepKind, Verb, VmRecord,
+    Active, DatastoreId, Destroyed, DiskState, Hint, HistoryEntry, HostId, ImageId, Leftover,
+    Phase, Placement, ScheduleId, Snapshot, StepKind, Verb, VmRecord,
 };
 use ostler_store::{Reader, VmSummary};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// The names of hosts, datastores and images whose ids are in records. Each answer makes its own, because the names are few and
-/// their rows small.
+/// The names of hosts, datastores and images whose ids are in records. Each answer makes its own,
+/// because the names are few and their rows small.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     /// Of hosts.
@@ -69,7 +69,8 @@ pub(crate) fn vm(record: &VmRecord, names: &Names) -> wire::Vm {
         moving: record.other.as_ref().map(|place| moving(place, record, names)),
         resched: record.resched,
         leftovers: record.leftovers.iter().map(|left| leftover(left, names)).collect(),
-        datastore: datastore.map(|id| names.datastores.get(&id).cloned().unwrap_or_else(|| id.to_string())),
+        datastore: datastore
+            .map(|id| names.datastores.get(&id).cloned().unwrap_or_else(|| id.to_string())),
         disks: record.disks.iter().map(|disk| disk_now(disk, record, names)).collect(),
         nics: nics(record),
         operation: record.operation.as_ref().map(active),
@@ -93,12 +94,13 @@ fn placed(place: &Placement, record: &VmRecord, names: &Names) -> wire::Placed {
     }
 }
 
-/// A VM that moves has two placements, and `other` is one of them: before the switch it is the target, after the switch the source.
-/// The target has the higher generation.
+/// A VM that moves has two placements, and `other` is one of them: before the switch it is the
+/// target, after the switch the source. The target has the higher generation.
 fn moving(other: &Placement, record: &VmRecord, names: &Names) -> wire::Moving {
     let here = record.placement.as_ref().map(|place| place.generation);
     wire::Moving {
-        direction: if here.is_some_and(|here| here > other.generation) { "from" } else { "to" }.to_owned(),
+        direction: if here.is_some_and(|here| here > other.generation) { "from" } else { "to" }
+            .to_owned(),
         host_id: other.host.0,
         host: names.host(other.host),
         generation: other.generation.0,
@@ -117,8 +119,10 @@ fn leftover(left: &Leftover, names: &Names) -> wire::Leftover {
 }
 
 fn nics(record: &VmRecord) -> Vec<wire::NicNow> {
-    let now =
-        |(at, nic): (usize, &ostler_model::NicSpec)| wire::NicNow { bridge: nic.bridge.clone(), mac: record.mac_of(at).into() };
+    let now = |(at, nic): (usize, &ostler_model::NicSpec)| wire::NicNow {
+        bridge: nic.bridge.clone(),
+        mac: record.mac_of(at).into(),
+    };
     record.spec.nics.iter().enumerate().map(now).collect()
 }
 
@@ -213,9 +217,17 @@ fn history(entry: &HistoryEntry, names: &Names) -> wire::HistoryEntry {
 }
 
 /// The explanation of what a VM waits for. `unseen` says that its host does not answer.
-pub(crate) fn why(explained: Explained, name: String, unseen: Option<String>, reader: &Reader) -> wire::Why {
+pub(crate) fn why(
+    explained: Explained,
+    name: String,
+    unseen: Option<String>,
+    reader: &Reader,
+) -> wire::Why {
     let Explained { vm, why, progress, queued, scheduler } = explained;
-    let possible = |verb: &Verb| wire::Possible { verb: verb.to_string(), fenced: why.lost && *verb == Verb::Migrate };
+    let possible = |verb: &Verb| wire::Possible {
+        verb: verb.to_string(),
+        fenced: why.lost && *verb == Verb::Migrate,
+    };
     let possible: Vec<wire::Possible> = why.can.iter().map(possible).collect();
     let restored = why.waits_for.contains(&WaitsFor::Reconciled);
     wire::Why {
@@ -227,7 +239,8 @@ pub(crate) fn why(explained: Explained, name: String, unseen: Option<String>, re
         until: why.until.map(time),
         last_error: why.last_error.as_ref().map(words::last_error),
         unseen,
-        advice: restored.then(|| wire::Advice { vm: Some(vm.0), ..words::advice(&Hint::SeeRestored, None) }),
+        advice: restored
+            .then(|| wire::Advice { vm: Some(vm.0), ..words::advice(&Hint::SeeRestored, None) }),
         can: possible.iter().map(wire::Possible::command).collect(),
         possible,
         scheduler: scheduler.iter().map(|line| words::waits(reader, line)).collect(),
@@ -239,8 +252,12 @@ pub(crate) fn destroyed(what: &Destroyed) -> wire::Destroyed {
     let (kind, name, label, hidden) = match what {
         Destroyed::Disk { name } => ("disk", Some(name.to_string()), None, false),
         Destroyed::Memory => ("memory", None, None, false),
-        Destroyed::Snapshot { name, label, hidden } => ("snapshot", Some(name.to_string()), Some(label), *hidden),
-        Destroyed::Changes { since, label } => ("changes", Some(since.to_string()), Some(label), false),
+        Destroyed::Snapshot { name, label, hidden } => {
+            ("snapshot", Some(name.to_string()), Some(label), *hidden)
+        }
+        Destroyed::Changes { since, label } => {
+            ("changes", Some(since.to_string()), Some(label), false)
+        }
     };
     let label = label.filter(|label| !label.is_empty()).cloned();
     wire::Destroyed { kind: kind.to_owned(), name, label, hidden }
@@ -253,12 +270,16 @@ pub(crate) fn preview(preview: Preview, reader: &Reader) -> wire::PlanPreview {
         allowed: refused.is_none(),
         code: refused.as_ref().map(|refusal| refusal.kind.to_string()),
         hint: refused.as_ref().map(|refusal| words::hint(&refusal.hint, Some(refusal.verb))),
-        advice: refused.as_ref().map(|refusal| words::advice(&refusal.hint, Some((refusal.vm, refusal.verb)))),
+        advice: refused
+            .as_ref()
+            .map(|refusal| words::advice(&refusal.hint, Some((refusal.vm, refusal.verb)))),
         refused: refused.as_ref().map(|refusal| words::refusal(reader, refusal)),
         in_words: preview
             .steps
             .iter()
-            .map(|step| step.parse().map_or_else(|_| step.clone(), |kind: StepKind| kind.words().to_owned()))
+            .map(|step| {
+                step.parse().map_or_else(|_| step.clone(), |kind: StepKind| kind.words().to_owned())
+            })
             .collect(),
         changes: Vec::new(),
         states: preview.states,
@@ -280,7 +301,8 @@ fn foreseen(reader: &Reader, line: &Waits) -> String {
 /// The preview of an adoption.
 pub(crate) fn adoption(changes: Vec<String>, accepted: bool) -> wire::PlanPreview {
     let allowed = accepted || changes.is_empty();
-    let refused = (!allowed).then(|| "from its next start on it would be another machine".to_owned());
+    let refused =
+        (!allowed).then(|| "from its next start on it would be another machine".to_owned());
     wire::PlanPreview {
         allowed,
         code: refused.as_ref().map(|_| ostler_api::code::UNUSABLE.to_string()),

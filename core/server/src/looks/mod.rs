@@ -1,5 +1,6 @@
-//! Looks at files and datastores before they are added: on the front end and on the hosts that are to use them, on all at the same
-//! time, and for a limited time. [`judge`] decides whether the results are good enough.
+//! Looks at files and datastores before they are added: on the front end and on the hosts that are
+//! to use them, on all at the same time, and for a limited time. [`judge`] decides whether the
+//! results are good enough.
 
 pub(crate) mod judge;
 
@@ -10,7 +11,9 @@ use axum::http::StatusCode;
 use futures::future::join_all;
 use ostler_api::code;
 use ostler_driver::{FileKind, FileLook, FileRef, NOT_ABLE, Site, Transfer, require};
-use ostler_model::{Datastore, DiskSource, DriverError, ErrorKind, HostId, ImageState, RelPath, VmSpec};
+use ostler_model::{
+    Datastore, DiskSource, DriverError, ErrorKind, HostId, ImageState, RelPath, VmSpec,
+};
 use ostler_store::Reader;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,9 +28,11 @@ pub(crate) const TO_SHOW: Duration = Duration::from_secs(3);
 const STAT_PATIENCE: Duration = Duration::from_secs(3);
 /// At most this many machines are asked for one request. The others are reported as not looked at.
 const PLACES_MAX: usize = 64;
-/// At most this many requests look at the same time. Each may hold threads for as long as a file system hangs.
+/// At most this many requests look at the same time. Each may hold threads for as long as a file
+/// system hangs.
 pub(crate) const AT_ONCE: usize = 8;
-/// To find out whether the root of a datastore is there, a look asks for this name below it. No file has this name.
+/// To find out whether the root of a datastore is there, a look asks for this name below it. No
+/// file has this name.
 const NOTHING: &str = ".ostler-look";
 
 /// The result of a look on one machine.
@@ -57,7 +62,11 @@ impl From<DriverError> for Missed {
             _ if error.code == "no-such-datastore" => Self::NoRoot,
             ErrorKind::Gone => Self::Gone,
             ErrorKind::Refused => Self::Refused(error.detail),
-            ErrorKind::Retry | ErrorKind::NotHere | ErrorKind::Stale | ErrorKind::Cancelled | ErrorKind::Unknown => {
+            ErrorKind::Retry
+            | ErrorKind::NotHere
+            | ErrorKind::Stale
+            | ErrorKind::Cancelled
+            | ErrorKind::Unknown => {
                 Self::Blind { late: error.code == "driver-deadline", why: error.to_string() }
             }
         }
@@ -65,19 +74,31 @@ impl From<DriverError> for Missed {
 }
 
 /// Looks at a file on each machine, or without a `path` at the root of the datastore.
-pub(crate) async fn everywhere(app: &App, datastore: &Datastore, path: Option<&RelPath>, patience: Duration) -> Answer<Vec<Seen>> {
-    let driver = app.registry.transfer(&datastore.driver).map_err(|err| ApiError::unusable("driver", &err))?;
+pub(crate) async fn everywhere(
+    app: &App,
+    datastore: &Datastore,
+    path: Option<&RelPath>,
+    patience: Duration,
+) -> Answer<Vec<Seen>> {
+    let driver = app
+        .registry
+        .transfer(&datastore.driver)
+        .map_err(|err| ApiError::unusable("driver", &err))?;
     let permit = Arc::new(permit(app)?);
     // The constant is a valid path.
-    let path = path.cloned().unwrap_or_else(|| NOTHING.parse().unwrap_or_else(|_| unreachable!("{NOTHING} is a path")));
+    let path = path
+        .cloned()
+        .unwrap_or_else(|| NOTHING.parse().unwrap_or_else(|_| unreachable!("{NOTHING} is a path")));
     let places = services::places(&app.store().read()?, datastore);
     let looks = places.into_iter().enumerate().map(|(at, site)| {
-        let (driver, datastore, path, permit) = (Arc::clone(&driver), datastore.clone(), path.clone(), Arc::clone(&permit));
+        let (driver, datastore, path, permit) =
+            (Arc::clone(&driver), datastore.clone(), path.clone(), Arc::clone(&permit));
         async move {
             let name = site.name.to_string();
-            let work = async move { look(&*driver, &site, &datastore, &path, patience, &permit).await };
-            // Each look is a task of its own. So a driver that panics does not end the request, and a look that has begun ends even
-            // if the client has gone.
+            let work =
+                async move { look(&*driver, &site, &datastore, &path, patience, &permit).await };
+            // Each look is a task of its own. So a driver that panics does not end the request, and
+            // a look that has begun ends even if the client has gone.
             let found = if at < PLACES_MAX { tokio::spawn(work).await.ok() } else { None };
             let why = "it was not asked".to_owned();
             Seen { at: name, found: found.unwrap_or(Err(Missed::Blind { why, late: false })) }
@@ -94,8 +115,9 @@ struct Named {
     path: RelPath,
 }
 
-/// Refuses a new VM if a file that it needs is missing for certain: the front end sees the datastore's root, and the file is not
-/// there. In any doubt the VM is not refused, and its host finds out.
+/// Refuses a new VM if a file that it needs is missing for certain: the front end sees the
+/// datastore's root, and the file is not there. In any doubt the VM is not refused, and its host
+/// finds out.
 pub(crate) async fn of_new_vm(app: &App, spec: &VmSpec) -> Answer<()> {
     let named = named(&app.store().read()?, spec)?;
     for Named { field, what, datastore, path } in named {
@@ -103,8 +125,15 @@ pub(crate) async fn of_new_vm(app: &App, spec: &VmSpec) -> Answer<()> {
         let Ok(permit) = permit(app) else { return Ok(()) };
         if matches!(by_hand(&datastore, &path, Arc::new(permit)).await, Err(Missed::Gone)) {
             let detail = format!("{what} is not there: {}:{path}", datastore.name);
-            let hint = "put the file into the datastore's directory first, on each host that is to use it";
-            return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code::NO_SUCH_FILE, detail).field(field).hint(hint));
+            let hint =
+                "put the file into the datastore's directory first, on each host that is to use it";
+            return Err(ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                code::NO_SUCH_FILE,
+                detail,
+            )
+            .field(field)
+            .hint(hint));
         }
     }
     Ok(())
@@ -127,22 +156,32 @@ fn named(reader: &Reader, spec: &VmSpec) -> Answer<Vec<Named>> {
     }
     for (at, disk) in spec.disks.iter().enumerate() {
         if let DiskSource::Image { image } = &disk.source
-            && let Some(image) = reader.image_by_name(image)?.filter(|image| image.state == ImageState::Ready)
+            && let Some(image) =
+                reader.image_by_name(image)?.filter(|image| image.state == ImageState::Ready)
             && let Some(datastore) = reader.datastore(image.datastore)?
         {
             let what = format!("the file of image {}", image.name);
-            named.push(Named { field: format!("spec.disks[{at}].image"), what, datastore, path: image.path });
+            named.push(Named {
+                field: format!("spec.disks[{at}].image"),
+                what,
+                datastore,
+                path: image.path,
+            });
         }
     }
-    // In a datastore that is not shared, another machine may have a file that the front end lacks. So these files are left out.
-    named.retain(|named| named.datastore.shared || services::places(reader, &named.datastore).len() == 1);
+    // In a datastore that is not shared, another machine may have a file that the front end lacks.
+    // So these files are left out.
+    named.retain(|named| {
+        named.datastore.shared || services::places(reader, &named.datastore).len() == 1
+    });
     Ok(named)
 }
 
 fn permit(app: &App) -> Answer<OwnedSemaphorePermit> {
     Arc::clone(&app.looks).try_acquire_owned().map_err(|_| {
         let detail = format!("{AT_ONCE} requests are looking at files already");
-        ApiError::new(StatusCode::TOO_MANY_REQUESTS, code::OVERLOADED, detail).hint("try again in some seconds")
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, code::OVERLOADED, detail)
+            .hint("try again in some seconds")
     })
 }
 
@@ -155,15 +194,20 @@ async fn look(
     permit: &Arc<OwnedSemaphorePermit>,
 ) -> Result<FileLook, Missed> {
     let absolute = format!("{}/{path}", datastore.root);
-    let file = FileRef { host: site.id, datastore: datastore.name.clone(), path: path.clone(), absolute };
-    let work = async { require(driver.inspect(), &datastore.driver)?.inspect(site, &file, patience).await };
+    let file =
+        FileRef { host: site.id, datastore: datastore.name.clone(), path: path.clone(), absolute };
+    let work = async {
+        require(driver.inspect(), &datastore.driver)?.inspect(site, &file, patience).await
+    };
     match tokio::time::timeout(patience, work).await {
         Err(_) => Err(late(patience)),
         Ok(Ok(found)) => Ok(found),
         Ok(Err(error)) if error.code == NOT_ABLE && site.id == HostId::FRONT_END => {
             by_hand(datastore, path, Arc::clone(permit)).await
         }
-        Ok(Err(error)) if error.code == NOT_ABLE => Err(Missed::Blind { why: error.detail, late: false }),
+        Ok(Err(error)) if error.code == NOT_ABLE => {
+            Err(Missed::Blind { why: error.detail, late: false })
+        }
         Ok(Err(error)) => Err(error.into()),
     }
 }
@@ -172,12 +216,16 @@ fn late(patience: Duration) -> Missed {
     Missed::Blind { why: format!("no answer within {} s", patience.as_secs()), late: true }
 }
 
-/// Looks at a file with the front end's own file system: whether it is there, its kind and its size. The format stays empty,
-/// because the content is not read.
-async fn by_hand(datastore: &Datastore, path: &RelPath, permit: Arc<OwnedSemaphorePermit>) -> Result<FileLook, Missed> {
+/// Looks at a file with the front end's own file system: whether it is there, its kind and its
+/// size. The format stays empty, because the content is not read.
+async fn by_hand(
+    datastore: &Datastore,
+    path: &RelPath,
+    permit: Arc<OwnedSemaphorePermit>,
+) -> Result<FileLook, Missed> {
     let (root, path) = (datastore.root.clone(), path.to_string());
-    // The thread keeps its permit until the file system answers, even if nobody waits any more. So storage that hangs cannot take
-    // more and more threads.
+    // The thread keeps its permit until the file system answers, even if nobody waits any more. So
+    // storage that hangs cannot take more and more threads.
     let work = tokio::task::spawn_blocking(move || {
         let found = stat(Path::new(&root), &path);
         drop(permit);
@@ -205,5 +253,13 @@ fn stat(root: &Path, path: &str) -> Result<FileLook, Missed> {
         _ => FileKind::Other,
     };
     let (format, names) = (String::new(), Vec::new());
-    Ok(FileLook { kind, size: found.len(), format, virtual_size: 0, names, encrypted: false, damage: None })
+    Ok(FileLook {
+        kind,
+        size: found.len(),
+        format,
+        virtual_size: 0,
+        names,
+        encrypted: false,
+        damage: None,
+    })
 }

@@ -43,7 +43,8 @@ pub(crate) enum Settled {
     Preview(Box<PlanPreview>),
 }
 
-/// Asks something of a VM. `202` with the operation that does it; `200` if it was so already, or if `wait` saw it end.
+/// Asks something of a VM. `202` with the operation that does it; `200` if it was so already, or if
+/// `wait` saw it end.
 #[utoipa::path(
     post, path = "/v1/vms/{vm}/actions/{verb}", tag = "vms",
     request_body(content = AnyBody, description = "Each verb has its own; may be left out where nothing is required"),
@@ -72,12 +73,14 @@ pub(crate) async fn act(
     let wait = checked(params.wait)?;
     let (id, request) = request(&app, &which, &verb, body.value, caller.name.clone(), if_version)?;
     if params.dry_run {
-        let preview = app.engine.preview(id, request).await.map_err(|err| named::refused(&app, err))?;
+        let preview =
+            app.engine.preview(id, request).await.map_err(|err| named::refused(&app, err))?;
         return Ok(Json(convert::preview(preview, &app.store().read()?)).into_response());
     }
     let route = format!("POST /v1/vms/{id}/actions/{verb}");
     let once = key.map(|key| vms::idempotency(&caller, route, key, body.hash));
-    let replied = app.engine.act(id, request, once).await.map_err(|err| named::refused(&app, err))?;
+    let replied =
+        app.engine.act(id, request, once).await.map_err(|err| named::refused(&app, err))?;
     Ok(followed(&app, replied, wait).await?.into_response())
 }
 
@@ -89,39 +92,60 @@ fn request(
     by: String,
     if_version: Option<Version>,
 ) -> Answer<(VmId, ActionRequest)> {
-    let verb: Verb = verb.parse().ok().filter(|verb| *verb != Verb::Adopt).ok_or_else(|| unknown_verb(verb))?;
+    let verb: Verb =
+        verb.parse().ok().filter(|verb| *verb != Verb::Adopt).ok_or_else(|| unknown_verb(verb))?;
     let reader = app.store().read()?;
     let id = find::vm_id(&reader, which)?;
     let ask::Asked { args, host, enforce, force } = ask::asked(&reader, id, verb, body, &by)?;
     if let Args::Snapshot { name } = &args {
         has_snapshot(&reader, (id, verb), name)?;
     }
-    Ok((id, ActionRequest { args, host, enforce, force, if_version, ..ActionRequest::of(verb, by) }))
+    Ok((
+        id,
+        ActionRequest { args, host, enforce, force, if_version, ..ActionRequest::of(verb, by) },
+    ))
 }
 
-/// Refuses a snapshot that the VM does not have. This comes before the snapshot rules are asked: otherwise the refusal would be
-/// about the rules.
+/// Refuses a snapshot that the VM does not have. This comes before the snapshot rules are asked:
+/// otherwise the refusal would be about the rules.
 fn has_snapshot(reader: &Reader, (vm, verb): (VmId, Verb), which: &str) -> Answer<()> {
     // A VM without a host is refused later, for its state.
-    let Some(record) = reader.vm(vm)?.filter(|record| record.placement.is_some()) else { return Ok(()) };
-    let known = || record.snapshots.iter().flat_map(|snapshot| [snapshot.name.as_str(), snapshot.label.as_str()]);
+    let Some(record) = reader.vm(vm)?.filter(|record| record.placement.is_some()) else {
+        return Ok(());
+    };
+    let known = || {
+        record
+            .snapshots
+            .iter()
+            .flat_map(|snapshot| [snapshot.name.as_str(), snapshot.label.as_str()])
+    };
     if known().any(|name| name == which && !name.is_empty()) {
         return Ok(());
     }
-    let error =
-        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, RefusalKind::BadRequest.into(), format!("VM {vm} has no snapshot {which}"));
+    let error = ApiError::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        RefusalKind::BadRequest.into(),
+        format!("VM {vm} has no snapshot {which}"),
+    );
     let near = ostler_api::nearest(which, known().filter(|name| !name.is_empty()));
     Err(error.advise(&Hint::ShowVm, Some((vm, verb))).near(near))
 }
 
 fn unknown_verb(given: &str) -> ApiError {
-    let error = ApiError::new(StatusCode::NOT_FOUND, code::NOT_FOUND, format!("there is no action {given}"));
+    let error = ApiError::new(
+        StatusCode::NOT_FOUND,
+        code::NOT_FOUND,
+        format!("there is no action {given}"),
+    );
     if given == "adopt" {
         return error.hint("POST /v1/hosts/{host}/adopt makes a domain a VM");
     }
     match ostler_api::nearest(given, VERBS.iter().map(|info| info.verb)) {
         Some(near) => error.hint(format!("did you mean {near}?")),
-        None => error.hint(format!("known: {}", VERBS.iter().map(|info| info.verb).collect::<Vec<_>>().join(", "))),
+        None => error.hint(format!(
+            "known: {}",
+            VERBS.iter().map(|info| info.verb).collect::<Vec<_>>().join(", ")
+        )),
     }
 }
 
@@ -129,7 +153,8 @@ fn unknown_verb(given: &str) -> ApiError {
 pub(crate) fn checked(wait: Option<Span>) -> Answer<Option<Duration>> {
     match wait.map(Span::duration) {
         Some(wait) if wait > WAIT_MAX => {
-            let error = ApiError::invalid("wait", format!("wait is longer than {} s", WAIT_MAX.as_secs()));
+            let error =
+                ApiError::invalid("wait", format!("wait is longer than {} s", WAIT_MAX.as_secs()));
             Err(error.hint("ask again when it is over, or watch /v1/events"))
         }
         wait => Ok(wait),
@@ -137,7 +162,11 @@ pub(crate) fn checked(wait: Option<Span>) -> Answer<Option<Duration>> {
 }
 
 /// The answer, after a wait for the operation's end if that was asked for.
-pub(crate) async fn followed(app: &App, replied: Replied, wait: Option<Duration>) -> Answer<Tagged<ActionReply>> {
+pub(crate) async fn followed(
+    app: &App,
+    replied: Replied,
+    wait: Option<Duration>,
+) -> Answer<Tagged<ActionReply>> {
     let operation = replied.answer.operation;
     let mut reply = reply(app, replied)?;
     let mut status = if reply.already { StatusCode::OK } else { StatusCode::ACCEPTED };
@@ -183,7 +212,8 @@ mod tests {
 
     #[test]
     fn the_api_knows_every_verb() {
-        let ours: Vec<String> = Verb::iter().filter(|verb| *verb != Verb::Adopt).map(|verb| verb.to_string()).collect();
+        let ours: Vec<String> =
+            Verb::iter().filter(|verb| *verb != Verb::Adopt).map(|verb| verb.to_string()).collect();
         let told: Vec<&str> = VERBS.iter().map(|info| info.verb).collect();
         assert_eq!(told, ours);
     }

@@ -13,17 +13,26 @@ use std::path::PathBuf;
 #[utoipa::path(
     post, path = "/v1/admin/backup", tag = "admin", request_body = BackupBody, responses((status = 201, body = BackupReply), ApiError)
 )]
-pub(crate) async fn backup(State(app): State<Shared>, body: Body<BackupBody>) -> Answer<(StatusCode, Json<BackupReply>)> {
+pub(crate) async fn backup(
+    State(app): State<Shared>,
+    body: Body<BackupBody>,
+) -> Answer<(StatusCode, Json<BackupReply>)> {
     let path = PathBuf::from(&body.value.path);
     if !path.is_absolute() {
-        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code::INVALID, "path must be absolute").field("path"));
+        return Err(ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            code::INVALID,
+            "path must be absolute",
+        )
+        .field("path"));
     }
     let made = app.backup(path.clone()).await?;
     let bytes = tokio::fs::metadata(&path).await.map_or(0, |file| file.len());
     Ok((StatusCode::CREATED, Json(BackupReply { path: body.value.path, rows: made, bytes })))
 }
 
-/// Proves that the books add up. Reads the whole store: admins only, and requests at the same time share one answer.
+/// Proves that the books add up. Reads the whole store: admins only, and requests at the same time
+/// share one answer.
 #[utoipa::path(get, path = "/v1/admin/check", tag = "admin", responses((status = 200, body = CheckReply), ApiError))]
 pub(crate) async fn check(State(app): State<Shared>) -> Answer<Json<CheckReply>> {
     let findings = app.check().await?;
@@ -34,5 +43,9 @@ pub(crate) async fn check(State(app): State<Shared>) -> Answer<Json<CheckReply>>
 #[utoipa::path(get, path = "/v1/version", tag = "admin", responses((status = 200, body = Version), ApiError))]
 pub(crate) async fn version(State(app): State<Shared>) -> Answer<Json<Version>> {
     let seq = app.store().read()?.seq()?.0;
-    Ok(Json(Version { version: env!("CARGO_PKG_VERSION").to_owned(), store: app.store().id().to_string(), seq }))
+    Ok(Json(Version {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        store: app.store().id().to_string(),
+        seq,
+    }))
 }

@@ -1,11 +1,14 @@
-//! Reads the body of each verb, checks it, and converts it into the engine's types before the engine is asked.
+//! Reads the body of each verb, checks it, and converts it into the engine's types before the
+//! engine is asked.
 
 use super::find;
 use crate::convert::{self, Unfit, new_name, parse, word};
 use crate::problem::{Answer, ApiError, Thing};
 use ostler_api as wire;
 use ostler_api::{Misfit, decode};
-use ostler_model::{Args, DatastoreKind, DatastoreName, DiskSource, Hint, HostId, ImageName, ScheduleId, Verb, VmId};
+use ostler_model::{
+    Args, DatastoreKind, DatastoreName, DiskSource, Hint, HostId, ImageName, ScheduleId, Verb, VmId,
+};
 use ostler_store::Reader;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,7 +20,8 @@ use utoipa::ToSchema;
 #[serde(untagged)]
 #[allow(dead_code)] // never built: each verb reads its own
 pub(crate) enum AnyBody {
-    /// Verbs that are not named below. `deploy` takes `host` and `enforce`, the recoveries take `force`, all others nothing.
+    /// Verbs that are not named below. `deploy` takes `host` and `enforce`, the recoveries take
+    /// `force`, all others nothing.
     Plain(wire::ActionBody),
     /// `migrate`, `migrate-live`, `migrate-poweroff`, `migrate-poweroff-hard`.
     Migrate(wire::MigrateBody),
@@ -76,7 +80,9 @@ pub(crate) fn asked(reader: &Reader, vm: VmId, verb: Verb, body: Value, by: &str
         Verb::Migrate | Verb::MigrateLive | Verb::MigratePoweroff | Verb::MigratePoweroffHard => {
             migrate(reader, verb, &fits::<wire::MigrateBody>(body)?)
         }
-        Verb::Resched | Verb::Unresched => fits::<wire::NothingBody>(body).map(|_| Asked::default()),
+        Verb::Resched | Verb::Unresched => {
+            fits::<wire::NothingBody>(body).map(|_| Asked::default())
+        }
         Verb::DiskAttach => disk_attach(reader, &fits(body)?),
         Verb::DiskDetach => {
             let body: wire::DiskDetachBody = fits(body)?;
@@ -84,7 +90,11 @@ pub(crate) fn asked(reader: &Reader, vm: VmId, verb: Verb, body: Value, by: &str
         }
         Verb::NicAttach => {
             let body: wire::NicAttachBody = fits(body)?;
-            Ok(Args::NewNic(convert::nic_from_wire("", &wire::Nic { bridge: body.bridge, mac: body.mac })?).into())
+            Ok(Args::NewNic(convert::nic_from_wire(
+                "",
+                &wire::Nic { bridge: body.bridge, mac: body.mac },
+            )?)
+            .into())
         }
         Verb::NicDetach => {
             let body: wire::NicDetachBody = fits(body)?;
@@ -126,13 +136,23 @@ pub(crate) fn asked(reader: &Reader, vm: VmId, verb: Verb, body: Value, by: &str
         Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => {
             plain(reader, verb, &fits(body)?, &["force"])
         }
-        Verb::Hold | Verb::Release | Verb::Suspend | Verb::Stop | Verb::Resume | Verb::ResumeCold | Verb::Boot | Verb::Adopt => {
+        Verb::Hold
+        | Verb::Release
+        | Verb::Suspend
+        | Verb::Stop
+        | Verb::Resume
+        | Verb::ResumeCold
+        | Verb::Boot
+        | Verb::Adopt => plain(reader, verb, &fits(body)?, &[]),
+        Verb::Poweroff
+        | Verb::PoweroffHard
+        | Verb::Undeploy
+        | Verb::UndeployHard
+        | Verb::Reboot
+        | Verb::RebootHard => plain(reader, verb, &fits(body)?, &[]),
+        Verb::Shutdown | Verb::ShutdownHard | Verb::Delete | Verb::DeleteRecreate => {
             plain(reader, verb, &fits(body)?, &[])
         }
-        Verb::Poweroff | Verb::PoweroffHard | Verb::Undeploy | Verb::UndeployHard | Verb::Reboot | Verb::RebootHard => {
-            plain(reader, verb, &fits(body)?, &[])
-        }
-        Verb::Shutdown | Verb::ShutdownHard | Verb::Delete | Verb::DeleteRecreate => plain(reader, verb, &fits(body)?, &[]),
     }
 }
 
@@ -144,14 +164,20 @@ fn fits<T: DeserializeOwned>(body: Value) -> Answer<T> {
     Ok(decode(body)?)
 }
 
-/// Reads the body of a verb that has none of its own. `takes` names the fields that the verb takes; any other field that asks for
-/// something is refused, because it would have no effect. `false` asks for nothing: clients send it with every verb.
+/// Reads the body of a verb that has none of its own. `takes` names the fields that the verb takes;
+/// any other field that asks for something is refused, because it would have no effect. `false`
+/// asks for nothing: clients send it with every verb.
 fn plain(reader: &Reader, verb: Verb, body: &wire::ActionBody, takes: &[&str]) -> Answer<Asked> {
     let given = [("host", body.host.is_some()), ("enforce", body.enforce), ("force", body.force)];
-    if let Some((field, _)) = given.into_iter().find(|(field, given)| *given && !takes.contains(field)) {
-        return Err(Unfit::new(field, format!("is not for {verb}, and would have no effect")).into());
+    if let Some((field, _)) =
+        given.into_iter().find(|(field, given)| *given && !takes.contains(field))
+    {
+        return Err(
+            Unfit::new(field, format!("is not for {verb}, and would have no effect")).into()
+        );
     }
-    let host = body.host.as_deref().map(|host| find::host(reader, host)).transpose()?.map(|host| host.id);
+    let host =
+        body.host.as_deref().map(|host| find::host(reader, host)).transpose()?.map(|host| host.id);
     Ok(Asked { args: Args::None, host, enforce: body.enforce, force: body.force })
 }
 
@@ -159,7 +185,11 @@ fn migrate(reader: &Reader, verb: Verb, body: &wire::MigrateBody) -> Answer<Aske
     let wire::MigrateBody { enforce, fenced, storage_moved, .. } = *body;
     if (fenced || storage_moved) && verb != Verb::Migrate {
         let field = if fenced { "fenced" } else { "storage_moved" };
-        return Err(Unfit::new(field, format!("is for migrate; {verb} needs the host that the VM is on")).into());
+        return Err(Unfit::new(
+            field,
+            format!("is for migrate; {verb} needs the host that the VM is on"),
+        )
+        .into());
     }
     let host = Some(find::host(reader, &body.host)?.id);
     Ok(Asked { args: Args::Migrate { fenced, storage_moved }, host, enforce, force: false })
@@ -167,14 +197,24 @@ fn migrate(reader: &Reader, verb: Verb, body: &wire::MigrateBody) -> Answer<Aske
 
 fn disk_attach(reader: &Reader, body: &wire::DiskAttachBody) -> Answer<Asked> {
     let source = match (&body.image, body.size, body.swap) {
-        (Some(image), None, None) => DiskSource::Image { image: image_name(reader, "image", image)? },
+        (Some(image), None, None) => {
+            DiskSource::Image { image: image_name(reader, "image", image)? }
+        }
         (None, Some(size), None) => DiskSource::Blank { size_mib: size.0 },
         (None, None, Some(swap)) => DiskSource::Swap { size_mib: swap.0 },
-        (None, None, None) => return Err(Unfit::new("image", "give one of image, size and swap").into()),
-        (Some(_), Some(_), None) => {
-            return Err(Unfit::new("size", "a disk from an image has the image's size; give image or size, not both").into());
+        (None, None, None) => {
+            return Err(Unfit::new("image", "give one of image, size and swap").into());
         }
-        (Some(_) | None, Some(_) | None, Some(_)) => return Err(Unfit::new("swap", "give only one of image, size and swap").into()),
+        (Some(_), Some(_), None) => {
+            return Err(Unfit::new(
+                "size",
+                "a disk from an image has the image's size; give image or size, not both",
+            )
+            .into());
+        }
+        (Some(_) | None, Some(_) | None, Some(_)) => {
+            return Err(Unfit::new("swap", "give only one of image, size and swap").into());
+        }
     };
     Ok(Args::NewDisk {
         name: body.name.as_deref().map(|name| parse("name", name)).transpose()?,
@@ -185,8 +225,8 @@ fn disk_attach(reader: &Reader, body: &wire::DiskAttachBody) -> Answer<Asked> {
     .into())
 }
 
-/// An image by name or id. A name is not looked up here. The lifecycle refuses it if there is no such image, and for a scheduled
-/// action the image may be made later.
+/// An image by name or id. A name is not looked up here. The lifecycle refuses it if there is no
+/// such image, and for a scheduled action the image may be made later.
 fn image_name(reader: &Reader, field: &str, which: &str) -> Answer<ImageName> {
     if find::is_id(which) {
         return Ok(find::image(reader, which)?.name);
@@ -195,8 +235,14 @@ fn image_name(reader: &Reader, field: &str, which: &str) -> Answer<ImageName> {
 }
 
 fn disk_snapshot(reader: &Reader, body: &wire::DiskSnapshotBody) -> Answer<Asked> {
-    let datastore = body.datastore.as_deref().map(|which| image_datastore(reader, which)).transpose()?;
-    Ok(Args::NewImage { disk: parse("disk", &body.disk)?, image: new_name("image", &body.image)?, datastore }.into())
+    let datastore =
+        body.datastore.as_deref().map(|which| image_datastore(reader, which)).transpose()?;
+    Ok(Args::NewImage {
+        disk: parse("disk", &body.disk)?,
+        image: new_name("image", &body.image)?,
+        datastore,
+    }
+    .into())
 }
 
 fn image_datastore(reader: &Reader, which: &str) -> Answer<DatastoreName> {
@@ -213,7 +259,8 @@ fn resize(body: &wire::ResizeBody) -> Answer<Asked> {
         return Err(Unfit::new("cpu", "give at least one of cpu, vcpus and memory").into());
     }
     let cpu_milli = body.cpu.map(convert::cpu_from_wire).transpose()?;
-    let args = Args::Size { cpu_milli, vcpus: body.vcpus, memory_mib: body.memory.map(|size| size.0) };
+    let args =
+        Args::Size { cpu_milli, vcpus: body.vcpus, memory_mib: body.memory.map(|size| size.0) };
     Ok(Asked { enforce: body.enforce, force: body.force, ..Asked::from(args) })
 }
 
@@ -232,13 +279,17 @@ fn schedule(reader: &Reader, vm: VmId, body: &wire::ScheduleBody, by: &str) -> A
     Ok(Args::NewSchedule(Box::new(planned)).into())
 }
 
-/// Refuses what a scheduled action cannot state ahead: only a person who looks at the host at that time can say that it is fenced,
-/// that the storage was moved, or that force is right.
+/// Refuses what a scheduled action cannot state ahead: only a person who looks at the host at that
+/// time can say that it is fenced, that the storage was moved, or that force is right.
 fn stated_now(later: &Asked) -> Answer<()> {
     let (fenced, moved) = (later.args.fenced(), later.args.storage_moved());
-    for (given, field) in [(fenced, "args.fenced"), (moved, "args.storage_moved"), (later.force, "args.force")] {
+    for (given, field) in
+        [(fenced, "args.fenced"), (moved, "args.storage_moved"), (later.force, "args.force")]
+    {
         if given {
-            return Err(Unfit::new(field, "cannot be stated ahead: ask for it when it is so").into());
+            return Err(
+                Unfit::new(field, "cannot be stated ahead: ask for it when it is so").into()
+            );
         }
     }
     if later.enforce && later.host.is_none() {

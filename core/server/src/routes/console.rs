@@ -1,4 +1,5 @@
-//! `GET /v1/vms/{vm}/console-log`: the serial console's log, where its file can be read on this machine.
+//! `GET /v1/vms/{vm}/console-log`: the serial console's log, where its file can be read on this
+//! machine.
 
 use super::find;
 use crate::app::Shared;
@@ -52,8 +53,8 @@ pub(crate) async fn console_log(
     };
     let permit = app.file_permit()?;
     let told = format!("{root}/{path} cannot be read");
-    // The thread keeps its permit until the read returns, even if nobody waits for it any more. So storage that hangs cannot take
-    // more and more threads.
+    // The thread keeps its permit until the read returns, even if nobody waits for it any more. So
+    // storage that hangs cannot take more and more threads.
     let read = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         read(&root, &path, params.from)
@@ -67,7 +68,8 @@ pub(crate) async fn console_log(
 }
 
 fn unavailable(detail: &str) -> ApiError {
-    ApiError::new(StatusCode::CONFLICT, code::UNUSABLE, detail).hint("the log begins when the VM is first started")
+    ApiError::new(StatusCode::CONFLICT, code::UNUSABLE, detail)
+        .hint("the log begins when the VM is first started")
 }
 
 /// Where the log is, if it is on this machine.
@@ -75,18 +77,29 @@ fn file(reader: &Reader, record: &VmRecord) -> Answer<(String, RelPath)> {
     let (Some(place), Some(storage)) = (&record.placement, &record.storage) else {
         return Err(unavailable(&format!("VM {} is on no host", record.id)));
     };
-    let host: Host = reader.host(place.host)?.ok_or_else(|| ApiError::not_found(Thing::Host, &place.host.to_string()))?;
+    let host: Host = reader
+        .host(place.host)?
+        .ok_or_else(|| ApiError::not_found(Thing::Host, &place.host.to_string()))?;
     let datastore = reader.datastore(storage.datastore)?;
-    let datastore = datastore.ok_or_else(|| ApiError::not_found(Thing::Datastore, &storage.datastore.to_string()))?;
+    let datastore = datastore
+        .ok_or_else(|| ApiError::not_found(Thing::Datastore, &storage.datastore.to_string()))?;
     if !(storage.shared || matches!(host.transport, ostler_model::ExecTransport::Local)) {
-        return Err(unavailable(&format!("the log is on host {}, out of sight from here", host.name)));
+        return Err(unavailable(&format!(
+            "the log is on host {}, out of sight from here",
+            host.name
+        )));
     }
     let path = format!("{FOLDERS}/{}/{LOG}", record.folder());
-    Ok((datastore.root, path.parse().map_err(|err: InvalidName| unavailable(&format!("{path} is no path: {err}")))?))
+    Ok((
+        datastore.root,
+        path.parse()
+            .map_err(|err: InvalidName| unavailable(&format!("{path} is no path: {err}")))?,
+    ))
 }
 
-/// Reads a part of the log. The VM's host writes into this folder, and may put a link or a pipe in the place of the log or of a
-/// folder above it. Neither is followed, so no other file of this machine can be read.
+/// Reads a part of the log. The VM's host writes into this folder, and may put a link or a pipe in
+/// the place of the log or of a folder above it. Neither is followed, so no other file of this
+/// machine can be read.
 fn read(root: &str, path: &RelPath, from: Option<u64>) -> io::Result<ConsoleChunk> {
     let mut file = ostler_wasm::open_in_datastore(root, path)?;
     let size = file.metadata()?.len();
@@ -110,12 +123,16 @@ mod tests {
         std::fs::create_dir_all(root.join("vms/a")).expect("a folder");
         std::fs::create_dir_all(&outside).expect("a folder");
         std::fs::write(outside.join("console.log"), "secret").expect("a file");
-        let (base, path) = (root.display().to_string(), "vms/a/console.log".parse().expect("a path"));
+        let (base, path) =
+            (root.display().to_string(), "vms/a/console.log".parse().expect("a path"));
         assert!(read(&base, &path, None).is_err(), "there is none");
 
         std::fs::write(root.join("vms/a/console.log"), "0123456789").expect("a file");
         let chunk = read(&base, &path, Some(4)).expect("it is there");
-        assert_eq!((chunk.from, chunk.next, chunk.size, chunk.text.as_str()), (4, 10, 10, "456789"));
+        assert_eq!(
+            (chunk.from, chunk.next, chunk.size, chunk.text.as_str()),
+            (4, 10, 10, "456789")
+        );
         assert_eq!(read(&base, &path, Some(99)).expect("it is there").text, "");
 
         // The host has put links, or a pipe, in its place.
@@ -123,7 +140,10 @@ mod tests {
         symlink(outside.join("console.log"), root.join("vms/a/console.log")).expect("a link");
         assert!(read(&base, &path, None).is_err(), "a link led out");
         std::fs::remove_file(root.join("vms/a/console.log")).expect("it is gone");
-        let made = std::process::Command::new("mkfifo").arg(root.join("vms/a/console.log")).status().expect("mkfifo runs");
+        let made = std::process::Command::new("mkfifo")
+            .arg(root.join("vms/a/console.log"))
+            .status()
+            .expect("mkfifo runs");
         assert!(made.success());
         assert!(read(&base, &path, None).is_err(), "a pipe was read");
         std::fs::remove_dir_all(root.join("vms/a")).expect("it is gone");

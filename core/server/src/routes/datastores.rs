@@ -26,7 +26,10 @@ pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Datastore
     get, path = "/v1/datastores/{datastore}", tag = "datastores",
     params(("datastore" = String, Path, description = "Id or name")), responses((status = 200, body = Datastore), ApiError)
 )]
-pub(crate) async fn show(State(app): State<Shared>, Path(which): Path<String>) -> Answer<Json<Datastore>> {
+pub(crate) async fn show(
+    State(app): State<Shared>,
+    Path(which): Path<String>,
+) -> Answer<Json<Datastore>> {
     let datastore = find::datastore(&app.store().read()?, &which)?;
     let notes = match looks::everywhere(&app, &datastore, None, looks::TO_SHOW).await {
         Ok(seen) => judge::root_notes(&datastore.root, &seen),
@@ -43,20 +46,27 @@ pub(crate) async fn show(State(app): State<Shared>, Path(which): Path<String>) -
         (status = 201, body = Datastore), (status = 200, body = Datastore, description = "It was added before, just so"), ApiError
     )
 )]
-pub(crate) async fn add(State(app): State<Shared>, caller: Caller, key: Key, body: Body<NewDatastore>) -> Answer<Added<Datastore>> {
+pub(crate) async fn add(
+    State(app): State<Shared>,
+    caller: Caller,
+    key: Key,
+    body: Body<NewDatastore>,
+) -> Answer<Added<Datastore>> {
     let new = convert::new_datastore(&body.value, app.store().next_datastore_id(), now())?;
     app.registry.transfer(&new.driver).map_err(|err| ApiError::unusable("driver", &err))?;
     let (name, mut notes) = (new.name.clone(), Vec::new());
-    // If the name is taken, the request is refused or is a repeat. Nothing has to be looked at then.
+    // If the name is taken, the request is refused or is a repeat. Nothing has to be looked at
+    // then.
     if app.store().read()?.datastore_by_name(&name)?.is_none() {
         let seen = looks::everywhere(&app, &new, None, looks::BEFORE_ADDING).await?;
         notes = judge::root(&new.root, &seen)?;
     }
-    let status = add_once(&app, ResourceChange::DatastorePut(new.clone()), &caller, key, |reader| {
-        let Some(old) = reader.datastore_by_name(&name)? else { return Ok(false) };
-        Ok(old == ostler_model::Datastore { id: old.id, added: old.added, ..new })
-    })
-    .await?;
+    let status =
+        add_once(&app, ResourceChange::DatastorePut(new.clone()), &caller, key, |reader| {
+            let Some(old) = reader.datastore_by_name(&name)? else { return Ok(false) };
+            Ok(old == ostler_model::Datastore { id: old.id, added: old.added, ..new })
+        })
+        .await?;
     let added = find::datastore(&app.store().read()?, name.as_str())?;
     Ok((status, Json(Datastore { notes, ..convert::datastore(added) })))
 }
@@ -67,7 +77,11 @@ pub(crate) async fn add(State(app): State<Shared>, caller: Caller, key: Key, bod
     params(("datastore" = String, Path, description = "Id or name")),
     responses((status = 204, description = "It is gone"), ApiError)
 )]
-pub(crate) async fn remove(State(app): State<Shared>, caller: Caller, Path(which): Path<String>) -> Answer<StatusCode> {
+pub(crate) async fn remove(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(which): Path<String>,
+) -> Answer<StatusCode> {
     let id = find::datastore(&app.store().read()?, &which)?.id;
     once::change(&app, ResourceChange::DatastoreRemove(id), &caller).await?;
     Ok(StatusCode::NO_CONTENT)

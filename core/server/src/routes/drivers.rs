@@ -23,19 +23,29 @@ fn all(app: &App) -> Answer<Vec<Driver>> {
     Ok(app.registry.list().into_iter().map(told).collect())
 }
 
-/// The snapshot rules of a hypervisor driver. A binding in the store takes precedence over the settings.
+/// The snapshot rules of a hypervisor driver. A binding in the store takes precedence over the
+/// settings.
 fn rules_of(app: &App, bound: &[RulesBinding], driver: &DriverName) -> Option<RulesOf> {
     let missing = |rules: &DriverName| app.registry.rules(rules).err().map(|err| err.to_string());
-    let told = |rules: &DriverName, bound| RulesOf { driver: rules.to_string(), bound, missing: missing(rules) };
+    let told = |rules: &DriverName, bound| RulesOf {
+        driver: rules.to_string(),
+        bound,
+        missing: missing(rules),
+    };
     let here = bound.iter().find(|binding| binding.hypervisor == *driver);
-    here.map(|binding| told(&binding.rules, true)).or_else(|| app.rules.get(driver).map(|rules| told(rules, false)))
+    here.map(|binding| told(&binding.rules, true))
+        .or_else(|| app.rules.get(driver).map(|rules| told(rules, false)))
 }
 
 fn one(app: &App, name: &str) -> Answer<Driver> {
     let mut all = all(app)?;
     match all.iter().position(|driver| driver.name == name) {
         Some(at) => Ok(all.swap_remove(at)),
-        None => Err(ApiError::missing(Thing::Driver, name, all.iter().map(|driver| driver.name.as_str()))),
+        None => Err(ApiError::missing(
+            Thing::Driver,
+            name,
+            all.iter().map(|driver| driver.name.as_str()),
+        )),
     }
 }
 
@@ -50,12 +60,15 @@ pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Driver>>>
     get, path = "/v1/drivers/{driver}", tag = "drivers", params(("driver" = String, Path, description = "Name")),
     responses((status = 200, body = Driver), ApiError)
 )]
-pub(crate) async fn show(State(app): State<Shared>, Path(name): Path<String>) -> Answer<Json<Driver>> {
+pub(crate) async fn show(
+    State(app): State<Shared>,
+    Path(name): Path<String>,
+) -> Answer<Json<Driver>> {
     one(&app, &name).map(Json)
 }
 
-/// Loads a component, now and at every start. With `replace` it takes the place of the one of the same name, if it is of the same kind. A
-/// repeat ends the same.
+/// Loads a component, now and at every start. With `replace` it takes the place of the one of the
+/// same name, if it is of the same kind. A repeat ends the same.
 #[utoipa::path(
     post, path = "/v1/drivers", tag = "drivers", request_body = NewDriver, responses((status = 201, body = Driver), ApiError)
 )]
@@ -65,7 +78,8 @@ pub(crate) async fn add(
     _key: Key,
     body: Body<NewDriver>,
 ) -> Answer<(StatusCode, Json<Driver>)> {
-    // A task of its own, because a driver that is committed must also be loaded, even if the client has gone.
+    // A task of its own, because a driver that is committed must also be loaded, even if the client
+    // has gone.
     let adding = tokio::spawn(load(Arc::clone(&app), body.value, caller.name));
     let name = adding.await.map_err(|err| crate::app::broken(&err))??;
     Ok((StatusCode::CREATED, Json(one(&app, name.as_str())?)))
@@ -82,8 +96,8 @@ async fn load(app: Shared, new: NewDriver, by: String) -> Answer<DriverName> {
 async fn enter(app: &Shared, new: &NewDriver, by: &str) -> Answer<DriverName> {
     let loaded = app.loader.load(new, &app.registry, app.store()).await?;
     let name = loaded.row.name.clone();
-    // The driver enters the registry with the commit, not after it. So the store and this process always agree on which driver has
-    // the name.
+    // The driver enters the registry with the commit, not after it. So the store and this process
+    // always agree on which driver has the name.
     let (change, known) = (ResourceChange::DriverPut(loaded.row.clone()), Arc::clone(app));
     app.engine
         .change_then(change, by, move || known.loader.enter(&known.registry, loaded))
@@ -97,14 +111,22 @@ async fn enter(app: &Shared, new: &NewDriver, by: &str) -> Answer<DriverName> {
     delete, path = "/v1/drivers/{driver}", tag = "drivers", params(("driver" = String, Path, description = "Name")),
     responses((status = 204, description = "It will not be loaded again"), ApiError)
 )]
-pub(crate) async fn remove(State(app): State<Shared>, caller: Caller, Path(name): Path<String>) -> Answer<StatusCode> {
+pub(crate) async fn remove(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Answer<StatusCode> {
     let missing = || ApiError::not_found(Thing::Driver, &name);
     let name: DriverName = name.parse().map_err(|_| missing())?;
-    app.engine.change(ResourceChange::DriverRemove(name), &caller.name).await.map_err(|err| named::refused(&app, err))?;
+    app.engine
+        .change(ResourceChange::DriverRemove(name), &caller.name)
+        .await
+        .map_err(|err| named::refused(&app, err))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Has the snapshot rules of one driver count for a hypervisor driver, before what the daemon's settings say. At once, for all its VMs.
+/// Has the snapshot rules of one driver count for a hypervisor driver, before what the daemon's
+/// settings say. At once, for all its VMs.
 #[utoipa::path(
     put, path = "/v1/drivers/{driver}/rules", tag = "drivers", request_body = BindRules,
     params(("driver" = String, Path, description = "Name of the hypervisor driver")), responses((status = 200, body = Driver), ApiError)
@@ -143,9 +165,16 @@ fn loaded(app: &App, name: &str) -> Answer<DriverName> {
     params(("driver" = String, Path, description = "Name of the hypervisor driver")),
     responses((status = 204, description = "Nothing is bound any more"), ApiError)
 )]
-pub(crate) async fn unbind(State(app): State<Shared>, caller: Caller, Path(name): Path<String>) -> Answer<StatusCode> {
+pub(crate) async fn unbind(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Answer<StatusCode> {
     let missing = || ApiError::not_found(Thing::Driver, &name);
     let name: DriverName = name.parse().map_err(|_| missing())?;
-    app.engine.change(ResourceChange::RulesUnbind(name), &caller.name).await.map_err(|err| named::refused(&app, err))?;
+    app.engine
+        .change(ResourceChange::RulesUnbind(name), &caller.name)
+        .await
+        .map_err(|err| named::refused(&app, err))?;
     Ok(StatusCode::NO_CONTENT)
 }

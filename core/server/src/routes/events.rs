@@ -1,7 +1,8 @@
 //! `GET /v1/events`: the feed as server-sent events.
 //!
-//! The stream pulls: it reads a batch from the store, hands it to the connection, and reads on when that is sent. A slow reader
-//! holds a connection and nothing else, and falls behind until the events it wants are trimmed; then it is told so.
+//! The stream pulls: it reads a batch from the store, hands it to the connection, and reads on when
+//! that is sent. A slow reader holds a connection and nothing else, and falls behind until the
+//! events it wants are trimmed; then it is told so.
 
 use super::find;
 use crate::app::Shared;
@@ -23,7 +24,8 @@ use utoipa::IntoParams;
 
 /// Events read at once: a few hundred bytes each, so a batch stays below 100 KiB.
 const BATCH: usize = 256;
-/// A stream without events sends a sign of life this often: well below the idle limits of common proxies.
+/// A stream without events sends a sign of life this often: well below the idle limits of common
+/// proxies.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// What to watch.
@@ -45,7 +47,11 @@ pub(crate) struct WatchParams {
     params(("Last-Event-ID" = Option<u64>, Header, description = "Go on after this event"), WatchParams),
     responses((status = 200, body = Event, content_type = "text/event-stream", description = "One event a message"), ApiError)
 )]
-pub(crate) async fn watch(State(app): State<Shared>, Params(params): Params<WatchParams>, headers: HeaderMap) -> Answer<Response> {
+pub(crate) async fn watch(
+    State(app): State<Shared>,
+    Params(params): Params<WatchParams>,
+    headers: HeaderMap,
+) -> Answer<Response> {
     let permit = app.stream_permit()?;
     let reader = app.store().read()?;
     let vm = params.vm.as_deref().map(|vm| find::vm_id(&reader, vm)).transpose()?;
@@ -56,9 +62,11 @@ pub(crate) async fn watch(State(app): State<Shared>, Params(params): Params<Watc
     };
     let kinds = params.kind.as_deref().map(kinds_of).transpose()?;
     let feed = app.store().feed();
-    let stream = Stream { app, feed, after, vm, kinds, over: false, greeted: false, _permit: permit };
+    let stream =
+        Stream { app, feed, after, vm, kinds, over: false, greeted: false, _permit: permit };
     let body = Body::from_stream(futures::stream::unfold(stream, next));
-    Ok(([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], body).into_response())
+    Ok(([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], body)
+        .into_response())
 }
 
 /// Checks the kinds that a client asks for. It would wait for ever for a kind that is misspelt.
@@ -66,7 +74,10 @@ fn kinds_of(list: &str) -> Answer<Vec<String>> {
     let kind = |kind: &str| match convert::EVENT_KINDS.contains(&kind) {
         true => Ok(kind.to_owned()),
         false => {
-            let error = ApiError::invalid("kind", format!("{kind:?} is not one of {}", convert::EVENT_KINDS.join(", ")));
+            let error = ApiError::invalid(
+                "kind",
+                format!("{kind:?} is not one of {}", convert::EVENT_KINDS.join(", ")),
+            );
             Err(match ostler_api::nearest(kind, convert::EVENT_KINDS.iter().copied()) {
                 Some(near) => error.hint(format!("did you mean {near}?")),
                 None => error,
@@ -79,7 +90,9 @@ fn kinds_of(list: &str) -> Answer<Vec<String>> {
 fn last_event_id(headers: &HeaderMap) -> Answer<Option<u64>> {
     let Some(given) = headers.get("last-event-id") else { return Ok(None) };
     let number = given.to_str().ok().and_then(|text| text.parse().ok());
-    number.map(Some).ok_or_else(|| ApiError::invalid("Last-Event-ID", "Last-Event-ID must be a sequence number"))
+    number.map(Some).ok_or_else(|| {
+        ApiError::invalid("Last-Event-ID", "Last-Event-ID must be a sequence number")
+    })
 }
 
 struct Stream {
@@ -95,13 +108,18 @@ struct Stream {
 
 impl Stream {
     fn takes(&self, event: &Event) -> bool {
-        self.vm.is_none_or(|vm| event.vm == Some(vm.0)) && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&event.kind))
+        self.vm.is_none_or(|vm| event.vm == Some(vm.0))
+            && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&event.kind))
     }
 
-    /// Reads the next batch. Returns its messages, which the filter may have left empty, and true if the batch had no events at
-    /// all. An error is the end of the stream.
+    /// Reads the next batch. Returns its messages, which the filter may have left empty, and true
+    /// if the batch had no events at all. An error is the end of the stream.
     fn pull(&mut self) -> Result<(String, bool), StreamEnd> {
-        let read = self.app.store().read().and_then(|reader| Ok((reader.events_after(self.after, BATCH)?, reader)));
+        let read = self
+            .app
+            .store()
+            .read()
+            .and_then(|reader| Ok((reader.events_after(self.after, BATCH)?, reader)));
         match read {
             Ok((EventsAfter::Page { events, .. }, reader)) => {
                 let mut text = String::new();
@@ -117,7 +135,9 @@ impl Stream {
             Ok((EventsAfter::Trimmed { oldest, last }, _)) => {
                 let after = self.after;
                 let why = match after > last {
-                    true => format!("there is no event {after}, the last is {last}: the store was restored from an older backup"),
+                    true => format!(
+                        "there is no event {after}, the last is {last}: the store was restored from an older backup"
+                    ),
                     false => format!("events after {after} are not kept any more"),
                 };
                 let detail = format!("{why}: list again, then watch after {last}");
@@ -138,7 +158,11 @@ fn message(text: &mut String, id: Option<u64>, kind: &str, data: &impl Serialize
     if let Some(id) = id {
         let _ = writeln!(text, "id: {id}");
     }
-    let _ = writeln!(text, "event: {kind}\ndata: {}\n", serde_json::to_string(data).unwrap_or_default());
+    let _ = writeln!(
+        text,
+        "event: {kind}\ndata: {}\n",
+        serde_json::to_string(data).unwrap_or_default()
+    );
 }
 
 async fn next(mut stream: Stream) -> Option<(Result<Bytes, Infallible>, Stream)> {
@@ -159,7 +183,13 @@ async fn next(mut stream: Stream) -> Option<(Result<Bytes, Infallible>, Stream)>
                 Wake::News => {}
                 Wake::Quiet => return Some((Ok(Bytes::from_static(b": alive\n\n")), stream)),
                 Wake::Stopping => {
-                    return last(stream, &end(code::SHUTTING_DOWN, "the daemon ends; connect again with the last id"));
+                    return last(
+                        stream,
+                        &end(
+                            code::SHUTTING_DOWN,
+                            "the daemon ends; connect again with the last id",
+                        ),
+                    );
                 }
             },
             Err(why) => return last(stream, &why),

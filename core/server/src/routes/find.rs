@@ -23,7 +23,8 @@ fn as_id<T: FromStr>(what: Thing, text: &str) -> Answer<T> {
     text.parse().map_err(|_| ApiError::not_found(what, text))
 }
 
-/// A VM by id or name. If several VMs have the name, those that are done count only if all are done.
+/// A VM by id or name. If several VMs have the name, those that are done count only if all are
+/// done.
 pub(crate) fn vm(reader: &Reader, which: &str) -> Answer<VmRecord> {
     let missing = || ApiError::not_found(Thing::Vm, which);
     reader.vm(vm_id(reader, which)?)?.ok_or_else(missing)
@@ -41,7 +42,8 @@ pub(crate) fn vm_id(reader: &Reader, which: &str) -> Answer<VmId> {
     for id in &ids {
         found.extend(reader.vm_summary(*id)?);
     }
-    let live: Vec<_> = found.iter().filter(|vm| vm.state.kind() != ostler_model::StateKind::End).collect();
+    let live: Vec<_> =
+        found.iter().filter(|vm| vm.state.kind() != ostler_model::StateKind::End).collect();
     match (live.as_slice(), found.as_slice()) {
         ([one], _) => Ok(one.id),
         ([], [one]) => Ok(one.id),
@@ -72,7 +74,11 @@ pub(crate) fn host(reader: &Reader, which: &str) -> Answer<Host> {
     };
     match found {
         Some(host) => Ok(host),
-        None => Err(ApiError::missing(Thing::Host, which, reader.hosts()?.iter().map(|host| host.name.as_str()))),
+        None => Err(ApiError::missing(
+            Thing::Host,
+            which,
+            reader.hosts()?.iter().map(|host| host.name.as_str()),
+        )),
     }
 }
 
@@ -85,7 +91,11 @@ pub(crate) fn datastore(reader: &Reader, which: &str) -> Answer<Datastore> {
     };
     match found {
         Some(datastore) => Ok(datastore),
-        None => Err(ApiError::missing(Thing::Datastore, which, reader.datastores()?.iter().map(|store| store.name.as_str()))),
+        None => Err(ApiError::missing(
+            Thing::Datastore,
+            which,
+            reader.datastores()?.iter().map(|store| store.name.as_str()),
+        )),
     }
 }
 
@@ -98,12 +108,19 @@ pub(crate) fn image(reader: &Reader, which: &str) -> Answer<Image> {
     };
     match found {
         Some(image) => Ok(image),
-        None => Err(ApiError::missing(Thing::Image, which, reader.images()?.iter().map(|image| image.name.as_str()))),
+        None => Err(ApiError::missing(
+            Thing::Image,
+            which,
+            reader.images()?.iter().map(|image| image.name.as_str()),
+        )),
     }
 }
 
 /// The names of these hosts.
-pub(crate) fn names_of_hosts(reader: &Reader, hosts: impl Iterator<Item = ostler_model::HostId>) -> Answer<Names> {
+pub(crate) fn names_of_hosts(
+    reader: &Reader,
+    hosts: impl Iterator<Item = ostler_model::HostId>,
+) -> Answer<Names> {
     let mut names = Names::default();
     for id in hosts {
         add_host(&mut names, reader, id)?;
@@ -116,7 +133,13 @@ pub(crate) fn names_of(reader: &Reader, record: &VmRecord) -> Answer<Names> {
     let mut names = Names::default();
     let here = record.placement.as_ref().map(|place| place.host);
     let planned = record.schedules.iter().filter_map(|planned| planned.host);
-    let hosts = record.history.iter().map(|entry| entry.host).chain(here).chain(record.also_on()).chain(planned);
+    let hosts = record
+        .history
+        .iter()
+        .map(|entry| entry.host)
+        .chain(here)
+        .chain(record.also_on())
+        .chain(planned);
     for id in hosts {
         add_host(&mut names, reader, id)?;
     }

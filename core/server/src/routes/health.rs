@@ -20,7 +20,11 @@ pub(crate) async fn healthz() -> Json<Health> {
     responses((status = 200, body = Health), (status = 503, body = Health, description = "Not ready; `detail` says why"))
 )]
 pub(crate) async fn readyz(State(app): State<Shared>) -> (StatusCode, Json<Health>) {
-    let trouble = if app.stopping.is_cancelled() { Some("the daemon ends".to_owned()) } else { app.store_trouble() };
+    let trouble = if app.stopping.is_cancelled() {
+        Some("the daemon ends".to_owned())
+    } else {
+        app.store_trouble()
+    };
     match trouble {
         None => (StatusCode::OK, Json(Health { ok: true, detail: "ready".to_owned() })),
         Some(detail) => (StatusCode::SERVICE_UNAVAILABLE, Json(Health { ok: false, detail })),

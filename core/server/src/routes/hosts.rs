@@ -29,7 +29,9 @@ fn told(app: &App, reader: &Reader, host: ostler_model::Host) -> Answer<Host> {
 /// All hosts.
 #[utoipa::path(get, path = "/v1/hosts", tag = "hosts", responses((status = 200, body = [Host]), ApiError))]
 pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Host>>> {
-    let read = |app: &App, reader: &Reader| reader.hosts()?.into_iter().map(|host| told(app, reader, host)).collect();
+    let read = |app: &App, reader: &Reader| {
+        reader.hosts()?.into_iter().map(|host| told(app, reader, host)).collect()
+    };
     app.reading(read).await.map(Json)
 }
 
@@ -38,7 +40,10 @@ pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Host>>> {
     get, path = "/v1/hosts/{host}", tag = "hosts", params(("host" = String, Path, description = "Id or name")),
     responses((status = 200, body = Host), ApiError)
 )]
-pub(crate) async fn show(State(app): State<Shared>, Path(which): Path<String>) -> Answer<Json<Host>> {
+pub(crate) async fn show(
+    State(app): State<Shared>,
+    Path(which): Path<String>,
+) -> Answer<Json<Host>> {
     let reader = app.store().read()?;
     told(&app, &reader, find::host(&reader, &which)?).map(Json)
 }
@@ -49,7 +54,12 @@ pub(crate) async fn show(State(app): State<Shared>, Path(which): Path<String>) -
     params(("Idempotency-Key" = Option<String>, Header, description = "A repeat of the same addition answers 200")),
     responses((status = 201, body = Host), (status = 200, body = Host, description = "It was added before, just so"), ApiError)
 )]
-pub(crate) async fn add(State(app): State<Shared>, caller: Caller, key: Key, body: Body<NewHost>) -> Answer<Added<Host>> {
+pub(crate) async fn add(
+    State(app): State<Shared>,
+    caller: Caller,
+    key: Key,
+    body: Body<NewHost>,
+) -> Answer<Added<Host>> {
     let new = convert::new_host(&body.value, app.store().next_host_id(), now())?;
     app.registry.hypervisor(&driver_of(&new)?).map_err(|err| ApiError::unusable("driver", &err))?;
     let new = identified(&app, new).await;
@@ -58,22 +68,36 @@ pub(crate) async fn add(State(app): State<Shared>, caller: Caller, key: Key, bod
         let Some(old) = reader.host_by_name(&name)? else { return Ok(false) };
         let total = if new.total_is_fixed { new.total } else { old.total };
         let (rules, identity) = (old.rules.clone(), old.identity.clone());
-        Ok(old == ostler_model::Host { id: old.id, added: old.added, total, rules, identity, ..new.clone() })
+        Ok(old
+            == ostler_model::Host {
+                id: old.id,
+                added: old.added,
+                total,
+                rules,
+                identity,
+                ..new.clone()
+            })
     })
     .await?;
     let reader = app.store().read()?;
     Ok((status, Json(told(&app, &reader, find::host(&reader, name.as_str())?)?)))
 }
 
-/// The host with its hypervisor identity, as the host itself says. If the host does not answer or is `off`, the monitor asks it
-/// later.
+/// The host with its hypervisor identity, as the host itself says. If the host does not answer or
+/// is `off`, the monitor asks it later.
 async fn identified(app: &App, host: ostler_model::Host) -> ostler_model::Host {
     let id = if host.state == HostState::Off { None } else { app.engine.identify(&host).await };
     ostler_model::Host { identity: id.map(|id| Identified { id, since: now() }), ..host }
 }
 
 fn driver_of(host: &ostler_model::Host) -> Answer<ostler_model::DriverName> {
-    let missing = || ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, ostler_api::code::INVALID, "a host needs a driver");
+    let missing = || {
+        ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            ostler_api::code::INVALID,
+            "a host needs a driver",
+        )
+    };
     host.hypervisor.as_ref().map(|driver| driver.driver.clone()).ok_or_else(missing)
 }
 
@@ -89,13 +113,15 @@ pub(crate) async fn change(
     body: Body<ChangeHost>,
 ) -> Answer<Json<Host>> {
     let ChangeHost { state, labels, config } = body.value;
-    let state: Option<HostState> = state.as_deref().map(|state| word("state", state)).transpose()?;
+    let state: Option<HostState> =
+        state.as_deref().map(|state| word("state", state)).transpose()?;
     let host = find::host(&app.store().read()?, &which)?;
     let id = host.id;
     // With another configuration the host may be another hypervisor.
     let identity = match (&config, &host.hypervisor) {
         (Some(config), Some(driver)) if driver.config != *config => {
-            let hypervisor = Some(ostler_model::DriverRef { config: config.clone(), ..driver.clone() });
+            let hypervisor =
+                Some(ostler_model::DriverRef { config: config.clone(), ..driver.clone() });
             Some(identified(&app, ostler_model::Host { hypervisor, ..host.clone() }).await.identity)
         }
         (_, _) => None,
@@ -111,7 +137,8 @@ pub(crate) async fn change(
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct RemoveParams {
-    /// You state that the host is fenced and does not come back: what VMs left there is not waited for any more.
+    /// You state that the host is fenced and does not come back: what VMs left there is not waited
+    /// for any more.
     fenced: bool,
 }
 
@@ -129,14 +156,18 @@ pub(crate) async fn remove(
 ) -> Answer<StatusCode> {
     let id = find::host(&app.store().read()?, &which)?.id;
     if params.fenced {
-        app.engine.remove_fenced(id, &caller.name).await.map_err(|err| named::refused(&app, err))?;
+        app.engine
+            .remove_fenced(id, &caller.name)
+            .await
+            .map_err(|err| named::refused(&app, err))?;
     } else {
         once::change(&app, ResourceChange::HostRemove(id), &caller).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Has the snapshot rules of one driver count on this host, before those bound to its hypervisor driver. At once, for all VMs there.
+/// Has the snapshot rules of one driver count on this host, before those bound to its hypervisor
+/// driver. At once, for all VMs there.
 #[utoipa::path(
     put, path = "/v1/hosts/{host}/rules", tag = "hosts", request_body = BindRules,
     params(("host" = String, Path, description = "Id or name")), responses((status = 200, body = Host), ApiError)
@@ -157,7 +188,11 @@ pub(crate) async fn bind(
     delete, path = "/v1/hosts/{host}/rules", tag = "hosts", params(("host" = String, Path, description = "Id or name")),
     responses((status = 204, description = "Nothing is bound to the host any more"), ApiError)
 )]
-pub(crate) async fn unbind(State(app): State<Shared>, caller: Caller, Path(which): Path<String>) -> Answer<StatusCode> {
+pub(crate) async fn unbind(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(which): Path<String>,
+) -> Answer<StatusCode> {
     let host = find::host(&app.store().read()?, &which)?;
     if host.rules.is_none() {
         let detail = format!("no snapshot rules are bound to host {}", host.name);
@@ -166,7 +201,12 @@ pub(crate) async fn unbind(State(app): State<Shared>, caller: Caller, Path(which
     set_rules(&app, &caller, host.id, None).await.map(|_| StatusCode::NO_CONTENT)
 }
 
-async fn set_rules(app: &App, caller: &Caller, id: HostId, rules: Option<DriverName>) -> Answer<Json<Host>> {
+async fn set_rules(
+    app: &App,
+    caller: &Caller,
+    id: HostId,
+    rules: Option<DriverName>,
+) -> Answer<Json<Host>> {
     let edit = HostEdit { rules: Some(rules), ..HostEdit::default() };
     once::change(app, ResourceChange::HostEdit { id, edit }, caller).await?;
     let reader = app.store().read()?;
@@ -185,7 +225,8 @@ pub(crate) struct AdoptParams {
     dry_run: bool,
 }
 
-/// Makes a wild domain of a host a VM. It stays as it is, running or off; its disks are never removed.
+/// Makes a wild domain of a host a VM. It stays as it is, running or off; its disks are never
+/// removed.
 #[utoipa::path(
     post, path = "/v1/hosts/{host}/adopt", tag = "hosts", request_body = AdoptBody,
     params(
@@ -211,10 +252,13 @@ pub(crate) async fn adopt(
     let AdoptBody { domain, name, accept_changes } = body.value;
     let host = find::host(&app.store().read()?, &which)?.id;
     let name = name.as_deref().map(|name| new_name("name", name)).transpose()?;
-    let once = key.map(|key| vms::idempotency(&caller, format!("POST /v1/hosts/{host}/adopt"), key, body.hash));
+    let once = key.map(|key| {
+        vms::idempotency(&caller, format!("POST /v1/hosts/{host}/adopt"), key, body.hash)
+    });
     let request = AdoptRequest { host, domain, name, accept_changes, by: caller.name };
     if params.dry_run {
-        let changes = app.engine.adoptable(&request).await.map_err(|err| named::refused(&app, err))?;
+        let changes =
+            app.engine.adoptable(&request).await.map_err(|err| named::refused(&app, err))?;
         return Ok(Json(convert::adoption(changes, accept_changes)).into_response());
     }
     let replied = app.engine.adopt(request, once).await;

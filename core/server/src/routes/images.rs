@@ -17,7 +17,9 @@ use ostler_model::{DatastoreKind, FilePath};
 use ostler_store::{Reader, ResourceChange};
 
 fn told(reader: &Reader, image: ostler_model::Image) -> Answer<Image> {
-    let datastore = reader.datastore(image.datastore)?.map_or_else(|| image.datastore.to_string(), |found| found.name.into());
+    let datastore = reader
+        .datastore(image.datastore)?
+        .map_or_else(|| image.datastore.to_string(), |found| found.name.into());
     let used_by = reader.image_holds(image.id)?;
     Ok(convert::image(image, &datastore, used_by))
 }
@@ -25,7 +27,9 @@ fn told(reader: &Reader, image: ostler_model::Image) -> Answer<Image> {
 /// All images.
 #[utoipa::path(get, path = "/v1/images", tag = "images", responses((status = 200, body = [Image]), ApiError))]
 pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Image>>> {
-    let read = |_: &App, reader: &Reader| reader.images()?.into_iter().map(|image| told(reader, image)).collect();
+    let read = |_: &App, reader: &Reader| {
+        reader.images()?.into_iter().map(|image| told(reader, image)).collect()
+    };
     app.reading(read).await.map(Json)
 }
 
@@ -34,18 +38,27 @@ pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Image>>> 
     get, path = "/v1/images/{image}", tag = "images", params(("image" = String, Path, description = "Id or name")),
     responses((status = 200, body = Image), ApiError)
 )]
-pub(crate) async fn show(State(app): State<Shared>, Path(which): Path<String>) -> Answer<Json<Image>> {
+pub(crate) async fn show(
+    State(app): State<Shared>,
+    Path(which): Path<String>,
+) -> Answer<Json<Image>> {
     let reader = app.store().read()?;
     told(&reader, find::image(&reader, &which)?).map(Json)
 }
 
-/// Registers a file that is in an image datastore already, after it was looked at where it can be seen.
+/// Registers a file that is in an image datastore already, after it was looked at where it can be
+/// seen.
 #[utoipa::path(
     post, path = "/v1/images", tag = "images", request_body = NewImage,
     params(("Idempotency-Key" = Option<String>, Header, description = "A repeat of the same addition answers 200")),
     responses((status = 201, body = Image), (status = 200, body = Image, description = "It was added before, just so"), ApiError)
 )]
-pub(crate) async fn add(State(app): State<Shared>, caller: Caller, key: Key, body: Body<NewImage>) -> Answer<Added<Image>> {
+pub(crate) async fn add(
+    State(app): State<Shared>,
+    caller: Caller,
+    key: Key,
+    body: Body<NewImage>,
+) -> Answer<Added<Image>> {
     let file: FilePath = parse("path", &body.value.path)?;
     let datastore = find::datastore(&app.store().read()?, file.datastore.as_str())?;
     if datastore.kind != DatastoreKind::Image {
@@ -54,18 +67,30 @@ pub(crate) async fn add(State(app): State<Shared>, caller: Caller, key: Key, bod
             &format!("{} is a system datastore; images live in image datastores", datastore.name),
         ));
     }
-    let mut new = convert::new_image(&body.value, &file, datastore.id, app.store().next_image_id(), now())?;
+    let mut new =
+        convert::new_image(&body.value, &file, datastore.id, app.store().next_image_id(), now())?;
     let (name, mut notes) = (new.name.clone(), Vec::new());
-    // If the name is taken, the request is refused or is a repeat. Nothing has to be looked at then.
+    // If the name is taken, the request is refused or is a repeat. Nothing has to be looked at
+    // then.
     if app.store().read()?.image_by_name(&name)?.is_none() {
-        let seen = looks::everywhere(&app, &datastore, Some(&new.path), looks::BEFORE_ADDING).await?;
+        let seen =
+            looks::everywhere(&app, &datastore, Some(&new.path), looks::BEFORE_ADDING).await?;
         let fit = judge::image(&file, new.format, datastore.shared, &seen)?;
-        (new.virtual_size, new.stands_alone, notes) = (fit.virtual_size, fit.stands_alone, fit.notes);
+        (new.virtual_size, new.stands_alone, notes) =
+            (fit.virtual_size, fit.stands_alone, fit.notes);
     }
     let status = add_once(&app, ResourceChange::ImagePut(new.clone()), &caller, key, |reader| {
         let Some(old) = reader.image_by_name(&name)? else { return Ok(false) };
         let (id, added, state, virtual_size) = (old.id, old.added, old.state, old.virtual_size);
-        Ok(old == ostler_model::Image { id, added, state, virtual_size, stands_alone: old.stands_alone, ..new })
+        Ok(old
+            == ostler_model::Image {
+                id,
+                added,
+                state,
+                virtual_size,
+                stands_alone: old.stands_alone,
+                ..new
+            })
     })
     .await?;
     let reader = app.store().read()?;
@@ -78,7 +103,11 @@ pub(crate) async fn add(State(app): State<Shared>, caller: Caller, key: Key, bod
     delete, path = "/v1/images/{image}", tag = "images", params(("image" = String, Path, description = "Id or name")),
     responses((status = 204, description = "It is gone"), ApiError)
 )]
-pub(crate) async fn remove(State(app): State<Shared>, caller: Caller, Path(which): Path<String>) -> Answer<StatusCode> {
+pub(crate) async fn remove(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(which): Path<String>,
+) -> Answer<StatusCode> {
     let id = find::image(&app.store().read()?, &which)?.id;
     once::change(&app, ResourceChange::ImageRemove(id), &caller).await?;
     Ok(StatusCode::NO_CONTENT)

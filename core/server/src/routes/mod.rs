@@ -1,5 +1,5 @@
-//! All routes. One line serves a route and puts it into the OpenAPI document. A handler converts the request, makes one call, and
-//! converts the answer.
+//! All routes. One line serves a route and puts it into the OpenAPI document. A handler converts
+//! the request, makes one call, and converts the answer.
 
 mod actions;
 mod admin;
@@ -79,7 +79,9 @@ fn document() -> OpenApi {
     let info = InfoBuilder::new()
         .title("Ostler")
         .version("v1")
-        .description(Some("Keeps guests on any host. The rules that hold for all routes are in docs/api.md."))
+        .description(Some(
+            "Keeps guests on any host. The rules that hold for all routes are in docs/api.md.",
+        ))
         .build();
     let mut document = OpenApiBuilder::new().info(info).build();
     let components = document.components.get_or_insert_default();
@@ -105,7 +107,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let guarded = Router::from(guarded())
         .route_layer(parameters.clone())
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app), authorise));
-    let open = Router::from(open()).route("/v1/openapi.json", get(serve_document)).route_layer(parameters);
+    let open =
+        Router::from(open()).route("/v1/openapi.json", get(serve_document)).route_layer(parameters);
     guarded
         .merge(open)
         .fallback(nothing_here)
@@ -115,7 +118,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// The OpenAPI document as it is sent. It is written once, so that a client that asks for it again and again costs no memory.
+/// The OpenAPI document as it is sent. It is written once, so that a client that asks for it again
+/// and again costs no memory.
 #[derive(Clone)]
 struct Document(Bytes);
 
@@ -124,8 +128,12 @@ async fn serve_document(Extension(Document(text)): Extension<Document>) -> Respo
 }
 
 async fn nothing_here(uri: Uri) -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, code::NOT_FOUND, format!("there is no route {}", uri.path()))
-        .hint("GET /v1/openapi.json lists all routes")
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        code::NOT_FOUND,
+        format!("there is no route {}", uri.path()),
+    )
+    .hint("GET /v1/openapi.json lists all routes")
 }
 
 async fn not_that_way(method: Method, uri: Uri) -> ApiError {

@@ -1,4 +1,5 @@
-//! Adds a resource once. Names are unique, so a repeat with an idempotency key finds what the first request has added.
+//! Adds a resource once. Names are unique, so a repeat with an idempotency key finds what the first
+//! request has added.
 
 use crate::app::App;
 use crate::auth::Caller;
@@ -19,9 +20,9 @@ pub(crate) async fn change(app: &App, change: ResourceChange, caller: &Caller) -
     app.engine.change(change, &caller.name).await.map_err(|err| named::refused(app, err))
 }
 
-/// Commits an addition. The request is a repeat if the name is taken, the request has a key, and the resource that is there is the
-/// one that was asked for. No answer is kept for repeats: the resource itself shows that the request was served, also after a
-/// crash.
+/// Commits an addition. The request is a repeat if the name is taken, the request has a key, and
+/// the resource that is there is the one that was asked for. No answer is kept for repeats: the
+/// resource itself shows that the request was served, also after a crash.
 pub(crate) async fn add_once(
     app: &App,
     change: ResourceChange,

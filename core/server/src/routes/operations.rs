@@ -34,9 +34,12 @@ pub(crate) async fn show(
     Path(which): Path<String>,
     Params(params): Params<WaitParams>,
 ) -> Answer<Json<Operation>> {
-    let id: OperationId = which.parse().map_err(|_| ApiError::not_found(Thing::Operation, &which))?;
+    let id: OperationId =
+        which.parse().map_err(|_| ApiError::not_found(Thing::Operation, &which))?;
     if let Some(wait) = checked(params.wait)? {
-        return Ok(Json(convert::operation(&app.engine.wait(id, wait).await.map_err(|err| named::refused(&app, err))?.operation)));
+        return Ok(Json(convert::operation(
+            &app.engine.wait(id, wait).await.map_err(|err| named::refused(&app, err))?.operation,
+        )));
     }
     let record = app.store().read()?.operation(id)?.ok_or(EngineError::NoSuchOperation(id));
     let record = record.map_err(|err| named::refused(&app, err))?;

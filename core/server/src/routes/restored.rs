@@ -1,4 +1,5 @@
-//! `/v1/admin/restored`: the VMs that are not reconciled since the store was restored from a backup.
+//! `/v1/admin/restored`: the VMs that are not reconciled since the store was restored from a
+//! backup.
 
 use super::find;
 use crate::app::Shared;
@@ -16,14 +17,22 @@ use ostler_engine::{Restored, Unreconciled};
 #[utoipa::path(get, path = "/v1/admin/restored", tag = "admin", responses((status = 200, body = RestoredReply), ApiError))]
 pub(crate) async fn show(State(app): State<Shared>) -> Answer<Json<RestoredReply>> {
     let Some(restored) = app.engine.restored().map_err(|err| named::refused(&app, err))? else {
-        return Ok(Json(RestoredReply { waits: false, as_of: None, hosts: vec![], total: 0, vms: vec![] }));
+        return Ok(Json(RestoredReply {
+            waits: false,
+            as_of: None,
+            hosts: vec![],
+            total: 0,
+            vms: vec![],
+        }));
     };
     let found = restored.vms.iter().flat_map(|vm| &vm.found).map(|found| found.host);
-    let names = find::names_of_hosts(&app.store().read()?, restored.hosts.iter().copied().chain(found))?;
+    let names =
+        find::names_of_hosts(&app.store().read()?, restored.hosts.iter().copied().chain(found))?;
     Ok(Json(told(&names, restored)))
 }
 
-/// Takes a person's word that the record of a VM is right: domains of it that are newer are not the VM.
+/// Takes a person's word that the record of a VM is right: domains of it that are newer are not the
+/// VM.
 #[utoipa::path(
     post, path = "/v1/admin/restored/{vm}/accept", tag = "admin", request_body = NothingBody,
     params(("vm" = String, Path, description = "id or name of the VM")), responses((status = 204), ApiError)
@@ -55,7 +64,14 @@ fn one(names: &Names, unreconciled: Unreconciled, listed: bool) -> UnreconciledV
     let Unreconciled { vm, name, found, in_doubt } = unreconciled;
     let domains: Vec<String> = found
         .iter()
-        .map(|found| format!("host {} has its domain {} ({})", names.host(found.host), found.seen.name, found.seen.power))
+        .map(|found| {
+            format!(
+                "host {} has its domain {} ({})",
+                names.host(found.host),
+                found.seen.name,
+                found.seen.power
+            )
+        })
         .collect();
     let why = match (listed, in_doubt) {
         (false, _) => "not all hosts have been listed yet".to_owned(),

@@ -13,7 +13,8 @@ use axum::extract::{Path, State as Shares};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ostler_api::{
-    ActionReply, Counters, CreateVm, OperationPage, PAGE_DEFAULT, PAGE_MAX, PlanPreview, SnapshotAdvice, Vm, VmPage, Why,
+    ActionReply, Counters, CreateVm, OperationPage, PAGE_DEFAULT, PAGE_MAX, PlanPreview,
+    SnapshotAdvice, Vm, VmPage, Why,
 };
 use ostler_engine::{CreateRequest, Idempotency};
 use ostler_model::{StateKind, VmId, VmName, VmRecord};
@@ -47,7 +48,10 @@ pub(crate) struct ListParams {
 
 /// VMs in pages, by rising id.
 #[utoipa::path(get, path = "/v1/vms", tag = "vms", params(ListParams), responses((status = 200, body = VmPage), ApiError))]
-pub(crate) async fn list(Shares(app): Shares<Shared>, Params(params): Params<ListParams>) -> Answer<Json<VmPage>> {
+pub(crate) async fn list(
+    Shares(app): Shares<Shared>,
+    Params(params): Params<ListParams>,
+) -> Answer<Json<VmPage>> {
     let read = move |_: &App, reader: &Reader| {
         let page = page(reader, &params)?;
         let mut names = Names::default();
@@ -63,13 +67,21 @@ pub(crate) async fn list(Shares(app): Shares<Shared>, Params(params): Params<Lis
 fn page(reader: &Reader, params: &ListParams) -> Answer<Page<VmSummary>> {
     let limit = params.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(ApiError::invalid("limit", format!("limit is {limit}, must be from 1 to {PAGE_MAX}")));
+        return Err(ApiError::invalid(
+            "limit",
+            format!("limit is {limit}, must be from 1 to {PAGE_MAX}"),
+        ));
     }
     let states = params.state.iter().flat_map(|list| list.split(','));
     let filter = VmFilter {
         states: states.map(|state| word("state", state)).collect::<Result<_, Unfit>>()?,
         include_done: params.all,
-        host: params.host.as_deref().map(|host| find::host(reader, host)).transpose()?.map(|host| host.id),
+        host: params
+            .host
+            .as_deref()
+            .map(|host| find::host(reader, host))
+            .transpose()?
+            .map(|host| host.id),
         owner: params.owner.clone(),
     };
     let (after, limit) = (params.after.map(VmId), limit as usize);
@@ -80,13 +92,24 @@ fn page(reader: &Reader, params: &ListParams) -> Answer<Page<VmSummary>> {
 }
 
 /// A page of the VMs of one name, from the index of names.
-fn named(reader: &Reader, name: &str, filter: &VmFilter, after: Option<VmId>, limit: usize) -> Answer<Page<VmSummary>> {
+fn named(
+    reader: &Reader,
+    name: &str,
+    filter: &VmFilter,
+    after: Option<VmId>,
+    limit: usize,
+) -> Answer<Page<VmSummary>> {
     let name: VmName = convert::parse("name", name)?;
     let mut items = Vec::new();
-    let ids = reader.vms_by_name(&name)?.into_iter().filter(|id| after.is_none_or(|after| *id > after));
+    let ids =
+        reader.vms_by_name(&name)?.into_iter().filter(|id| after.is_none_or(|after| *id > after));
     for id in ids {
         if items.len() == limit {
-            return Ok(Page { next: items.last().map(|vm: &VmSummary| vm.id), items, seq: reader.seq()? });
+            return Ok(Page {
+                next: items.last().map(|vm: &VmSummary| vm.id),
+                items,
+                seq: reader.seq()?,
+            });
         }
         items.extend(reader.vm_summary(id)?.filter(|vm| takes(filter, vm)));
     }
@@ -99,7 +122,9 @@ fn takes(filter: &VmFilter, vm: &VmSummary) -> bool {
     } else {
         filter.states.contains(&vm.state)
     };
-    state && filter.host.is_none_or(|host| vm.host == Some(host)) && filter.owner.as_ref().is_none_or(|owner| vm.owner == *owner)
+    state
+        && filter.host.is_none_or(|host| vm.host == Some(host))
+        && filter.owner.as_ref().is_none_or(|owner| vm.owner == *owner)
 }
 
 /// How a creation is asked for.
@@ -131,7 +156,9 @@ pub(crate) async fn create(
     let once = key.map(|key| idempotency(&caller, "POST /v1/vms".to_owned(), key, body.hash));
     // A repeat of a request gets its old answer, even if files have gone since.
     let answered = match &once {
-        Some(once) => app.store().read()?.idempotency(&once.who, &once.route, &once.key, now())?.is_some(),
+        Some(once) => {
+            app.store().read()?.idempotency(&once.who, &once.route, &once.key, now())?.is_some()
+        }
         None => false,
     };
     if !answered {
@@ -139,10 +166,12 @@ pub(crate) async fn create(
     }
     let request = CreateRequest { spec, hold: body.value.hold, by: caller.name };
     if params.dry_run {
-        let preview = app.engine.preview_create(request).await.map_err(|err| named::refused(&app, err))?;
+        let preview =
+            app.engine.preview_create(request).await.map_err(|err| named::refused(&app, err))?;
         return Ok(Json(convert::preview(preview, &app.store().read()?)).into_response());
     }
-    let replied = app.engine.create(request, once).await.map_err(|err| named::refused(&app, err))?;
+    let replied =
+        app.engine.create(request, once).await.map_err(|err| named::refused(&app, err))?;
     let version = replied.answer.version.0;
     let location = Some(format!("/v1/vms/{}", replied.answer.vm));
     let reply = super::actions::reply(&app, replied)?;
@@ -155,7 +184,12 @@ fn in_spec(unfit: Unfit) -> ApiError {
 }
 
 /// The values by which a repeat is recognised.
-pub(crate) fn idempotency(caller: &Caller, route: String, key: String, body_hash: String) -> Idempotency {
+pub(crate) fn idempotency(
+    caller: &Caller,
+    route: String,
+    key: String,
+    body_hash: String,
+) -> Idempotency {
     Idempotency { who: caller.name.clone(), route, key, body_hash }
 }
 
@@ -164,7 +198,11 @@ pub(crate) fn idempotency(caller: &Caller, route: String, key: String, body_hash
     get, path = "/v1/vms/{vm}", tag = "vms", params(("vm" = String, Path, description = "Id or name")),
     responses((status = 200, body = Vm), (status = 304, description = "If-None-Match names the version it has"), ApiError)
 )]
-pub(crate) async fn show(Shares(app): Shares<Shared>, Path(which): Path<String>, headers: HeaderMap) -> Answer<Response> {
+pub(crate) async fn show(
+    Shares(app): Shares<Shared>,
+    Path(which): Path<String>,
+    headers: HeaderMap,
+) -> Answer<Response> {
     let reader = app.store().read()?;
     let record = find::vm(&reader, &which)?;
     let tag = format!("\"{}\"", record.version);
@@ -180,7 +218,10 @@ pub(crate) async fn show(Shares(app): Shares<Shared>, Path(which): Path<String>,
     get, path = "/v1/vms/{vm}/why", tag = "vms", params(("vm" = String, Path, description = "Id or name")),
     responses((status = 200, body = Why), ApiError)
 )]
-pub(crate) async fn why(Shares(app): Shares<Shared>, Path(which): Path<String>) -> Answer<Json<Why>> {
+pub(crate) async fn why(
+    Shares(app): Shares<Shared>,
+    Path(which): Path<String>,
+) -> Answer<Json<Why>> {
     let reader = app.store().read()?;
     let record = find::vm(&reader, &which)?;
     let unseen = unseen(&app, &reader, &record)?;
@@ -188,11 +229,15 @@ pub(crate) async fn why(Shares(app): Shares<Shared>, Path(which): Path<String>) 
     Ok(Json(convert::why(explained, record.spec.name.to_string(), unseen, &reader)))
 }
 
-/// Says so if the VM's host does not answer. Then all that is known of the VM is from before that time.
+/// Says so if the VM's host does not answer. Then all that is known of the VM is from before that
+/// time.
 fn unseen(app: &App, reader: &Reader, record: &VmRecord) -> Answer<Option<String>> {
     let Some(place) = record.placement.as_ref() else { return Ok(None) };
-    let Some(health) = app.engine.host_health(place.host).filter(|health| !health.reachable) else { return Ok(None) };
-    let host = reader.host(place.host)?.map_or_else(|| place.host.to_string(), |host| host.name.into());
+    let Some(health) = app.engine.host_health(place.host).filter(|health| !health.reachable) else {
+        return Ok(None);
+    };
+    let host =
+        reader.host(place.host)?.map_or_else(|| place.host.to_string(), |host| host.name.into());
     let why = health.error.map_or_else(String::new, |error| format!(": {error}"));
     Ok(Some(format!("host {host} does not answer since {}{why}", convert::time(health.since))))
 }
@@ -202,7 +247,10 @@ fn unseen(app: &App, reader: &Reader, record: &VmRecord) -> Answer<Option<String
     get, path = "/v1/vms/{vm}/operations", tag = "vms", params(("vm" = String, Path, description = "Id or name")),
     responses((status = 200, body = OperationPage), ApiError)
 )]
-pub(crate) async fn operations(Shares(app): Shares<Shared>, Path(which): Path<String>) -> Answer<Json<OperationPage>> {
+pub(crate) async fn operations(
+    Shares(app): Shares<Shared>,
+    Path(which): Path<String>,
+) -> Answer<Json<OperationPage>> {
     let reader = app.store().read()?;
     let id = find::vm(&reader, &which)?.id;
     let operations = reader.operations_of(id, OPERATIONS_MAX)?;
@@ -214,11 +262,20 @@ pub(crate) async fn operations(Shares(app): Shares<Shared>, Path(which): Path<St
     get, path = "/v1/vms/{vm}/snapshots", tag = "vms", params(("vm" = String, Path, description = "Id or name")),
     responses((status = 200, body = SnapshotAdvice), ApiError)
 )]
-pub(crate) async fn snapshots(Shares(app): Shares<Shared>, Path(which): Path<String>) -> Answer<Json<SnapshotAdvice>> {
+pub(crate) async fn snapshots(
+    Shares(app): Shares<Shared>,
+    Path(which): Path<String>,
+) -> Answer<Json<SnapshotAdvice>> {
     let record = find::vm(&app.store().read()?, &which)?;
-    let advice = app.engine.snapshot_advice(record.id).await.map_err(|err| named::refused(&app, err))?;
+    let advice =
+        app.engine.snapshot_advice(record.id).await.map_err(|err| named::refused(&app, err))?;
     let snapshots = record.snapshots.iter().map(convert::snapshot).collect();
-    Ok(Json(SnapshotAdvice { snapshots, rules: advice.rules, allowed: advice.refused.is_none(), refused: advice.refused }))
+    Ok(Json(SnapshotAdvice {
+        snapshots,
+        rules: advice.rules,
+        allowed: advice.refused.is_none(),
+        refused: advice.refused,
+    }))
 }
 
 /// What a running VM uses, asked of its hypervisor now.
@@ -226,7 +283,17 @@ pub(crate) async fn snapshots(Shares(app): Shares<Shared>, Path(which): Path<Str
     get, path = "/v1/vms/{vm}/counters", tag = "vms", params(("vm" = String, Path, description = "Id or name")),
     responses((status = 200, body = Counters), ApiError)
 )]
-pub(crate) async fn counters(Shares(app): Shares<Shared>, Path(which): Path<String>) -> Answer<Json<Counters>> {
+pub(crate) async fn counters(
+    Shares(app): Shares<Shared>,
+    Path(which): Path<String>,
+) -> Answer<Json<Counters>> {
     let id = find::vm_id(&app.store().read()?, &which)?;
-    Ok(Json(app.engine.counters(id).await.map_err(|err| named::refused(&app, err))?.map(convert::counters).unwrap_or_default()))
+    Ok(Json(
+        app.engine
+            .counters(id)
+            .await
+            .map_err(|err| named::refused(&app, err))?
+            .map(convert::counters)
+            .unwrap_or_default(),
+    ))
 }

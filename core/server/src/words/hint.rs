@@ -16,11 +16,15 @@ pub(crate) fn advice(hint: &Hint, about: Option<(VmId, Verb)>) -> Advice {
 pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
     let text = match hint {
         Hint::Wait => "wait for its operation to end",
-        Hint::WaitOrHard => "wait for it, or overtake it with a hard verb, which does not ask the guest",
+        Hint::WaitOrHard => {
+            "wait for it, or overtake it with a hard verb, which does not ask the guest"
+        }
         Hint::WaitOrDelete => {
             "wait for it to end: why the VM waits says what it waits for; only delete overtakes it, and that ends the VM"
         }
-        Hint::WaitOrForget => "wait for it: a delete is overtaken by forget only, which is for hosts that are lost",
+        Hint::WaitOrForget => {
+            "wait for it: a delete is overtaken by forget only, which is for hosts that are lost"
+        }
         Hint::WaitUntilSeen => "wait until that is seen, and ask again",
         Hint::AskAgain => "ask again in a moment",
         Hint::ReadAgain => "read it again and decide anew",
@@ -33,7 +37,9 @@ pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
         Hint::OtherName => "choose another name",
         Hint::GiveSize => "give cpu, vcpus or memory",
         Hint::GiveAddress => "give one",
-        Hint::SnapshotByName => "ask for it by its own name; where that is what another one is called, delete that one first",
+        Hint::SnapshotByName => {
+            "ask for it by its own name; where that is what another one is called, delete that one first"
+        }
         Hint::ShowVm => "the VM's page lists its disks, network cards and snapshots",
         Hint::ListVms => "the list of VMs shows which there are",
         Hint::ListOperations => "the list of the VM's operations shows which there are",
@@ -44,7 +50,9 @@ pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
             return format!("{verb} works from: {}", states.join(", "));
         }
         Hint::SeeWhy => "why the VM waits says what can be done: recover, or delete",
-        Hint::ForceResize => "a bare number is MiB: write 2GiB for gigabytes; force takes the memory away all the same",
+        Hint::ForceResize => {
+            "a bare number is MiB: write 2GiB for gigabytes; force takes the memory away all the same"
+        }
         Hint::ResizeOff => "poweroff, resize, resume; or create it with more headroom",
         Hint::Deploy => "deploy it",
         Hint::DetachDisk => "detach a disk first",
@@ -61,7 +69,9 @@ pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
         Hint::ListHosts => "the list of hosts shows which there are",
         Hint::ListWildDomains => "the host's page lists its wild domains",
         Hint::EmptyHost => "migrate them away as from a fenced host, or forget them, and ask again",
-        Hint::WaitForSweep => "what VMs left there will be put away, and then it can be removed without stating that it is fenced",
+        Hint::WaitForSweep => {
+            "what VMs left there will be put away, and then it can be removed without stating that it is fenced"
+        }
         Hint::OtherHost => "name another host",
         Hint::OtherHostOrRoom => "choose another host, or free some capacity",
         Hint::MakeBridge => {
@@ -72,11 +82,17 @@ pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
         }
         Hint::HostOfSameDriver => "name a host with the same driver",
         Hint::ShowHost => "the host's page shows what the driver can do there",
-        Hint::MovePoweredOff => "the host's page shows what its driver can do; migrate-poweroff needs less",
+        Hint::MovePoweredOff => {
+            "the host's page shows what its driver can do; migrate-poweroff needs less"
+        }
         Hint::BringHostBack => "bring the host back",
         Hint::BringBackOrFence => "bring the host back, or fence it",
-        Hint::Fence => "make sure that the host is off, then state that it is fenced; or wait until it is back",
-        Hint::MoveStorage => "bring them to the same path on the new host, then state that the storage has moved",
+        Hint::Fence => {
+            "make sure that the host is off, then state that it is fenced; or wait until it is back"
+        }
+        Hint::MoveStorage => {
+            "bring them to the same path on the new host, then state that the storage has moved"
+        }
         Hint::MoveUnfenced => "move it without stating that its host is fenced",
         Hint::WaitThenMove => "wait until it is settled, then move it as usual",
         Hint::DeleteOrForget => "delete it; force forgets it all the same",
@@ -86,11 +102,17 @@ pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
         Hint::ListDatastores => "the list of datastores shows which there are",
         Hint::ShowDatastore => "the datastore's page tells its directory",
         Hint::ListDrivers => "the list of drivers shows which there are",
-        Hint::InspectDriver => "the manifest in the driver's file says which capabilities it asks for",
+        Hint::InspectDriver => {
+            "the manifest in the driver's file says which capabilities it asks for"
+        }
         Hint::ReplaceDriver => "to put this one in its place, say so: \"replace\": true",
-        Hint::ListTokens => "the list of tokens shows which there are; it can be asked for on the daemon's machine",
+        Hint::ListTokens => {
+            "the list of tokens shows which there are; it can be asked for on the daemon's machine"
+        }
         Hint::GiveName => "give the VM another name",
-        Hint::AcceptChanges => "change it at the hypervisor first, or accept the changes (`accept_changes` in the body)",
+        Hint::AcceptChanges => {
+            "change it at the hypervisor first, or accept the changes (`accept_changes` in the body)"
+        }
         Hint::NameDatastore => "name an image datastore",
         Hint::AddDatastore => "add a system datastore",
         Hint::ListRules => "the list of drivers shows which rules are bound",
@@ -107,7 +129,9 @@ pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
         Hint::SeeMisfire => "its misfire policy says how late it may be",
         Hint::RecoverRetry => "recover-retry sends its step again",
         Hint::RetryOrDelete => "recover-retry goes on, delete goes on and never gives up",
-        Hint::RetryOrForce => "recover-retry does it again and verifies; force takes your word for it",
+        Hint::RetryOrForce => {
+            "recover-retry does it again and verifies; force takes your word for it"
+        }
         Hint::ForceRecover => "force takes your word for it",
         Hint::AskAgainOrForce => "ask again, or force takes your word for it",
         Hint::ForceArrival => {

@@ -1,7 +1,9 @@
-//! Sentences: the one place where refusals, hints and explanations become words, with names in the place of ids.
+//! Sentences: the one place where refusals, hints and explanations become words, with names in the
+//! place of ids.
 //!
-//! Below the server such things are data ([`ostler_model::Cause`], [`ostler_model::Hint`], [`ostler_engine::WaitsFor`], ...). The
-//! matches here are exhaustive, so a new cause does not compile until somebody has written its sentence.
+//! Below the server such things are data ([`ostler_model::Cause`], [`ostler_model::Hint`],
+//! [`ostler_engine::WaitsFor`], ...). The matches here are exhaustive, so a new cause does not
+//! compile until somebody has written its sentence.
 
 mod hint;
 mod refusal;
@@ -20,7 +22,8 @@ pub(crate) use why::{last_error, summary, waits_for};
 use ostler_model::{DatastoreId, HostId, ImageId, VmId};
 use ostler_store::Reader;
 
-/// Looks up names. None if there is no such thing, or if it cannot be read. Then the sentence has the id.
+/// Looks up names. None if there is no such thing, or if it cannot be read. Then the sentence has
+/// the id.
 pub(crate) trait Names {
     /// The name of a host.
     fn host_name(&self, id: HostId) -> Option<String>;
@@ -83,7 +86,8 @@ pub(crate) fn image(names: &dyn Names, id: ImageId) -> String {
     names.image_name(id).unwrap_or_else(|| id.to_string())
 }
 
-/// A VM that the sentence is not about: `VM 9 (web)`. Names of VMs are not unique, so the id comes first.
+/// A VM that the sentence is not about: `VM 9 (web)`. Names of VMs are not unique, so the id comes
+/// first.
 pub(crate) fn other_vm(names: &dyn Names, id: VmId) -> String {
     names.vm_name(id).map_or_else(|| format!("VM {id}"), |name| format!("VM {id} ({name})"))
 }

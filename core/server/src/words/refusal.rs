@@ -2,8 +2,8 @@
 
 use super::{Names, host, resource_refused, scheduler};
 use ostler_model::{
-    Amount, Book, BookKey, Came, Cause, ClaimRefused, DriverError, Holding, HostId, ImageId, Lack, Misfire, Moment, NotDone, Part,
-    Reason, Refusal, Shown, SnapshotName, StepKind,
+    Amount, Book, BookKey, Came, Cause, ClaimRefused, DriverError, Holding, HostId, ImageId, Lack,
+    Misfire, Moment, NotDone, Part, Reason, Refusal, Shown, SnapshotName, StepKind,
 };
 
 /// The sentence of a refusal. It names the VM by its id.
@@ -97,7 +97,9 @@ const fn joint(cause: &Cause) -> Joint {
         | Cause::GoalUnseen { .. }
         | Cause::NotReconciled
         | Cause::NewerElsewhere { .. } => Joint::Topic,
-        Cause::NoImage { .. } | Cause::TooLate | Cause::Claim(_) | Cause::Resource(_) => Joint::None,
+        Cause::NoImage { .. } | Cause::TooLate | Cause::Claim(_) | Cause::Resource(_) => {
+            Joint::None
+        }
     }
 }
 
@@ -254,7 +256,8 @@ pub(crate) fn claim(names: &dyn Names, refused: &ClaimRefused) -> String {
         (Lack::Closed { state, .. }, Book::Host) => format!("{what} is {state} and takes no VMs"),
         (Lack::Closed { state, .. }, Book::Image | Book::Mac) => format!("{what} is {state}"),
         (Lack::Full { taken, limit, .. }, Book::Host) => {
-            let [taken, limit, needed] = [*taken, *limit, amount.unwrap_or_default()].map(Amount::capacity);
+            let [taken, limit, needed] =
+                [*taken, *limit, amount.unwrap_or_default()].map(Amount::capacity);
             format!(
                 "{what} is full: {} of {} CPUs and {} of {} MiB are reserved, and {} CPUs and {} MiB are needed",
                 taken.cpus(),
@@ -269,14 +272,18 @@ pub(crate) fn claim(names: &dyn Names, refused: &ClaimRefused) -> String {
             format!("{what} is held by {} of {} already", taken.0[0], limit.0[0])
         }
         (Lack::Taken { by, name }, Book::Mac) => {
-            format!("the {what} is that of VM {name} (id {by}): give another, or none and one is chosen")
+            format!(
+                "the {what} is that of VM {name} (id {by}): give another, or none and one is chosen"
+            )
         }
-        (Lack::Taken { by, name }, Book::Host | Book::Image) => format!("the {what} is that of VM {name} (id {by}): name another"),
+        (Lack::Taken { by, name }, Book::Host | Book::Image) => {
+            format!("the {what} is that of VM {name} (id {by}): name another")
+        }
     }
 }
 
-/// A thing that VMs hold, with its kind: `host kvm1`. If the thing is gone by now, its name is the one from the time when the claim
-/// was judged.
+/// A thing that VMs hold, with its kind: `host kvm1`. If the thing is gone by now, its name is the
+/// one from the time when the claim was judged.
 fn thing(names: &dyn Names, book: Book, key: &BookKey, called: Option<&String>) -> String {
     let id = key.as_str().parse().ok();
     let name = match book {
@@ -284,7 +291,11 @@ fn thing(names: &dyn Names, book: Book, key: &BookKey, called: Option<&String>) 
         Book::Image => id.and_then(|id| names.image_name(ImageId(id))),
         Book::Mac => None,
     };
-    format!("{} {}", book.noun(), name.or_else(|| called.cloned()).unwrap_or_else(|| key.to_string()))
+    format!(
+        "{} {}",
+        book.noun(),
+        name.or_else(|| called.cloned()).unwrap_or_else(|| key.to_string())
+    )
 }
 
 /// The sentence on why a scheduled action was not done.
@@ -293,10 +304,13 @@ pub(crate) fn not_done(names: &dyn Names, why: &NotDone) -> String {
         NotDone::Refused(refused) => format!("{}: {}", refused.kind, refusal(names, refused)),
         NotDone::Missed { planned: None, grace: None } => "it was too late to begin".to_owned(),
         NotDone::Missed { planned, grace } => {
-            let planned = planned.map_or_else(String::new, |at| format!(": it was due at {}", Moment::At(at)));
+            let planned = planned
+                .map_or_else(String::new, |at| format!(": it was due at {}", Moment::At(at)));
             let words = grace.map(|grace| Misfire::Skip { grace }.to_string());
-            let late =
-                words.as_deref().and_then(|words| words.strip_prefix("skip ")).map(|late| format!(", more than {late} before"));
+            let late = words
+                .as_deref()
+                .and_then(|words| words.strip_prefix("skip "))
+                .map(|late| format!(", more than {late} before"));
             format!("missed{planned}{}", late.unwrap_or_default())
         }
         NotDone::Failed(error) => error.told(),
@@ -308,7 +322,9 @@ pub(crate) fn not_done(names: &dyn Names, why: &NotDone) -> String {
 /// The sentence on what happened when a scheduled action was due.
 pub(crate) fn came(names: &dyn Names, came: &Came) -> String {
     match came {
-        Came::Began { verb, operation: Some(operation) } => format!("{verb} is operation {operation}"),
+        Came::Began { verb, operation: Some(operation) } => {
+            format!("{verb} is operation {operation}")
+        }
         Came::Began { verb, operation: None } => format!("{verb}: it was so already"),
         Came::Done(operation) => format!("operation {operation} is done"),
         Came::NotDone(why) => not_done(names, why),

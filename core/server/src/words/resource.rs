@@ -6,23 +6,33 @@ use ostler_model::{Resource, ResourceRefused, UsedBy};
 /// The sentence of a refusal.
 pub(crate) fn resource_refused(names: &dyn Names, refused: &ResourceRefused) -> String {
     match refused {
-        ResourceRefused::NameTaken { kind, name } => format!("the name {name} is taken by another {kind}: choose another"),
+        ResourceRefused::NameTaken { kind, name } => {
+            format!("the name {name} is taken by another {kind}: choose another")
+        }
         ResourceRefused::SameHypervisor { other } => format!(
             "that hypervisor is host {other} already: under two names its capacity would count twice, and a VM that moved from one \
              to the other would be lost. If they are two machines, their driver must tell them apart (for kvm: give one of them a \
              host_uuid of its own in libvirtd.conf)"
         ),
         ResourceRefused::InUse { what, by } => {
-            format!("the {} is in use by {}: move or delete that first", resource(names, what), used_by(names, by))
+            format!(
+                "the {} is in use by {}: move or delete that first",
+                resource(names, what),
+                used_by(names, by)
+            )
         }
         ResourceRefused::FileTaken { path, image, format } => {
-            format!("the file {path} is the image {image} already, as {format}: give the same format, or use another file")
+            format!(
+                "the file {path} is the image {image} already, as {format}: give the same format, or use another file"
+            )
         }
         ResourceRefused::NotFound { what: Resource::Rules(driver) } => {
             format!("there are no snapshot rules bound to driver {driver}")
         }
         ResourceRefused::NotFound { what } => format!("there is no {}", resource(names, what)),
-        ResourceRefused::UuidTaken { vm, other } => format!("the UUID of VM {vm} belongs to {} already", other_vm(names, *other)),
+        ResourceRefused::UuidTaken { vm, other } => {
+            format!("the UUID of VM {vm} belongs to {} already", other_vm(names, *other))
+        }
     }
 }
 
@@ -58,7 +68,9 @@ fn used_by(names: &dyn Names, by: &UsedBy) -> String {
         UsedBy::DiskToSave => "the disk that is saved as it, it is locked".to_owned(),
         UsedBy::Ready => "anybody who deploys it, it is ready".to_owned(),
         UsedBy::NotDone { state } => format!("itself, it is {state}"),
-        UsedBy::LeftOn(id) => format!("host {}, where something of it may be left", host(names, *id)),
+        UsedBy::LeftOn(id) => {
+            format!("host {}, where something of it may be left", host(names, *id))
+        }
         UsedBy::Call => "a driver call that may be under way".to_owned(),
         UsedBy::HypervisorOf(id) => format!("host {}", host(names, *id)),
         UsedBy::RulesOfHost(id) => format!("the snapshot rules of host {}", host(names, *id)),

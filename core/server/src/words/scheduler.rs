@@ -24,7 +24,9 @@ fn why_not(names: &dyn Names, why: &WhyNot) -> String {
     match why {
         WhyNot::Silent(error) => format!("cannot be asked ({error})"),
         WhyNot::Unfit(why) => unfit(why),
-        WhyNot::Refused(why) => format!("it was refused there a moment ago: {}", declined(names, why)),
+        WhyNot::Refused(why) => {
+            format!("it was refused there a moment ago: {}", declined(names, why))
+        }
         WhyNot::Crowded(most) => format!("{most} VMs move to or from it already"),
         WhyNot::Here => "it is there now".to_owned(),
         WhyNot::OtherDriver { has, needs } => format!("has driver {has}, not {needs}"),
@@ -52,8 +54,13 @@ pub(super) fn unfit(why: &Unfit) -> String {
     match why {
         Unfit::NoHypervisor => "it has no hypervisor".to_owned(),
         Unfit::NoStorage => "there is no system datastore; add one".to_owned(),
-        Unfit::Leftover => "what the VM left there is not put away yet; that is done as soon as the host is seen".to_owned(),
-        Unfit::OneHypervisor(other) => format!("it is the same hypervisor as host {other}: remove one of the two"),
+        Unfit::Leftover => {
+            "what the VM left there is not put away yet; that is done as soon as the host is seen"
+                .to_owned()
+        }
+        Unfit::OneHypervisor(other) => {
+            format!("it is the same hypervisor as host {other}: remove one of the two")
+        }
         Unfit::NoBridge(bridge) => format!("it has no bridge {bridge}"),
         Unfit::OneFileSystem(other) => format!(
             "it is reached as host {other} is, so both see the same files in the VM's datastore, which is not marked as shared: add it \

@@ -2,7 +2,9 @@
 
 use super::*;
 use expect_test::expect_file;
-use ostler_engine::{Declined, Done, LastError, NotAdopted, NotCreated, Summary, Unusable, Waits, WaitsFor, WhyNot};
+use ostler_engine::{
+    Declined, Done, LastError, NotAdopted, NotCreated, Summary, Unusable, Waits, WaitsFor, WhyNot,
+};
 use ostler_model::*;
 use std::collections::BTreeSet;
 use strum::IntoEnumIterator;
@@ -88,7 +90,10 @@ fn of_the_vm() -> Vec<Cause> {
 }
 
 fn refused_claim(book: Book, key: BookKey, amount: Option<Amount>, lack: Lack) -> ClaimRefused {
-    ClaimRefused { claim: Claim { holding: Holding { book, key, amount }, bound: Bound::Limit }, lack }
+    ClaimRefused {
+        claim: Claim { holding: Holding { book, key, amount }, bound: Bound::Limit },
+        lack,
+    }
 }
 
 fn taken_address() -> ClaimRefused {
@@ -105,11 +110,15 @@ fn of_places() -> Vec<Cause> {
         Unfit::OneFileSystem(named("kvm1")),
         Unfit::NoBridge("br7".to_owned()),
     ];
-    let claim =
-        |(book, key, amount): (Book, BookKey, Amount), lack| Cause::Claim(Box::new(refused_claim(book, key, Some(amount), lack)));
+    let claim = |(book, key, amount): (Book, BookKey, Amount), lack| {
+        Cause::Claim(Box::new(refused_claim(book, key, Some(amount), lack)))
+    };
     let capacity = || (Book::Host, HOST.into(), GIB.into());
     let image = || (Book::Image, ImageId(2).into(), Amount::ONE);
-    let closed = |state: &str| Lack::Closed { called: "as it was called".to_owned(), state: state.to_owned() };
+    let closed = |state: &str| Lack::Closed {
+        called: "as it was called".to_owned(),
+        state: state.to_owned(),
+    };
     let removed = || (Book::Host, HostId(9).into(), GIB.into());
     let mut causes = vec![
         Cause::NoPlace,
@@ -122,7 +131,14 @@ fn of_places() -> Vec<Cause> {
         Cause::AdoptedDisk { disk: named("vda") },
         claim(capacity(), Lack::Missing),
         claim(capacity(), closed("draining")),
-        claim(capacity(), Lack::Full { called: "as it was called".to_owned(), taken: GIB.into(), limit: GIB.into() }),
+        claim(
+            capacity(),
+            Lack::Full {
+                called: "as it was called".to_owned(),
+                taken: GIB.into(),
+                limit: GIB.into(),
+            },
+        ),
         claim(removed(), closed("draining")),
         claim(removed(), Lack::Missing),
         claim(image(), Lack::Missing),
@@ -190,7 +206,9 @@ fn variant(value: &impl std::fmt::Debug) -> String {
 #[test]
 fn every_refusal_has_a_sentence_with_names() {
     let causes: Vec<Cause> = [of_the_vm(), of_places(), of_requests()].concat();
-    let lines = causes.into_iter().map(|cause| format!("{}: {}\n", variant(&cause), refusal(&Known, &refusal_of(cause))));
+    let lines = causes
+        .into_iter()
+        .map(|cause| format!("{}: {}\n", variant(&cause), refusal(&Known, &refusal_of(cause))));
     expect_file!["golden/refusals.txt"].assert_eq(&lines.collect::<String>());
 }
 
@@ -202,14 +220,20 @@ fn every_hint_has_words_without_a_command_line() {
             if matches!(hint, Hint::WorksFrom { .. }) { Hint::WorksFrom { states } } else { hint }
         })
         .collect();
-    let lines: Vec<String> =
-        hints.iter().map(|hint| format!("{}: {}", hint.code(), super::hint(hint, Some(Verb::Resume)))).collect();
+    let lines: Vec<String> = hints
+        .iter()
+        .map(|hint| format!("{}: {}", hint.code(), super::hint(hint, Some(Verb::Resume))))
+        .collect();
     for line in &lines {
         assert!(!line.contains("ostler ") && !line.contains(" --"), "{line}");
     }
     expect_file!["golden/hints.txt"].assert_eq(&(lines.join("\n") + "\n"));
     let ours: BTreeSet<&str> = hints.iter().map(Hint::code).collect();
-    assert_eq!(ours, ostler_api::ADVICE.iter().copied().collect(), "the codes that clients know of");
+    assert_eq!(
+        ours,
+        ostler_api::ADVICE.iter().copied().collect(),
+        "the codes that clients know of"
+    );
     let page = include_str!("../../../../docs/api.md");
     for code in ours {
         assert!(page.contains(&format!("`{code}`")), "docs/api.md does not tell {code}");
@@ -242,13 +266,18 @@ fn resources_are_refused_with_names() {
         in_use(driver(), UsedBy::RulesOfHost(HOST)),
         in_use(driver(), UsedBy::FilesIn(DatastoreId(1))),
         in_use(driver(), UsedBy::RulesOf(named("kvm"))),
-        ResourceRefused::FileTaken { path: named("a.qcow2"), image: named("debian"), format: DiskFormat::Raw },
+        ResourceRefused::FileTaken {
+            path: named("a.qcow2"),
+            image: named("debian"),
+            format: DiskFormat::Raw,
+        },
         ResourceRefused::NotFound { what: Resource::Token("bob".to_owned()) },
         ResourceRefused::NotFound { what: Resource::Rules(named("kvm")) },
         ResourceRefused::NotFound { what: Resource::Host(HostId(9)) },
         ResourceRefused::UuidTaken { vm: VmId(2), other: VmId(1) },
     ];
-    let lines: String = refused.iter().map(|refused| resource_refused(&Known, refused) + "\n").collect();
+    let lines: String =
+        refused.iter().map(|refused| resource_refused(&Known, refused) + "\n").collect();
     expect_file!["golden/resources.txt"].assert_eq(&lines);
 }
 
@@ -256,7 +285,8 @@ fn resources_are_refused_with_names() {
 fn what_cannot_be_used_is_told_with_names() {
     let domain = || "legacy".to_owned();
     let adopted = |why| Unusable::NotAdopted { domain: domain(), why };
-    let name = || named::<VmName>("a").as_str().repeat(300).parse::<VmName>().expect_err("too long");
+    let name =
+        || named::<VmName>("a").as_str().repeat(300).parse::<VmName>().expect_err("too long");
     let locked = Lack::Closed { called: "debian".to_owned(), state: "locked".to_owned() };
     let claim = refused_claim(Book::Image, ImageId(2).into(), Some(Amount::ONE), locked);
     let unusable = [
@@ -267,7 +297,10 @@ fn what_cannot_be_used_is_told_with_names() {
         Unusable::NotCreated(NotCreated::NoFileName(named("vda"), name())),
         Unusable::NotCreated(NotCreated::NoImageDatastore(named("images"))),
         Unusable::NotCreated(NotCreated::NoHost(named("kvm1"))),
-        Unusable::NotCreated(NotCreated::NoBridge { bridge: "br7".to_owned(), host: named("kvm1") }),
+        Unusable::NotCreated(NotCreated::NoBridge {
+            bridge: "br7".to_owned(),
+            host: named("kvm1"),
+        }),
         Unusable::NotCreated(NotCreated::NoBridgeAnywhere { bridge: "br7".to_owned(), hosts: 3 }),
         Unusable::HostAnswers(HOST),
         Unusable::HostNotAsked(HOST),
@@ -289,7 +322,13 @@ fn what_cannot_be_used_is_told_with_names() {
     ];
     let lines: String = unusable
         .iter()
-        .map(|why| format!("{} [{}]\n", super::unusable(&Known, why), why.hint().map_or("-", |hint| hint.code())))
+        .map(|why| {
+            format!(
+                "{} [{}]\n",
+                super::unusable(&Known, why),
+                why.hint().map_or("-", |hint| hint.code())
+            )
+        })
         .collect();
     expect_file!["golden/unusable.txt"].assert_eq(&lines);
 }
@@ -297,7 +336,8 @@ fn what_cannot_be_used_is_told_with_names() {
 fn every_wait() -> Vec<WaitsFor> {
     let step = Some(StepKind::Boot);
     let (host, none) = (Some(HOST), None);
-    let call = |host, driver: Option<&str>| Done { step, item: None, host, driver: driver.map(named) };
+    let call =
+        |host, driver: Option<&str>| Done { step, item: None, host, driver: driver.map(named) };
     vec![
         WaitsFor::EarlierCalls { calls: 2, step },
         WaitsFor::GuestBooted,
@@ -330,11 +370,24 @@ fn every_wait() -> Vec<WaitsFor> {
 #[test]
 fn why_is_told_with_names() {
     let (operation, verb, step) = (OperationId(5), Verb::Deploy, Some(StepKind::Boot));
-    let at_work = |undoing| Summary::AtWork { state: State::Boot, operation, verb, undoing, at: 2, of: 3, step };
+    let at_work = |undoing| Summary::AtWork {
+        state: State::Boot,
+        operation,
+        verb,
+        undoing,
+        at: 2,
+        of: 3,
+        step,
+    };
     let next = Some((Verb::Stop, Timestamp(1_800_000_000_000)));
     let at_rest = |next| Summary::AtRest { state: State::Running, reason: Reason::Asked, next };
-    let mut lines: Vec<String> = [at_work(false), at_work(true), at_rest(None), at_rest(next)].iter().map(summary).collect();
-    lines.extend(every_wait().iter().map(|waits| waits_for(&Known, std::slice::from_ref(waits), None, None).expect("waits")));
+    let mut lines: Vec<String> =
+        [at_work(false), at_work(true), at_rest(None), at_rest(next)].iter().map(summary).collect();
+    lines.extend(
+        every_wait().iter().map(|waits| {
+            waits_for(&Known, std::slice::from_ref(waits), None, None).expect("waits")
+        }),
+    );
     let progress = Progress { done: 1, total: 3, phase: "copying".to_owned() };
     let two = [WaitsFor::Host { host: HOST }, WaitsFor::Leftovers { hosts: vec![HostId(4)] }];
     lines.extend(waits_for(&Known, &two, Some(&progress), None));
@@ -342,7 +395,13 @@ fn why_is_told_with_names() {
     assert_eq!(waits_for(&Known, &[], Some(&progress), None), None);
     let failed = |undoing| LastError::Failed { operation, verb, step, undoing, error: error() };
     let earlier = |verb, step| LastError::Earlier { operation, verb, step, error: error() };
-    let errors = [LastError::Now(error()), failed(false), failed(true), earlier(Some(verb), step), earlier(None, None)];
+    let errors = [
+        LastError::Now(error()),
+        failed(false),
+        failed(true),
+        earlier(Some(verb), step),
+        earlier(None, None),
+    ];
     lines.extend(errors.iter().map(last_error));
     let refused = || Declined::Refused(refusal_of(Cause::SameHost { host: HOST }));
     let at = |why| Waits::Host(named("kvm1"), why);
@@ -378,13 +437,22 @@ fn what_came_of_a_scheduled_action_is_told() {
     assert_eq!(told(&refused), "busy: VM 7 is on host kvm3 already");
     let at = Some(Timestamp(1_800_000_000_000));
     let hour = Some(Millis::secs(3600));
-    assert_eq!(told(&missed(at, hour)), "missed: it was due at 2027-01-15T08:00:00Z, more than 1h before");
+    assert_eq!(
+        told(&missed(at, hour)),
+        "missed: it was due at 2027-01-15T08:00:00Z, more than 1h before"
+    );
     assert_eq!(told(&missed(at, None)), "missed: it was due at 2027-01-15T08:00:00Z");
     assert_eq!(told(&missed(None, None)), "it was too late to begin");
     assert_eq!(told(&NotDone::Failed(error())), "no route to host [no-route]");
     assert_eq!(told(&NotDone::Overtaken(OperationId(4))), "overtaken by operation 4");
-    assert_eq!(told(&NotDone::Told("as an earlier version said".to_owned())), "as an earlier version said");
+    assert_eq!(
+        told(&NotDone::Told("as an earlier version said".to_owned())),
+        "as an earlier version said"
+    );
     let began = |operation| came(&Known, &Came::Began { verb: Verb::Stop, operation });
-    assert_eq!((began(Some(OperationId(4))).as_str(), began(None).as_str()), ("stop is operation 4", "stop: it was so already"));
+    assert_eq!(
+        (began(Some(OperationId(4))).as_str(), began(None).as_str()),
+        ("stop is operation 4", "stop: it was so already")
+    );
     assert_eq!(came(&Known, &Came::Done(OperationId(4))), "operation 4 is done");
 }

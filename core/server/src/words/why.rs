@@ -9,16 +9,21 @@ pub(crate) fn summary(summary: &Summary) -> String {
     match summary {
         Summary::AtWork { state, operation, verb, undoing, at, of, step } => {
             let rolling = if *undoing { " (rolling back)" } else { "" };
-            format!("{state}: operation {operation} ({verb}){rolling}, step {at} of {of}: {}", words(*step, "the end"))
+            format!(
+                "{state}: operation {operation} ({verb}){rolling}, step {at} of {of}: {}",
+                words(*step, "the end")
+            )
         }
         Summary::AtRest { state, reason, next } => {
-            let planned = next.map(|(verb, at)| format!("; next by schedule: {verb} at {}", Moment::At(at)));
+            let planned =
+                next.map(|(verb, at)| format!("; next by schedule: {verb} at {}", Moment::At(at)));
             format!("{state}: {}{}", reason.words(), planned.unwrap_or_default())
         }
     }
 }
 
-/// All that a VM waits for; none if it waits for nothing. `progress` and `queued` are about the driver call.
+/// All that a VM waits for; none if it waits for nothing. `progress` and `queued` are about the
+/// driver call.
 pub(crate) fn waits_for(
     names: &dyn Names,
     waits: &[WaitsFor],
@@ -41,7 +46,9 @@ pub(crate) fn waits_for(
 }
 
 fn event(names: &dyn Names, waits: &WaitsFor) -> String {
-    let named = |id: &Option<HostId>| id.map_or_else(|| "the host".to_owned(), |id| format!("host {}", host(names, id)));
+    let named = |id: &Option<HostId>| {
+        id.map_or_else(|| "the host".to_owned(), |id| format!("host {}", host(names, id)))
+    };
     match waits {
         WaitsFor::EarlierCalls { calls, step } => {
             format!("earlier driver calls ({calls}) to return, before {}", words(*step, "the end"))
@@ -104,7 +111,8 @@ fn done(names: &dyn Names, Done { step, item, host: at, driver }: &Done) -> Stri
         (Some(_), None) => " on the daemon's machine".to_owned(),
         (Some(_), Some(id)) => format!(" on host {}", host(names, *id)),
     };
-    let driver = driver.as_ref().map(|driver| format!(" through driver {driver}")).unwrap_or_default();
+    let driver =
+        driver.as_ref().map(|driver| format!(" through driver {driver}")).unwrap_or_default();
     format!("{}{item}{place}{driver}", words(*step, "the end"))
 }
 
@@ -120,7 +128,9 @@ pub(crate) fn last_error(error: &LastError) -> String {
             let (step, error) = (words(*step, "its end"), error.told());
             match undoing {
                 false => format!("operation {operation} ({verb}) failed while {step}: {error}"),
-                true => format!("operation {operation} ({verb}) failed, and so did its rollback, while {step}: {error}"),
+                true => format!(
+                    "operation {operation} ({verb}) failed, and so did its rollback, while {step}: {error}"
+                ),
             }
         }
         LastError::Earlier { operation, verb, step, error } => {

@@ -36,7 +36,13 @@ async fn over_tcp_nothing_goes_without_a_token() {
         (Method::GET, "/metrics"),
     ];
     for (method, path) in all {
-        for header in ["", "Bearer", "Bearer x", "Basic YTpi", "Bearer ostler_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"] {
+        for header in [
+            "",
+            "Bearer",
+            "Bearer x",
+            "Basic YTpi",
+            "Bearer ostler_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        ] {
             let headers = [("authorization", header)];
             daemon.refused_with(method.clone(), path, "{}", &headers, 401, "unauthenticated").await;
         }
@@ -89,7 +95,8 @@ async fn of_two_tokens_of_one_name_one_is_made() {
 #[tokio::test]
 async fn tokens_end_and_are_unique() {
     let daemon = Daemon::start();
-    let made = daemon.local.add_token(&scoped("brief", "admin", Some(Span(1)))).await.expect("a token");
+    let made =
+        daemon.local.add_token(&scoped("brief", "admin", Some(Span(1)))).await.expect("a token");
     let bearer = format!("Bearer {}", made.secret);
     // The lifetime of one millisecond is over when the request arrives.
     let headers = [("authorization", bearer.as_str())];
@@ -98,8 +105,12 @@ async fn tokens_end_and_are_unique() {
     assert!(listed.iter().any(|token| token.name == "brief" && token.expired));
     let again = r#"{"name":"brief","scope":"read"}"#;
     daemon.refused(Method::POST, "/v1/tokens", again, 409, "exists").await;
-    daemon.refused(Method::POST, "/v1/tokens", r#"{"name":"x","scope":"root"}"#, 422, "invalid").await;
-    daemon.refused(Method::POST, "/v1/tokens", r#"{"name":"x y","scope":"read"}"#, 422, "invalid").await;
+    daemon
+        .refused(Method::POST, "/v1/tokens", r#"{"name":"x","scope":"root"}"#, 422, "invalid")
+        .await;
+    daemon
+        .refused(Method::POST, "/v1/tokens", r#"{"name":"x y","scope":"read"}"#, 422, "invalid")
+        .await;
 }
 
 #[tokio::test]
@@ -110,7 +121,10 @@ async fn secrets_are_for_their_owner_only() {
         assert_eq!(mode(&daemon.dir.join(name)), 0o600, "{name}");
     }
     let store = std::fs::read(daemon.dir.join("store.redb")).expect("the store");
-    assert!(!store.windows(daemon.token.len()).any(|part| part == daemon.token.as_bytes()), "a secret is in the store");
+    assert!(
+        !store.windows(daemon.token.len()).any(|part| part == daemon.token.as_bytes()),
+        "a secret is in the store"
+    );
 }
 
 #[tokio::test]
@@ -123,5 +137,7 @@ async fn who_asked_is_written_down() {
     assert_eq!(client.vm(&by_token.to_string()).await.expect("a VM").owner, "admin");
     assert_eq!(client.vm(&by_socket.to_string()).await.expect("a VM").owner, "local");
     let nobody = Client::new(&endpoint, None).expect("a client");
-    assert!(matches!(nobody.hosts().await, Err(ClientError::Problem(problem)) if problem.status == 401));
+    assert!(
+        matches!(nobody.hosts().await, Err(ClientError::Problem(problem)) if problem.status == 401)
+    );
 }

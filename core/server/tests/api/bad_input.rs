@@ -6,7 +6,15 @@ use reqwest::Method;
 #[tokio::test]
 async fn bodies_that_make_no_sense() {
     let daemon = Daemon::start();
-    let posts = ["/v1/vms", "/v1/hosts", "/v1/datastores", "/v1/images", "/v1/drivers", "/v1/tokens", "/v1/admin/backup"];
+    let posts = [
+        "/v1/vms",
+        "/v1/hosts",
+        "/v1/datastores",
+        "/v1/images",
+        "/v1/drivers",
+        "/v1/tokens",
+        "/v1/admin/backup",
+    ];
     let large = format!("{{\"x\":\"{}\"}}", "y".repeat(ostler_api::BODY_MAX));
     for path in posts {
         for body in ["{", "nonsense", "\u{0}", "{\"a\":1,}"] {
@@ -16,7 +24,16 @@ async fn bodies_that_make_no_sense() {
             daemon.refused(Method::POST, path, body, 400, "invalid").await;
         }
         daemon.refused(Method::POST, path, &large, 413, "too-large").await;
-        daemon.refused_with(Method::POST, path, "{}", &[("content-type", "text/plain")], 415, "malformed").await;
+        daemon
+            .refused_with(
+                Method::POST,
+                path,
+                "{}",
+                &[("content-type", "text/plain")],
+                415,
+                "malformed",
+            )
+            .await;
     }
 }
 
@@ -26,7 +43,11 @@ async fn unknown_fields_get_the_nearest_name() {
     let cases = [
         ("/v1/vms", r#"{"spce":{}}"#, "spec"),
         ("/v1/vms", r#"{"spec":{"name":"a","memroy":1}}"#, "memory"),
-        ("/v1/vms", r#"{"spec":{"name":"a","memory":1,"disks":[{"name":"vda","imgae":"x"}]}}"#, "image"),
+        (
+            "/v1/vms",
+            r#"{"spec":{"name":"a","memory":1,"disks":[{"name":"vda","imgae":"x"}]}}"#,
+            "image",
+        ),
         ("/v1/vms", r#"{"spec":{"name":"a","memory":1,"patience":{"shutdwon":1}}}"#, "shutdown"),
         ("/v1/hosts", r#"{"name":"a","drivr":"kvm"}"#, "driver"),
         ("/v1/datastores", r#"{"nmae":"a"}"#, "name"),
@@ -69,7 +90,13 @@ async fn values_out_of_bounds_name_their_field() {
 async fn parameters_and_headers_that_make_no_sense() {
     let daemon = Daemon::start();
     let id = daemon.vm("a").await;
-    for path in ["/v1/vms?limit=0", "/v1/vms?limit=1001", "/v1/vms?limit=x", "/v1/vms?all=maybe", "/v1/vms?after=-1"] {
+    for path in [
+        "/v1/vms?limit=0",
+        "/v1/vms?limit=1001",
+        "/v1/vms?limit=x",
+        "/v1/vms?all=maybe",
+        "/v1/vms?after=-1",
+    ] {
         daemon.refused(Method::GET, path, "", 400, "invalid").await;
     }
     let problem = daemon.refused(Method::GET, "/v1/vms?state=runing", "", 422, "invalid").await;
@@ -78,11 +105,19 @@ async fn parameters_and_headers_that_make_no_sense() {
     for query in ["wait=soon", "wait=1h", "dry_run=perhaps", "wiat=1s"] {
         daemon.refused(Method::POST, &format!("{action}?{query}"), "{}", 400, "invalid").await;
     }
-    daemon.refused_with(Method::POST, &action, "{}", &[("if-match", "\"x\"")], 400, "invalid").await;
-    daemon.refused_with(Method::POST, &action, "{}", &[("idempotency-key", "")], 400, "invalid").await;
+    daemon
+        .refused_with(Method::POST, &action, "{}", &[("if-match", "\"x\"")], 400, "invalid")
+        .await;
+    daemon
+        .refused_with(Method::POST, &action, "{}", &[("idempotency-key", "")], 400, "invalid")
+        .await;
     let long = "k".repeat(201);
-    daemon.refused_with(Method::POST, "/v1/vms", "{}", &[("idempotency-key", &long)], 400, "invalid").await;
-    daemon.refused_with(Method::GET, "/v1/events", "", &[("last-event-id", "x")], 400, "invalid").await;
+    daemon
+        .refused_with(Method::POST, "/v1/vms", "{}", &[("idempotency-key", &long)], 400, "invalid")
+        .await;
+    daemon
+        .refused_with(Method::GET, "/v1/events", "", &[("last-event-id", "x")], 400, "invalid")
+        .await;
     daemon.refused(Method::GET, "/v1/events?kindd=state", "", 400, "invalid").await;
 }
 
@@ -114,16 +149,21 @@ async fn things_that_are_not_there() {
     for path in gets {
         daemon.refused(Method::GET, path, "", 404, "not-found").await;
     }
-    for path in ["/v1/hosts/x", "/v1/datastores/x", "/v1/images/x", "/v1/drivers/x", "/v1/tokens/x"] {
+    for path in ["/v1/hosts/x", "/v1/datastores/x", "/v1/images/x", "/v1/drivers/x", "/v1/tokens/x"]
+    {
         daemon.refused(Method::DELETE, path, "", 404, "not-found").await;
     }
     daemon.refused(Method::POST, "/v1/vms/7/actions/deploy", "{}", 404, "not-found").await;
     daemon.refused(Method::PATCH, "/v1/hosts/x", r#"{"state":"off"}"#, 404, "not-found").await;
     let id = daemon.vm("a").await;
-    let problem = daemon.refused(Method::POST, &format!("/v1/vms/{id}/actions/deplyo"), "{}", 404, "not-found").await;
+    let problem = daemon
+        .refused(Method::POST, &format!("/v1/vms/{id}/actions/deplyo"), "{}", 404, "not-found")
+        .await;
     assert_eq!(problem.hint.as_deref(), Some("did you mean deploy?"));
     let nowhere = r#"{"host":"nobody"}"#;
-    daemon.refused(Method::POST, &format!("/v1/vms/{id}/actions/deploy"), nowhere, 404, "not-found").await;
+    daemon
+        .refused(Method::POST, &format!("/v1/vms/{id}/actions/deploy"), nowhere, 404, "not-found")
+        .await;
     daemon.refused(Method::PUT, "/v1/vms", "{}", 405, "method-not-allowed").await;
     daemon.refused(Method::DELETE, &format!("/v1/vms/{id}"), "", 405, "method-not-allowed").await;
 }

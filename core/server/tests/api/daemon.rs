@@ -17,7 +17,8 @@ pub(crate) struct Daemon {
     /// Over TCP, with the first admin token.
     pub(crate) http: reqwest::Client,
     pub(crate) token: String,
-    /// The temporary folder of the data directory. It is removed with the daemon, unless a restart takes it over.
+    /// The temporary folder of the data directory. It is removed with the daemon, unless a restart
+    /// takes it over.
     files: Option<tempfile::TempDir>,
 }
 
@@ -31,7 +32,11 @@ pub(crate) struct Reply {
 impl Reply {
     /// The problem. Fails the test if the answer is none, or does not have the form of one.
     pub(crate) fn problem(&self) -> Problem {
-        assert_eq!(self.headers["content-type"], "application/problem+json", "{} {}", self.status, self.body);
+        assert_eq!(
+            self.headers["content-type"], "application/problem+json",
+            "{} {}",
+            self.status, self.body
+        );
         let problem: Problem = serde_json::from_value(self.body.clone()).expect("a problem");
         assert_eq!(problem.status, self.status.as_u16());
         assert!(!problem.detail.is_empty());
@@ -42,13 +47,23 @@ impl Reply {
 
 /// Runs `ostlerd` to its end: for starts that must fail.
 pub(crate) fn ostlerd(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ostlerd")).args(arguments).stdin(Stdio::null()).output().expect("ostlerd runs")
+    Command::new(env!("CARGO_BIN_EXE_ostlerd"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("ostlerd runs")
 }
 
 /// The same with standard error going to `err`.
 pub(crate) fn ostlerd_into(arguments: &[&str], err: Stdio) -> std::process::ExitStatus {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ostlerd"));
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(err).status().expect("ostlerd runs")
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(err)
+        .status()
+        .expect("ostlerd runs")
 }
 
 impl Daemon {
@@ -65,7 +80,12 @@ impl Daemon {
     }
 
     /// On this data directory, with this log filter, and with standard error going to `err`.
-    pub(crate) fn logging(dir: PathBuf, files: Option<tempfile::TempDir>, log: &str, err: Stdio) -> Self {
+    pub(crate) fn logging(
+        dir: PathBuf,
+        files: Option<tempfile::TempDir>,
+        log: &str,
+        err: Stdio,
+    ) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ostlerd"))
             .args(["--listen", "127.0.0.1:0", "--log", log, "--data-dir"])
             .arg(&dir)
@@ -78,16 +98,23 @@ impl Daemon {
         let out = child.stdout.take().expect("its output is a pipe");
         // The read ends with the line, or when the daemon ends. So it needs no time limit.
         BufReader::new(out).read_line(&mut line).expect("its output can be read");
-        let url = line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned);
+        let url =
+            line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned);
         let url = url.unwrap_or_else(|| panic!("ostlerd did not get ready: {line:?}"));
-        let token = std::fs::read_to_string(dir.join("admin.token")).expect("the first token is there").trim().to_owned();
+        let token = std::fs::read_to_string(dir.join("admin.token"))
+            .expect("the first token is there")
+            .trim()
+            .to_owned();
         let local = Client::new(&Endpoint::Unix(dir.join("ostler.sock")), None).expect("a client");
         Self { child, dir, url, local, http: reqwest::Client::new(), token, files }
     }
 
     /// Tells the daemon to end, and waits. Returns its exit code and the temporary folder.
     pub(crate) fn stop(mut self) -> (Option<i32>, Option<tempfile::TempDir>) {
-        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
+        let told = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status()
+            .expect("kill runs");
         assert!(told.success());
         let code = self.child.wait().expect("it ends").code();
         (code, self.files.take())
@@ -113,7 +140,13 @@ impl Daemon {
     }
 
     /// The same with more headers; an `authorization` among them takes the place of the admin's.
-    pub(crate) async fn send_with(&self, method: Method, path: &str, body: &str, headers: &[(&str, &str)]) -> Reply {
+    pub(crate) async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        body: &str,
+        headers: &[(&str, &str)],
+    ) -> Reply {
         let mut request = self.http.request(method, format!("{}{path}", self.url));
         if !headers.iter().any(|(name, _)| *name == "authorization") {
             request = request.bearer_auth(&self.token);
@@ -127,7 +160,8 @@ impl Daemon {
         let response = request.body(body.to_owned()).send().await.expect("an answer");
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = response.bytes().await.expect("a body");
-        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
         Reply { status, headers, body }
     }
 
@@ -145,7 +179,14 @@ impl Daemon {
     }
 
     /// A request that must be refused with this status and code, and change nothing.
-    pub(crate) async fn refused(&self, method: Method, path: &str, body: &str, status: u16, code: &str) -> Problem {
+    pub(crate) async fn refused(
+        &self,
+        method: Method,
+        path: &str,
+        body: &str,
+        status: u16,
+        code: &str,
+    ) -> Problem {
         self.refused_with(method, path, body, &[], status, code).await
     }
 
@@ -185,7 +226,9 @@ impl Drop for Daemon {
 
 /// The smallest VM, on hold: it needs no host.
 pub(crate) fn held(name: &str) -> CreateVm {
-    let spec: VmSpec = serde_json::from_value(serde_json::json!({ "name": name, "memory": "64MiB" })).expect("a specification");
+    let spec: VmSpec =
+        serde_json::from_value(serde_json::json!({ "name": name, "memory": "64MiB" }))
+            .expect("a specification");
     assert_eq!(spec.memory, Size(64));
     CreateVm { spec, hold: true }
 }

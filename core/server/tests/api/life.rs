@@ -11,16 +11,24 @@ async fn a_restart_keeps_everything() {
     assert_eq!(code, Some(0));
     assert!(!dir.join("ostler.sock").exists(), "the socket is left behind");
     let daemon = Daemon::on(dir, files);
-    assert_eq!((daemon.local.vm("kept").await.expect("the VM").id, daemon.token.as_str()), (id, token.as_str()));
+    assert_eq!(
+        (daemon.local.vm("kept").await.expect("the VM").id, daemon.token.as_str()),
+        (id, token.as_str())
+    );
     assert!(daemon.seq().await >= seq);
-    assert_eq!(daemon.get("/v1/vms/kept").await.status, 200, "the first token is good after a restart");
+    assert_eq!(
+        daemon.get("/v1/vms/kept").await.status,
+        200,
+        "the first token is good after a restart"
+    );
 }
 
 #[tokio::test]
 async fn a_socket_left_by_a_killed_daemon_is_in_nobodys_way() {
     let mut daemon = Daemon::start();
     let (dir, pid) = (daemon.dir.clone(), daemon.pid().to_string());
-    let killed = std::process::Command::new("kill").args(["-KILL", &pid]).status().expect("kill runs");
+    let killed =
+        std::process::Command::new("kill").args(["-KILL", &pid]).status().expect("kill runs");
     assert!(killed.success());
     daemon.wait();
     let files = daemon.take_files();
@@ -47,7 +55,12 @@ fn settings_that_make_no_sense_end_with_2() {
     let file = folder.path().join("ostlerd.toml");
     std::fs::write(&file, "plugin_dri = \"/x\"\n").expect("a file");
     let file = file.display().to_string();
-    for arguments in [&["--listen", "0.0.0.0:0"][..], &["--listen", "nonsense"], &["--config", &file], &["--config", "/nowhere"]] {
+    for arguments in [
+        &["--listen", "0.0.0.0:0"][..],
+        &["--listen", "nonsense"],
+        &["--config", &file],
+        &["--config", "/nowhere"],
+    ] {
         let all = [&["--data-dir", &data], arguments].concat();
         let ended = ostlerd(&all);
         let said = String::from_utf8_lossy(&ended.stderr);
@@ -63,7 +76,10 @@ fn settings_that_make_no_sense_end_with_2() {
 fn bindings_of_rules_that_are_misspelt_end_with_2() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data").display().to_string();
-    for (binding, told) in [("kvmm=snapshots-kvm", "did you mean kvm?"), ("kvm=snapshot-kvm", "no driver named snapshot-kvm")] {
+    for (binding, told) in [
+        ("kvmm=snapshots-kvm", "did you mean kvm?"),
+        ("kvm=snapshot-kvm", "no driver named snapshot-kvm"),
+    ] {
         let ended = ostlerd(&["--data-dir", &data, "--listen", "off", "--rules", binding]);
         let said = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(2), "{binding}: {said}");
@@ -71,7 +87,10 @@ fn bindings_of_rules_that_are_misspelt_end_with_2() {
     }
     // There is a driver of this name, and it is of another kind.
     let ended = ostlerd(&["--data-dir", &data, "--listen", "off", "--rules", "kvm=kvm"]);
-    assert!(String::from_utf8_lossy(&ended.stderr).contains("a snapshot-rules driver is needed here"), "{ended:?}");
+    assert!(
+        String::from_utf8_lossy(&ended.stderr).contains("a snapshot-rules driver is needed here"),
+        "{ended:?}"
+    );
 }
 
 #[test]

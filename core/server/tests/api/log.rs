@@ -23,15 +23,25 @@ fn stuck() -> (std::io::PipeReader, Stdio) {
     (reader, writer.into())
 }
 
-/// VMs are made and deleted, and the daemon ends as it should, while its log goes to `err` with the most verbose filter.
+/// VMs are made and deleted, and the daemon ends as it should, while its log goes to `err` with the
+/// most verbose filter.
 async fn works(err: Stdio) {
     let files = tempfile::Builder::new().prefix("oapi-").tempdir().expect("a temporary folder");
     let daemon = Daemon::logging(files.path().join("data"), Some(files), "trace", err);
     for number in 0..20 {
         let work = async {
-            let vm = daemon.local.create_vm(&held(&format!("vm-{number}")), None).await.expect("a VM is created").vm;
+            let vm = daemon
+                .local
+                .create_vm(&held(&format!("vm-{number}")), None)
+                .await
+                .expect("a VM is created")
+                .vm;
             let sent = Sent { wait: Some(SOON), ..Sent::default() };
-            let gone = daemon.local.act(&vm.to_string(), "delete", &ActionBody::default(), &sent).await.expect("it is answered");
+            let gone = daemon
+                .local
+                .act(&vm.to_string(), "delete", &ActionBody::default(), &sent)
+                .await
+                .expect("it is answered");
             assert_eq!((gone.state.as_str(), gone.timed_out), ("done", false));
             // Refusals and faults are logged, too.
             assert_eq!(daemon.get("/v1/vms/nobody").await.status, 404);
@@ -40,7 +50,10 @@ async fn works(err: Stdio) {
     }
     assert_eq!(daemon.get("/readyz").await.status, 200);
     let ended = tokio::task::spawn_blocking(|| daemon.stop().0);
-    assert_eq!(tokio::time::timeout(SOON, ended).await.expect("it ends").expect("it ends"), Some(0));
+    assert_eq!(
+        tokio::time::timeout(SOON, ended).await.expect("it ends").expect("it ends"),
+        Some(0)
+    );
 }
 
 #[tokio::test]
@@ -75,10 +88,19 @@ fn an_error_that_cannot_be_told_still_has_its_exit_code() {
 async fn what_is_logged_is_there_when_the_daemon_has_ended() {
     let files = tempfile::Builder::new().prefix("oapi-").tempdir().expect("a temporary folder");
     let path = files.path().join("log");
-    let daemon = Daemon::logging(files.path().join("data"), Some(files), "info", File::create(&path).expect("a file").into());
+    let daemon = Daemon::logging(
+        files.path().join("data"),
+        Some(files),
+        "info",
+        File::create(&path).expect("a file").into(),
+    );
     assert_eq!(daemon.get("/readyz").await.status, 200);
     let (code, _files) = daemon.stop();
     let log = std::fs::read_to_string(&path).expect("the log");
     assert_eq!(code, Some(0));
-    assert!(log.contains("the first admin token is in this file") && log.trim_end().ends_with("told to end"), "{log}");
+    assert!(
+        log.contains("the first admin token is in this file")
+            && log.trim_end().ends_with("told to end"),
+        "{log}"
+    );
 }

@@ -1,6 +1,7 @@
 //! The API as clients meet it: the real daemon, real sockets, no hypervisor.
 //!
-//! A refused request must change nothing: [`daemon::Daemon::refused`] compares the event sequence before and after.
+//! A refused request must change nothing: [`daemon::Daemon::refused`] compares the event sequence
+//! before and after.
 
 mod auth;
 mod bad_input;

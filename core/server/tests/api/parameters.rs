@@ -1,11 +1,13 @@
-//! Query parameters: a parameter that a route does not take is refused, and a dry run changes nothing.
+//! Query parameters: a parameter that a route does not take is refused, and a dry run changes
+//! nothing.
 
 use crate::daemon::{Daemon, held};
 use ostler_api::PlanPreview;
 use reqwest::Method;
 use serde_json::Value;
 
-/// Every route with its methods, as the daemon's own document lists them; names and ids are made up.
+/// Every route with its methods, as the daemon's own document lists them; names and ids are made
+/// up.
 async fn routes(daemon: &Daemon) -> Vec<(Method, String)> {
     let document = daemon.get("/v1/openapi.json").await.body;
     let paths = document["paths"].as_object().expect("paths").clone();
@@ -26,7 +28,8 @@ async fn no_route_takes_a_parameter_that_nobody_knows() {
     let routes = routes(&daemon).await;
     assert!(routes.len() > 40, "{routes:?}");
     for (method, path) in routes {
-        let problem = daemon.refused(method.clone(), &format!("{path}?bogus=1"), "{}", 400, "invalid").await;
+        let problem =
+            daemon.refused(method.clone(), &format!("{path}?bogus=1"), "{}", 400, "invalid").await;
         assert_eq!(problem.field.as_deref(), Some("bogus"), "{method} {path}: {problem:?}");
     }
 }
@@ -62,7 +65,8 @@ async fn a_creation_that_is_only_tried_is_refused_as_the_creation_is() {
     ] {
         let body = format!("{{\"spec\":{{\"name\":\"a\",\"memory\":\"64MiB\",{part}}}}}");
         let before = daemon.seq().await;
-        let (tried, done) = (daemon.post("/v1/vms?dry_run=true", &body).await, daemon.post("/v1/vms", &body).await);
+        let (tried, done) =
+            (daemon.post("/v1/vms?dry_run=true", &body).await, daemon.post("/v1/vms", &body).await);
         assert_eq!((tried.status, tried.problem()), (done.status, done.problem()), "{part}");
         assert!(tried.status.is_client_error(), "{part}: {}", tried.body);
         assert_eq!(daemon.seq().await, before);

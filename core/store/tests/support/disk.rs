@@ -1,4 +1,5 @@
-//! A disk in memory that writes down every operation, can fail on purpose, and can be cut from power afterwards.
+//! A disk in memory that writes down every operation, can fail on purpose, and can be cut from
+//! power afterwards.
 
 use ostler_store::RawDisk;
 use std::io;
@@ -83,7 +84,10 @@ impl RawDisk for Disk {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let platter = self.0.lock().expect("no panic");
         let at = usize::try_from(offset).expect("small");
-        let found = platter.bytes.get(at..at + out.len()).ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        let found = platter
+            .bytes
+            .get(at..at + out.len())
+            .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
         out.copy_from_slice(found);
         Ok(())
     }
@@ -152,7 +156,9 @@ impl Replay {
         let mut kept: Vec<Op> = match lost {
             Lost::All => Vec::new(),
             Lost::None => self.unsafe_yet.clone(),
-            Lost::Some(_) => self.unsafe_yet.iter().filter(|_| roll() >> 32 & 1 == 0).cloned().collect(),
+            Lost::Some(_) => {
+                self.unsafe_yet.iter().filter(|_| roll() >> 32 & 1 == 0).cloned().collect()
+            }
         };
         if let (Lost::Some(_), Some(Op::Write(_, data))) = (lost, kept.last_mut()) {
             let sectors = data.len() / SECTOR;

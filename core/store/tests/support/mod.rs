@@ -7,13 +7,19 @@ pub(crate) mod random;
 pub(crate) mod script;
 
 use ostler_model::*;
-use ostler_store::{Commit, Committed, EventDraft, IdempotencyRow, Options, ResourceChange, Store, VmChange};
+use ostler_store::{
+    Commit, Committed, EventDraft, IdempotencyRow, Options, ResourceChange, Store, VmChange,
+};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// A store that always has the same id.
 pub(crate) fn options() -> Options {
-    Options { store_id: Some(StoreId(Uuid::from_u128(0x0511e4))), cache_bytes: 4 << 20, ..Options::default() }
+    Options {
+        store_id: Some(StoreId(Uuid::from_u128(0x0511e4))),
+        cache_bytes: 4 << 20,
+        ..Options::default()
+    }
 }
 
 /// A store on a disk in memory.
@@ -25,7 +31,10 @@ pub(crate) fn host(id: u32, cpu_milli: u64, memory_mib: u64) -> Host {
     Host {
         id: HostId(id),
         name: format!("host-{id}").parse().expect("a name"),
-        hypervisor: Some(DriverRef { driver: "sim".parse().expect("a name"), config: BTreeMap::new() }),
+        hypervisor: Some(DriverRef {
+            driver: "sim".parse().expect("a name"),
+            config: BTreeMap::new(),
+        }),
         transport: ExecTransport::Local,
         labels: BTreeMap::new(),
         state: HostState::On,
@@ -96,7 +105,8 @@ pub(crate) fn spec(name: &str) -> VmSpec {
     }
 }
 
-/// A pending VM, version 1. Made of what the first rows had, so that a field that came later must have a default.
+/// A pending VM, version 1. Made of what the first rows had, so that a field that came later must
+/// have a default.
 pub(crate) fn vm(id: u64) -> VmRecord {
     let first = serde_json::json!({
         "id": id,
@@ -121,7 +131,9 @@ pub(crate) fn vm(id: u64) -> VmRecord {
 /// With a disk on an image.
 pub(crate) fn with_disk(mut record: VmRecord, image: u32) -> VmRecord {
     record.disks.push(DiskState {
-        name: format!("vd{}", char::from(b'a' + u8::try_from(record.disks.len()).expect("few"))).parse().expect("a name"),
+        name: format!("vd{}", char::from(b'a' + u8::try_from(record.disks.len()).expect("few")))
+            .parse()
+            .expect("a name"),
         file: "disk.qcow2".parse().expect("a path"),
         format: DiskFormat::Qcow2,
         image: Some(ImageId(image)),
@@ -133,13 +145,22 @@ pub(crate) fn with_disk(mut record: VmRecord, image: u32) -> VmRecord {
 
 fn place(record: &mut VmRecord, host: u32) -> Placement {
     record.issued = record.issued.next();
-    Placement { host: HostId(host), driver: "sim".parse().expect("a name"), generation: record.issued, since: Timestamp(20) }
+    Placement {
+        host: HostId(host),
+        driver: "sim".parse().expect("a name"),
+        generation: record.issued,
+        since: Timestamp(20),
+    }
 }
 
 /// With its place on a host.
 pub(crate) fn placed(mut record: VmRecord, host: u32) -> VmRecord {
     record.placement = Some(place(&mut record, host));
-    record.storage = Some(Storage { datastore: DatastoreId(2), driver: "transfer-qcow2".parse().expect("a name"), shared: false });
+    record.storage = Some(Storage {
+        datastore: DatastoreId(2),
+        driver: "transfer-qcow2".parse().expect("a name"),
+        shared: false,
+    });
     record
 }
 
@@ -165,7 +186,12 @@ pub(crate) fn left(mut record: VmRecord, host: u32) -> VmRecord {
 /// With an operation in hand whose first call is open.
 pub(crate) fn busy(mut record: VmRecord, operation: u64, deadline: u64) -> (VmRecord, Effect) {
     record.step = record.step.next();
-    let key = EffectKey { vm: record.uuid, operation: OperationId(operation), step: record.step, item: Item::Domain };
+    let key = EffectKey {
+        vm: record.uuid,
+        operation: OperationId(operation),
+        step: record.step,
+        item: Item::Domain,
+    };
     record.operation = Some(Active {
         id: OperationId(operation),
         verb: Verb::Deploy,
@@ -187,7 +213,12 @@ pub(crate) fn busy(mut record: VmRecord, operation: u64, deadline: u64) -> (VmRe
         cut: false,
         error: None,
     });
-    record.open.push(OpenCall { key: key.clone(), call: Call::Deploy, attempt: 1, cancelled: false });
+    record.open.push(OpenCall {
+        key: key.clone(),
+        call: Call::Deploy,
+        attempt: 1,
+        cancelled: false,
+    });
     record.state = State::Boot;
     let effect = Effect {
         vm: record.id,
@@ -247,7 +278,11 @@ pub(crate) fn event(vm: &VmRecord) -> EventDraft {
 /// A commit of one record that must not be there yet.
 pub(crate) fn create(record: VmRecord) -> Commit {
     let events = vec![event(&record)];
-    Commit { vm: Some(VmChange { record: record.into(), expect: None }), events, ..Commit::default() }
+    Commit {
+        vm: Some(VmChange { record: record.into(), expect: None }),
+        events,
+        ..Commit::default()
+    }
 }
 
 /// A commit of the next version of a record.
@@ -255,7 +290,11 @@ pub(crate) fn change(mut record: VmRecord) -> Commit {
     let expect = record.version;
     record.version = record.version.next();
     let events = vec![event(&record)];
-    Commit { vm: Some(VmChange { record: record.into(), expect: Some(expect) }), events, ..Commit::default() }
+    Commit {
+        vm: Some(VmChange { record: record.into(), expect: Some(expect) }),
+        events,
+        ..Commit::default()
+    }
 }
 
 /// The commit, with a claim to room on a host for the record as it will be.

@@ -37,14 +37,26 @@ pub(crate) enum ImageTry {
 }
 
 fn images() -> impl Strategy<Value = Option<(u32, ImageTry)>> {
-    let states = prop::sample::select(vec![ImageState::Ready, ImageState::Locked, ImageState::Error]);
-    let what = prop_oneof![(2_u32..=4).prop_map(ImageTry::Put), states.prop_map(ImageTry::Set), Just(ImageTry::Discard)];
+    let states =
+        prop::sample::select(vec![ImageState::Ready, ImageState::Locked, ImageState::Error]);
+    let what = prop_oneof![
+        (2_u32..=4).prop_map(ImageTry::Put),
+        states.prop_map(ImageTry::Set),
+        Just(ImageTry::Discard)
+    ];
     prop::option::weighted(0.4, (3_u32..=4, what))
 }
 
 pub(crate) fn tries() -> impl Strategy<Value = Vec<Vec<Try>>> {
-    let states = prop::sample::select(vec![State::Pending, State::Running, State::Poweroff, State::Done, State::Failed]);
-    let first = (1..=VMS, prop::bool::weighted(0.1), states, prop::option::of(1_u32..=2), 500_u32..2500);
+    let states = prop::sample::select(vec![
+        State::Pending,
+        State::Running,
+        State::Poweroff,
+        State::Done,
+        State::Failed,
+    ]);
+    let first =
+        (1..=VMS, prop::bool::weighted(0.1), states, prop::option::of(1_u32..=2), 500_u32..2500);
     let second = (
         prop::collection::vec(1_u32..=3, 0..3),
         prop::option::of(1_u64..5000),
@@ -53,12 +65,34 @@ pub(crate) fn tries() -> impl Strategy<Value = Vec<Vec<Try>>> {
         prop::option::weighted(0.2, 0_u8..4),
         any::<bool>(),
     );
-    let third = (prop::option::weighted(0.3, 1_u32..=2), prop::collection::vec(1_u32..=2, 0..2), any::<bool>(), images());
-    let one =
-        (first, second, third).prop_map(|(first, (disks, call, claim, events, key, ended), (other, left, resched, image))| {
+    let third = (
+        prop::option::weighted(0.3, 1_u32..=2),
+        prop::collection::vec(1_u32..=2, 0..2),
+        any::<bool>(),
+        images(),
+    );
+    let one = (first, second, third).prop_map(
+        |(first, (disks, call, claim, events, key, ended), (other, left, resched, image))| {
             let (vm, late, state, host, cpu_milli) = first;
-            Try { vm, late, state, host, other, left, resched, cpu_milli, disks, call, claim, events, key, ended, image }
-        });
+            Try {
+                vm,
+                late,
+                state,
+                host,
+                other,
+                left,
+                resched,
+                cpu_milli,
+                disks,
+                call,
+                claim,
+                events,
+                key,
+                ended,
+                image,
+            }
+        },
+    );
     prop::collection::vec(prop::collection::vec(one, 1..5), 1..12)
 }
 
@@ -95,7 +129,8 @@ pub(crate) fn commit(what: &Try, base: &BTreeMap<u64, VmRecord>, ids: u64) -> Co
         Some(host) if what.claim => record.claims(&[Ask::room(HostId(host), true)]),
         _ => Vec::new(),
     };
-    let over = old.map(|old| old.open.iter().map(|call| call.key.clone()).collect()).unwrap_or_default();
+    let over =
+        old.map(|old| old.open.iter().map(|call| call.key.clone()).collect()).unwrap_or_default();
     Commit {
         claims,
         operations: vec![operation(ids, what.vm, what.ended)],
@@ -110,7 +145,11 @@ pub(crate) fn commit(what: &Try, base: &BTreeMap<u64, VmRecord>, ids: u64) -> Co
 
 fn image_change(id: u32, what: &ImageTry) -> ResourceChange {
     match what {
-        ImageTry::Put(name) => ResourceChange::ImagePut(Image { name: image(*name).name, state: ImageState::Locked, ..image(id) }),
+        ImageTry::Put(name) => ResourceChange::ImagePut(Image {
+            name: image(*name).name,
+            state: ImageState::Locked,
+            ..image(id)
+        }),
         ImageTry::Set(state) => ResourceChange::ImageSetState { id: ImageId(id), state: *state },
         ImageTry::Discard => ResourceChange::ImageDiscard(ImageId(id)),
     }

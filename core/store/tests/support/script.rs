@@ -6,7 +6,8 @@ use ostler_store::{DriverRow, RulesBinding, TokenRow};
 /// Commits that are to be one batch. Those that are refused are part of the script.
 pub(crate) type Step = Vec<Commit>;
 
-/// One VM's life from created to done: six commits, with operation, outbox, timer and idempotency rows.
+/// One VM's life from created to done: six commits, with operation, outbox, timer and idempotency
+/// rows.
 fn life(id: u64, host: u32) -> Vec<Commit> {
     let operation_id = id * 10;
     let mut created = create(with_disk(vm(id), 1));
@@ -31,11 +32,13 @@ fn life(id: u64, host: u32) -> Vec<Commit> {
     let mut done = change(gone);
     done.outbox_del = vec![effect.key];
     done.operations = vec![operation(operation_id + 2, id, true)];
-    let forget = Commit { resources: vec![ResourceChange::VmForget(VmId(id))], ..Commit::default() };
+    let forget =
+        Commit { resources: vec![ResourceChange::VmForget(VmId(id))], ..Commit::default() };
     vec![created, deploy, running, ending, done, forget]
 }
 
-/// A VM that runs on host 2 and moves to host 1: begun, switched, and come to rest without the old host being seen empty.
+/// A VM that runs on host 2 and moves to host 1: begun, switched, and come to rest without the old
+/// host being seen empty.
 fn migration(id: u64) -> Vec<Commit> {
     let created = create(idle(placed(with_disk(vm(id), 1), 2), State::Running));
     let (record, effect) = busy(moving(of(&created), 1), id * 10, 3000 + id);
@@ -53,13 +56,15 @@ fn migration(id: u64) -> Vec<Commit> {
     vec![created, begun, there, rests]
 }
 
-/// What the VM of this commit goes on to do: its disk becomes image 3; another is to become image 4, which fails; and image 5, which
-/// is not written yet.
+/// What the VM of this commit goes on to do: its disk becomes image 3; another is to become image
+/// 4, which fails; and image 5, which is not written yet.
 fn images(from: &Commit) -> Vec<Commit> {
     let new = |id| ResourceChange::ImagePut(Image { state: ImageState::Locked, ..image(id) });
     let ready = ResourceChange::ImageSetState { id: ImageId(3), state: ImageState::Ready };
     let mut commits: Vec<Commit> = Vec::new();
-    for resources in [vec![new(3)], vec![ready, new(4)], vec![ResourceChange::ImageDiscard(ImageId(4)), new(5)]] {
+    for resources in
+        [vec![new(3)], vec![ready, new(4)], vec![ResourceChange::ImageDiscard(ImageId(4)), new(5)]]
+    {
         let last = commits.last().unwrap_or(from);
         commits.push(Commit { resources, ..change(of(last)) });
     }
@@ -71,7 +76,8 @@ fn abandoned(id: u64) -> Vec<Commit> {
     let created = create(idle(placed(with_disk(vm(id), 1), 1), State::Running));
     let mut gone = left(idle(of(&created), State::Done), 1);
     gone.placement = None;
-    let forget = Commit { resources: vec![ResourceChange::VmForget(VmId(id))], ..Commit::default() };
+    let forget =
+        Commit { resources: vec![ResourceChange::VmForget(VmId(id))], ..Commit::default() };
     vec![created, change(gone), forget]
 }
 
@@ -83,7 +89,8 @@ fn resources(changes: Vec<ResourceChange>) -> Step {
     vec![Commit { resources: changes, ..Commit::default() }]
 }
 
-/// The whole run: some steps alone, then six VMs step by step in batches, then what a VM does besides. Ends in the middle of things.
+/// The whole run: some steps alone, then six VMs step by step in batches, then what a VM does
+/// besides. Ends in the middle of things.
 pub(crate) fn steps() -> Vec<Step> {
     let token = TokenRow {
         name: "admin".to_owned(),
@@ -101,13 +108,21 @@ pub(crate) fn steps() -> Vec<Step> {
         enabled: true,
         added: Timestamp(1),
     };
-    let binding = RulesBinding { hypervisor: "kvm".parse().expect("a name"), rules: driver.name.clone() };
+    let binding =
+        RulesBinding { hypervisor: "kvm".parse().expect("a name"), rules: driver.name.clone() };
     let mut steps = vec![vec![ground()]];
     steps.push(resources(vec![ResourceChange::TokenPut(token)]));
-    steps.push(resources(vec![ResourceChange::DriverPut(driver), ResourceChange::RulesBind(binding.clone())]));
+    steps.push(resources(vec![
+        ResourceChange::DriverPut(driver),
+        ResourceChange::RulesBind(binding.clone()),
+    ]));
     steps.extend(alone(life(1, 1)));
-    steps.push(resources(vec![ResourceChange::HostPut(Host { name: "renamed".parse().expect("a name"), ..host(2, 9000, 9000) })]));
-    // Host 1 has room for four of the five that want it: one claim in the batch fails, the rest goes on.
+    steps.push(resources(vec![ResourceChange::HostPut(Host {
+        name: "renamed".parse().expect("a name"),
+        ..host(2, 9000, 9000)
+    })]));
+    // Host 1 has room for four of the five that want it: one claim in the batch fails, the rest
+    // goes on.
     let mut lives: Vec<_> = (2..=6).map(|id| life(id, 1).into_iter()).collect();
     loop {
         let step: Step = lives.iter_mut().filter_map(Iterator::next).collect();
@@ -116,7 +131,10 @@ pub(crate) fn steps() -> Vec<Step> {
         }
         steps.push(step);
     }
-    steps.push(resources(vec![ResourceChange::RulesUnbind(binding.hypervisor), ResourceChange::TokenRemove("admin".to_owned())]));
+    steps.push(resources(vec![
+        ResourceChange::RulesUnbind(binding.hypervisor),
+        ResourceChange::TokenRemove("admin".to_owned()),
+    ]));
     steps.push(resources(vec![ResourceChange::ImageRemove(ImageId(2))]));
     steps.extend(alone(life(7, 2).into_iter().take(4)));
     let moved = migration(8);

@@ -24,7 +24,8 @@ impl Host for View<'_> {
 
     async fn sleep_ms(&mut self, ms: u64) -> wasmtime::Result<Result<(), Cancelled>> {
         let env = self.env;
-        let wait = Duration::from_millis(ms).min(env.until.saturating_duration_since(Instant::now()));
+        let wait =
+            Duration::from_millis(ms).min(env.until.saturating_duration_since(Instant::now()));
         tokio::select! {
             biased;
             () = env.stop.cancelled() => Ok(Err(Cancelled { reason: "the call was told to stop".to_owned() })),

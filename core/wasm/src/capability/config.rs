@@ -12,8 +12,8 @@ use wasmtime::component::Linker;
 const KEY_TRACED: usize = 64;
 
 impl DriverSide {
-    /// The value of a setting: the host's, else the operator's for the driver, else the manifest's default. None if the
-    /// manifest does not name the setting.
+    /// The value of a setting: the host's, else the operator's for the driver, else the manifest's
+    /// default. None if the manifest does not name the setting.
     fn setting(&self, site: Option<&Site>, key: &str) -> Option<String> {
         let known = self.manifest.config.get(key)?;
         let of_host = site.and_then(|site| site.config.get(key));
@@ -40,7 +40,10 @@ impl Env {
 impl Host for View<'_> {
     async fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<String>, Error>> {
         let (begun, key) = (Instant::now(), cut(&key, KEY_TRACED));
-        let answer = self.env.granted("config", &format!("setting {key:?}")).map(|()| self.env.setting(&key));
+        let answer = self
+            .env
+            .granted("config", &format!("setting {key:?}"))
+            .map(|()| self.env.setting(&key));
         self.env.flight("config.get", &key, begun, &answer);
         Ok(answer)
     }

@@ -19,9 +19,18 @@ impl Host for View<'_> {}
 impl HostCall for View<'_> {
     async fn id(&mut self, call: Resource<Call>) -> wasmtime::Result<EffectId> {
         self.table.get(&call)?;
-        let control = self.env.control.as_ref().ok_or_else(|| wasmtime::Error::msg("this call has no context"))?;
+        let control = self
+            .env
+            .control
+            .as_ref()
+            .ok_or_else(|| wasmtime::Error::msg("this call has no context"))?;
         let key = &control.context.key;
-        Ok(EffectId { vm: key.vm.to_string(), operation: key.operation.0, step: key.step.0, item: key.item.to_string() })
+        Ok(EffectId {
+            vm: key.vm.to_string(),
+            operation: key.operation.0,
+            step: key.step.0,
+            item: key.item.to_string(),
+        })
     }
 
     async fn attempt(&mut self, _: Resource<Call>) -> wasmtime::Result<u32> {
@@ -46,7 +55,13 @@ impl HostCall for View<'_> {
         Ok(state.map(|state| OpaqueState { version: state.version, data: state.data.clone() }))
     }
 
-    async fn progress(&mut self, _: Resource<Call>, done: u64, total: u64, phase: String) -> wasmtime::Result<()> {
+    async fn progress(
+        &mut self,
+        _: Resource<Call>,
+        done: u64,
+        total: u64,
+        phase: String,
+    ) -> wasmtime::Result<()> {
         self.env.report(done, total, &cut(&phase, PHASE_MAX));
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! `exec`: commands on the target host. Needs the grant `exec`, and for each command the grant of that command's name.
+//! `exec`: commands on the target host. Needs the grant `exec`, and for each command the grant of
+//! that command's name.
 
 use super::{Env, HasView, State, View, cancelled, error, refused, told, view};
 use crate::bindings::ostler::driver::exec::{Argument, Exit, Host, add_to_linker as link};
@@ -10,20 +11,30 @@ use std::sync::Arc;
 use std::time::Instant;
 use wasmtime::component::Linker;
 
-/// How many bytes of a command's output are kept: `qemu-img info` and `xl list` write a few hundred KiB at most.
+/// How many bytes of a command's output are kept: `qemu-img info` and `xl list` write a few hundred
+/// KiB at most.
 const STDOUT_MAX: usize = 1024 * 1024;
 /// How many bytes of its standard error are kept.
 const STDERR_MAX: usize = 64 * 1024;
 
-/// The longest value of a hole, and the longest name of one: more than a path in a datastore may have.
+/// The longest value of a hole, and the longest name of one: more than a path in a datastore may
+/// have.
 const VALUE_MAX: usize = 4096;
 
 impl Host for View<'_> {
-    async fn run(&mut self, command: String, arguments: Vec<Argument>, input: Vec<u8>) -> wasmtime::Result<Result<Exit, Error>> {
+    async fn run(
+        &mut self,
+        command: String,
+        arguments: Vec<Argument>,
+        input: Vec<u8>,
+    ) -> wasmtime::Result<Result<Exit, Error>> {
         let begun = Instant::now();
         let env = Arc::clone(self.env);
         let rendered = env.rendered(&command, arguments);
-        let traced = rendered.as_ref().map_or_else(|_| format!("{:?}", told(&command)), |rendered| told(&rendered.to_string()));
+        let traced = rendered.as_ref().map_or_else(
+            |_| format!("{:?}", told(&command)),
+            |rendered| told(&rendered.to_string()),
+        );
         let answer = match rendered {
             Ok(rendered) => env.run(rendered, input).await,
             Err(error) => Err(error),
@@ -39,13 +50,26 @@ impl Env {
         self.granted("exec", &format!("command {name:?}"))?;
         let template = self.side.manifest.command(command);
         let granted = self.side.grants.commands.contains(command);
-        self.check(&format!("exec:{name}"), template.is_some(), granted, &format!("command {name:?}"))?;
-        if let Some(long) = arguments.iter().find(|argument| argument.hole.len().max(argument.value.len()) > VALUE_MAX) {
-            let problem = format!("hole {:?} of command {name:?} is given more than {VALUE_MAX} bytes", told(&long.hole));
+        self.check(
+            &format!("exec:{name}"),
+            template.is_some(),
+            granted,
+            &format!("command {name:?}"),
+        )?;
+        if let Some(long) = arguments
+            .iter()
+            .find(|argument| argument.hole.len().max(argument.value.len()) > VALUE_MAX)
+        {
+            let problem = format!(
+                "hole {:?} of command {name:?} is given more than {VALUE_MAX} bytes",
+                told(&long.hole)
+            );
             return Err(refused("bad-argument", problem));
         }
-        let values: Vec<(String, String)> = arguments.into_iter().map(|argument| (argument.hole, argument.value)).collect();
-        let rendered = template.map_or_else(|| Err("no such command".to_owned()), |template| template.render(&values));
+        let values: Vec<(String, String)> =
+            arguments.into_iter().map(|argument| (argument.hole, argument.value)).collect();
+        let rendered = template
+            .map_or_else(|| Err("no such command".to_owned()), |template| template.render(&values));
         rendered.map_err(|problem| refused("bad-argument", told(&problem)))
     }
 
@@ -60,14 +84,18 @@ impl Env {
                     Part::Text(text) => argument.push_str(&text),
                     Part::File(file) => {
                         let place = Place::find(site, file.datastore.as_str())?;
-                        argument.push_str(&place.absolute_checked(&services, file.path, &self.stop).await?);
+                        argument.push_str(
+                            &place.absolute_checked(&services, file.path, &self.stop).await?,
+                        );
                     }
                 }
             }
             argv.push(argument);
         }
         let job = Job { argv, input, stdout_max: STDOUT_MAX, stderr_max: STDERR_MAX };
-        let ran = self.work(|stop| async move { services.transports.run(&via, job, &stop).await }).await?;
+        let ran = self
+            .work(|stop| async move { services.transports.run(&via, job, &stop).await })
+            .await?;
         let transport::Exit { code, signal, stdout, stderr, truncated } = ran?;
         Ok(Exit { code, signal, stdout, stderr, truncated })
     }

@@ -10,17 +10,20 @@ use std::sync::Arc;
 use std::time::Instant;
 use wasmtime::component::Linker;
 
-/// The place of a file on a host. Checks that the datastore is there and that the path has the right form.
+/// The place of a file on a host. Checks that the datastore is there and that the path has the
+/// right form.
 fn locate(site: &Site, path: &Path) -> Result<(Place, RelPath), Error> {
     let place = Place::find(site, &path.datastore)?;
     Ok((place, relative(&path.path)?))
 }
 
 fn relative(path: &str) -> Result<RelPath, Error> {
-    path.parse().map_err(|error: ostler_model::InvalidName| refused("bad-path", told(&error.to_string())))
+    path.parse()
+        .map_err(|error: ostler_model::InvalidName| refused("bad-path", told(&error.to_string())))
 }
 
-/// The body of one host function: checks the grant and the path, does the work in its own task, writes one line of trace.
+/// The body of one host function: checks the grant and the path, does the work in its own task,
+/// writes one line of trace.
 macro_rules! act {
     ($view:ident, $name:literal, $path:expr, |$place:ident, $rel:ident, $services:ident, $stop:ident| $work:expr) => {{
         let (begun, env, path) = (Instant::now(), Arc::clone($view.env), &$path);
@@ -40,7 +43,8 @@ macro_rules! act {
 impl Host for View<'_> {
     async fn stat(&mut self, file: Path) -> wasmtime::Result<Result<Option<FileStat>, Error>> {
         let answer: wasmtime::Result<Result<_, Error>> =
-            act!(self, "files.stat", file, |place, rel, services, stop| place.stat(&services, rel, &stop));
+            act!(self, "files.stat", file, |place, rel, services, stop| place
+                .stat(&services, rel, &stop));
         let convert = |stat: crate::files::Stat| FileStat {
             kind: stat.kind.to_owned(),
             size: stat.size,
@@ -51,34 +55,43 @@ impl Host for View<'_> {
     }
 
     async fn list(&mut self, folder: Path) -> wasmtime::Result<Result<Vec<String>, Error>> {
-        act!(self, "files.list", folder, |place, rel, services, stop| place.list(&services, rel, &stop))
+        act!(self, "files.list", folder, |place, rel, services, stop| place
+            .list(&services, rel, &stop))
     }
 
     async fn read(&mut self, file: Path) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
-        act!(self, "files.read", file, |place, rel, services, stop| place.read(&services, rel, &stop))
+        act!(self, "files.read", file, |place, rel, services, stop| place
+            .read(&services, rel, &stop))
     }
 
     async fn write(&mut self, file: Path, data: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
-        act!(self, "files.write", file, |place, rel, services, stop| place.write(&services, rel, data, &stop))
+        act!(self, "files.write", file, |place, rel, services, stop| place
+            .write(&services, rel, data, &stop))
     }
 
     async fn make_folder(&mut self, folder: Path) -> wasmtime::Result<Result<(), Error>> {
-        act!(self, "files.make-folder", folder, |place, rel, services, stop| place.make_folder(&services, rel, &stop))
+        act!(self, "files.make-folder", folder, |place, rel, services, stop| place
+            .make_folder(&services, rel, &stop))
     }
 
     async fn remove(&mut self, target: Path) -> wasmtime::Result<Result<(), Error>> {
-        act!(self, "files.remove", target, |place, rel, services, stop| place.remove(&services, rel, &stop))
+        act!(self, "files.remove", target, |place, rel, services, stop| place
+            .remove(&services, rel, &stop))
     }
 
     async fn rename(&mut self, source: Path, target: Path) -> wasmtime::Result<Result<(), Error>> {
         if source.datastore != target.datastore {
-            return Ok(Err(refused("other-datastore", "a rename stays within one datastore; copy and remove instead")));
+            return Ok(Err(refused(
+                "other-datastore",
+                "a rename stays within one datastore; copy and remove instead",
+            )));
         }
         let to = match relative(&target.path) {
             Ok(to) => to,
             Err(problem) => return Ok(Err(problem)),
         };
-        act!(self, "files.rename", source, |place, rel, services, stop| place.rename(&services, rel, to, &stop))
+        act!(self, "files.rename", source, |place, rel, services, stop| place
+            .rename(&services, rel, to, &stop))
     }
 
     async fn copy(&mut self, source: Path, target: Path) -> wasmtime::Result<Result<u64, Error>> {
@@ -90,10 +103,16 @@ impl Host for View<'_> {
             (Ok(()), Err(wrong)) => return Ok(Err(wrong)),
             (Ok(()), Ok(from)) => from,
         };
-        act!(self, "files.copy", target, |place, rel, services, stop| place.copy(&services, from, from_rel, rel, progress, &stop))
+        act!(self, "files.copy", target, |place, rel, services, stop| place
+            .copy(&services, from, from_rel, rel, progress, &stop))
     }
 
-    async fn fetch(&mut self, from_host: String, source: Path, target: Path) -> wasmtime::Result<Result<u64, Error>> {
+    async fn fetch(
+        &mut self,
+        from_host: String,
+        source: Path,
+        target: Path,
+    ) -> wasmtime::Result<Result<u64, Error>> {
         let progress = progress(self.env, "fetch");
         let env = Arc::clone(self.env);
         let from = other_site(&env, &from_host).and_then(|site| locate(&site, &source));
@@ -102,11 +121,13 @@ impl Host for View<'_> {
             (Ok(()), Err(wrong)) => return Ok(Err(wrong)),
             (Ok(()), Ok(from)) => from,
         };
-        act!(self, "files.fetch", target, |place, rel, services, stop| place.fetch(&services, from, from_rel, rel, progress, &stop))
+        act!(self, "files.fetch", target, |place, rel, services, stop| place
+            .fetch(&services, from, from_rel, rel, progress, &stop))
     }
 
     async fn checksum(&mut self, file: Path) -> wasmtime::Result<Result<String, Error>> {
-        act!(self, "files.checksum", file, |place, rel, services, stop| place.checksum(&services, rel, &stop))
+        act!(self, "files.checksum", file, |place, rel, services, stop| place
+            .checksum(&services, rel, &stop))
     }
 }
 

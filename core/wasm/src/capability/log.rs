@@ -1,5 +1,6 @@
-//! `log`: lines in the host's log. Needs no grant. There are limits on the length of a line, on the lines of each call, and
-//! on the lines of each driver in a minute: a driver's call that ends at once may be made again at once.
+//! `log`: lines in the host's log. Needs no grant. There are limits on the length of a line, on the
+//! lines of each call, and on the lines of each driver in a minute: a driver's call that ends at
+//! once may be made again at once.
 
 use super::{HasView, State, View, view};
 use crate::bindings::ostler::driver::log::{Host, add_to_linker as link};
@@ -80,7 +81,8 @@ impl Host for View<'_> {
             Room::No => return Ok(()),
         }
         // A line break or an escape sequence could forge other lines.
-        let message: String = cut(&message, LINE_MAX).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let message: String =
+            cut(&message, LINE_MAX).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let call = self.env.name;
         match level.as_str() {
             "error" => tracing::error!(target: "ostler::driver", %driver, call, "{message}"),
@@ -106,8 +108,14 @@ mod tests {
         for _ in 0..MINUTE_MAX {
             assert_eq!(minute.room(begun), Room::Yes);
         }
-        assert_eq!([minute.room(begun), minute.room(begun), minute.room(begun)], [Room::NoMore, Room::No, Room::No]);
-        assert_eq!([minute.room(begun + MINUTE), minute.room(begun + MINUTE)], [Room::YesAfter(3), Room::Yes]);
+        assert_eq!(
+            [minute.room(begun), minute.room(begun), minute.room(begun)],
+            [Room::NoMore, Room::No, Room::No]
+        );
+        assert_eq!(
+            [minute.room(begun + MINUTE), minute.room(begun + MINUTE)],
+            [Room::YesAfter(3), Room::Yes]
+        );
         assert_eq!(minute.room(begun + 3 * MINUTE), Room::Yes);
     }
 }

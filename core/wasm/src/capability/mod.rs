@@ -1,7 +1,9 @@
-//! The capabilities: what a driver may ask of the host. Each is one module, and all have the same shape.
+//! The capabilities: what a driver may ask of the host. Each is one module, and all have the same
+//! shape.
 //!
-//! A module has its limits, an `impl Host for View`, and `add_to_linker`. A [`View`] gives it the call ([`Env`]) and the
-//! table of resources, nothing else. Capabilities that need a grant call [`Env::granted`] first, at each call.
+//! A module has its limits, an `impl Host for View`, and `add_to_linker`. A [`View`] gives it the
+//! call ([`Env`]) and the table of resources, nothing else. Capabilities that need a grant call
+//! [`Env::granted`] first, at each call.
 
 mod clock;
 mod config;
@@ -28,12 +30,12 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
-/// The most denials of one call that are reported to the audit. The first says enough, and a loop must not flood the event
-/// log.
+/// The most denials of one call that are reported to the audit. The first says enough, and a loop
+/// must not flood the event log.
 const DENIALS_MAX: u32 = 16;
 
-/// How much of a component's text is repeated in errors, events and the log. The text may be megabytes long, and each of
-/// these would hold it once more.
+/// How much of a component's text is repeated in errors, events and the log. The text may be
+/// megabytes long, and each of these would hold it once more.
 const TOLD_MAX: usize = 256;
 
 /// The beginning of a text from a component, for people.
@@ -51,7 +53,11 @@ pub(crate) struct Services {
 impl Services {
     /// The services for one driver: its commands have lanes of their own.
     pub(crate) fn for_driver(&self) -> Self {
-        Self { audit: Arc::clone(&self.audit), sites: Arc::clone(&self.sites), transports: self.transports.with_own_lanes() }
+        Self {
+            audit: Arc::clone(&self.audit),
+            sites: Arc::clone(&self.sites),
+            transports: self.transports.with_own_lanes(),
+        }
     }
 }
 
@@ -100,15 +106,16 @@ impl Env {
         self.check(capability, asks, self.side.grants.capabilities.contains(capability), wanted)
     }
 
-    /// Denies, and reports that to the audit, unless the manifest asks and the operator granted. `grant` and `wanted` are
-    /// [`told`] texts.
+    /// Denies, and reports that to the audit, unless the manifest asks and the operator granted.
+    /// `grant` and `wanted` are [`told`] texts.
     fn check(&self, grant: &str, asks: bool, granted: bool, wanted: &str) -> Result<(), Error> {
         let missing = match (asks, granted) {
             (true, true) => return Ok(()),
             (false, _) => format!("its manifest does not ask for {grant}"),
             (true, false) => format!("the operator has not granted {grant}"),
         };
-        let detail = format!("driver {} wanted {wanted} in {}: {missing}", self.driver(), self.name);
+        let detail =
+            format!("driver {} wanted {wanted} in {}: {missing}", self.driver(), self.name);
         if self.denials.fetch_add(1, Ordering::Relaxed) < DENIALS_MAX {
             self.side.services.audit.denied(self.driver(), grant, &detail);
         }
@@ -117,9 +124,12 @@ impl Env {
 
     /// The host of the call.
     fn site(&self) -> Result<&Site, Error> {
-        self.site
-            .as_ref()
-            .ok_or_else(|| refused("no-host", format!("{} is not for a host: it can run no command and see no file", self.name)))
+        self.site.as_ref().ok_or_else(|| {
+            refused(
+                "no-host",
+                format!("{} is not for a host: it can run no command and see no file", self.name),
+            )
+        })
     }
 
     fn report(&self, done: u64, total: u64, phase: &str) {
@@ -135,11 +145,23 @@ impl Env {
         F: Future<Output = T> + Send + 'static,
     {
         let done = work::run(&self.side.orphans, self.vm(), &self.stop, work).await;
-        done.ok_or_else(|| error(ErrorKind::Unknown, "host-panic", "the host's own work for this call failed; see its log"))
+        done.ok_or_else(|| {
+            error(
+                ErrorKind::Unknown,
+                "host-panic",
+                "the host's own work for this call failed; see its log",
+            )
+        })
     }
 
     /// One line of the flight recorder. `what` must hold no secret.
-    fn flight<T>(&self, function: &'static str, what: &dyn Display, begun: Instant, answer: &Result<T, Error>) {
+    fn flight<T>(
+        &self,
+        function: &'static str,
+        what: &dyn Display,
+        begun: Instant,
+        answer: &Result<T, Error>,
+    ) {
         let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let answer = match answer {
             Ok(_) => "ok",
@@ -167,8 +189,8 @@ fn view(state: &mut State) -> View<'_> {
 
 impl TypesHost for View<'_> {}
 
-/// Links all capabilities, granted or not. A call of one that is not granted answers `refused`, because imports cannot
-/// serve as permissions.
+/// Links all capabilities, granted or not. A call of one that is not granted answers `refused`,
+/// because imports cannot serve as permissions.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     crate::bindings::ostler::driver::types::add_to_linker::<State, HasView>(linker, view)?;
     context::add_to_linker(linker)?;

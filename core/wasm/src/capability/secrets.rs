@@ -15,7 +15,9 @@ impl Host for View<'_> {
         let begun = Instant::now();
         let traced = cut(&name, NAME_TRACED);
         let answer = self.env.granted("secrets", &format!("secret {traced:?}"));
-        let answer = answer.map(|()| self.env.side.grants.secrets.get(&name).map(|secret| secret.expose().to_owned()));
+        let answer = answer.map(|()| {
+            self.env.side.grants.secrets.get(&name).map(|secret| secret.expose().to_owned())
+        });
         self.env.flight("secrets.get", &traced, begun, &answer);
         Ok(answer)
     }

@@ -5,10 +5,14 @@ use super::{Component, act, ask, job, send};
 use crate::convert;
 use async_trait::async_trait;
 use ostler_driver::{
-    Adopt, CallControl, ChangeBatch, Changes, Console, ConsoleEndpoint, DiskCopy, DomainDisk, DomainMetrics, DomainNic, DomainSpec,
-    Fence, FileRef, Hotplug, JobStatus, LiveResize, Metrics, Migrate, Reboot, Site, Snapshots, Suspend,
+    Adopt, CallControl, ChangeBatch, Changes, Console, ConsoleEndpoint, DiskCopy, DomainDisk,
+    DomainMetrics, DomainNic, DomainSpec, Fence, FileRef, Hotplug, JobStatus, LiveResize, Metrics,
+    Migrate, Reboot, Site, Snapshots, Suspend,
 };
-use ostler_model::{CallResult, DiskFormat, DiskName, DriverError, Identity, MacAddress, SnapshotName, VmUuid, WildDomain};
+use ostler_model::{
+    CallResult, DiskFormat, DiskName, DriverError, Identity, MacAddress, SnapshotName, VmUuid,
+    WildDomain,
+};
 use std::time::Duration;
 
 /// How much longer than its wait `changes` may take.
@@ -34,7 +38,13 @@ impl Suspend for Component {
         act!(self, site, call, suspend, call_save, "save", &file)
     }
 
-    async fn restore(&self, site: &Site, call: &CallControl, domain: &DomainSpec, file: &FileRef) -> CallResult {
+    async fn restore(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        domain: &DomainSpec,
+        file: &FileRef,
+    ) -> CallResult {
         let (domain, file) = (convert::domain(domain), convert::file(file));
         act!(self, site, call, suspend, call_restore, "restore", &domain, &file)
     }
@@ -46,10 +56,24 @@ impl Suspend for Component {
 
 #[async_trait]
 impl Changes for Component {
-    async fn changes(&self, site: &Site, cursor: u64, wait: Duration) -> Result<ChangeBatch, DriverError> {
+    async fn changes(
+        &self,
+        site: &Site,
+        cursor: u64,
+        wait: Duration,
+    ) -> Result<ChangeBatch, DriverError> {
         let wait = wait.min(CHANGES_MAX);
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        convert::changes(ask!(self, site, wait + CHANGES_MORE, changes, call_changes, "changes", cursor, wait_ms)?)
+        convert::changes(ask!(
+            self,
+            site,
+            wait + CHANGES_MORE,
+            changes,
+            call_changes,
+            "changes",
+            cursor,
+            wait_ms
+        )?)
     }
 }
 
@@ -70,7 +94,10 @@ impl Migrate for Component {
         to: &Site,
         move_disks: &[DiskName],
     ) -> Result<JobStatus, DriverError> {
-        let (domain, to) = (convert::domain(domain), convert::destination(to, move_disks, self.0.side.settings_of(to)));
+        let (domain, to) = (
+            convert::domain(domain),
+            convert::destination(to, move_disks, self.0.side.settings_of(to)),
+        );
         job!(self, site, call, migrate, call_begin, "migrate", &domain, &to)
     }
 
@@ -131,7 +158,13 @@ impl Hotplug for Component {
 
 #[async_trait]
 impl LiveResize for Component {
-    async fn resize(&self, site: &Site, call: &CallControl, vcpus: u32, memory_mib: u64) -> CallResult {
+    async fn resize(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        vcpus: u32,
+        memory_mib: u64,
+    ) -> CallResult {
         act!(self, site, call, live_resize, call_resize, "resize", vcpus, memory_mib)
     }
 }
@@ -155,7 +188,15 @@ impl Snapshots for Component {
 
     async fn list(&self, site: &Site, vm: VmUuid) -> Result<Vec<String>, DriverError> {
         let name = vm.to_string();
-        convert::snapshot_names(ask!(self, site, OBSERVE, snapshots, call_list, "list-snapshots", &name)?)
+        convert::snapshot_names(ask!(
+            self,
+            site,
+            OBSERVE,
+            snapshots,
+            call_list,
+            "list-snapshots",
+            &name
+        )?)
     }
 }
 
@@ -174,7 +215,12 @@ impl Adopt for Component {
 
 #[async_trait]
 impl Console for Component {
-    async fn open(&self, site: &Site, vm: VmUuid, kind: &str) -> Result<ConsoleEndpoint, DriverError> {
+    async fn open(
+        &self,
+        site: &Site,
+        vm: VmUuid,
+        kind: &str,
+    ) -> Result<ConsoleEndpoint, DriverError> {
         let (name, kind) = (vm.to_string(), kind.to_owned());
         convert::endpoint(ask!(self, site, OBSERVE, console, call_open, "console", &name, &kind)?)
     }

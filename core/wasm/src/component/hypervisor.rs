@@ -4,13 +4,14 @@ use super::{Component, act, ask};
 use crate::convert;
 use async_trait::async_trait;
 use ostler_driver::{
-    Adopt, CallControl, Changes, Console, DiskCopy, DomainSpec, Fence, Hotplug, Hypervisor, Listed, LiveResize, Metrics, Migrate,
-    Reboot, Site, Snapshots, Suspend,
+    Adopt, CallControl, Changes, Console, DiskCopy, DomainSpec, Fence, Hotplug, Hypervisor, Listed,
+    LiveResize, Metrics, Migrate, Reboot, Site, Snapshots, Suspend,
 };
 use ostler_model::{Ability, CallResult, DriverError, HostFacts, Observation, Outcome, VmUuid};
 use std::time::{Duration, Instant};
 
-/// The time for a question about one domain. A hypervisor that takes longer counts as not answering.
+/// The time for a question about one domain. A hypervisor that takes longer counts as not
+/// answering.
 pub(super) const OBSERVE: Duration = Duration::from_secs(10);
 /// The time for a question about a whole host.
 pub(super) const ASK_HOST: Duration = Duration::from_secs(30);
@@ -44,7 +45,9 @@ impl Hypervisor for Component {
         // The contract cannot name the generation to spare, so the host is asked for it first.
         if let Some(spared) = call.context.spares
             && let Observation::Present(seen) = self.observe(site, call.context.key.vm).await?
-            && seen.identity.is_some_and(|identity| identity.vm == call.context.key.vm && identity.generation == spared)
+            && seen.identity.is_some_and(|identity| {
+                identity.vm == call.context.key.vm && identity.generation == spared
+            })
         {
             return Ok(Outcome { seen: Some(Observation::Absent), state: None });
         }
@@ -53,10 +56,16 @@ impl Hypervisor for Component {
 
     async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError> {
         if self.0.side.orphans.busy(vm) {
-            return Err(DriverError::retry("busy", format!("a call for {vm} that was dropped may still be at work on the host")));
+            return Err(DriverError::retry(
+                "busy",
+                format!("a call for {vm} that was dropped may still be at work on the host"),
+            ));
         }
         let name = vm.to_string();
-        convert::observation(ask!(self, site, OBSERVE, hypervisor, call_observe, "observe", &name)?, Some(vm))
+        convert::observation(
+            ask!(self, site, OBSERVE, hypervisor, call_observe, "observe", &name)?,
+            Some(vm),
+        )
     }
 
     async fn list(&self, site: &Site) -> Result<Listed, DriverError> {

@@ -7,14 +7,16 @@ use ostler_driver::{RulesQuestion, RulesVerdict, SnapshotRules};
 use ostler_model::DriverError;
 use std::time::Duration;
 
-/// The time for an answer. Rules are pure, and a decision waits for them: one that takes longer counts as no answer.
+/// The time for an answer. Rules are pure, and a decision waits for them: one that takes longer
+/// counts as no answer.
 const JUDGE: Duration = Duration::from_millis(100);
 
 #[async_trait]
 impl SnapshotRules for Component {
     async fn judge(&self, question: &RulesQuestion) -> Result<RulesVerdict, DriverError> {
         let asked = convert::question(question);
-        let body = body!(self.0.exports, rules, |guest, store| guest.call_judge(store, &asked).await);
+        let body =
+            body!(self.0.exports, rules, |guest, store| guest.call_judge(store, &asked).await);
         let given = self.call(Request::ask("judge", None, JUDGE), body).await?;
         convert::verdict(given, question.snapshots.len())
     }

@@ -4,16 +4,22 @@ use super::{Component, ask, job, send};
 use crate::convert;
 use async_trait::async_trait;
 use ostler_driver::{
-    CallControl, FileLook, FileRef, JobStatus, SaveBackJob, Site, Transfer, TransferImages, TransferInspect, TransferJob,
+    CallControl, FileLook, FileRef, JobStatus, SaveBackJob, Site, Transfer, TransferImages,
+    TransferInspect, TransferJob,
 };
 use ostler_model::{DriverError, VmUuid};
 use std::time::Duration;
 
 #[async_trait]
 impl Transfer for Component {
-    async fn begin(&self, site: &Site, call: &CallControl, job: &TransferJob) -> Result<JobStatus, DriverError> {
-        // A transfer that was dropped must be over first. It may have had another effect key, or this one if its answer was
-        // lost.
+    async fn begin(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        job: &TransferJob,
+    ) -> Result<JobStatus, DriverError> {
+        // A transfer that was dropped must be over first. It may have had another effect key, or
+        // this one if its answer was lost.
         self.idle(call.context.key.vm).await?;
         let job = convert::job(job, site, &*self.0.side.services.sites)?;
         job!(self, site, call, transfer, call_begin, "begin", &job)
@@ -48,7 +54,12 @@ impl Transfer for Component {
 
 #[async_trait]
 impl TransferImages for Component {
-    async fn begin_save_back(&self, site: &Site, call: &CallControl, job: &SaveBackJob) -> Result<JobStatus, DriverError> {
+    async fn begin_save_back(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        job: &SaveBackJob,
+    ) -> Result<JobStatus, DriverError> {
         // As for any transfer.
         self.idle(call.context.key.vm).await?;
         let job = convert::save_back(job);
@@ -58,8 +69,21 @@ impl TransferImages for Component {
 
 #[async_trait]
 impl TransferInspect for Component {
-    async fn inspect(&self, site: &Site, file: &FileRef, patience: Duration) -> Result<FileLook, DriverError> {
+    async fn inspect(
+        &self,
+        site: &Site,
+        file: &FileRef,
+        patience: Duration,
+    ) -> Result<FileLook, DriverError> {
         let asked = convert::file(file);
-        convert::file_look(ask!(self, site, patience, transfer_inspect, call_inspect, "inspect", &asked)?)
+        convert::file_look(ask!(
+            self,
+            site,
+            patience,
+            transfer_inspect,
+            call_inspect,
+            "inspect",
+            &asked
+        )?)
     }
 }

@@ -1,5 +1,5 @@
-//! Brings a file from one host to another as a stream through this machine. The file is never held here as a whole, and
-//! never passes through a component.
+//! Brings a file from one host to another as a stream through this machine. The file is never held
+//! here as a whole, and never passes through a component.
 
 use super::part::Part;
 use super::remote::{self, RECEIVE, SEND, STDERR_MAX, argv, judge};
@@ -54,7 +54,13 @@ pub(super) async fn fetch(
 }
 
 /// Moves all bytes, and checks that the source ended without an error.
-async fn pump(source: &mut Source, sink: &mut Sink, rel: &RelPath, total: u64, progress: &Progress) -> Result<u64, FileError> {
+async fn pump(
+    source: &mut Source,
+    sink: &mut Sink,
+    rel: &RelPath,
+    total: u64,
+    progress: &Progress,
+) -> Result<u64, FileError> {
     let failed = |error: std::io::Error| local::explain_io(rel.as_str(), &error);
     let (mut buffer, mut done) = (vec![0; CHUNK], 0);
     loop {
@@ -78,25 +84,44 @@ async fn pump(source: &mut Source, sink: &mut Sink, rel: &RelPath, total: u64, p
 }
 
 impl Source {
-    async fn open(services: &Services, from: &Place, rel: &RelPath, stop: &CancellationToken) -> Result<Self, FileError> {
+    async fn open(
+        services: &Services,
+        from: &Place,
+        rel: &RelPath,
+        stop: &CancellationToken,
+    ) -> Result<Self, FileError> {
         if from.is_local() {
             let (root, rel) = (from.root.clone(), rel.clone());
-            return blocking(move || local::open(&root, &rel)).await.map(|file| Self::Local(tokio::fs::File::from_std(file)));
+            return blocking(move || local::open(&root, &rel))
+                .await
+                .map(|file| Self::Local(tokio::fs::File::from_std(file)));
         }
-        let running = services.transports.stream(&from.via, &argv(SEND, &[&from.root, rel.as_str()]), false, stop).await?;
+        let running = services
+            .transports
+            .stream(&from.via, &argv(SEND, &[&from.root, rel.as_str()]), false, stop)
+            .await?;
         Ok(Self::Remote(Box::new(running)))
     }
 }
 
 impl Sink {
-    async fn open(services: &Services, to: &Place, rel: &RelPath, stop: &CancellationToken) -> Result<Self, FileError> {
+    async fn open(
+        services: &Services,
+        to: &Place,
+        rel: &RelPath,
+        stop: &CancellationToken,
+    ) -> Result<Self, FileError> {
         if to.is_local() {
             let (root, name) = (to.root.clone(), rel.clone());
             let part = blocking(move || Part::open(&root, &name)).await?;
-            let file = part.file.try_clone().map_err(|error| local::explain_io(rel.as_str(), &error))?;
+            let file =
+                part.file.try_clone().map_err(|error| local::explain_io(rel.as_str(), &error))?;
             return Ok(Self::Local { file: tokio::fs::File::from_std(file), part });
         }
-        let running = services.transports.stream(&to.via, &argv(RECEIVE, &[&to.root, rel.as_str()]), true, stop).await?;
+        let running = services
+            .transports
+            .stream(&to.via, &argv(RECEIVE, &[&to.root, rel.as_str()]), true, stop)
+            .await?;
         Ok(Self::Remote(Box::new(running)))
     }
 

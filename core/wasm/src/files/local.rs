@@ -1,11 +1,14 @@
-//! Files on this machine. The kernel resolves each path below the datastore's root (`openat2`, `RESOLVE_BENEATH`): no
-//! symbolic link and no race can lead out.
+//! Files on this machine. The kernel resolves each path below the datastore's root (`openat2`,
+//! `RESOLVE_BENEATH`): no symbolic link and no race can lead out.
 
 use super::{FileError, NAMES_MAX, SMALL_MAX, Stat, is_draft};
 use crate::cache::hex;
 use ostler_model::RelPath;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, fsync, mkdirat, openat, openat2, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, fsync, mkdirat, openat, openat2,
+    renameat, unlinkat,
+};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -41,8 +44,9 @@ pub(super) fn explain_io(what: &str, error: &std::io::Error) -> FileError {
 
 fn open_root(root: &str) -> Result<OwnedFd, FileError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(root, flags, Mode::empty())
-        .map_err(|errno| FileError::NoDatastore(format!("the datastore's directory {root}: {errno}")))
+    rustix::fs::open(root, flags, Mode::empty()).map_err(|errno| {
+        FileError::NoDatastore(format!("the datastore's directory {root}: {errno}"))
+    })
 }
 
 fn beneath(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -59,13 +63,20 @@ fn beneath(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, E
 }
 
 /// The folder of a path, and its last part. With `make`, the folder is made if it is not there.
-pub(super) fn parent<'a>(root: &str, rel: &'a RelPath, make: bool) -> Result<(OwnedFd, &'a str), FileError> {
+pub(super) fn parent<'a>(
+    root: &str,
+    rel: &'a RelPath,
+    make: bool,
+) -> Result<(OwnedFd, &'a str), FileError> {
     let root = open_root(root)?;
-    let Some((folder, name)) = rel.as_str().rsplit_once('/') else { return Ok((root, rel.as_str())) };
+    let Some((folder, name)) = rel.as_str().rsplit_once('/') else {
+        return Ok((root, rel.as_str()));
+    };
     if make {
         make_folders(root.as_fd(), folder)?;
     }
-    let dir = beneath(root.as_fd(), folder, OFlags::PATH | OFlags::DIRECTORY).map_err(|errno| explain(folder, errno))?;
+    let dir = beneath(root.as_fd(), folder, OFlags::PATH | OFlags::DIRECTORY)
+        .map_err(|errno| explain(folder, errno))?;
     Ok((dir, name))
 }
 
@@ -78,11 +89,13 @@ fn make_folders(root: BorrowedFd<'_>, folder: &str) -> Result<(), FileError> {
         mkdirat(root, name, Mode::from_raw_mode(0o755))
     } else {
         make_folders(root, above)?;
-        let dir = beneath(root, above, OFlags::PATH | OFlags::DIRECTORY).map_err(|errno| explain(above, errno))?;
+        let dir = beneath(root, above, OFlags::PATH | OFlags::DIRECTORY)
+            .map_err(|errno| explain(above, errno))?;
         mkdirat(dir, name, Mode::from_raw_mode(0o755))
     };
     match made {
-        // Another call made the folder at the same time. Or it is a link, which is judged when it is opened.
+        // Another call made the folder at the same time. Or it is a link, which is judged when it
+        // is opened.
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(explain(folder, errno)),
     }
@@ -102,7 +115,8 @@ fn open_with(root: &str, rel: &RelPath, more: OFlags) -> Result<File, FileError>
     let root = open_root(root)?;
     // Non-blocking: otherwise a named pipe would block this thread for ever.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | more;
-    let file = beneath(root.as_fd(), rel.as_str(), flags).map_err(|errno| explain(rel.as_str(), errno))?;
+    let file =
+        beneath(root.as_fd(), rel.as_str(), flags).map_err(|errno| explain(rel.as_str(), errno))?;
     let stat = fstat(&file).map_err(|errno| explain(rel.as_str(), errno))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(FileError::WrongKind(rel.to_string()));
@@ -133,15 +147,22 @@ pub(super) fn stat(root: &str, rel: &RelPath) -> Result<Option<Stat>, FileError>
         FileType::Directory => "directory",
         _ => "other",
     };
-    let modified_ms = (stat.st_mtime as u64).saturating_mul(1000) + stat.st_mtime_nsec as u64 / 1_000_000;
+    let modified_ms =
+        (stat.st_mtime as u64).saturating_mul(1000) + stat.st_mtime_nsec as u64 / 1_000_000;
     // `st_blocks` counts in units of 512 bytes on Linux, for every block size of the file system.
-    Ok(Some(Stat { kind, size: stat.st_size as u64, allocated: stat.st_blocks as u64 * 512, modified_ms }))
+    Ok(Some(Stat {
+        kind,
+        size: stat.st_size as u64,
+        allocated: stat.st_blocks as u64 * 512,
+        modified_ms,
+    }))
 }
 
 pub(super) fn list(root: &str, rel: &RelPath) -> Result<Vec<String>, FileError> {
     let root = open_root(root)?;
     let failed = |errno| explain(rel.as_str(), errno);
-    let dir = beneath(root.as_fd(), rel.as_str(), OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
+    let dir =
+        beneath(root.as_fd(), rel.as_str(), OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
     let mut names = Vec::new();
     for entry in Dir::read_from(&dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -150,7 +171,9 @@ pub(super) fn list(root: &str, rel: &RelPath) -> Result<Vec<String>, FileError> 
             continue;
         }
         if names.len() == NAMES_MAX {
-            return Err(FileError::TooMuch(format!("folder {rel} has more than {NAMES_MAX} names")));
+            return Err(FileError::TooMuch(format!(
+                "folder {rel} has more than {NAMES_MAX} names"
+            )));
         }
         names.push(name.into_owned());
     }
@@ -164,9 +187,13 @@ pub(super) fn read(root: &str, rel: &RelPath) -> Result<Option<Vec<u8>>, FileErr
         other => other?,
     };
     let mut data = Vec::new();
-    file.take(SMALL_MAX as u64 + 1).read_to_end(&mut data).map_err(|error| explain_io(rel.as_str(), &error))?;
+    file.take(SMALL_MAX as u64 + 1)
+        .read_to_end(&mut data)
+        .map_err(|error| explain_io(rel.as_str(), &error))?;
     if data.len() > SMALL_MAX {
-        return Err(FileError::TooMuch(format!("{rel} is larger than the {SMALL_MAX} bytes that can be read at once")));
+        return Err(FileError::TooMuch(format!(
+            "{rel} is larger than the {SMALL_MAX} bytes that can be read at once"
+        )));
     }
     Ok(Some(data))
 }
@@ -175,9 +202,13 @@ pub(super) fn write(root: &str, rel: &RelPath, data: &[u8]) -> Result<(), FileEr
     let (dir, name) = parent(root, rel, true)?;
     let draft = format!(".ostler-{}", uuid::Uuid::new_v4().simple());
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = openat(&dir, draft.as_str(), flags, Mode::from_raw_mode(0o644)).map_err(|errno| explain(rel.as_str(), errno))?;
-    let written = File::from(file).write_all(data).map_err(|error| explain_io(rel.as_str(), &error));
-    let placed = written.and_then(|()| renameat(&dir, draft.as_str(), &dir, name).map_err(|errno| explain(rel.as_str(), errno)));
+    let file = openat(&dir, draft.as_str(), flags, Mode::from_raw_mode(0o644))
+        .map_err(|errno| explain(rel.as_str(), errno))?;
+    let written =
+        File::from(file).write_all(data).map_err(|error| explain_io(rel.as_str(), &error));
+    let placed = written.and_then(|()| {
+        renameat(&dir, draft.as_str(), &dir, name).map_err(|errno| explain(rel.as_str(), errno))
+    });
     if placed.is_err() {
         let _ = unlinkat(&dir, draft.as_str(), AtFlags::empty());
     }
@@ -187,26 +218,32 @@ pub(super) fn write(root: &str, rel: &RelPath, data: &[u8]) -> Result<(), FileEr
 pub(super) fn make_folder(root: &str, rel: &RelPath) -> Result<(), FileError> {
     let root = open_root(root)?;
     make_folders(root.as_fd(), rel.as_str())?;
-    beneath(root.as_fd(), rel.as_str(), OFlags::PATH | OFlags::DIRECTORY).map(drop).map_err(|errno| match errno {
-        Errno::NOTDIR => FileError::WrongKind(rel.to_string()),
-        errno => explain(rel.as_str(), errno),
-    })
+    beneath(root.as_fd(), rel.as_str(), OFlags::PATH | OFlags::DIRECTORY).map(drop).map_err(
+        |errno| match errno {
+            Errno::NOTDIR => FileError::WrongKind(rel.to_string()),
+            errno => explain(rel.as_str(), errno),
+        },
+    )
 }
 
-/// Renames durably: the file is often a disk that was just made, and its source may be removed after the rename.
+/// Renames durably: the file is often a disk that was just made, and its source may be removed
+/// after the rename.
 pub(super) fn rename(root: &str, rel: &RelPath, to: &RelPath) -> Result<(), FileError> {
     let (from_dir, from) = parent(root, rel, false)?;
-    rustix::fs::statat(&from_dir, from, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| explain(rel.as_str(), errno))?;
+    rustix::fs::statat(&from_dir, from, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|errno| explain(rel.as_str(), errno))?;
     let (to_dir, name) = parent(root, to, true)?;
     let failed = |errno| explain(to.as_str(), errno);
     sync_content(from_dir.as_fd(), from).map_err(failed)?;
     renameat(&from_dir, from, &to_dir, name).map_err(failed)?;
-    let dir = openat(&to_dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+    let dir =
+        openat(&to_dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(failed)?;
     fsync(&dir).map_err(failed)
 }
 
-/// Syncs the content before the rename. Otherwise, after a loss of power, the new name could stand for less than was
-/// written.
+/// Syncs the content before the rename. Otherwise, after a loss of power, the new name could stand
+/// for less than was written.
 fn sync_content(dir: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = match openat(dir, name, flags, Mode::empty()) {
@@ -227,7 +264,13 @@ pub(super) fn remove(root: &str, rel: &RelPath, stop: &CancellationToken) -> Res
 }
 
 /// Removes a file or a whole folder. Symbolic links are removed, never followed.
-fn remove_at(dir: BorrowedFd<'_>, name: &str, rel: &RelPath, depth: usize, stop: &CancellationToken) -> Result<(), FileError> {
+fn remove_at(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    rel: &RelPath,
+    depth: usize,
+    stop: &CancellationToken,
+) -> Result<(), FileError> {
     let failed = |errno| explain(rel.as_str(), errno);
     if stop.is_cancelled() {
         return Err(FileError::Cancelled);
@@ -256,7 +299,11 @@ fn remove_at(dir: BorrowedFd<'_>, name: &str, rel: &RelPath, depth: usize, stop:
     }
 }
 
-pub(super) fn checksum(root: &str, rel: &RelPath, stop: &CancellationToken) -> Result<String, FileError> {
+pub(super) fn checksum(
+    root: &str,
+    rel: &RelPath,
+    stop: &CancellationToken,
+) -> Result<String, FileError> {
     let mut file = open(root, rel)?;
     let (mut hasher, mut buffer) = (Sha256::new(), vec![0; CHUNK]);
     loop {

@@ -1,4 +1,5 @@
-//! The file capability on this machine, against real folders, and against links that try to lead out of them.
+//! The file capability on this machine, against real folders, and against links that try to lead
+//! out of them.
 
 use super::super::part::copy;
 use super::*;
@@ -51,7 +52,9 @@ fn links_cannot_lead_out() {
     tree.link("..", "outside");
     tree.link("/proc/self/root", "magic");
     tree.link("loop", "loop");
-    let outside = |answer: Result<(), FileError>| assert!(matches!(answer, Err(FileError::Outside(_))), "{answer:?}");
+    let outside = |answer: Result<(), FileError>| {
+        assert!(matches!(answer, Err(FileError::Outside(_))), "{answer:?}")
+    };
     for path in ["up", "absolute", "outside/secret", "magic/etc/passwd", "loop"] {
         outside(read(&tree.root, &rel(path)).map(drop));
         outside(stat(&tree.root, &rel(path)).map(drop));
@@ -103,13 +106,24 @@ fn small_files_have_bounds() {
     std::fs::write(tree.path("big"), vec![0; SMALL_MAX + 1]).expect("big");
     assert!(matches!(read(&tree.root, &rel("big")), Err(FileError::TooMuch(_))));
     assert_eq!(read(&tree.root, &rel("none")).expect("asked"), None);
-    rustix::fs::mknodat(rustix::fs::CWD, tree.path("pipe"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        tree.path("pipe"),
+        FileType::Fifo,
+        Mode::from_raw_mode(0o600),
+        0,
+    )
+    .expect("pipe");
     assert!(matches!(read(&tree.root, &rel("pipe")), Err(FileError::WrongKind(_))));
     make_folder(&tree.root, &rel("dir")).expect("made");
     assert!(matches!(read(&tree.root, &rel("dir")), Err(FileError::WrongKind(_))));
     assert!(matches!(write(&tree.root, &rel("dir"), b"x"), Err(FileError::WrongKind(_))));
     assert!(matches!(list(&tree.root, &rel("gone")), Err(FileError::Absent(_))));
-    assert_eq!(std::fs::read_dir(tree.path("dir")).expect("listed").count(), 0, "no draft is left over");
+    assert_eq!(
+        std::fs::read_dir(tree.path("dir")).expect("listed").count(),
+        0,
+        "no draft is left over"
+    );
     std::fs::write(tree.path("dir/.a.ostler-part"), "").expect("a draft");
     assert_eq!(list(&tree.root, &rel("dir")).expect("drafts are not shown"), Vec::<String>::new());
     assert!(matches!(read("/no/such/root", &rel("x")), Err(FileError::NoDatastore(_))));
@@ -123,19 +137,25 @@ fn a_copy_keeps_content_and_holes() {
     file.set_len(64 << 20).expect("sized");
     file.write_all_at(b"here", 32 << 20).expect("written");
     assert_eq!(copied(&tree, "disk", "to/disk").expect("copied"), 64 << 20);
-    assert_eq!(checksum(&tree.root, &rel("disk"), &go()), checksum(&tree.root, &rel("to/disk"), &go()));
+    assert_eq!(
+        checksum(&tree.root, &rel("disk"), &go()),
+        checksum(&tree.root, &rel("to/disk"), &go())
+    );
     assert!(std::fs::metadata(tree.path("to/disk")).expect("there").blocks() * 512 < 1 << 20);
     assert_eq!(list(&tree.root, &rel("to")).expect("listed"), ["disk"]);
     // A file that a crash left behind is replaced; a file that another call is writing is not.
     std::fs::write(tree.path("to/.disk.ostler-part"), vec![1; 100]).expect("left over");
     copied(&tree, "disk", "to/disk").expect("copied");
-    let held = super::super::part::Part::open(&tree.root, &rel("to/disk")).map_err(|problem| problem.to_string()).expect("open");
+    let held = super::super::part::Part::open(&tree.root, &rel("to/disk"))
+        .map_err(|problem| problem.to_string())
+        .expect("open");
     assert!(matches!(copied(&tree, "disk", "to/disk"), Err(FileError::Busy(_))));
     held.discard();
     let stopped = go();
     stopped.cancel();
     let progress: super::super::Progress = Arc::new(|_, _| {});
-    let cancelled = copy(&tree.root, &rel("disk"), &tree.root, &rel("to/other"), &progress, &stopped);
+    let cancelled =
+        copy(&tree.root, &rel("disk"), &tree.root, &rel("to/other"), &progress, &stopped);
     assert!(matches!(cancelled, Err(FileError::Cancelled) | Ok(_)));
 }
 

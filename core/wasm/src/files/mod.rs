@@ -1,5 +1,6 @@
-//! Files of datastores, on this machine or over ssh. No path leads out of the datastore's root: symbolic links are resolved
-//! by the kernel on this machine, and by `realpath` at the far end of an ssh connection.
+//! Files of datastores, on this machine or over ssh. No path leads out of the datastore's root:
+//! symbolic links are resolved by the kernel on this machine, and by `realpath` at the far end of
+//! an ssh connection.
 
 mod fetch;
 mod local;
@@ -24,8 +25,9 @@ fn is_draft(name: &str) -> bool {
     name.starts_with(".ostler-") || (name.starts_with('.') && name.ends_with(".ostler-part"))
 }
 
-/// Opens a regular file of a datastore on this machine for reading. Neither a symbolic link nor a race leads out of `root`,
-/// and the file itself must not be a symbolic link. It blocks: do not call it in a task of the runtime.
+/// Opens a regular file of a datastore on this machine for reading. Neither a symbolic link nor a
+/// race leads out of `root`, and the file itself must not be a symbolic link. It blocks: do not
+/// call it in a task of the runtime.
 ///
 /// # Errors
 /// There is no such file, or it is something else.
@@ -79,15 +81,24 @@ pub(crate) enum FileError {
     Io(String),
 }
 
-/// Runs `work` where it may block. Also waits for its end if the call is told to stop: `work` itself must check `stop`.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, FileError> + Send + 'static) -> Result<T, FileError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(FileError::Io(error.to_string())))
+/// Runs `work` where it may block. Also waits for its end if the call is told to stop: `work`
+/// itself must check `stop`.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
+) -> Result<T, FileError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(FileError::Io(error.to_string())))
 }
 
 impl Place {
     /// The datastore of that name, as `site` sees it.
     pub(crate) fn find(site: &Site, datastore: &str) -> Result<Self, Error> {
-        let root = site.roots.iter().find(|(name, _)| name.as_str() == datastore).map(|(_, root)| root.clone());
+        let root = site
+            .roots
+            .iter()
+            .find(|(name, _)| name.as_str() == datastore)
+            .map(|(_, root)| root.clone());
         match root {
             Some(root) if root.starts_with('/') => Ok(Self { root, via: site.transport.clone() }),
             Some(_) | None => Err(FileError::NoDatastore(format!(
@@ -103,7 +114,8 @@ impl Place {
         matches!(self.via, ExecTransport::Local)
     }
 
-    /// The absolute path of a file, after a check that it stays below the root. The last part of the path need not exist.
+    /// The absolute path of a file, after a check that it stays below the root. The last part of
+    /// the path need not exist.
     pub(crate) async fn absolute_checked(
         &self,
         services: &Services,
@@ -120,7 +132,12 @@ impl Place {
         Ok(absolute)
     }
 
-    pub(crate) async fn stat(self, services: &Services, rel: RelPath, stop: &CancellationToken) -> Result<Option<Stat>, FileError> {
+    pub(crate) async fn stat(
+        self,
+        services: &Services,
+        rel: RelPath,
+        stop: &CancellationToken,
+    ) -> Result<Option<Stat>, FileError> {
         if self.is_local() {
             blocking(move || local::stat(&self.root, &rel)).await
         } else {
@@ -128,7 +145,12 @@ impl Place {
         }
     }
 
-    pub(crate) async fn list(self, services: &Services, rel: RelPath, stop: &CancellationToken) -> Result<Vec<String>, FileError> {
+    pub(crate) async fn list(
+        self,
+        services: &Services,
+        rel: RelPath,
+        stop: &CancellationToken,
+    ) -> Result<Vec<String>, FileError> {
         if self.is_local() {
             blocking(move || local::list(&self.root, &rel)).await
         } else {
@@ -157,7 +179,10 @@ impl Place {
         stop: &CancellationToken,
     ) -> Result<(), FileError> {
         if data.len() > SMALL_MAX {
-            return Err(FileError::TooMuch(format!("{} bytes for {rel}; at most {SMALL_MAX} can be written at once", data.len())));
+            return Err(FileError::TooMuch(format!(
+                "{} bytes for {rel}; at most {SMALL_MAX} can be written at once",
+                data.len()
+            )));
         }
         if self.is_local() {
             blocking(move || local::write(&self.root, &rel, &data)).await
@@ -166,7 +191,12 @@ impl Place {
         }
     }
 
-    pub(crate) async fn make_folder(self, services: &Services, rel: RelPath, stop: &CancellationToken) -> Result<(), FileError> {
+    pub(crate) async fn make_folder(
+        self,
+        services: &Services,
+        rel: RelPath,
+        stop: &CancellationToken,
+    ) -> Result<(), FileError> {
         if self.is_local() {
             blocking(move || local::make_folder(&self.root, &rel)).await
         } else {
@@ -174,7 +204,12 @@ impl Place {
         }
     }
 
-    pub(crate) async fn remove(self, services: &Services, rel: RelPath, stop: &CancellationToken) -> Result<(), FileError> {
+    pub(crate) async fn remove(
+        self,
+        services: &Services,
+        rel: RelPath,
+        stop: &CancellationToken,
+    ) -> Result<(), FileError> {
         if self.is_local() {
             let stop = stop.clone();
             blocking(move || local::remove(&self.root, &rel, &stop)).await
@@ -197,7 +232,12 @@ impl Place {
         }
     }
 
-    pub(crate) async fn checksum(self, services: &Services, rel: RelPath, stop: &CancellationToken) -> Result<String, FileError> {
+    pub(crate) async fn checksum(
+        self,
+        services: &Services,
+        rel: RelPath,
+        stop: &CancellationToken,
+    ) -> Result<String, FileError> {
         if self.is_local() {
             let stop = stop.clone();
             blocking(move || local::checksum(&self.root, &rel, &stop)).await
@@ -218,13 +258,15 @@ impl Place {
     ) -> Result<u64, FileError> {
         if self.is_local() {
             let stop = stop.clone();
-            blocking(move || part::copy(&from.root, &from_rel, &self.root, &rel, &progress, &stop)).await
+            blocking(move || part::copy(&from.root, &from_rel, &self.root, &rel, &progress, &stop))
+                .await
         } else {
             remote::copy(services, &self, (&from.root, &from_rel), &rel, stop).await
         }
     }
 
-    /// Brings a file from another host. If both places are reached in the same way, this is a copy within one host.
+    /// Brings a file from another host. If both places are reached in the same way, this is a copy
+    /// within one host.
     pub(crate) async fn fetch(
         self,
         services: &Services,

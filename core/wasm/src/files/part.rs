@@ -1,13 +1,13 @@
-//! An unfinished file, beside its final name. It gets that name only when it is complete and synced. Copies are made in
-//! this way.
+//! An unfinished file, beside its final name. It gets that name only when it is complete and
+//! synced. Copies are made in this way.
 
 use super::local::{explain, explain_io, open, parent};
 use super::{FileError, Progress};
 use ostler_model::RelPath;
 use rustix::fd::OwnedFd;
 use rustix::fs::{
-    AtFlags, FlockOperation, Mode, OFlags, SeekFrom, copy_file_range, flock, fstat, fsync, ftruncate, ioctl_ficlone, openat,
-    renameat, seek, statat,
+    AtFlags, FlockOperation, Mode, OFlags, SeekFrom, copy_file_range, flock, fstat, fsync,
+    ftruncate, ioctl_ficlone, openat, renameat, seek, statat,
 };
 use rustix::io::{Errno, pread, pwrite};
 use std::fs::File;
@@ -18,7 +18,8 @@ const CHUNK: u64 = 8 * 1024 * 1024;
 /// How many bytes are read at once where the kernel cannot copy by itself.
 const BUFFER: usize = 256 * 1024;
 
-/// The unfinished file. Its name follows from the final name, so a repeat replaces the file that a crash left behind.
+/// The unfinished file. Its name follows from the final name, so a repeat replaces the file that a
+/// crash left behind.
 pub(super) struct Part {
     pub(super) file: File,
     dir: OwnedFd,
@@ -32,11 +33,17 @@ impl Part {
         let failed = |errno| explain(rel.as_str(), errno);
         let (dir, name) = parent(root, rel, true)?;
         let draft = format!(".{name}.ostler-part");
-        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = openat(&dir, draft.as_str(), flags, Mode::from_raw_mode(0o644)).map_err(failed)?;
+        let flags =
+            OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file =
+            openat(&dir, draft.as_str(), flags, Mode::from_raw_mode(0o644)).map_err(failed)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(failed)?;
-        // The writer before us may have renamed the file to its final name between our open and our lock.
-        let (ours, there) = (fstat(&file).map_err(failed)?, statat(&dir, draft.as_str(), AtFlags::SYMLINK_NOFOLLOW));
+        // The writer before us may have renamed the file to its final name between our open and our
+        // lock.
+        let (ours, there) = (
+            fstat(&file).map_err(failed)?,
+            statat(&dir, draft.as_str(), AtFlags::SYMLINK_NOFOLLOW),
+        );
         if there.map(|there| (there.st_dev, there.st_ino)) != Ok((ours.st_dev, ours.st_ino)) {
             return Err(FileError::Busy(rel.to_string()));
         }
@@ -49,7 +56,13 @@ impl Part {
         let failed = |errno| explain(&self.name, errno);
         fsync(&self.file).map_err(failed)?;
         renameat(&self.dir, self.draft.as_str(), &self.dir, self.name.as_str()).map_err(failed)?;
-        let dir = openat(&self.dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+        let dir = openat(
+            &self.dir,
+            ".",
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(failed)?;
         fsync(&dir).map_err(failed)
     }
 
@@ -59,7 +72,8 @@ impl Part {
     }
 }
 
-/// Copies a file: by reference if the file system can do that, otherwise by content, and holes stay holes.
+/// Copies a file: by reference if the file system can do that, otherwise by content, and holes stay
+/// holes.
 pub(super) fn copy(
     from_root: &str,
     from: &RelPath,
@@ -79,7 +93,13 @@ pub(super) fn copy(
     }
 }
 
-fn fill(source: &File, target: &File, to: &RelPath, progress: &Progress, stop: &CancellationToken) -> Result<u64, FileError> {
+fn fill(
+    source: &File,
+    target: &File,
+    to: &RelPath,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> Result<u64, FileError> {
     let failed = |errno| explain(to.as_str(), errno);
     let size = source.metadata().map_err(|error| explain_io(to.as_str(), &error))?.len();
     if ioctl_ficlone(target, source).is_ok() {
@@ -101,8 +121,14 @@ fn fill(source: &File, target: &File, to: &RelPath, progress: &Progress, stop: &
             if stop.is_cancelled() {
                 return Err(FileError::Cancelled);
             }
-            match move_some(source, target, at, (end - at).min(CHUNK), &mut buffer).map_err(failed)? {
-                0 => return Err(FileError::Io(format!("the source of {to} became shorter while it was copied"))),
+            match move_some(source, target, at, (end - at).min(CHUNK), &mut buffer)
+                .map_err(failed)?
+            {
+                0 => {
+                    return Err(FileError::Io(format!(
+                        "the source of {to} became shorter while it was copied"
+                    )));
+                }
                 moved => at += moved,
             }
             progress(at, size);
@@ -111,12 +137,20 @@ fn fill(source: &File, target: &File, to: &RelPath, progress: &Progress, stop: &
     Ok(size)
 }
 
-fn move_some(source: &File, target: &File, at: u64, count: u64, buffer: &mut Vec<u8>) -> Result<u64, Errno> {
+fn move_some(
+    source: &File,
+    target: &File,
+    at: u64,
+    count: u64,
+    buffer: &mut Vec<u8>,
+) -> Result<u64, Errno> {
     let (mut from, mut to) = (at, at);
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     if buffer.is_empty() {
         match copy_file_range(source, Some(&mut from), target, Some(&mut to), count) {
-            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => buffer.resize(BUFFER, 0),
+            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                buffer.resize(BUFFER, 0)
+            }
             other => return other.map(|moved| moved as u64),
         }
     }

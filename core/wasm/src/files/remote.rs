@@ -1,5 +1,5 @@
-//! Files over ssh. Small constant scripts get the paths as arguments, never as a part of their text. They need GNU
-//! coreutils and findutils.
+//! Files over ssh. Small constant scripts get the paths as arguments, never as a part of their
+//! text. They need GNU coreutils and findutils.
 
 use super::{FileError, NAMES_MAX, Place, SMALL_MAX, Stat, is_draft};
 use crate::capability::Services;
@@ -18,8 +18,8 @@ const WRONG_KIND: i32 = 45;
 const NO_ROOT: i32 = 90;
 const OUTSIDE: i32 = 92;
 
-/// `root` sets `r`. `full` resolves all links of a path, `last` resolves all but a link in its last part. Both set `f` and
-/// refuse to leave `r`.
+/// `root` sets `r`. `full` resolves all links of a path, `last` resolves all but a link in its last
+/// part. Both set `f` and refuse to leave `r`.
 macro_rules! script {
     ($body:literal) => {
         concat!(
@@ -35,13 +35,17 @@ macro_rules! script {
 }
 
 const CHECK: &str = script!(r#"full "$2"; [ -d "$d" ] || exit 44"#);
-const STAT: &str = script!(r#"full "$2"; [ -e "$f" ] || exit 44; exec stat -c "%F|%s|%b|%B|%Y" -- "$f""#);
-const LIST: &str = script!(r#"full "$2"; [ -d "$f" ] || exit 44; exec find "$f" -mindepth 1 -maxdepth 1 -printf "%f\0""#);
+const STAT: &str =
+    script!(r#"full "$2"; [ -e "$f" ] || exit 44; exec stat -c "%F|%s|%b|%B|%Y" -- "$f""#);
+const LIST: &str = script!(
+    r#"full "$2"; [ -d "$f" ] || exit 44; exec find "$f" -mindepth 1 -maxdepth 1 -printf "%f\0""#
+);
 const READ: &str = script!(r#"full "$2"; file; exec head -c 65537 -- "$f""#);
 const WRITE: &str = script!(
     r#"last "$2"; [ ! -d "$f" ] || exit 45; mkdir -p -- "$d" || exit 1; t=$(mktemp -- "$d/.ostler-XXXXXXXX") || exit 1; cat >"$t" && chmod 644 -- "$t" && mv -T -f -- "$t" "$f" || { rm -f -- "$t"; exit 1; }"#
 );
-const MAKE_FOLDER: &str = script!(r#"full "$2"; [ ! -e "$f" ] || [ -d "$f" ] || exit 45; exec mkdir -p -- "$f""#);
+const MAKE_FOLDER: &str =
+    script!(r#"full "$2"; [ ! -e "$f" ] || [ -d "$f" ] || exit 45; exec mkdir -p -- "$f""#);
 const REMOVE: &str = script!(r#"last "$2"; exec rm -rf --one-file-system -- "$f""#);
 const RENAME: &str = script!(
     r#"last "$2"; s=$f; [ -e "$s" ] || [ -L "$s" ] || exit 44; last "$3"; mkdir -p -- "$d" && { [ -L "$s" ] || sync -- "$s"; } && mv -T -f -- "$s" "$f" && exec sync -- "$d""#
@@ -54,12 +58,17 @@ pub(super) const SEND: &str = script!(r#"full "$2"; file; exec cat -- "$f""#);
 pub(super) const RECEIVE: &str = script!(
     r#"last "$2"; mkdir -p -- "$d" && rm -f -- "$t" && exec dd of="$t" bs=1M iflag=fullblock conv=sparse,fsync status=none"#
 );
-const PLACE: &str =
-    script!(r#"last "$2"; [ "$(stat -c %s -- "$t")" = "$3" ] || exit 1; mv -T -f -- "$t" "$f" && exec sync -- "$d""#);
+const PLACE: &str = script!(
+    r#"last "$2"; [ "$(stat -c %s -- "$t")" = "$3" ] || exit 1; mv -T -f -- "$t" "$f" && exec sync -- "$d""#
+);
 const DISCARD: &str = script!(r#"last "$2"; exec rm -f -- "$t""#);
 
 pub(super) fn argv(script: &str, arguments: &[&str]) -> Vec<String> {
-    ["/bin/sh", "-c", script, "ostler-files"].iter().chain(arguments).map(|&text| text.to_owned()).collect()
+    ["/bin/sh", "-c", script, "ostler-files"]
+        .iter()
+        .chain(arguments)
+        .map(|&text| text.to_owned())
+        .collect()
 }
 
 /// Translates the exit code of a script.
@@ -69,7 +78,9 @@ pub(super) fn judge(rel: &RelPath, code: Option<i32>, said: &str) -> Result<(), 
         Some(0) => Ok(()),
         Some(ABSENT) => Err(FileError::Absent(what)),
         Some(WRONG_KIND) => Err(FileError::WrongKind(what)),
-        Some(NO_ROOT) => Err(FileError::NoDatastore("the datastore's directory is not there".to_owned())),
+        Some(NO_ROOT) => {
+            Err(FileError::NoDatastore("the datastore's directory is not there".to_owned()))
+        }
         Some(OUTSIDE) => Err(FileError::Outside(what)),
         Some(_) | None if said.contains("No space left") => Err(FileError::NoSpace(what)),
         Some(_) | None if said.contains("Permission denied") => Err(FileError::NoAccess(what)),
@@ -88,13 +99,23 @@ async fn run(
 ) -> Result<Vec<u8>, FileError> {
     let mut arguments = vec![place.root.as_str(), rel.as_str()];
     arguments.extend(more);
-    let job = Job { argv: argv(script, &arguments), input, stdout_max: STDOUT_MAX, stderr_max: STDERR_MAX };
+    let job = Job {
+        argv: argv(script, &arguments),
+        input,
+        stdout_max: STDOUT_MAX,
+        stderr_max: STDERR_MAX,
+    };
     let Exit { code, stdout, stderr, .. } = services.transports.run(&place.via, job, stop).await?;
     judge(rel, code, &String::from_utf8_lossy(&stderr))?;
     Ok(stdout)
 }
 
-pub(super) async fn check(services: &Services, place: &Place, rel: &RelPath, stop: &CancellationToken) -> Result<(), FileError> {
+pub(super) async fn check(
+    services: &Services,
+    place: &Place,
+    rel: &RelPath,
+    stop: &CancellationToken,
+) -> Result<(), FileError> {
     run(services, place, rel, CHECK, &[], Vec::new(), stop).await.map(drop)
 }
 
@@ -118,9 +139,12 @@ pub(super) async fn stat(
     };
     let numbers: Vec<u64> = parts.map_while(|part| part.parse().ok()).collect();
     match numbers[..] {
-        [size, blocks, block, modified] => {
-            Ok(Some(Stat { kind, size, allocated: blocks.saturating_mul(block), modified_ms: modified.saturating_mul(1000) }))
-        }
+        [size, blocks, block, modified] => Ok(Some(Stat {
+            kind,
+            size,
+            allocated: blocks.saturating_mul(block),
+            modified_ms: modified.saturating_mul(1000),
+        })),
         _ => Err(strange()),
     }
 }
@@ -150,9 +174,9 @@ pub(super) async fn read(
 ) -> Result<Option<Vec<u8>>, FileError> {
     match run(services, place, rel, READ, &[], Vec::new(), stop).await {
         Err(FileError::Absent(_)) => Ok(None),
-        Ok(data) if data.len() > SMALL_MAX => {
-            Err(FileError::TooMuch(format!("{rel} is larger than the {SMALL_MAX} bytes that can be read at once")))
-        }
+        Ok(data) if data.len() > SMALL_MAX => Err(FileError::TooMuch(format!(
+            "{rel} is larger than the {SMALL_MAX} bytes that can be read at once"
+        ))),
         other => other.map(Some),
     }
 }
@@ -176,7 +200,12 @@ pub(super) async fn make_folder(
     run(services, place, rel, MAKE_FOLDER, &[], Vec::new(), stop).await.map(drop)
 }
 
-pub(super) async fn remove(services: &Services, place: &Place, rel: &RelPath, stop: &CancellationToken) -> Result<(), FileError> {
+pub(super) async fn remove(
+    services: &Services,
+    place: &Place,
+    rel: &RelPath,
+    stop: &CancellationToken,
+) -> Result<(), FileError> {
     run(services, place, rel, REMOVE, &[], Vec::new(), stop).await.map(drop)
 }
 
@@ -198,8 +227,12 @@ pub(super) async fn copy(
     stop: &CancellationToken,
 ) -> Result<u64, FileError> {
     let source = Place { root: from_root.to_owned(), via: place.via.clone() };
-    let output = run(services, &source, from, COPY, &[&place.root, to.as_str()], Vec::new(), stop).await?;
-    String::from_utf8_lossy(&output).trim().parse().map_err(|_| FileError::Io(format!("{to}: its size is not known after copying")))
+    let output =
+        run(services, &source, from, COPY, &[&place.root, to.as_str()], Vec::new(), stop).await?;
+    String::from_utf8_lossy(&output)
+        .trim()
+        .parse()
+        .map_err(|_| FileError::Io(format!("{to}: its size is not known after copying")))
 }
 
 pub(super) async fn checksum(
@@ -209,8 +242,13 @@ pub(super) async fn checksum(
     stop: &CancellationToken,
 ) -> Result<String, FileError> {
     let output = run(services, place, rel, CHECKSUM, &[], Vec::new(), stop).await?;
-    let text: String = String::from_utf8_lossy(&output).chars().take_while(char::is_ascii_hexdigit).collect();
-    if text.len() == 64 { Ok(text) } else { Err(FileError::Io(format!("{rel}: sha256sum gave no answer"))) }
+    let text: String =
+        String::from_utf8_lossy(&output).chars().take_while(char::is_ascii_hexdigit).collect();
+    if text.len() == 64 {
+        Ok(text)
+    } else {
+        Err(FileError::Io(format!("{rel}: sha256sum gave no answer")))
+    }
 }
 
 /// Gives a received file its final name, if it has the expected size.

@@ -1,9 +1,10 @@
 //! Runs commands on a host, locally or over ssh, with one small fixed script at the far end.
 //!
-//! The script (`helper.sh`) is the same for both, so both behave alike. The command gets its own session, an environment
-//! with only `PATH` and `LC_ALL`, and its input. When the daemon dies, the call is cancelled or the connection is lost,
-//! standard input ends and the whole group is killed. (A command that the caller feeds only sees the end of its input
-//! then.) Arguments travel on standard input, never in a command line that a shell would read.
+//! The script (`helper.sh`) is the same for both, so both behave alike. The command gets its own
+//! session, an environment with only `PATH` and `LC_ALL`, and its input. When the daemon dies, the
+//! call is cancelled or the connection is lost, standard input ends and the whole group is killed.
+//! (A command that the caller feeds only sees the end of its input then.) Arguments travel on
+//! standard input, never in a command line that a shell would read.
 
 mod ssh;
 
@@ -23,12 +24,13 @@ use tokio_util::sync::CancellationToken;
 
 /// The script at the far end.
 const HELPER: &str = include_str!("helper.sh");
-/// The most commands of one driver in progress on one host. Sshd serves 10 sessions per connection unless it is configured
-/// otherwise; beyond that, ssh makes a connection of its own.
+/// The most commands of one driver in progress on one host. Sshd serves 10 sessions per connection
+/// unless it is configured otherwise; beyond that, ssh makes a connection of its own.
 const AT_ONCE: usize = 8;
 /// How long the helper may take to end a group after it was told to.
 const KILL_GRACE: Duration = Duration::from_secs(2);
-/// How long output may still arrive after the command ended: then only a process that left the group holds the pipe.
+/// How long output may still arrive after the command ended: then only a process that left the
+/// group holds the pipe.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
 /// The most input of a command: it fits a few pipe buffers and one line.
 pub(crate) const INPUT_MAX: usize = 64 * 1024;
@@ -94,19 +96,29 @@ impl Transports {
         Ok(Self { ssh: Arc::new(ssh::Masters::new(runtime_dir)?), lanes: Mutex::default() })
     }
 
-    /// The same connections with lanes of their own, so that the commands of one driver never wait for those of another.
+    /// The same connections with lanes of their own, so that the commands of one driver never wait
+    /// for those of another.
     pub(crate) fn with_own_lanes(&self) -> Self {
         Self { ssh: Arc::clone(&self.ssh), lanes: Mutex::default() }
     }
 
     /// Runs `job` to its end.
-    pub(crate) async fn run(&self, via: &ExecTransport, job: Job, stop: &CancellationToken) -> Result<Exit, RunError> {
+    pub(crate) async fn run(
+        &self,
+        via: &ExecTransport,
+        job: Job,
+        stop: &CancellationToken,
+    ) -> Result<Exit, RunError> {
         if job.input.len() > INPUT_MAX {
-            return Err(RunError::Invalid(format!("input of {} bytes; a command takes at most {INPUT_MAX}", job.input.len())));
+            return Err(RunError::Invalid(format!(
+                "input of {} bytes; a command takes at most {INPUT_MAX}",
+                job.input.len()
+            )));
         }
         let input = base64::engine::general_purpose::STANDARD.encode(&job.input);
         let mut running = self.start(via, &job.argv, &input, stop).await?;
-        let (mut out, mut err) = (Kept::new(job.stdout_max), Kept::new(job.stderr_max + TRAILER_MAX));
+        let (mut out, mut err) =
+            (Kept::new(job.stdout_max), Kept::new(job.stderr_max + TRAILER_MAX));
         let ended = tokio::select! {
             ended = running.drain(&mut out, &mut err) => Some(ended),
             () = stop.cancelled() => None,
@@ -117,15 +129,16 @@ impl Transports {
         }
         let status = take_trailer(&running.tag, &mut err, job.stderr_max)
             .ok_or_else(|| RunError::Lost(String::from_utf8_lossy(&err.bytes).trim().to_owned()))?;
-        // A shell reports a signal as 128 plus its number. A command that itself ends with such a code is rare, and means
-        // the same.
-        let (code, signal) = if status > 128 { (None, Some(status - 128)) } else { (Some(status), None) };
+        // A shell reports a signal as 128 plus its number. A command that itself ends with such a
+        // code is rare, and means the same.
+        let (code, signal) =
+            if status > 128 { (None, Some(status - 128)) } else { (Some(status), None) };
         let truncated = out.total > out.bytes.len() || err.total > err.bytes.len();
         Ok(Exit { code, signal, stdout: out.bytes, stderr: err.bytes, truncated })
     }
 
-    /// Starts a command that the caller feeds or reads. With `feed`, all that the caller writes to standard input is the
-    /// command's input.
+    /// Starts a command that the caller feeds or reads. With `feed`, all that the caller writes to
+    /// standard input is the command's input.
     pub(crate) async fn stream(
         &self,
         via: &ExecTransport,
@@ -146,7 +159,11 @@ impl Transports {
         let tag = uuid::Uuid::new_v4().simple().to_string();
         let head = header(&tag, argv, input)?;
         let started = async {
-            let permit = self.lane(via).acquire_owned().await.map_err(|error| RunError::Unreachable(error.to_string()))?;
+            let permit = self
+                .lane(via)
+                .acquire_owned()
+                .await
+                .map_err(|error| RunError::Unreachable(error.to_string()))?;
             let command = match via {
                 ExecTransport::Local => local(),
                 ExecTransport::Ssh { .. } => self.ssh.command(via, HELPER).await?,
@@ -170,12 +187,17 @@ impl Transports {
     }
 }
 
-/// The text that the helper reads first. Each argument is one line, so it must have no line break; templates and paths have
-/// none.
+/// The text that the helper reads first. Each argument is one line, so it must have no line break;
+/// templates and paths have none.
 fn header(tag: &str, argv: &[String], input: &str) -> Result<String, RunError> {
     let bytes: usize = argv.iter().map(String::len).sum();
-    if argv.is_empty() || bytes > ARGV_BYTES_MAX || argv.iter().any(|argument| argument.contains(['\n', '\0'])) {
-        return Err(RunError::Invalid(format!("arguments must be at most {ARGV_BYTES_MAX} bytes without line breaks and NUL")));
+    if argv.is_empty()
+        || bytes > ARGV_BYTES_MAX
+        || argv.iter().any(|argument| argument.contains(['\n', '\0']))
+    {
+        return Err(RunError::Invalid(format!(
+            "arguments must be at most {ARGV_BYTES_MAX} bytes without line breaks and NUL"
+        )));
     }
     let mut head = format!("{tag}\n{}\n", argv.len());
     for argument in argv {
@@ -193,10 +215,23 @@ fn local() -> Command {
     command
 }
 
-fn spawn(mut command: Command, tag: String, permit: OwnedSemaphorePermit) -> Result<Running, RunError> {
+fn spawn(
+    mut command: Command,
+    tag: String,
+    permit: OwnedSemaphorePermit,
+) -> Result<Running, RunError> {
     let unreachable = |problem: String| RunError::Unreachable(problem);
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C").current_dir("/");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+    command
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LC_ALL", "C")
+        .current_dir("/");
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
     let mut child = command.spawn().map_err(|error| unreachable(error.to_string()))?;
     match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
         (Some(stdin), Some(stdout), Some(stderr)) => {
@@ -207,8 +242,8 @@ fn spawn(mut command: Command, tag: String, permit: OwnedSemaphorePermit) -> Res
 }
 
 impl Running {
-    /// Sends the helper its command. That may be more than a pipe holds, and a far end that hangs does not read it: so this
-    /// ends when the call is told to stop.
+    /// Sends the helper its command. That may be more than a pipe holds, and a far end that hangs
+    /// does not read it: so this ends when the call is told to stop.
     async fn told(mut self, head: &[u8], stop: &CancellationToken) -> Result<Self, RunError> {
         let Some(stdin) = &mut self.stdin else { return Ok(self) };
         let written = tokio::select! {
@@ -241,8 +276,8 @@ impl Running {
         }
     }
 
-    /// Ends the command: its helper kills the group at the end of standard input. If that takes too long, the helper is
-    /// killed.
+    /// Ends the command: its helper kills the group at the end of standard input. If that takes too
+    /// long, the helper is killed.
     pub(crate) async fn end(&mut self) {
         self.stdin = None;
         if timeout(KILL_GRACE, self.child.wait()).await.is_err() {
@@ -250,7 +285,8 @@ impl Running {
         }
     }
 
-    /// For streams: waits for the end, and returns the exit code and the beginning of standard error.
+    /// For streams: waits for the end, and returns the exit code and the beginning of standard
+    /// error.
     pub(crate) async fn finish(&mut self, stderr_max: usize) -> Result<(i32, String), RunError> {
         let (mut out, mut err) = (Kept::new(0), Kept::new(stderr_max + TRAILER_MAX));
         self.drain(&mut out, &mut err).await;

@@ -1,7 +1,9 @@
-//! One shared ssh connection per host: a master process that is our child, and sessions over its control socket.
+//! One shared ssh connection per host: a master process that is our child, and sessions over its
+//! control socket.
 //!
-//! ssh reads no configuration of the user, asks nothing, and refuses an unknown host key. The master is a child of the
-//! daemon. If ssh put it into the background instead, it would keep the first command's pipes open.
+//! ssh reads no configuration of the user, asks nothing, and refuses an unknown host key. The
+//! master is a child of the daemon. If ssh put it into the background instead, it would keep the
+//! first command's pipes open.
 
 use super::RunError;
 use crate::HostError;
@@ -22,13 +24,13 @@ const SSH: &str = "/usr/bin/ssh";
 const CONNECT: Duration = Duration::from_secs(10);
 /// The pause between two checks for the control socket while connecting.
 const LOOK: Duration = Duration::from_millis(20);
-/// The longest path of a control socket. Linux allows 107 bytes for a Unix socket; ssh appends 17 of its own while it makes
-/// one.
+/// The longest path of a control socket. Linux allows 107 bytes for a Unix socket; ssh appends 17
+/// of its own while it makes one.
 const SOCKET_PATH_MAX: usize = 90;
 /// The length of a control socket's name.
 const NAME: usize = 16;
-/// The master's command at the far end. It ends when its standard input ends, so a master never outlives the daemon,
-/// however the daemon dies.
+/// The master's command at the far end. It ends when its standard input ends, so a master never
+/// outlives the daemon, however the daemon dies.
 const STAY: &str = "exec cat >/dev/null";
 /// How many bytes of ssh's error message are kept.
 const COMPLAINT_MAX: u64 = 4096;
@@ -65,17 +67,26 @@ impl Masters {
             return Ok(own.path().to_owned());
         }
         let made = tempfile::Builder::new().prefix("ostler-ssh-").tempdir();
-        let made = made.map_err(|error| RunError::Unreachable(format!("no directory for ssh's control sockets: {error}")))?;
+        let made = made.map_err(|error| {
+            RunError::Unreachable(format!("no directory for ssh's control sockets: {error}"))
+        })?;
         Ok(own.insert(made).path().to_owned())
     }
 
-    /// A session that runs `script` at the far end. It uses the connection that is open, or opens one.
-    pub(super) async fn command(&self, via: &ExecTransport, script: &'static str) -> Result<Command, RunError> {
+    /// A session that runs `script` at the far end. It uses the connection that is open, or opens
+    /// one.
+    pub(super) async fn command(
+        &self,
+        via: &ExecTransport,
+        script: &'static str,
+    ) -> Result<Command, RunError> {
         let ExecTransport::Ssh { destination, .. } = via else {
             return Err(RunError::Invalid("not an ssh host".to_owned()));
         };
         if destination.starts_with('-') || destination.contains(char::is_whitespace) {
-            return Err(RunError::Invalid(format!("{destination:?} is not an ssh destination; write user@address")));
+            return Err(RunError::Invalid(format!(
+                "{destination:?} is not an ssh destination; write user@address"
+            )));
         }
         let digest = hex(&Sha256::digest(format!("{via:?}")));
         let socket = self.dir()?.join(&digest[..NAME]);
@@ -84,22 +95,44 @@ impl Masters {
             Arc::clone(connections.entry(digest).or_default())
         };
         let mut master = slot.lock().await;
-        let stands = matches!(master.as_mut().map(Child::try_wait), Some(Ok(None))) && socket.exists();
+        let stands =
+            matches!(master.as_mut().map(Child::try_wait), Some(Ok(None))) && socket.exists();
         if !stands {
             *master = None;
             *master = Some(connect(via, destination, &socket).await?);
         }
         let mut command = base(via, &socket);
         // The far end's login shell reads this line. The script holds no single quote.
-        command.args(["-o", "ControlMaster=no", "--", destination]).arg(format!("exec /bin/sh -c '{script}' ostler-exec"));
+        command
+            .args(["-o", "ControlMaster=no", "--", destination])
+            .arg(format!("exec /bin/sh -c '{script}' ostler-exec"));
         Ok(command)
     }
 }
 
 fn base(via: &ExecTransport, socket: &Path) -> Command {
     let mut command = Command::new(SSH);
-    command.args(["-F", "none", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "UpdateHostKeys=no"]);
-    command.args(["-o", "ForwardAgent=no", "-o", "ClearAllForwardings=yes", "-o", "PermitLocalCommand=no", "-o", "LogLevel=ERROR"]);
+    command.args([
+        "-F",
+        "none",
+        "-T",
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "StrictHostKeyChecking=yes",
+        "-o",
+        "UpdateHostKeys=no",
+    ]);
+    command.args([
+        "-o",
+        "ForwardAgent=no",
+        "-o",
+        "ClearAllForwardings=yes",
+        "-o",
+        "PermitLocalCommand=no",
+        "-o",
+        "LogLevel=ERROR",
+    ]);
     command.args(["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]);
     command.arg("-o").arg(format!("ConnectTimeout={}", CONNECT.as_secs()));
     command.arg("-o").arg(format!("ControlPath={}", socket.display()));
@@ -109,7 +142,10 @@ fn base(via: &ExecTransport, socket: &Path) -> Command {
             command.args(["-o", "IdentitiesOnly=yes", "-i", file]);
         }
         if let Some(file) = known_hosts {
-            command.arg("-o").arg(format!("UserKnownHostsFile=\"{file}\"")).args(["-o", "GlobalKnownHostsFile=/dev/null"]);
+            command
+                .arg("-o")
+                .arg(format!("UserKnownHostsFile=\"{file}\""))
+                .args(["-o", "GlobalKnownHostsFile=/dev/null"]);
         }
     }
     command
@@ -120,15 +156,22 @@ async fn connect(via: &ExecTransport, destination: &str, socket: &Path) -> Resul
     let _ = std::fs::remove_file(socket);
     let mut command = base(via, socket);
     command.args(["-o", "ControlMaster=yes", "-o", "ControlPersist=no", "--", destination, STAY]);
-    command.env_clear().env("PATH", "/usr/bin:/bin").current_dir("/").process_group(0).kill_on_drop(true);
+    command
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .current_dir("/")
+        .process_group(0)
+        .kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| RunError::Unreachable(format!("{SSH}: {error}")))?;
+    let mut child =
+        command.spawn().map_err(|error| RunError::Unreachable(format!("{SSH}: {error}")))?;
     let give_up = Instant::now() + CONNECT;
     loop {
         if socket.exists() {
             return Ok(child);
         }
-        let ended = child.try_wait().map_err(|error| RunError::Unreachable(error.to_string()))?.is_some();
+        let ended =
+            child.try_wait().map_err(|error| RunError::Unreachable(error.to_string()))?.is_some();
         if ended || Instant::now() > give_up {
             let _ = child.start_kill();
             let mut said = String::new();

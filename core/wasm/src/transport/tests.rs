@@ -24,16 +24,23 @@ async fn arguments_input_and_output_are_exact() {
 
 #[tokio::test]
 async fn ends_are_told_apart() {
-    let sh = |script: &'static str| async move { run(&["/bin/sh", "-c", script], b"").await.expect("ran") };
+    let sh = |script: &'static str| async move {
+        run(&["/bin/sh", "-c", script], b"").await.expect("ran")
+    };
     let exit = sh("echo out; echo err >&2; exit 7").await;
-    assert_eq!((exit.code, exit.signal, exit.stdout, exit.stderr), (Some(7), None, b"out\n".to_vec(), b"err\n".to_vec()));
+    assert_eq!(
+        (exit.code, exit.signal, exit.stdout, exit.stderr),
+        (Some(7), None, b"out\n".to_vec(), b"err\n".to_vec())
+    );
     assert_eq!(sh("kill -TERM $$").await.signal, Some(15));
     let long = sh("head -c 5000 /dev/zero; head -c 5000 /dev/zero >&2").await;
     assert_eq!((long.stdout.len(), long.stderr.len(), long.truncated), (1000, 100, true));
     // The shell itself adds these.
     let environment = String::from_utf8_lossy(&sh("env").await.stdout).into_owned();
-    let mut environment: Vec<&str> =
-        environment.lines().filter(|line| !line.starts_with("PWD=") && !line.starts_with("_=")).collect();
+    let mut environment: Vec<&str> = environment
+        .lines()
+        .filter(|line| !line.starts_with("PWD=") && !line.starts_with("_="))
+        .collect();
     environment.sort_unstable();
     assert_eq!(environment, ["LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
     assert_eq!(sh("pwd").await.stdout, b"/\n");
@@ -73,7 +80,12 @@ async fn cancel_kills_the_group() {
     let file = dir.path().join("pid");
     let script = format!("sleep 3600 & echo $! >{0}.new; mv {0}.new {0}; wait", file.display());
     let stop = CancellationToken::new();
-    let job = Job { argv: vec!["/bin/sh".into(), "-c".into(), script], input: Vec::new(), stdout_max: 10, stderr_max: 10 };
+    let job = Job {
+        argv: vec!["/bin/sh".into(), "-c".into(), script],
+        input: Vec::new(),
+        stdout_max: 10,
+        stderr_max: 10,
+    };
     let run = transports.run(&ExecTransport::Local, job, &stop);
     let cancel = async {
         while !file.exists() {
@@ -101,7 +113,11 @@ async fn when_the_daemon_dies_the_group_dies() {
     let head = header("tag", &["/bin/sh".to_owned(), "-c".to_owned(), script], "").expect("header");
     std::io::Write::write_all(&mut stdin, head.as_bytes()).expect("written");
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(helper.stdout.take().expect("piped")), &mut line).expect("read");
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(helper.stdout.take().expect("piped")),
+        &mut line,
+    )
+    .expect("read");
     drop(stdin);
     gone(line.trim().parse().expect("a pid")).await;
     helper.wait().expect("ended");

@@ -4,8 +4,8 @@
 
 use ostler_driver::{CallControl, DriverKind, Hypervisor, Site, SnapshotRules};
 use ostler_model::{
-    CallContext, DatastoreName, DriverError, DriverName, EffectKey, ExecTransport, Generation, HostId, HostName, Item, Observation,
-    OperationId, StepNo, Timestamp, VmUuid,
+    CallContext, DatastoreName, DriverError, DriverName, EffectKey, ExecTransport, Generation,
+    HostId, HostName, Item, Observation, OperationId, StepNo, Timestamp, VmUuid,
 };
 use ostler_wasm::{AuditSink, Grants, Host, HostOptions, LoadedDriver, SiteDirectory};
 use std::collections::BTreeMap;
@@ -21,14 +21,25 @@ pub(crate) fn guest() -> &'static [u8] {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guest");
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
         let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--locked", "--release", "--target", "wasm32-wasip2", "--manifest-path"])
+            .args([
+                "build",
+                "--quiet",
+                "--locked",
+                "--release",
+                "--target",
+                "wasm32-wasip2",
+                "--manifest-path",
+            ])
             .arg(dir.join("Cargo.toml"))
             .arg("--target-dir")
             .arg(&target)
             .env_remove("RUSTFLAGS")
             .status()
             .expect("cargo runs");
-        assert!(built.success(), "the test guest does not build; is the target wasm32-wasip2 installed?");
+        assert!(
+            built.success(),
+            "the test guest does not build; is the target wasm32-wasip2 installed?"
+        );
         std::fs::read(target.join("wasm32-wasip2/release/ostler_test_guest.wasm")).expect("built")
     })
 }
@@ -84,14 +95,19 @@ pub(crate) async fn load(host: &Host, grants: Grants) -> LoadedDriver {
 pub(crate) fn hypervisor(driver: &LoadedDriver) -> Arc<dyn Hypervisor> {
     let kinds = driver.kinds().into_iter();
     kinds
-        .filter_map(|kind| if let DriverKind::Hypervisor(driver) = kind { Some(driver) } else { None })
+        .filter_map(
+            |kind| if let DriverKind::Hypervisor(driver) = kind { Some(driver) } else { None },
+        )
         .next()
         .expect("a hypervisor driver")
 }
 
 pub(crate) fn rules(driver: &LoadedDriver) -> Arc<dyn SnapshotRules> {
     let kinds = driver.kinds().into_iter();
-    kinds.filter_map(|kind| if let DriverKind::Rules(driver) = kind { Some(driver) } else { None }).next().expect("rules")
+    kinds
+        .filter_map(|kind| if let DriverKind::Rules(driver) = kind { Some(driver) } else { None })
+        .next()
+        .expect("rules")
 }
 
 /// A local host with one datastore `ds`, where the guest does `deed`.
@@ -101,7 +117,10 @@ pub(crate) fn site(root: &Path, deed: &str) -> Site {
         name: "here".parse().expect("a name"),
         config: BTreeMap::from([("deed".to_owned(), deed.to_owned())]),
         transport: ExecTransport::Local,
-        roots: BTreeMap::from([("ds".parse::<DatastoreName>().expect("a name"), root.to_str().expect("text").to_owned())]),
+        roots: BTreeMap::from([(
+            "ds".parse::<DatastoreName>().expect("a name"),
+            root.to_str().expect("text").to_owned(),
+        )]),
     }
 }
 
@@ -114,8 +133,19 @@ pub(crate) fn vm(number: u128) -> VmUuid {
 }
 
 pub(crate) fn call(number: u128, patience: Duration) -> CallControl {
-    let key = EffectKey { vm: vm(number), operation: OperationId(7), step: StepNo(8), item: Item::Domain };
-    let context = CallContext { key, attempt: 3, generation: Generation(9), spares: None, deadline: Timestamp(0) };
+    let key = EffectKey {
+        vm: vm(number),
+        operation: OperationId(7),
+        step: StepNo(8),
+        item: Item::Domain,
+    };
+    let context = CallContext {
+        key,
+        attempt: 3,
+        generation: Generation(9),
+        spares: None,
+        deadline: Timestamp(0),
+    };
     CallControl::detached(context, Instant::now() + patience)
 }
 
@@ -171,5 +201,8 @@ pub(crate) async fn files(driver: &Arc<dyn Hypervisor>, here: impl Fn(&str) -> S
 /// How many processes run exactly this.
 pub(crate) fn processes(cmdline: &str) -> usize {
     let all = std::fs::read_dir("/proc").expect("proc").filter_map(Result::ok);
-    all.filter(|process| std::fs::read(process.path().join("cmdline")).is_ok_and(|text| text == cmdline.as_bytes())).count()
+    all.filter(|process| {
+        std::fs::read(process.path().join("cmdline")).is_ok_and(|text| text == cmdline.as_bytes())
+    })
+    .count()
 }

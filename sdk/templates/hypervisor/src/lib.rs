@@ -1,5 +1,6 @@
-//! A hypervisor driver that passes the conformance suite. It has no hypervisor yet: it keeps domains in files. Replace `load`,
-//! `store` and `names` by calls to your hypervisor. All other code is needed in any driver.
+//! A hypervisor driver that passes the conformance suite. It has no hypervisor yet: it keeps
+//! domains in files. Replace `load`, `store` and `names` by calls to your hypervisor. All other
+//! code is needed in any driver.
 
 use ostler_sdk::host::{config, files};
 use ostler_sdk::{
@@ -13,7 +14,8 @@ pub struct Driver;
 // Name each ability that you implement. An ability that is not named is not exported.
 ostler_sdk::export!(Driver: Hypervisor + Reboot; manifest = "manifest.toml");
 
-/// A domain as its file holds it: one line each for its name, store, generation, power, reason and last edge.
+/// A domain as its file holds it: one line each for its name, store, generation, power, reason and
+/// last edge.
 #[derive(Debug, Clone, PartialEq)]
 struct Domain {
     vm: String,
@@ -57,7 +59,8 @@ impl Domain {
     }
 }
 
-/// The folder of this host. Each host needs its own: two hosts with the same folder would see each other's domains.
+/// The folder of this host. Each host needs its own: two hosts with the same folder would see each
+/// other's domains.
 fn folder() -> Result<FilePath, Error> {
     Ok(FilePath::new(config::required("datastore")?, config::required("folder")?))
 }
@@ -67,7 +70,8 @@ fn place(name: &str) -> Result<FilePath, Error> {
     Ok(FilePath::new(folder.datastore, format!("{}/{name}", folder.path)))
 }
 
-/// REPLACE: ask the hypervisor for one domain. Answer none only if the hypervisor says that there is none.
+/// REPLACE: ask the hypervisor for one domain. Answer none only if the hypervisor says that there
+/// is none.
 fn load(vm: &str) -> Result<Option<Domain>, Error> {
     let Some(bytes) = files::read(&place(vm)?)? else { return Ok(None) };
     let domain = String::from_utf8(bytes).ok().and_then(|text| Domain::parse(vm, &text));
@@ -88,7 +92,8 @@ fn names() -> Result<Vec<String>, Error> {
     }
 }
 
-/// Every mutating call begins with this: it reads the domain and checks whether the call may change it.
+/// Every mutating call begins with this: it reads the domain and checks whether the call may change
+/// it.
 fn found(call: &Call) -> Result<Option<Domain>, Error> {
     let found = load(&call.vm())?;
     call.fence(found.as_ref().map_or(0, |domain| domain.generation))?;

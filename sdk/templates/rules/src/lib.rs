@@ -1,4 +1,5 @@
-//! Snapshot rules: a VM may have at most eight snapshots, and they stay until somebody deletes them.
+//! Snapshot rules: a VM may have at most eight snapshots, and they stay until somebody deletes
+//! them.
 
 use ostler_sdk::{Fate, Question, SnapshotRules, Verdict};
 

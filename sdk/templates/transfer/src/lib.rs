@@ -1,6 +1,7 @@
 //! A transfer driver that passes the conformance suite: qcow2 and raw files in directories.
 //!
-//! Every file is made under a temporary name and then renamed. So a file under its final name is complete.
+//! Every file is made under a temporary name and then renamed. So a file under its final name is
+//! complete.
 
 use ostler_sdk::host::{exec, files};
 use ostler_sdk::qcow2::{self, Content};
@@ -24,8 +25,8 @@ impl Transfer for Driver {
     }
 }
 
-/// Makes a file under a temporary name beside the target, and renames it at the end. A repeat of the same effect uses the same
-/// temporary name.
+/// Makes a file under a temporary name beside the target, and renames it at the end. A repeat of
+/// the same effect uses the same temporary name.
 fn made(call: &Call, target: &FileRef, make: impl FnOnce(&FilePath) -> Result<(), Error>) -> Result<(), Error> {
     let id = call.id();
     let scratch = FilePath::new(&target.datastore, format!("{}.new-{}-{}", target.path, id.operation, id.step));
@@ -40,13 +41,14 @@ fn made(call: &Call, target: &FileRef, make: impl FnOnce(&FilePath) -> Result<()
     files::rename(&scratch, &target.place())
 }
 
-/// Whether a tool can open the file as a disk of that format. A raw file can always be opened, so your driver may need a better
-/// check.
+/// Whether a tool can open the file as a disk of that format. A raw file can always be opened, so
+/// your driver may need a better check.
 fn is_disk(file: &FilePath, format: &str) -> Result<bool, Error> {
     Ok(exec::run("check", &[("format", format), ("disk", &file.hole())], &[])?.code == Some(0))
 }
 
-/// Refuses a qcow2 image that names another file. Tools open such a file with the rights of the host, so the head is read first.
+/// Refuses a qcow2 image that names another file. Tools open such a file with the rights of the
+/// host, so the head is read first.
 fn whole(image: &FromImage) -> Result<(), Error> {
     if image.format != "qcow2" {
         return Ok(());
@@ -106,8 +108,8 @@ fn swap(size_mib: u64, file: &FilePath) -> Result<(), Error> {
     exec::output("mkswap", &[("target", &file.hole())]).map(drop)
 }
 
-/// Copies a file. A repeat copies it again while the source exists. If the source is gone and the target exists, an earlier call
-/// has copied it.
+/// Copies a file. A repeat copies it again while the source exists. If the source is gone and the
+/// target exists, an earlier call has copied it.
 fn copy(call: &Call, job: &CopyJob) -> Result<(), Error> {
     let copied = made(call, &job.target, |scratch| {
         let size = files::fetch(&job.from_host, &job.source.place(), scratch)?;

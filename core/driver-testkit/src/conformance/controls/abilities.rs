@@ -3,12 +3,13 @@
 use super::{Fault, Faulty};
 use async_trait::async_trait;
 use ostler_driver::{
-    Adopt, CallControl, ChangeBatch, Changes, DiskCopy, DomainDisk, DomainMetrics, DomainNic, DomainSpec, FileRef, Hotplug,
-    Hypervisor, JobStatus, LiveResize, Metrics, Migrate, Reboot, Site, Snapshots, Suspend,
+    Adopt, CallControl, ChangeBatch, Changes, DiskCopy, DomainDisk, DomainMetrics, DomainNic,
+    DomainSpec, FileRef, Hotplug, Hypervisor, JobStatus, LiveResize, Metrics, Migrate, Reboot,
+    Site, Snapshots, Suspend,
 };
 use ostler_model::{
-    CallResult, DiskFormat, DiskName, DriverError, ErrorKind, Identity, MacAddress, Observation, Outcome, Power, SnapshotName,
-    VmUuid, WildDomain,
+    CallResult, DiskFormat, DiskName, DriverError, ErrorKind, Identity, MacAddress, Observation,
+    Outcome, Power, SnapshotName, VmUuid, WildDomain,
 };
 use std::time::Duration;
 
@@ -26,12 +27,20 @@ impl Reboot for Faulty {
 impl Suspend for Faulty {
     async fn save(&self, site: &Site, call: &CallControl, file: &FileRef) -> CallResult {
         let there = self.inner.observe(site, call.context.key.vm).await;
-        if self.is(Fault::SaveFailsIfOff) && matches!(&there, Ok(Observation::Present(domain)) if domain.power == Power::Off) {
+        if self.is(Fault::SaveFailsIfOff)
+            && matches!(&there, Ok(Observation::Present(domain)) if domain.power == Power::Off)
+        {
             return Err(DriverError::new(ErrorKind::Gone, "off", "it is off"));
         }
         self.inner.save(site, &self.twist(call, false), file).await
     }
-    async fn restore(&self, site: &Site, call: &CallControl, domain: &DomainSpec, file: &FileRef) -> CallResult {
+    async fn restore(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        domain: &DomainSpec,
+        file: &FileRef,
+    ) -> CallResult {
         let call = self.twist(call, false);
         let result = self.inner.restore(site, &call, domain, file).await;
         match result {
@@ -45,7 +54,9 @@ impl Suspend for Faulty {
     async fn unpause(&self, site: &Site, call: &CallControl) -> CallResult {
         let result = self.inner.unpause(site, &self.twist(call, false)).await;
         match result {
-            Err(error) if self.is(Fault::UnpauseSucceedsIfOff) && error.kind == ErrorKind::Gone => Ok(Outcome::default()),
+            Err(error) if self.is(Fault::UnpauseSucceedsIfOff) && error.kind == ErrorKind::Gone => {
+                Ok(Outcome::default())
+            }
             other => other,
         }
     }
@@ -53,7 +64,12 @@ impl Suspend for Faulty {
 
 #[async_trait]
 impl Changes for Faulty {
-    async fn changes(&self, site: &Site, cursor: u64, wait: Duration) -> Result<ChangeBatch, DriverError> {
+    async fn changes(
+        &self,
+        site: &Site,
+        cursor: u64,
+        wait: Duration,
+    ) -> Result<ChangeBatch, DriverError> {
         let mut batch = Changes::changes(&self.inner, site, cursor, wait).await?;
         if self.is(Fault::TellsOfNoChange) {
             batch.vms.clear();
@@ -122,26 +138,50 @@ impl DiskCopy for Faulty {
 #[async_trait]
 impl Hotplug for Faulty {
     async fn attach_disk(&self, site: &Site, call: &CallControl, disk: &DomainDisk) -> CallResult {
-        let there = self.has(site, call, |wild| wild.disks.iter().any(|(name, ..)| *name == disk.name)).await;
-        self.faulty_attach(site, call, there, self.inner.attach_disk(site, &self.twist(call, false), disk)).await
+        let there = self
+            .has(site, call, |wild| wild.disks.iter().any(|(name, ..)| *name == disk.name))
+            .await;
+        self.faulty_attach(
+            site,
+            call,
+            there,
+            self.inner.attach_disk(site, &self.twist(call, false), disk),
+        )
+        .await
     }
     async fn detach_disk(&self, site: &Site, call: &CallControl, disk: &DiskName) -> CallResult {
-        let there = self.has(site, call, |wild| wild.disks.iter().any(|(name, ..)| name == disk)).await;
-        self.faulty_detach(there, self.inner.detach_disk(site, &self.twist(call, false), disk)).await
+        let there =
+            self.has(site, call, |wild| wild.disks.iter().any(|(name, ..)| name == disk)).await;
+        self.faulty_detach(there, self.inner.detach_disk(site, &self.twist(call, false), disk))
+            .await
     }
     async fn attach_nic(&self, site: &Site, call: &CallControl, nic: &DomainNic) -> CallResult {
-        let there = self.has(site, call, |wild| wild.nics.iter().any(|(mac, _)| *mac == nic.mac)).await;
-        self.faulty_attach(site, call, there, self.inner.attach_nic(site, &self.twist(call, false), nic)).await
+        let there =
+            self.has(site, call, |wild| wild.nics.iter().any(|(mac, _)| *mac == nic.mac)).await;
+        self.faulty_attach(
+            site,
+            call,
+            there,
+            self.inner.attach_nic(site, &self.twist(call, false), nic),
+        )
+        .await
     }
     async fn detach_nic(&self, site: &Site, call: &CallControl, mac: &MacAddress) -> CallResult {
-        let there = self.has(site, call, |wild| wild.nics.iter().any(|(found, _)| found == mac)).await;
+        let there =
+            self.has(site, call, |wild| wild.nics.iter().any(|(found, _)| found == mac)).await;
         self.faulty_detach(there, self.inner.detach_nic(site, &self.twist(call, false), mac)).await
     }
 }
 
 #[async_trait]
 impl LiveResize for Faulty {
-    async fn resize(&self, site: &Site, call: &CallControl, vcpus: u32, memory_mib: u64) -> CallResult {
+    async fn resize(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        vcpus: u32,
+        memory_mib: u64,
+    ) -> CallResult {
         if self.is(Fault::ResizeDoesNothing) {
             return self.nothing(site, call).await;
         }
@@ -152,7 +192,10 @@ impl LiveResize for Faulty {
 #[async_trait]
 impl Snapshots for Faulty {
     async fn create(&self, site: &Site, call: &CallControl, name: &SnapshotName) -> CallResult {
-        let there = Snapshots::list(&self.inner, site, call.context.key.vm).await?.iter().any(|found| found == name.as_str());
+        let there = Snapshots::list(&self.inner, site, call.context.key.vm)
+            .await?
+            .iter()
+            .any(|found| found == name.as_str());
         if self.is(Fault::SnapshotFailsIfThere) && there {
             return Err(DriverError::refused("exists", "it is there already"));
         }
@@ -162,9 +205,16 @@ impl Snapshots for Faulty {
         self.faulty_revert(site, call, name).await
     }
     async fn delete(&self, site: &Site, call: &CallControl, name: &SnapshotName) -> CallResult {
-        let there = Snapshots::list(&self.inner, site, call.context.key.vm).await?.iter().any(|found| found == name.as_str());
+        let there = Snapshots::list(&self.inner, site, call.context.key.vm)
+            .await?
+            .iter()
+            .any(|found| found == name.as_str());
         if self.is(Fault::DeleteSnapshotFailsIfGone) && !there {
-            return Err(DriverError::new(ErrorKind::Gone, "no-snapshot", "there is no such snapshot"));
+            return Err(DriverError::new(
+                ErrorKind::Gone,
+                "no-snapshot",
+                "there is no such snapshot",
+            ));
         }
         self.inner.delete(site, &self.twist(call, false), name).await
     }

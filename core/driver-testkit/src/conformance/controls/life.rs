@@ -1,9 +1,13 @@
 //! Faulty versions of the calls on a running domain.
 
 use super::{Fault, Faulty};
-use ostler_driver::{Adopt, CallControl, DiskCopy, DomainSpec, FileRef, Hypervisor, JobStatus, Migrate, Site, Snapshots};
+use ostler_driver::{
+    Adopt, CallControl, DiskCopy, DomainSpec, FileRef, Hypervisor, JobStatus, Migrate, Site,
+    Snapshots,
+};
 use ostler_model::{
-    CallResult, DiskFormat, DiskName, DriverError, ErrorKind, HostId, Identity, Observation, Outcome, SnapshotName, WildDomain,
+    CallResult, DiskFormat, DiskName, DriverError, ErrorKind, HostId, Identity, Observation,
+    Outcome, SnapshotName, WildDomain,
 };
 
 fn done() -> JobStatus {
@@ -20,7 +24,11 @@ impl Faulty {
         match self.inner.observe(site, call.context.key.vm).await? {
             Observation::Present(domain) => match domain.identity {
                 Some(identity) if identity.generation > call.context.generation => {
-                    Err(DriverError::new(ErrorKind::Stale, "higher-generation", "a higher one is there"))
+                    Err(DriverError::new(
+                        ErrorKind::Stale,
+                        "higher-generation",
+                        "a higher one is there",
+                    ))
                 }
                 Some(_) | None => Ok(Outcome::default()),
             },
@@ -28,7 +36,12 @@ impl Faulty {
         }
     }
 
-    pub(super) async fn has(&self, site: &Site, call: &CallControl, is: impl Fn(&WildDomain) -> bool) -> bool {
+    pub(super) async fn has(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        is: impl Fn(&WildDomain) -> bool,
+    ) -> bool {
         self.inner.inspect(site, call.context.key.vm).await.is_ok_and(|wild| is(&wild))
     }
 
@@ -45,17 +58,25 @@ impl Faulty {
         if self.is(Fault::MigrateFailsIfMoved) && here.is_none() {
             return Err(gone());
         }
-        let theirs = there.and_then(|there| there.seen.identity).is_some_and(|found| found.store != domain.identity.store);
-        if self.is(Fault::MigrateRunsOverForeign) && theirs || self.is(Fault::MigrateRunsOverHigher) && !theirs && here.is_some() {
+        let theirs = there
+            .and_then(|there| there.seen.identity)
+            .is_some_and(|found| found.store != domain.identity.store);
+        if self.is(Fault::MigrateRunsOverForeign) && theirs
+            || self.is(Fault::MigrateRunsOverHigher) && !theirs && here.is_some()
+        {
             self.inner.drop_domain(to.id, vm);
         }
         let status = Migrate::begin(&self.inner, site, &call, domain, to, &[]).await;
         match (&status, here) {
-            (Err(error), _) if self.is(Fault::MigrateBelievesTheBlind) && error.code == "unreachable" => {
+            (Err(error), _)
+                if self.is(Fault::MigrateBelievesTheBlind) && error.code == "unreachable" =>
+            {
                 self.inner.drop_domain(site.id, vm);
                 return Ok(done());
             }
-            (Ok(JobStatus::Done(_)), Some(here)) if self.is(Fault::MigrateStaysHereToo) => self.inner.put(site.id, here),
+            (Ok(JobStatus::Done(_)), Some(here)) if self.is(Fault::MigrateStaysHereToo) => {
+                self.inner.put(site.id, here)
+            }
             (Ok(JobStatus::Done(_)), Some(here)) if self.is(Fault::MigrateForgetsStamp) => {
                 self.unstamped(to.id, here.seen.identity, vm)
             }
@@ -80,7 +101,8 @@ impl Faulty {
         format: DiskFormat,
     ) -> Result<JobStatus, DriverError> {
         let call = self.twist(call, false);
-        if self.is(Fault::CopyMakesNothing) && self.has(site, &call, |wild| wild.disks.iter().any(|(name, ..)| name == disk)).await
+        if self.is(Fault::CopyMakesNothing)
+            && self.has(site, &call, |wild| wild.disks.iter().any(|(name, ..)| name == disk)).await
         {
             return self.nothing(site, &call).await.map(|_| done());
         }
@@ -104,25 +126,43 @@ impl Faulty {
             return self.nothing(site, call).await;
         }
         match attach.await {
-            Err(error) if self.is(Fault::AttachMakesDomains) && error.kind == ErrorKind::Gone => Ok(Outcome::default()),
+            Err(error) if self.is(Fault::AttachMakesDomains) && error.kind == ErrorKind::Gone => {
+                Ok(Outcome::default())
+            }
             result => result,
         }
     }
 
-    pub(super) async fn faulty_detach(&self, there: bool, detach: impl Future<Output = CallResult> + Send) -> CallResult {
+    pub(super) async fn faulty_detach(
+        &self,
+        there: bool,
+        detach: impl Future<Output = CallResult> + Send,
+    ) -> CallResult {
         match detach.await {
             Ok(_) if self.is(Fault::DetachFailsIfGone) && !there => Err(gone()),
             result => result,
         }
     }
 
-    pub(super) async fn faulty_revert(&self, site: &Site, call: &CallControl, name: &SnapshotName) -> CallResult {
+    pub(super) async fn faulty_revert(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        name: &SnapshotName,
+    ) -> CallResult {
         let vm = call.context.key.vm;
         let before = self.inner.domain(site.id, vm);
-        // `twist` sets the highest generation, and a revert would stamp it. So `ForgetsGeneration` twists stale calls only.
-        let stale =
-            before.as_ref().and_then(|domain| domain.seen.identity).is_some_and(|found| found.generation > call.context.generation);
-        let twisted = if self.is(Fault::ForgetsGeneration) && !stale { call.clone() } else { self.twist(call, true) };
+        // `twist` sets the highest generation, and a revert would stamp it. So `ForgetsGeneration`
+        // twists stale calls only.
+        let stale = before
+            .as_ref()
+            .and_then(|domain| domain.seen.identity)
+            .is_some_and(|found| found.generation > call.context.generation);
+        let twisted = if self.is(Fault::ForgetsGeneration) && !stale {
+            call.clone()
+        } else {
+            self.twist(call, true)
+        };
         let result = self.inner.revert(site, &twisted, name).await;
         match result {
             Ok(_) if self.is(Fault::RevertForgetsStamp) => {
@@ -131,22 +171,32 @@ impl Faulty {
             }
             Ok(_)
                 if self.is(Fault::RevertLeavesOff)
-                    && before.is_some_and(|before| before.seen.power == ostler_model::Power::Off) =>
+                    && before
+                        .is_some_and(|before| before.seen.power == ostler_model::Power::Off) =>
             {
                 self.inner.destroy(site, call).await
             }
-            Err(error) if self.is(Fault::RevertStartsAnew) && error.code == "no-snapshot" => Ok(Outcome::default()),
+            Err(error) if self.is(Fault::RevertStartsAnew) && error.code == "no-snapshot" => {
+                Ok(Outcome::default())
+            }
             result => result,
         }
     }
 
-    pub(super) async fn faulty_stamp(&self, site: &Site, call: &CallControl, identity: &Identity) -> CallResult {
+    pub(super) async fn faulty_stamp(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        identity: &Identity,
+    ) -> CallResult {
         let call = self.twist(call, false);
         let found = self.inner.domain(site.id, identity.vm).and_then(|domain| domain.seen.identity);
         if self.is(Fault::StampFailsIfStamped) && found == Some(*identity) {
             return Err(DriverError::refused("exists", "it is stamped already"));
         }
-        if self.is(Fault::StampTakesForeign) && found.is_some_and(|found| found.store != identity.store) {
+        if self.is(Fault::StampTakesForeign)
+            && found.is_some_and(|found| found.store != identity.store)
+        {
             self.unstamped(site.id, None, identity.vm);
         }
         self.inner.stamp(site, &call, identity).await

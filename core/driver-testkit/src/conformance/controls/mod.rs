@@ -1,4 +1,5 @@
-//! Negative controls: the fake must pass the whole suite, and with each deliberate fault exactly the named checks must fail.
+//! Negative controls: the fake must pass the whole suite, and with each deliberate fault exactly
+//! the named checks must fail.
 
 mod abilities;
 mod life;
@@ -9,10 +10,13 @@ use super::bench::FakeBench;
 use crate::fake::Fake;
 use async_trait::async_trait;
 use ostler_driver::{
-    Adopt, CallControl, Changes, DiskCopy, DomainSpec, Hotplug, Hypervisor, Listed, LiveResize, Metrics, Migrate, Reboot, Site,
-    Snapshots, Suspend,
+    Adopt, CallControl, Changes, DiskCopy, DomainSpec, Hotplug, Hypervisor, Listed, LiveResize,
+    Metrics, Migrate, Reboot, Site, Snapshots, Suspend,
 };
-use ostler_model::{Ability, CallResult, DriverError, ErrorKind, Generation, HostFacts, Observation, Power, StepNo, VmUuid};
+use ostler_model::{
+    Ability, CallResult, DriverError, ErrorKind, Generation, HostFacts, Observation, Power, StepNo,
+    VmUuid,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -123,7 +127,9 @@ impl Hypervisor for Faulty {
             std::future::pending::<()>().await;
         }
         match there {
-            Ok(Observation::Present(found)) if self.is(Fault::DeployFailsIfThere) && found.power == Power::Running => {
+            Ok(Observation::Present(found))
+                if self.is(Fault::DeployFailsIfThere) && found.power == Power::Running =>
+            {
                 let own = found.identity.is_some_and(|identity| identity == domain.identity);
                 if own {
                     return Err(DriverError::refused("exists", "it is there already"));
@@ -153,7 +159,9 @@ impl Hypervisor for Faulty {
     }
     async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError> {
         match self.inner.observe(site, vm).await {
-            Err(error) if self.is(Fault::SaysAbsentWhenBlind) && error.code == "unreachable" => Ok(Observation::Absent),
+            Err(error) if self.is(Fault::SaysAbsentWhenBlind) && error.code == "unreachable" => {
+                Ok(Observation::Absent)
+            }
             result => result.map(|seen| self.edge_seen(seen)),
         }
     }
@@ -242,7 +250,10 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::RemoveFailsIfGone, &["remove-twice", "remove-lost-answer"]),
     (Fault::ForgetsIdentityInList, &["list-has-ours"]),
     (Fault::TellsOfBefore, &["answer-is-a-look", "cancelled-ends"]),
-    (Fault::RestoresRunning, &["save-lost-answer", "restore-paused", "restore-fences", "unpause-twice"]),
+    (
+        Fault::RestoresRunning,
+        &["save-lost-answer", "restore-paused", "restore-fences", "unpause-twice"],
+    ),
     (Fault::RestoreStartsAnew, &["restore-needs-memory"]),
     (Fault::UnpauseSucceedsIfOff, &["unpause-off-is-gone"]),
     (Fault::SaveFailsIfOff, &["save-twice", "save-lost-answer"]),
@@ -251,9 +262,15 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::HangsWhenCancelled, &["cancelled-ends"]),
     (Fault::TellsOfNoChange, &["changes-wake"]),
     (Fault::ForgetsMetrics, &["metrics-tell-of-running"]),
-    (Fault::MigrateStaysHereToo, &["migrate-arrives", "migrate-twice", "migrate-lost-answer", "migrate-abort"]),
+    (
+        Fault::MigrateStaysHereToo,
+        &["migrate-arrives", "migrate-twice", "migrate-lost-answer", "migrate-abort"],
+    ),
     (Fault::MigrateFailsIfMoved, &["migrate-twice", "migrate-lost-answer", "migrate-abort"]),
-    (Fault::MigrateForgetsStamp, &["migrate-arrives", "migrate-twice", "migrate-lost-answer", "migrate-abort"]),
+    (
+        Fault::MigrateForgetsStamp,
+        &["migrate-arrives", "migrate-twice", "migrate-lost-answer", "migrate-abort"],
+    ),
     (Fault::MigrateRunsOverForeign, &["migrate-leaves-foreign"]),
     (Fault::MigrateRunsOverHigher, &["migrate-fences-there"]),
     (Fault::MigrateBelievesTheBlind, &["migrate-needs-the-other"]),
@@ -291,6 +308,10 @@ async fn each_fault_turns_its_checks_red_and_no_others() {
 #[test]
 fn no_check_of_an_ability_is_without_its_fault() {
     let red: Vec<&str> = FAULTS.iter().flat_map(|(_, checks)| checks.iter().copied()).collect();
-    let without: Vec<&str> = super::ability_checks().iter().map(|check| check.name).filter(|name| !red.contains(name)).collect();
+    let without: Vec<&str> = super::ability_checks()
+        .iter()
+        .map(|check| check.name)
+        .filter(|name| !red.contains(name))
+        .collect();
     assert!(without.is_empty(), "{without:?}");
 }

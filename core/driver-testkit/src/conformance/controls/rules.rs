@@ -34,7 +34,9 @@ impl SnapshotRules for FaultyRules {
             RulesFault::ForgetsOne => fates.truncate(2),
             RulesFault::HoldsUpDelete if question.verb == "delete" => verdict = refuse("not now"),
             RulesFault::SaysNotWhy if question.verb == "snapshot-create" => verdict = refuse(" "),
-            RulesFault::Slow if question.verb == "snapshot-create" && question.snapshots.len() == 3 => {
+            RulesFault::Slow
+                if question.verb == "snapshot-create" && question.snapshots.len() == 3 =>
+            {
                 tokio::time::sleep(Duration::from_millis(101)).await;
             }
             _ => {}
@@ -54,7 +56,11 @@ async fn each_fault_of_rules_turns_its_checks_red_and_no_others() {
         (RulesFault::Slow, &["rules-are-quick"]),
     ];
     for (fault, expected) in faults {
-        let report = crate::conformance::snapshot_rules(Arc::new(FaultyRules { fault: *fault, asked: AtomicU64::new(0) })).await;
+        let report = crate::conformance::snapshot_rules(Arc::new(FaultyRules {
+            fault: *fault,
+            asked: AtomicU64::new(0),
+        }))
+        .await;
         assert_eq!(report.broken(), *expected, "{fault:?}\n{report}");
     }
 }

@@ -4,8 +4,8 @@ use crate::conformance::bench::FakeBench;
 use crate::fake::{Fake, FakeFile};
 use async_trait::async_trait;
 use ostler_driver::{
-    CallControl, DiskSource, FileKind, FileLook, FileRef, JobStatus, SaveBackJob, Site, Transfer, TransferImages, TransferInspect,
-    TransferJob,
+    CallControl, DiskSource, FileKind, FileLook, FileRef, JobStatus, SaveBackJob, Site, Transfer,
+    TransferImages, TransferInspect, TransferJob,
 };
 use ostler_model::{DriverError, ErrorKind, Outcome};
 use std::sync::Arc;
@@ -48,7 +48,12 @@ impl FaultyTransfer {
     fn believe(&self, file: &FileRef) {
         if let Some(found) = self.inner.file(file.host, &file.datastore, &file.path) {
             let content = found.content.replace("names ", "");
-            self.inner.put_file(file.host, file.datastore.clone(), file.path.clone(), FakeFile { content, ..found });
+            self.inner.put_file(
+                file.host,
+                file.datastore.clone(),
+                file.path.clone(),
+                FakeFile { content, ..found },
+            );
         }
     }
 
@@ -65,11 +70,22 @@ impl FaultyTransfer {
 
 #[async_trait]
 impl Transfer for FaultyTransfer {
-    async fn begin(&self, site: &Site, call: &CallControl, job: &TransferJob) -> Result<JobStatus, DriverError> {
+    async fn begin(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        job: &TransferJob,
+    ) -> Result<JobStatus, DriverError> {
         let done = Ok(JobStatus::Done(Outcome::default()));
         match (self.fault, job) {
-            (TransferFault::KeepsPartial, TransferJob::Prepare { target, .. }) if self.there(target) => return done,
-            (TransferFault::FailsIfThere, TransferJob::Prepare { target, .. }) if self.there(target) => {
+            (TransferFault::KeepsPartial, TransferJob::Prepare { target, .. })
+                if self.there(target) =>
+            {
+                return done;
+            }
+            (TransferFault::FailsIfThere, TransferJob::Prepare { target, .. })
+                if self.there(target) =>
+            {
                 return Err(DriverError::refused("exists", "it is there already"));
             }
             (TransferFault::LosesSource, TransferJob::Copy { from, .. }) => {
@@ -80,14 +96,21 @@ impl Transfer for FaultyTransfer {
             (TransferFault::NeedsSource, TransferJob::Copy { from, .. }) if !self.there(from) => {
                 return Err(DriverError::new(ErrorKind::Gone, "no-source", "the source is gone"));
             }
-            (TransferFault::SaysDoneOfNothing, TransferJob::Copy { from, .. }) if !self.there(from) => return done,
+            (TransferFault::SaysDoneOfNothing, TransferJob::Copy { from, .. })
+                if !self.there(from) =>
+            {
+                return done;
+            }
             (TransferFault::DeleteFailsIfGone, TransferJob::Delete { target })
                 if !self.there(target) && target.path.as_str().ends_with("disk") =>
             {
                 return Err(DriverError::new(ErrorKind::Gone, "gone", "it is gone"));
             }
             (TransferFault::ImageStandsOnDisk, TransferJob::Delete { target }) => self.fell(target),
-            (TransferFault::BelievesImages, TransferJob::Prepare { source: DiskSource::Image { base, .. }, .. }) => {
+            (
+                TransferFault::BelievesImages,
+                TransferJob::Prepare { source: DiskSource::Image { base, .. }, .. },
+            ) => {
                 self.believe(base);
             }
             _ => {}
@@ -113,7 +136,12 @@ impl Transfer for FaultyTransfer {
 
 #[async_trait]
 impl TransferImages for FaultyTransfer {
-    async fn begin_save_back(&self, site: &Site, call: &CallControl, job: &SaveBackJob) -> Result<JobStatus, DriverError> {
+    async fn begin_save_back(
+        &self,
+        site: &Site,
+        call: &CallControl,
+        job: &SaveBackJob,
+    ) -> Result<JobStatus, DriverError> {
         let done = Ok(JobStatus::Done(Outcome::default()));
         match self.fault {
             TransferFault::ImageFailsIfThere if self.there(&job.image) => {
@@ -133,14 +161,29 @@ impl TransferImages for FaultyTransfer {
 
 #[async_trait]
 impl TransferInspect for FaultyTransfer {
-    async fn inspect(&self, site: &Site, file: &FileRef, patience: Duration) -> Result<FileLook, DriverError> {
+    async fn inspect(
+        &self,
+        site: &Site,
+        file: &FileRef,
+        patience: Duration,
+    ) -> Result<FileLook, DriverError> {
         let told = TransferInspect::inspect(&self.inner, site, file, patience).await;
         match self.fault {
             TransferFault::SeesNoNames => told.map(|found| FileLook { names: Vec::new(), ..found }),
-            TransferFault::SeesDamage => told.map(|found| FileLook { damage: Some("always".to_owned()), ..found }),
+            TransferFault::SeesDamage => {
+                told.map(|found| FileLook { damage: Some("always".to_owned()), ..found })
+            }
             TransferFault::SeesWhatIsNot => told.or_else(|_| {
                 let (kind, format, names) = (FileKind::File, "raw".to_owned(), Vec::new());
-                Ok(FileLook { kind, size: 0, format, virtual_size: 0, names, encrypted: false, damage: None })
+                Ok(FileLook {
+                    kind,
+                    size: 0,
+                    format,
+                    virtual_size: 0,
+                    names,
+                    encrypted: false,
+                    damage: None,
+                })
             }),
             _ => told,
         }
@@ -163,14 +206,23 @@ async fn each_transfer_fault_turns_its_checks_red_and_no_others() {
         (TransferFault::KeepsPartial, &["prepare-replaces-partial"]),
         (
             TransferFault::FailsIfThere,
-            &["prepare-twice", "prepare-replaces-partial", "prepare-lost-answer", "copy-overlay", "abort-stops"],
+            &[
+                "prepare-twice",
+                "prepare-replaces-partial",
+                "prepare-lost-answer",
+                "copy-overlay",
+                "abort-stops",
+            ],
         ),
         (TransferFault::LosesSource, &["copy-keeps-source"]),
         (TransferFault::NeedsSource, &["copy-source-gone"]),
         (TransferFault::SaysDoneOfNothing, &["copy-nothing"]),
         (TransferFault::DeleteFailsIfGone, &["delete-twice"]),
         (TransferFault::AbortFails, &["abort-stops"]),
-        (TransferFault::ImageFailsIfThere, &["save-back-twice", "save-back-disk-gone", "save-back-replaces-partial"]),
+        (
+            TransferFault::ImageFailsIfThere,
+            &["save-back-twice", "save-back-disk-gone", "save-back-replaces-partial"],
+        ),
         (TransferFault::ImageKeepsPartial, &["save-back-replaces-partial"]),
         (TransferFault::ImageNeedsDisk, &["save-back-disk-gone"]),
         (TransferFault::ImageOfNothing, &["save-back-nothing"]),

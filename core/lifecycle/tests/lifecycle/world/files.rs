@@ -1,7 +1,10 @@
 //! What transfer drivers do, and when they must not.
 
 use super::{Did, Place, World, gone};
-use ostler_model::{Call, DiskState, DriverError, Effect, HostId, Item, NewImage, Power, StepKind, Subject, Verb, VmRecord};
+use ostler_model::{
+    Call, DiskState, DriverError, Effect, HostId, Item, NewImage, Power, StepKind, Subject, Verb,
+    VmRecord,
+};
 
 fn missing() -> Did {
     Err(DriverError::refused("no-source", "there is no such file"))
@@ -24,7 +27,9 @@ impl World {
     pub(super) fn transfer(&mut self, effect: &Effect, record: &VmRecord) -> Did {
         let here = record.placement.as_ref().map_or(HostId::FRONT_END, |place| place.host);
         self.guard(effect, record, here);
-        if disk(record, &effect.key.item).is_some_and(|disk| disk.adopted.is_some()) && effect.call != Call::SaveBack {
+        if disk(record, &effect.key.item).is_some_and(|disk| disk.adopted.is_some())
+            && effect.call != Call::SaveBack
+        {
             self.wrong(format!("{} touches a disk that was adopted", effect.call));
         }
         let (host, item, newest) = (effect.host, &effect.key.item, self.newest);
@@ -32,8 +37,12 @@ impl World {
         match effect.call {
             Call::Prepare => {
                 let Some(disk) = disk(record, item) else { return missing() };
-                let to_fill = record.operation.as_ref().and_then(|active| active.kind()) == Some(StepKind::PrepareOther);
-                let at_home = self.places.get(&HostId::FRONT_END).is_some_and(|home| home.disks.contains_key(disk.file.as_str()));
+                let to_fill = record.operation.as_ref().and_then(|active| active.kind())
+                    == Some(StepKind::PrepareOther);
+                let at_home = self
+                    .places
+                    .get(&HostId::FRONT_END)
+                    .is_some_and(|home| home.disks.contains_key(disk.file.as_str()));
                 if at_home && !self.shared {
                     self.wrong("a disk is made anew though there is one at the front end");
                 }
@@ -71,23 +80,32 @@ impl World {
         }
     }
 
-    /// A disk is never touched under a domain that may write it, and files are never moved while there is a domain at all.
+    /// A disk is never touched under a domain that may write it, and files are never moved while
+    /// there is a domain at all.
     fn guard(&mut self, effect: &Effect, record: &VmRecord, here: HostId) {
         let moves = match effect.call {
             Call::DropRecovery => return,
             Call::Prepare | Call::DropDisk => false,
-            Call::SaveBack => record.operation.as_ref().is_none_or(|active| active.verb != Verb::DiskSnapshotLive),
+            Call::SaveBack => {
+                record.operation.as_ref().is_none_or(|active| active.verb != Verb::DiskSnapshotLive)
+            }
             _ => true,
         };
         let sees = |at: HostId, host: HostId| self.shared || at == host;
         let file = disk(record, &effect.key.item).map(|disk| disk.file.to_string());
-        let from = if effect.call == Call::CopyAcross || effect.call == Call::CopyOut { here } else { effect.host };
+        let from = if effect.call == Call::CopyAcross || effect.call == Call::CopyOut {
+            here
+        } else {
+            effect.host
+        };
         let writes = self.domains.iter().any(|(at, domain)| {
             let touched = sees(*at, effect.host) || sees(*at, from);
             let plugged = file.as_ref().is_none_or(|file| domain.disks.contains(file));
             touched && domain.power != Power::Off && (moves || plugged)
         });
-        let there = self.domains.contains_key(&from) && effect.call != Call::CopyAcross && from != HostId::FRONT_END;
+        let there = self.domains.contains_key(&from)
+            && effect.call != Call::CopyAcross
+            && from != HostId::FRONT_END;
         if writes || (moves && there) {
             self.wrong(format!("{} touches disks while there is a domain", effect.call));
         }
@@ -95,14 +113,19 @@ impl World {
 
     fn copy(&mut self, from: HostId, to: HostId, record: &VmRecord, item: &Item) -> Did {
         if !self.answers(from) {
-            return Err(DriverError::retry("no-source", "the host that has the files does not answer"));
+            return Err(DriverError::retry(
+                "no-source",
+                "the host that has the files does not answer",
+            ));
         }
         if self.domains.contains_key(&from) {
             self.wrong("files are copied while there is a domain");
         }
         let newest = self.newest;
         if let Item::Disk(_) = item {
-            let Some(file) = disk(record, item).map(|disk| disk.file.to_string()) else { return missing() };
+            let Some(file) = disk(record, item).map(|disk| disk.file.to_string()) else {
+                return missing();
+            };
             let Some(new) = self.place(from).disks.get(&file).copied() else { return missing() };
             if new != newest {
                 self.wrong(format!("disks as of {new} are copied, the newest are of {newest}"));
@@ -110,7 +133,9 @@ impl World {
             self.place(to).disks.insert(file, new);
             return Ok(());
         }
-        let Some(file) = record.recovery.as_ref().map(|file| file.name.to_string()) else { return missing() };
+        let Some(file) = record.recovery.as_ref().map(|file| file.name.to_string()) else {
+            return missing();
+        };
         let Some(new) = self.place(from).memory.get(&file).copied() else { return missing() };
         self.place(to).memory.insert(file, new);
         Ok(())
@@ -125,12 +150,19 @@ impl World {
             self.wrong(format!("an image is made at {host} of a disk that is not there"));
         }
         let newest = self.newest;
-        let found = self.place(host).disks.get(disk.file.as_str()).copied().or(disk.adopted.as_ref().map(|_| newest));
+        let found = self
+            .place(host)
+            .disks
+            .get(disk.file.as_str())
+            .copied()
+            .or(disk.adopted.as_ref().map(|_| newest));
         match found {
             None => missing(),
             Some(new) => {
                 if new != newest {
-                    self.wrong(format!("an image is made of a disk as of {new}, the newest is of {newest}"));
+                    self.wrong(format!(
+                        "an image is made of a disk as of {new}, the newest is of {newest}"
+                    ));
                 }
                 self.images.insert(image.image, new);
                 Ok(())

@@ -1,7 +1,9 @@
 //! What guests, people and hypervisors do by themselves, and what is plugged into a domain.
 
 use super::{Did, Domain, World, gone};
-use ostler_model::{Call, DriverError, Effect, Generation, HostId, Identity, Item, Power, PowerReason, VmRecord};
+use ostler_model::{
+    Call, DriverError, Effect, Generation, HostId, Identity, Item, Power, PowerReason, VmRecord,
+};
 use std::collections::BTreeSet;
 
 impl World {
@@ -17,7 +19,8 @@ impl World {
 
     /// The guest runs, and writes.
     pub(crate) fn runs(&mut self, host: HostId) {
-        let running = self.domains.iter().filter(|(_, domain)| domain.power == Power::Running).count();
+        let running =
+            self.domains.iter().filter(|(_, domain)| domain.power == Power::Running).count();
         if running > 1 {
             self.wrong("it runs twice");
         }
@@ -50,8 +53,12 @@ impl World {
 
     /// The hypervisors end a migration that stood half-way, one way or the other.
     pub(crate) fn half_ends(&mut self, moved: bool) {
-        let arriving = |domain: &Domain| domain.power == Power::Paused && domain.reason == PowerReason::Starting;
-        let leaving = |domain: &Domain| domain.power == Power::Paused && domain.reason == PowerReason::Migrated;
+        let arriving = |domain: &Domain| {
+            domain.power == Power::Paused && domain.reason == PowerReason::Starting
+        };
+        let leaving = |domain: &Domain| {
+            domain.power == Power::Paused && domain.reason == PowerReason::Migrated
+        };
         let to = self.domains.iter().find(|(_, domain)| arriving(domain)).map(|(host, _)| *host);
         let from = self.domains.iter().find(|(_, domain)| leaving(domain)).map(|(host, _)| *host);
         let Some(to) = to else { return };
@@ -74,7 +81,10 @@ impl World {
 
     /// The guest does what its power button says.
     pub(crate) fn obey(&mut self) -> bool {
-        let pressed = self.domains.iter().find(|(_, domain)| domain.pressed && domain.power == Power::Running);
+        let pressed = self
+            .domains
+            .iter()
+            .find(|(_, domain)| domain.pressed && domain.power == Power::Running);
         match pressed.map(|(host, _)| *host) {
             Some(host) if self.obeys => {
                 self.power(host, Power::Off, PowerReason::Guest);
@@ -101,7 +111,8 @@ impl World {
 
     /// Hosts with a domain that carries our identity.
     pub(crate) fn of_ours(&self) -> impl Iterator<Item = HostId> + '_ {
-        let ours = |domain: &Domain| domain.identity.is_some_and(|identity| identity.store == self.store);
+        let ours =
+            |domain: &Domain| domain.identity.is_some_and(|identity| identity.store == self.store);
         self.domains.iter().filter(move |(_, domain)| ours(domain)).map(|(host, _)| *host)
     }
 
@@ -122,7 +133,11 @@ impl World {
     /// Hardware of a domain that runs.
     pub(super) fn plug(&mut self, effect: &Effect, record: &VmRecord) -> Did {
         let file = match &effect.key.item {
-            Item::Disk(name) => record.disks.iter().find(|disk| disk.name == *name).map(|disk| disk.file.to_string()),
+            Item::Disk(name) => record
+                .disks
+                .iter()
+                .find(|disk| disk.name == *name)
+                .map(|disk| disk.file.to_string()),
             _ => None,
         };
         if let (Call::AttachDisk, Some(file)) = (effect.call, &file)
@@ -130,7 +145,9 @@ impl World {
         {
             return Err(DriverError::refused("no-disk", "there is no such file"));
         }
-        let Some(domain) = self.domains.get_mut(&effect.host).filter(|domain| domain.power == Power::Running) else {
+        let Some(domain) =
+            self.domains.get_mut(&effect.host).filter(|domain| domain.power == Power::Running)
+        else {
             return gone();
         };
         match (effect.call, &effect.key.item, file) {

@@ -1,4 +1,5 @@
-//! Does the deed that the setting `deed` names, and answers `refused`, code `told`, with what came of it.
+//! Does the deed that the setting `deed` names, and answers `refused`, code `told`, with what came
+//! of it.
 
 wit_bindgen::generate!({
     inline: "
