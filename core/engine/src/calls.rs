@@ -2,6 +2,7 @@
 
 use crate::arguments::{Arguments, Job, Work, no_host};
 use crate::clock;
+use crate::faults;
 use crate::shared::Shared;
 use ostler_driver::{CallControl, JobStatus, Site, require};
 use ostler_model::{
@@ -63,7 +64,8 @@ pub(crate) async fn observe_at(
         .hypervisor(driver)
         .map_err(|error| DriverError::retry("not-loaded", error.to_string()))?;
     let site = shared.directory().site(host).ok_or_else(|| no_host(host))?;
-    caught(driver.observe(&site, record.uuid)).await
+    let look = caught(driver.observe(&site, record.uuid)).await;
+    faults::as_looked(shared.config.hooks.sabotage, look)
 }
 
 /// Calls the driver with the arguments of the effect.

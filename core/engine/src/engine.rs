@@ -6,6 +6,7 @@ use crate::handle::{
     ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth,
     Idempotency, Preview, Replied, Restored, SnapshotAdvice, WAIT_MAX, Waited,
 };
+use crate::hooks::Sabotage;
 use crate::mailbox::Message;
 use crate::rules;
 use crate::shared::{Shared, locked};
@@ -51,8 +52,10 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let shared = Arc::new(Shared::new(config, store, drivers)?);
         let reader = shared.store.read()?;
-        for (due, vm) in reader.timers_all()? {
-            shared.timers.set(vm, Some(due));
+        if shared.config.hooks.sabotage != Sabotage::TimersLost {
+            for (due, vm) in reader.timers_all()? {
+                shared.timers.set(vm, Some(due));
+            }
         }
         let active = reader.active_vms()?;
         // A call that the previous process dropped may still be at work, although no call is open.

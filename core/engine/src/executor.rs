@@ -320,7 +320,12 @@ async fn attempt(
         return (None, Err(stopping()));
     }
     let sent = Some(shared.now());
-    let result = beside(shared, effect, bounded(shared, effect, record, cancel, report).await);
+    let Some(effect) = faults::as_sent(shared, effect) else {
+        drop(places);
+        shared.stop.cancelled().await;
+        return (None, Err(stopping()));
+    };
+    let result = beside(shared, &effect, bounded(shared, &effect, record, cancel, report).await);
     drop(places);
     shared.reach(Point::Answered).await;
     (sent, result)
@@ -347,7 +352,9 @@ async fn alone(shared: &Shared, effect: &Effect, record: &VmRecord) -> Result<()
         return Ok(());
     }
     for host in touched(effect, record) {
-        if !shared.executor.may_run_at(effect.vm, host) {
+        if !shared.executor.may_run_at(effect.vm, host)
+            || shared.config.hooks.sabotage == Sabotage::CallsBeside
+        {
             continue;
         }
         match tokio::time::timeout(

@@ -2,7 +2,9 @@
 //! Nothing here runs in a daemon.
 
 use crate::hooks::Sabotage;
-use ostler_model::VmRecord;
+use crate::shared::Shared;
+use ostler_lifecycle::PutAway;
+use ostler_model::{DriverError, Effect, Generation, Observation, VmRecord};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -30,4 +32,34 @@ pub(crate) async fn waited_too_long(sabotage: Sabotage) {
     } else {
         std::future::pending::<()>().await;
     }
+}
+
+/// The call as it is sent. None if [`crate::Hooks::sends`] loses it.
+pub(crate) fn as_sent<'a>(shared: &Shared, effect: &'a Effect) -> Option<Cow<'a, Effect>> {
+    match &shared.config.hooks.sends {
+        Some(sends) => sends(effect).map(Cow::Owned),
+        None => Some(Cow::Borrowed(effect)),
+    }
+}
+
+/// The result of a look. Under [`Sabotage::SilenceIsAbsence`], a host that cannot be asked has
+/// nothing.
+pub(crate) fn as_looked(
+    sabotage: Sabotage,
+    look: Result<Observation, DriverError>,
+) -> Result<Observation, DriverError> {
+    if sabotage == Sabotage::SilenceIsAbsence { look.or(Ok(Observation::Absent)) } else { look }
+}
+
+/// The leftovers to remove, after a look has shown `seen`. Under [`Sabotage::AnyZombie`], any
+/// domain that is there is one of them.
+pub(crate) fn as_left<'a>(
+    sabotage: Sabotage,
+    seen: &Observation,
+    left: PutAway<'a>,
+) -> PutAway<'a> {
+    if sabotage == Sabotage::AnyZombie && matches!(seen, Observation::Present(_)) {
+        return PutAway { domain: Some(Generation(u64::MAX)), ..left };
+    }
+    left
 }

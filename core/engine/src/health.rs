@@ -1,6 +1,7 @@
 //! Records that a host answered the monitor or did not, and does what follows from it.
 
 use crate::handle::HostHealth;
+use crate::hooks::Sabotage;
 use crate::identity;
 use crate::mailbox::Message;
 use crate::monitor::tell;
@@ -202,7 +203,8 @@ fn strays(shared: &Shared, host: HostId, listed: &Listed) -> Result<Strays, Read
         if is.zombie {
             strays.zombies.push(domain.name.clone());
         }
-        strays.doomed.extend(record.filter(|_| is.doomed).map(|record| record.id));
+        let doomed = is.doomed || shared.config.hooks.sabotage == Sabotage::AnyZombie;
+        strays.doomed.extend(record.filter(|_| doomed).map(|record| record.id));
     }
     strays.wild.truncate(STRAYS_MAX);
     strays.zombies.truncate(STRAYS_MAX);

@@ -1,7 +1,8 @@
 //! Hooks by which tests end an engine at an exact point as `kill -9` would, break it on purpose, or
 //! give it its clock and its chance. Nothing else sets these.
 
-use ostler_model::{Millis, Timestamp, VmUuid};
+use ostler_lifecycle::{Decision, Facts, Input};
+use ostler_model::{Effect, Millis, Refusal, Timestamp, VmRecord, VmUuid};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,13 +53,21 @@ pub enum Sabotage {
     /// A VM waits for ever for a host on which it has left something, even if the operator says
     /// that the host is lost.
     LostForEver,
+    /// After a restart no timer is set.
+    TimersLost,
+    /// A call is sent while a dropped call of the same VM may be at work.
+    CallsBeside,
+    /// A host that could not be asked counts as a host that has nothing.
+    SilenceIsAbsence,
+    /// Each domain of this store counts as a leftover, whatever its generation.
+    AnyZombie,
 }
 
 impl Sabotage {
     /// Whether the watchdog runs under this fault. It does not run under the faults whose damage it
     /// would repair: these faults once were real, and there was no watchdog then.
     pub(crate) const fn is_watched(self) -> bool {
-        !matches!(self, Self::CallerCarries | Self::AnswersLost)
+        !matches!(self, Self::CallerCarries | Self::AnswersLost | Self::TimersLost)
     }
 }
 
@@ -70,6 +79,14 @@ type Source<T> = Arc<dyn Fn() -> T + Send + Sync>;
 
 type Crash = Arc<dyn Fn(Point) -> bool + Send + Sync>;
 
+/// Decides in place of [`ostler_lifecycle::decide`].
+pub type Decides = Arc<
+    dyn Fn(&VmRecord, &Facts, &Input, Timestamp) -> Result<Decision, Refusal> + Send + Sync,
+>;
+
+/// Changes a call that is about to be sent to its driver. If it answers none, the call is lost.
+pub type Sends = Arc<dyn Fn(&Effect) -> Option<Effect> + Send + Sync>;
+
 /// All hooks.
 #[derive(Clone, Default)]
 pub struct Hooks {
@@ -80,6 +97,11 @@ pub struct Hooks {
     /// Asked at every point. If it answers yes, the task panics there with the text
     /// [`WANTED_PANIC`].
     pub panics: Option<Crash>,
+    /// Makes all decisions about VMs that exist, instead of [`ostler_lifecycle::decide`]. A
+    /// simulation looks at decisions here, and spoils them on purpose.
+    pub decides: Option<Decides>,
+    /// Changes or loses calls that are about to be sent.
+    pub sends: Option<Sends>,
     /// A host that stops answering counts as silent for this long already.
     pub head_start: Millis,
     /// Gives the time of day, instead of the system's clock.

@@ -65,7 +65,7 @@ pub use handle::{
     Idempotency, Preview, Replied, Restored, SnapshotAdvice, Unreconciled, WAIT_MAX, Waited,
 };
 #[doc(hidden)]
-pub use hooks::{Hooks, Point, Sabotage, WANTED_PANIC};
+pub use hooks::{Decides, Hooks, Point, Sabotage, Sends, WANTED_PANIC};
 /// The explanations that the engine hands on, for those who make words of them.
 pub use ostler_lifecycle::{
     Declined, Done, LastError, NotAdopted, NotCreated, Summary, Waits, WaitsFor, Why, WhyNot,

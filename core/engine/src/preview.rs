@@ -6,7 +6,7 @@ use crate::facts::facts;
 use crate::handle::{ActionRequest, CreateRequest, EngineError, Preview};
 use crate::shared::Shared;
 use crate::{birth, create, scheduler};
-use ostler_lifecycle::{Decision, Input, decide, recipe};
+use ostler_lifecycle::{Decision, Input, recipe};
 use ostler_model::{
     EventKind, MacAddress, OperationId, OperationRecord, Refusal, State, Verb, VmRecord,
 };
@@ -25,7 +25,7 @@ pub(crate) async fn preview(
     let input = Input::Request(asked.to_request(NO_OPERATION, None));
     let facts = facts(shared, record, &input).await;
     let refused = |refusal: Refusal| Ok(Preview { refused: Some(refusal), ..Preview::default() });
-    let decision = match decide(record, &facts, &input, shared.now()) {
+    let decision = match shared.decide(record, &facts, &input) {
         Err(refusal) => return refused(refusal),
         Ok(decision) => decision,
     };

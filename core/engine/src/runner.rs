@@ -15,7 +15,7 @@ use crate::restored;
 use crate::shared::Shared;
 use crate::sweep;
 use futures::FutureExt as _;
-use ostler_lifecycle::{Decision, Input, decide, due, must_rest};
+use ostler_lifecycle::{Decision, Input, due, must_rest};
 use ostler_model::{
     Answer, Cause, Due, Effect, EffectKey, Hint, HostId, OperationId, OperationRecord, Refusal,
     RefusalKind, SCHEDULES_MAX, ScheduleId, State, Strength, Verb, VmId, VmRecord,
@@ -324,7 +324,9 @@ async fn resume_orphans(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), 
         shared.executor.mark_maybe_running(state.record.id, places.map(|place| place.host));
         settle(shared, state, &Input::Restarted, None).await?;
     }
-    shared.timers.set(state.record.id, state.record.next_due());
+    if shared.config.hooks.sabotage != Sabotage::TimersLost {
+        shared.timers.set(state.record.id, state.record.next_due());
+    }
     Ok(())
 }
 
@@ -397,12 +399,12 @@ async fn settle(
     } else {
         Cow::Borrowed(&*state.record)
     };
-    let mut decision = decide(&found, &facts, input, shared.now())?;
+    let mut decision = shared.decide(&found, &facts, input)?;
     let seen =
         matches!(input, Input::Observed { .. }) && decision.record.state != state.record.state;
     if seen && !state.record.snapshots.is_empty() {
         let facts = after_seeing(shared, &state.record, decision.record.state).await;
-        decision = decide(&state.record, &facts, input, shared.now())?;
+        decision = shared.decide(&state.record, &facts, input)?;
     }
     let answer = decision.answer.clone();
     if !decision.changed && idempotency.is_none() {

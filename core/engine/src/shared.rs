@@ -13,7 +13,10 @@ use crate::seen::Seen;
 use crate::timers::Timers;
 use futures::FutureExt as _;
 use ostler_driver::Registry;
-use ostler_model::{DriverError, DriverName, HostId, OperationId, Timestamp, VmId, VmUuid};
+use ostler_lifecycle::{Decision, Facts, Input, decide};
+use ostler_model::{
+    DriverError, DriverName, HostId, OperationId, Refusal, Timestamp, VmId, VmRecord, VmUuid,
+};
 use ostler_store::Store;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -184,6 +187,19 @@ impl Shared {
     /// The UUID for a new VM.
     pub(crate) fn new_uuid(&self) -> VmUuid {
         self.config.hooks.uuid.as_ref().map_or_else(|| VmUuid(uuid::Uuid::new_v4()), |uuid| uuid())
+    }
+
+    /// Has `input` decided, now.
+    pub(crate) fn decide(
+        &self,
+        record: &VmRecord,
+        facts: &Facts,
+        input: &Input,
+    ) -> Result<Decision, Refusal> {
+        match &self.config.hooks.decides {
+            Some(decides) => decides(record, facts, input, self.now()),
+            None => decide(record, facts, input, self.now()),
+        }
     }
 
     pub(crate) fn directory(&self) -> Arc<Directory> {

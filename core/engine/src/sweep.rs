@@ -9,6 +9,7 @@ use crate::arguments;
 use crate::calls;
 use crate::clock;
 use crate::executor::transfers_are_over;
+use crate::faults;
 use crate::mailbox::Message;
 use crate::monitor;
 use crate::shared::{Shared, locked};
@@ -138,7 +139,8 @@ fn decide<'a>(
     let directory = shared.directory();
     let in_use =
         record.placement.as_ref().is_some_and(|place| directory.same_files(place.host, host));
-    put_away(record, shared.store.id(), host, seen, (elsewhere, in_use))
+    let left = put_away(record, shared.store.id(), host, seen, (elsewhere, in_use));
+    faults::as_left(shared.config.hooks.sabotage, seen, left)
 }
 
 /// Removes an unused memory file on the host of the VM's placement. Answers its name when it is
