@@ -72,6 +72,7 @@ pub fn create(new: NewVm, now: Timestamp) -> Decision {
         schedules: Vec::new(),
         next_schedule: ScheduleId::default(),
         adopted_name: None,
+        wild: false,
         last_driver: None,
         restored: None,
     };
@@ -137,6 +138,7 @@ pub fn adopt(adopted: Adopted, facts: &Facts, now: Timestamp) -> Decision {
     record.placement = Some(place);
     record.storage = Some(storage);
     record.adopted_name = Some(name);
+    record.wild = true;
     record.running_since = running.then_some(now);
     record.version = Version(0);
     let before = record.clone();

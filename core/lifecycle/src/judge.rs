@@ -121,6 +121,9 @@ fn succeeded(draft: &mut Draft<'_>, mut active: Active, kind: StepKind, outcome:
     }
 }
 
+/// The code of an error that says that a domain is not this store's. Drivers use it too.
+pub(crate) const FOREIGN: &str = "foreign";
+
 /// How the observation was obtained. An observation in an answer proves more than a look after a
 /// lost answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -152,7 +155,7 @@ fn judge(
         }
         DomainStatus::Foreign => {
             let error = DriverError::refused(
-                "foreign",
+                FOREIGN,
                 "a domain of this UUID is there that this store did not stamp",
             );
             return settle::fail(draft, active, &error);

@@ -82,11 +82,8 @@ pub(crate) fn after(record: &mut VmRecord, step: StepKind, now: Timestamp) {
         | StepKind::CopyOut
         | StepKind::CopyAcross
         | StepKind::PrepareOther => {}
-        StepKind::Restore
-        | StepKind::Migrate
-        | StepKind::Switch
-        | StepKind::Resize
-        | StepKind::Stamp => {}
+        StepKind::Restore | StepKind::Migrate | StepKind::Switch | StepKind::Resize => {}
+        StepKind::Stamp => record.wild = false,
         StepKind::AttachDisk | StepKind::DetachDisk | StepKind::AttachNic | StepKind::DetachNic => {
         }
         // These change the record item by item.

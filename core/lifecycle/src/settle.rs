@@ -2,6 +2,7 @@
 
 use crate::domain_status::DomainStatus;
 use crate::draft::{Draft, Next};
+use crate::judge::FOREIGN;
 use crate::recipe::{self, OnFailure, OnSuccess};
 use crate::slot;
 use crate::{judge, rest, schedules, step, subject};
@@ -162,6 +163,11 @@ pub(crate) fn fail(draft: &mut Draft<'_>, mut active: Active, error: &DriverErro
     {
         return still_wild(draft, active, error);
     }
+    // A delete has overtaken the adoption, and the stamp never reached the domain. Drivers refuse
+    // to touch such a domain, so the delete would try for ever.
+    if draft.record.wild && error.kind == ErrorKind::Refused && error.code == FOREIGN {
+        return still_wild(draft, active, error);
+    }
     if policy != OnFailure::Insist {
         draft.step_failed(&active, error);
     }
@@ -211,6 +217,7 @@ pub(crate) fn fail(draft: &mut Draft<'_>, mut active: Active, error: &DriverErro
 fn still_wild(draft: &mut Draft<'_>, active: Active, error: &DriverError) -> Next {
     draft.leave_host(Some(active.verb));
     draft.record.disks.clear();
+    draft.record.wild = false;
     slot::end(draft, active, Ended::Failed { error: error.clone() });
     draft.set_state(State::Done, Reason::StepFailed);
     None

@@ -273,6 +273,10 @@ pub struct VmRecord {
     /// For an adopted domain: its name at the hypervisor, which Ostler did not choose.
     #[serde(default)]
     pub adopted_name: Option<String>,
+    /// Whether it is being adopted, and its domain may not carry our stamp yet. Until it does, the
+    /// domain is somebody else's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wild: bool,
     /// The hypervisor driver of its last placement, when it has no placement any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_driver: Option<DriverName>,

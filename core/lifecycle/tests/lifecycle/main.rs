@@ -54,6 +54,7 @@ mod restored_lives;
 mod snapshots;
 mod snapshots_at_risk;
 mod steps;
+mod strangers;
 mod unreached;
 mod walks;
 mod walks_to_the_end;

@@ -6,6 +6,7 @@ use crate::acts::{Act, Happening, story, verbs};
 use crate::explained::explained;
 use crate::rig::{Fault, Rig, Violation};
 use crate::script::{args, r#where};
+use crate::strangers::strangers;
 use crate::world::HOSTS;
 use ostler_lifecycle::Input;
 use ostler_model::{
@@ -305,6 +306,9 @@ pub(crate) fn run(disks: usize, shared: bool, acts: &[Act], fault: Fault) -> Res
     let mut rig = Rig::new(disks, shared, fault);
     for act in acts {
         happen(&mut rig, act)?;
+        if fault == Fault::None {
+            strangers(&rig)?;
+        }
     }
     rig.world.half_ends(false);
     rig.world.reach(true);

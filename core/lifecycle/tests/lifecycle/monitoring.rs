@@ -335,7 +335,7 @@ fn foreign_while_running() {
             look           unknown [foreign]
             poweroff-hard  shutdown (power-off: calling) > destroy
               destroy      shutdown (power-off: settling) > observe
-              observe      unknown [foreign] | operation 3 failed: not-ours
+              observe      unknown [foreign] | operation 3 failed: foreign
             why            [PersonAtOwnDomain { host: HostId(1) }]
         "#]],
     );

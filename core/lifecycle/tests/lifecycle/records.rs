@@ -396,8 +396,22 @@ fn adopt_and_the_host_is_gone() {
             where          at 1g1 | domains: 1 running | files:
             look           unknown [foreign]
             delete         epilog (remove: calling) > remove
-              remove       epilog (remove: backoff)
-            where          at 1g1 | domains: 1 running | files:
+              remove       done [step-failed] | operation 2 failed: foreign
+            where          at - | domains: 1 running | files:
+        "#]],
+    );
+}
+
+#[test]
+fn delete_overtakes_an_adoption_before_the_stamp() {
+    check(
+        "adopted; delete; cancelled; run; where",
+        expect![[r#"
+            adopted        boot (stamp: calling) > stamp
+            delete         shutdown (power-off: calling) > destroy > cancel domain | operation 1 superseded by 2
+            cancelled      shutdown (power-off: calling)
+              destroy      done [step-failed] | operation 2 failed: foreign
+            where          at - | domains: 1 running | files:
         "#]],
     );
 }
@@ -408,7 +422,7 @@ fn adopt_of_what_is_another_stores() {
         "adopted; foreign; ok; where",
         expect![[r#"
             adopted        boot (stamp: calling) > stamp
-            ok             done [step-failed] | operation 1 failed: not-ours
+            ok             done [step-failed] | operation 1 failed: foreign
             where          at - | domains: 1 running | files:
         "#]],
     );

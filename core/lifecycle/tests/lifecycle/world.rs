@@ -178,7 +178,7 @@ impl World {
                 if call != Call::Stamp && call.lane() == ostler_model::Lane::Hypervisor =>
             {
                 return Err(DriverError::refused(
-                    "not-ours",
+                    "foreign",
                     "a domain of that UUID is there that is not ours",
                 ));
             }

@@ -124,7 +124,7 @@ impl World {
         let identity = self.ours(effect.generation.0);
         let Some(domain) = self.domains.get_mut(&effect.host) else { return gone() };
         if domain.identity.is_some_and(|stamped| stamped.store != self.store) {
-            return Err(DriverError::refused("not-ours", "it is stamped by another store"));
+            return Err(DriverError::refused("foreign", "it is stamped by another store"));
         }
         domain.identity = identity;
         Ok(())
