@@ -59,6 +59,9 @@ pub enum Sabotage {
     CallsBeside,
     /// A host that could not be asked counts as a host that has nothing.
     SilenceIsAbsence,
+    /// Busy VMs are looked at too. Without this fault, a look of the monitor waits until the VM's
+    /// calls have returned.
+    ObserveWhileBusy,
     /// Each domain of this store counts as a leftover, whatever its generation.
     AnyZombie,
 }
@@ -80,9 +83,8 @@ type Source<T> = Arc<dyn Fn() -> T + Send + Sync>;
 type Crash = Arc<dyn Fn(Point) -> bool + Send + Sync>;
 
 /// Decides in place of [`ostler_lifecycle::decide`].
-pub type Decides = Arc<
-    dyn Fn(&VmRecord, &Facts, &Input, Timestamp) -> Result<Decision, Refusal> + Send + Sync,
->;
+pub type Decides =
+    Arc<dyn Fn(&VmRecord, &Facts, &Input, Timestamp) -> Result<Decision, Refusal> + Send + Sync>;
 
 /// Changes a call that is about to be sent to its driver. If it answers none, the call is lost.
 pub type Sends = Arc<dyn Fn(&Effect) -> Option<Effect> + Send + Sync>;
