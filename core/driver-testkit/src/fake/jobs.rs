@@ -1,7 +1,7 @@
 //! Migrations and copies of disks: jobs that are begun, polled and aborted by effect key.
 
 use super::calls::done;
-use super::world::{FakeDomain, FakeFile, World, gone, place, seen};
+use super::world::{FakeDomain, FakeFile, World, gone, seen};
 use super::{Fake, FakeMachine, Op, State};
 use async_trait::async_trait;
 use ostler_driver::{
@@ -380,6 +380,8 @@ impl World {
         domain.machine = FakeMachine { snapshots, reverted_to, ..FakeMachine::of(spec) };
         let outcome = seen(&domain);
         self.put(to, domain);
+        self.guest_starts(to, vm);
+        self.guest_writes(to, vm);
         Ok(outcome)
     }
 
@@ -390,13 +392,15 @@ impl World {
         let to = spec.disks.iter().find(|disk| disk.name == *name);
         if let (Some(from), Some(to)) = (from, to) {
             let content = self.content_of(&from.file);
-            self.files.insert(place(&to.file), FakeFile { content, complete: true });
+            let at = self.place(&to.file);
+            self.writes.mirrored(spec.identity.vm, at.clone());
+            self.files.insert(at, FakeFile { content, complete: true });
         }
     }
 
     fn content_of(&self, file: &FileRef) -> String {
         self.files
-            .get(&place(file))
+            .get(&self.place(file))
             .map_or_else(|| file.absolute.clone(), |found| found.content.clone())
     }
 
@@ -410,7 +414,7 @@ impl World {
     ) -> Result<Outcome, DriverError> {
         let disk = self.disk_at_work(host, vm, name)?;
         let content = format!("{format} of {}", self.content_of(&disk.file));
-        self.files.insert(place(target), FakeFile { content, complete: true });
+        self.files.insert(self.place(target), FakeFile { content, complete: true });
         Ok(self.domains.get(&(host, vm)).map(seen).unwrap_or_default())
     }
 

@@ -98,9 +98,12 @@ impl World {
                     format!("{} is there already, and is {}", disk.name, found.file.absolute);
                 return Err(DriverError::refused("disk-differs", told));
             }
-            None => domain.machine.disks.push(disk),
+            None => {
+                domain.machine.disks.push(disk);
+                self.guest_writes(host, vm);
+            }
         }
-        Ok(seen(domain))
+        Ok(self.at_work(host, vm).map(|domain| seen(domain))?)
     }
 
     pub(super) fn detach_disk(
@@ -210,7 +213,10 @@ impl World {
             identity.generation = context.generation;
         }
         (domain.seen.power, domain.seen.reason) = (Power::Running, PowerReason::None);
-        Ok(seen(domain))
+        let outcome = seen(domain);
+        self.edge_reaches(&context.key);
+        self.guest_writes(host, context.key.vm);
+        Ok(outcome)
     }
 
     pub(super) fn delete_snapshot(

@@ -36,6 +36,7 @@ mod knobs;
 mod machine;
 mod transfer;
 mod world;
+mod writes;
 
 #[cfg(test)]
 mod tests;
@@ -132,6 +133,8 @@ struct State {
     cut_off: BTreeSet<HostId>,
     /// Hosts that have lost their power for good.
     dead: BTreeSet<HostId>,
+    /// Hosts without power.
+    dark: BTreeSet<HostId>,
     ignore_acpi: bool,
     violations: Vec<String>,
     jobs: BTreeMap<EffectKey, transfer::Job>,
@@ -182,6 +185,12 @@ impl Fake {
         Self { abilities: abilities.into(), state: Arc::default(), changed: watch::Sender::new(0) }
     }
 
+    /// The same fake, as another driver that has only these abilities.
+    #[must_use]
+    pub fn as_driver_with(&self, abilities: &[Ability]) -> Self {
+        Self { abilities: abilities.into(), ..self.clone() }
+    }
+
     /// Begins an order for calls of this kind.
     pub fn on(&self, op: Op) -> Order {
         Order::new(self.clone(), op)
@@ -210,6 +219,28 @@ impl Fake {
             state.cut_off.insert(host);
         } else if !state.dead.contains(&host) {
             state.cut_off.remove(&host);
+            state.dark.remove(&host);
+        }
+    }
+
+    /// Whether a host is unreachable.
+    #[must_use]
+    pub fn is_cut_off(&self, host: HostId) -> bool {
+        self.lock().cut_off.contains(&host)
+    }
+
+    /// Takes the power from a host, and makes it unreachable: its domains are off, its jobs end,
+    /// and nothing is done there. [`Fake::cut_off`] gives the power back.
+    pub fn lose_power(&self, host: HostId) {
+        let mut state = self.lock();
+        state.cut_off.insert(host);
+        state.dark.insert(host);
+        state.hyper_jobs.retain(|_, job| !job.holds(host));
+        let there: Vec<VmUuid> =
+            state.world.domains(host).into_iter().map(|domain| domain.seen.uuid).collect();
+        for vm in there {
+            state.world.lose_power(host, vm);
+            state.world.note(vm);
         }
     }
 
@@ -220,6 +251,7 @@ impl Fake {
         state.dead.insert(host);
         state.cut_off.insert(host);
         state.world.domains.retain(|(at, _), _| *at != host);
+        state.world.writes.lose_host(host);
         state.hyper_jobs.retain(|_, job| !job.holds(host));
     }
 
@@ -249,6 +281,26 @@ impl Fake {
     /// Pauses the domain.
     pub fn pause(&self, host: HostId, vm: VmUuid, reason: PowerReason) {
         self.outside(|world| world.pause(host, vm, reason), vm);
+    }
+
+    /// Ends the domain, as a person does at the hypervisor.
+    pub fn destroy_by_hand(&self, host: HostId, vm: VmUuid) {
+        self.outside(|world| world.stop(host, vm, PowerReason::Destroyed), vm);
+    }
+
+    /// Whether a call or a transfer of this VM is at work, even if nobody waits for it.
+    #[must_use]
+    pub fn is_at_work(&self, vm: VmUuid) -> bool {
+        let state = self.lock();
+        state.working.values().any(|call| call.vm == vm)
+            || state.transferring.contains_key(&vm)
+            || state.jobs.keys().chain(state.hyper_jobs.keys()).any(|key| key.vm == vm)
+    }
+
+    /// How often something may have changed about this VM: its calls, and events at its host.
+    #[must_use]
+    pub fn changes_of(&self, vm: VmUuid) -> u64 {
+        self.lock().world.changes_of.get(&vm).copied().unwrap_or(0)
     }
 
     /// Puts a domain on a host, as if somebody else had made it.
@@ -342,10 +394,61 @@ impl Fake {
 
     /// The violations by callers: two mutating calls for one VM at the same time, of which neither
     /// is `destroy`; two different transfers for one VM at the same time; a removal of a disk's
-    /// file while a domain that is not off has the disk.
+    /// file while a domain that is not off has the disk; two edge effects of one operation that
+    /// reached the guest.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
-        self.lock().violations.clone()
+        let state = self.lock();
+        state.violations.iter().chain(&state.world.doubled).cloned().collect()
+    }
+
+    /// The starts that lost something that a guest had written: a start on a copy of a disk that is
+    /// not the newest, or old memory over newer disks. Also images of disks to which a guest wrote
+    /// meanwhile.
+    #[must_use]
+    pub fn lost_writes(&self) -> Vec<String> {
+        self.lock().world.writes.lost().to_vec()
+    }
+
+    /// Whether this copy of the VM's disk is there, complete, and as new as it can be.
+    #[must_use]
+    pub fn has_newest(
+        &self,
+        vm: VmUuid,
+        (host, datastore, path): (HostId, &DatastoreName, &RelPath),
+    ) -> bool {
+        let state = self.lock();
+        let at = state.world.at(host, datastore, path);
+        let complete = state.world.files.get(&at).is_some_and(|file| file.complete);
+        complete && state.world.writes.is_newest(vm, &at)
+    }
+
+    /// The first file below this folder of a datastore on a host, for which `is_it`.
+    pub fn file_below(
+        &self,
+        (host, datastore, folder): (HostId, &DatastoreName, &RelPath),
+        is_it: impl Fn(&RelPath) -> bool,
+    ) -> Option<RelPath> {
+        let state = self.lock();
+        let from = state.world.at(host, datastore, folder);
+        let (host, below) = (from.0, format!("{folder}/"));
+        let files = state.world.files.range(from..).map(|(place, _)| place);
+        let mut files = files
+            .take_while(|(at, store, path)| {
+                *at == host && store == datastore && path.as_str().starts_with(&below)
+            })
+            .map(|(_, _, path)| path);
+        files.find(|path| is_it(path)).cloned()
+    }
+
+    /// The content of the VM's disks does not count any more: its maker begins anew.
+    pub fn forget_writes(&self, vm: VmUuid) {
+        self.lock().world.writes.forget(vm);
+    }
+
+    /// From now on all hosts see the same files of this datastore.
+    pub fn share(&self, datastore: DatastoreName) {
+        self.lock().world.shared.insert(datastore);
     }
 
     fn outside(&self, happen: impl FnOnce(&mut World), vm: VmUuid) {
@@ -366,9 +469,9 @@ impl Fake {
         Ok(())
     }
 
-    /// Nothing is done any more on a host that was lost for good.
+    /// Nothing is done on a host without power.
     fn lives(state: &State, host: HostId) -> Result<(), DriverError> {
-        if state.dead.contains(&host) {
+        if state.dead.contains(&host) || state.dark.contains(&host) {
             return Err(DriverError::retry("unreachable", "the host has lost its power"));
         }
         Ok(())

@@ -171,17 +171,17 @@ impl Drop for AtWork {
 
 impl State {
     /// Does a transfer. Notes a violation if it removes the file of a disk that a domain uses.
-    fn transfer(&mut self, work: &Work) -> Result<(), DriverError> {
+    fn transfer(&mut self, vm: VmUuid, work: &Work) -> Result<(), DriverError> {
         if let Work::Transfer(TransferJob::Delete { target }) = work
-            && let Some(vm) = self.world.user_of(target)
+            && let Some(user) = self.world.user_of(target)
         {
             self.violations.push(format!(
-                "{} was removed on host {} while domain {vm} used it",
+                "{} was removed on host {} while domain {user} used it",
                 target.absolute, target.host
             ));
         }
         match work {
-            Work::Transfer(job) => self.world.transfer(job),
+            Work::Transfer(job) => self.world.transfer(vm, job),
             Work::SaveBack(job) => self.world.save_back(job),
         }
     }
@@ -207,7 +207,7 @@ impl Fake {
                 let mut state = fake.lock();
                 let polls = state.polls;
                 if polls == 0 {
-                    state.transfer(&work)?;
+                    state.transfer(key.vm, &work)?;
                     done()
                 } else {
                     let job = state.jobs.entry(key).or_insert(Job { work, polls_left: polls });
@@ -233,7 +233,7 @@ impl Fake {
             return Ok(pending(job.polls_left));
         }
         let Some(Job { work, .. }) = state.jobs.remove(key) else { return Ok(done()) };
-        state.transfer(&work)?;
+        state.transfer(key.vm, &work)?;
         Ok(done())
     }
 }

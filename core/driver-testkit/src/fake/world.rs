@@ -2,10 +2,11 @@
 //! faults.
 
 use super::FakeMachine;
+use super::writes::Writes;
 use ostler_driver::{DiskSource, DomainSpec, FileRef, SaveBackJob, TransferJob};
 use ostler_model::{
-    CallContext, DatastoreName, DomainSeen, DriverError, ErrorKind, Generation, HostId, Identity,
-    Observation, Outcome, Power, PowerReason, RelPath, VmUuid,
+    CallContext, DatastoreName, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, HostId,
+    Identity, Observation, OperationId, Outcome, Power, PowerReason, RelPath, VmUuid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,7 +54,8 @@ pub(super) enum Edge {
     Reset,
 }
 
-type Place = (HostId, DatastoreName, RelPath);
+/// A host, a datastore, and a path below its root.
+pub(super) type Place = (HostId, DatastoreName, RelPath);
 
 /// All hosts.
 #[derive(Default)]
@@ -62,12 +64,17 @@ pub(super) struct World {
     pub(super) files: BTreeMap<Place, FakeFile>,
     /// The network interfaces of hosts. For a host that is not named here, the driver cannot tell.
     pub(super) interfaces: BTreeMap<HostId, BTreeSet<String>>,
+    /// Datastores whose files all hosts see.
+    pub(super) shared: BTreeSet<DatastoreName>,
+    pub(super) writes: Writes,
+    /// The edge effect that has reached a guest, for each operation.
+    reached: BTreeMap<(VmUuid, OperationId), EffectKey>,
+    /// Operations of which more than one edge effect has reached the guest.
+    pub(super) doubled: Vec<String>,
     runs: u64,
     changes: Vec<VmUuid>,
-}
-
-pub(super) fn place(file: &FileRef) -> Place {
-    (file.host, file.datastore.clone(), file.path.clone())
+    /// How often something may have changed about each VM.
+    pub(super) changes_of: BTreeMap<VmUuid, u64>,
 }
 
 pub(super) fn seen(domain: &FakeDomain) -> Outcome {
@@ -83,8 +90,46 @@ pub(super) fn gone(code: &str, detail: &str) -> DriverError {
 }
 
 impl World {
+    /// The place of a file. The files of a shared datastore are at the front end.
+    pub(super) fn place(&self, file: &FileRef) -> Place {
+        self.at(file.host, &file.datastore, &file.path)
+    }
+
+    pub(super) fn at(&self, host: HostId, datastore: &DatastoreName, path: &RelPath) -> Place {
+        let host = if self.shared.contains(datastore) { HostId::FRONT_END } else { host };
+        (host, datastore.clone(), path.clone())
+    }
+
+    /// The files of the disks that the guest may write to.
+    fn written(&self, host: HostId, vm: VmUuid) -> Vec<Place> {
+        let disks = self.domains.get(&(host, vm)).map(|domain| domain.machine.disks.as_slice());
+        let disks = disks.unwrap_or_default().iter().filter(|disk| !disk.read_only);
+        disks.map(|disk| self.place(&disk.file)).collect()
+    }
+
+    /// The guest writes to its disks.
+    pub(super) fn guest_writes(&mut self, host: HostId, vm: VmUuid) {
+        let written = self.written(host, vm);
+        self.writes.writes(vm, written.into_iter());
+    }
+
+    /// The guest starts on its disks.
+    pub(super) fn guest_starts(&mut self, host: HostId, vm: VmUuid) {
+        let written = self.written(host, vm);
+        self.writes.starts(vm, host, written.iter());
+    }
+
+    /// Notes that an edge effect has reached the guest. One operation may do that once.
+    pub(super) fn edge_reaches(&mut self, key: &EffectKey) {
+        let before = self.reached.insert((key.vm, key.operation), key.clone());
+        if let Some(before) = before.filter(|before| before != key) {
+            self.doubled.push(format!("one operation reached its guest as {before} and as {key}"));
+        }
+    }
+
     pub(super) fn note(&mut self, vm: VmUuid) -> u64 {
         self.changes.push(vm);
+        *self.changes_of.entry(vm).or_default() += 1;
         self.changes.len() as u64
     }
 
@@ -125,6 +170,14 @@ impl World {
         self.set(host, vm, Power::Off, reason);
     }
 
+    /// The domain's host has lost its power.
+    pub(super) fn lose_power(&mut self, host: HostId, vm: VmUuid) {
+        let domain = self.domains.get(&(host, vm));
+        if domain.is_some_and(|domain| domain.seen.power != Power::Off) {
+            self.stop(host, vm, PowerReason::Crashed);
+        }
+    }
+
     pub(super) fn pause(&mut self, host: HostId, vm: VmUuid, reason: PowerReason) {
         self.set(host, vm, Power::Paused, reason);
     }
@@ -141,15 +194,17 @@ impl World {
             .map_or(Observation::Absent, |domain| Observation::Present(domain.seen.clone()))
     }
 
-    /// Compares generations: `stale` if a higher one is there. Every mutating call does this first.
+    /// Compares identities: `foreign` if nobody has stamped the domain, `stale` if a higher
+    /// generation is there. Every mutating call does this first, except a stamp.
     pub(super) fn fence(
         &self,
         host: HostId,
         vm: VmUuid,
         generation: Generation,
     ) -> Result<(), DriverError> {
-        let found = self.domains.get(&(host, vm)).and_then(|domain| domain.seen.identity);
-        match found {
+        let Some(domain) = self.domains.get(&(host, vm)) else { return Ok(()) };
+        match domain.seen.identity {
+            None => Err(DriverError::refused("foreign", "the domain does not carry a stamp")),
             Some(identity) if identity.generation > generation => Err(DriverError::new(
                 ErrorKind::Stale,
                 "higher-generation",
@@ -158,7 +213,7 @@ impl World {
                     identity.generation
                 ),
             )),
-            Some(_) | None => Ok(()),
+            Some(_) => Ok(()),
         }
     }
 
@@ -183,9 +238,14 @@ impl World {
             .domains
             .get(&(host, spec.identity.vm))
             .filter(|domain| domain.seen.power == Power::Running);
-        let run = old.map(|domain| domain.run);
-        let run = run.unwrap_or_else(|| self.next_run());
-        Ok(self.define(host, spec, Power::Running, run))
+        if let Some(run) = old.map(|domain| domain.run) {
+            return Ok(self.define(host, spec, Power::Running, run));
+        }
+        let run = self.next_run();
+        let outcome = self.define(host, spec, Power::Running, run);
+        self.guest_starts(host, spec.identity.vm);
+        self.guest_writes(host, spec.identity.vm);
+        Ok(outcome)
     }
 
     fn next_run(&mut self) -> u64 {
@@ -242,7 +302,12 @@ impl World {
             Edge::Reboot => domain.edges.reboots += 1,
             Edge::Reset => domain.edges.resets += 1,
         }
-        Ok(seen(domain))
+        let outcome = seen(domain);
+        self.edge_reaches(&context.key);
+        if edge != Edge::Press {
+            self.guest_writes(host, context.key.vm);
+        }
+        Ok(outcome)
     }
 
     pub(super) fn destroy(&mut self, host: HostId, vm: VmUuid) -> Outcome {
@@ -278,7 +343,7 @@ impl World {
     ) -> Result<Outcome, DriverError> {
         let complete = self
             .files
-            .get(&place(file))
+            .get(&self.place(file))
             .is_some_and(|found| found.complete && run_of(found, vm).is_some());
         match self.domains.get_mut(&(host, vm)) {
             Some(domain) if matches!(domain.seen.power, Power::Running | Power::Paused) => {
@@ -286,7 +351,9 @@ impl World {
                     FakeFile { content: format!("memory {vm} {}", domain.run), complete: true };
                 (domain.seen.power, domain.seen.reason) = (Power::Off, PowerReason::Saved);
                 let outcome = seen(domain);
-                self.files.insert(place(file), memory);
+                let (at, disks) = (self.place(file), self.written(host, vm));
+                self.writes.saved(vm, at.clone(), disks.into_iter());
+                self.files.insert(at, memory);
                 Ok(outcome)
             }
             Some(domain) if complete => Ok(seen(domain)),
@@ -314,17 +381,26 @@ impl World {
                 ));
             }
         }
-        let found = self.files.get(&place(file)).filter(|found| found.complete);
+        let at = self.place(file);
+        let found = self.files.get(&at).filter(|found| found.complete);
         let run = found.and_then(|found| run_of(found, spec.identity.vm));
         let run = run.ok_or_else(|| gone("no-memory-file", "the recovery file is not there"))?;
-        Ok(self.define(host, spec, Power::Paused, run))
+        let outcome = self.define(host, spec, Power::Paused, run);
+        self.writes.restored(spec.identity.vm, host, &at);
+        self.guest_starts(host, spec.identity.vm);
+        Ok(outcome)
     }
 
     pub(super) fn unpause(&mut self, host: HostId, vm: VmUuid) -> Result<Outcome, DriverError> {
         match self.domains.get_mut(&(host, vm)) {
             Some(domain) if matches!(domain.seen.power, Power::Running | Power::Paused) => {
+                let was = domain.seen.power;
                 (domain.seen.power, domain.seen.reason) = (Power::Running, PowerReason::None);
-                Ok(seen(domain))
+                let outcome = seen(domain);
+                if was == Power::Paused {
+                    self.guest_writes(host, vm);
+                }
+                Ok(outcome)
             }
             Some(_) | None => Err(gone("not-running", "the domain is not there or off")),
         }
@@ -337,7 +413,7 @@ impl World {
         path: RelPath,
         file: FakeFile,
     ) {
-        self.files.insert((host, datastore, path), file);
+        self.files.insert(self.at(host, &datastore, &path), file);
     }
 
     pub(super) fn file(
@@ -346,7 +422,7 @@ impl World {
         datastore: &DatastoreName,
         path: &RelPath,
     ) -> Option<FakeFile> {
-        self.files.get(&(host, datastore.clone(), path.clone())).cloned()
+        self.files.get(&self.at(host, datastore, path)).cloned()
     }
 
     pub(super) fn files(&self, host: HostId) -> Vec<(DatastoreName, RelPath)> {
@@ -360,26 +436,26 @@ impl World {
     /// The VM of a domain that is not off and has a disk whose file is `target`, or is in the
     /// folder `target`.
     pub(super) fn user_of(&self, target: &FileRef) -> Option<VmUuid> {
-        let below = format!("{}/", target.path);
+        let (host, datastore, path) = self.place(target);
+        let below = format!("{path}/");
         let is_it = |file: &FileRef| {
-            file.datastore == target.datastore
-                && (file.path == target.path || file.path.as_str().starts_with(&below))
+            let file = self.place(file);
+            file.0 == host
+                && file.1 == datastore
+                && (file.2 == path || file.2.as_str().starts_with(&below))
         };
-        let of_host = self
-            .domains
-            .iter()
-            .filter(|((host, _), domain)| *host == target.host && domain.seen.power != Power::Off);
+        let alive = self.domains.iter().filter(|(_, domain)| domain.seen.power != Power::Off);
         let mut users =
-            of_host.filter(|(_, domain)| domain.machine.disks.iter().any(|disk| is_it(&disk.file)));
+            alive.filter(|(_, domain)| domain.machine.disks.iter().any(|disk| is_it(&disk.file)));
         users.next().map(|((_, vm), _)| *vm)
     }
 
-    pub(super) fn transfer(&mut self, job: &TransferJob) -> Result<(), DriverError> {
+    pub(super) fn transfer(&mut self, vm: VmUuid, job: &TransferJob) -> Result<(), DriverError> {
         match job {
             TransferJob::Prepare { target, format, source } => {
                 let content = match source {
                     DiskSource::Image { base, .. } => {
-                        if !self.files.get(&place(base)).is_some_and(|base| base.complete) {
+                        if !self.files.get(&self.place(base)).is_some_and(|base| base.complete) {
                             return Err(gone(
                                 "no-image",
                                 &format!("the image {} is not there", base.absolute),
@@ -387,7 +463,7 @@ impl World {
                         }
                         if self
                             .files
-                            .get(&place(base))
+                            .get(&self.place(base))
                             .is_some_and(|base| base.content.starts_with(NAMES))
                         {
                             return Err(DriverError::refused(
@@ -400,25 +476,39 @@ impl World {
                     DiskSource::Blank { size_mib } => format!("{format} blank {size_mib}"),
                     DiskSource::Swap { size_mib } => format!("{format} swap {size_mib}"),
                 };
-                self.files.insert(place(target), FakeFile { content, complete: true });
+                let at = self.place(target);
+                // A disk that is complete stays as it is.
+                if !self.files.get(&at).is_some_and(|file| file.complete) {
+                    self.writes.made(vm, at.clone());
+                }
+                self.files.insert(at, FakeFile { content, complete: true });
                 Ok(())
             }
-            TransferJob::Copy { from, to, .. } => match self.files.get(&place(from)).cloned() {
-                Some(file) => {
-                    self.files.insert(place(to), file);
-                    Ok(())
+            TransferJob::Copy { from, to, .. } => {
+                match self.files.get(&self.place(from)).cloned() {
+                    Some(file) => {
+                        let torn = self.user_of(from).is_some();
+                        let (from, to) = (self.place(from), self.place(to));
+                        self.writes.copied(vm, &from, to.clone(), torn);
+                        self.files.insert(to, file);
+                        Ok(())
+                    }
+                    None if self.files.get(&self.place(to)).is_some_and(|file| file.complete) => {
+                        Ok(())
+                    }
+                    None => Err(gone("no-source", &format!("{} is not there", from.absolute))),
                 }
-                None if self.files.get(&place(to)).is_some_and(|file| file.complete) => Ok(()),
-                None => Err(gone("no-source", &format!("{} is not there", from.absolute))),
-            },
+            }
             TransferJob::Delete { target } => {
-                let (host, datastore, path) = place(target);
+                let (host, datastore, path) = self.place(target);
                 let below = format!("{path}/");
-                self.files.retain(|(at, store, file), _| {
-                    *at != host
-                        || *store != datastore
-                        || (*file != path && !file.as_str().starts_with(&below))
-                });
+                let is_gone = |(at, store, file): &Place| {
+                    *at == host
+                        && *store == datastore
+                        && (*file == path || file.as_str().starts_with(&below))
+                };
+                self.files.retain(|place, _| !is_gone(place));
+                self.writes.removed(is_gone);
                 Ok(())
             }
         }
@@ -428,17 +518,18 @@ impl World {
         &mut self,
         SaveBackJob { disk, image, format, .. }: &SaveBackJob,
     ) -> Result<(), DriverError> {
-        match self.files.get(&place(disk)).cloned() {
+        match self.files.get(&self.place(disk)).cloned() {
             Some(file) if file.content.starts_with(NAMES) => Err(DriverError::refused(
                 "names-other-file",
                 format!("{} names another file", disk.absolute),
             )),
             Some(file) => {
                 let content = format!("{format} of {}", file.content);
-                self.files.insert(place(image), FakeFile { content, complete: true });
+                self.writes.image_of(&self.place(disk), self.user_of(disk));
+                self.files.insert(self.place(image), FakeFile { content, complete: true });
                 Ok(())
             }
-            None if self.files.get(&place(image)).is_some_and(|file| file.complete) => Ok(()),
+            None if self.files.get(&self.place(image)).is_some_and(|file| file.complete) => Ok(()),
             None => Err(gone("no-disk", &format!("{} is not there", disk.absolute))),
         }
     }
