@@ -28,7 +28,6 @@ pub(crate) struct Coverage {
     undone: Vec<u64>,
     states: Vec<u64>,
     pub(crate) refusals: BTreeMap<String, u64>,
-    pub(crate) errors: BTreeMap<String, u64>,
 }
 
 impl Default for Coverage {
@@ -39,7 +38,6 @@ impl Default for Coverage {
             undone: vec![0; StepKind::iter().count()],
             states: vec![0; State::iter().count()],
             refusals: BTreeMap::new(),
-            errors: BTreeMap::new(),
         }
     }
 }
@@ -83,16 +81,6 @@ impl Coverage {
         }
     }
 
-    /// A VM was made. No decision about an existing record shows that, so it is counted here.
-    pub(crate) fn created(&mut self, made: &Decision) {
-        self.states[made.record.state as usize] += 1;
-        for entry in &made.journal {
-            if let Journal::StepBegan { kind, .. } = entry {
-                self.steps[*kind as usize] += 1;
-            }
-        }
-    }
-
     pub(crate) fn ended(&mut self, verb: Verb, outcome: &Ended) {
         let went = match outcome {
             Ended::Succeeded => Went::Succeeded,
@@ -124,9 +112,6 @@ impl Coverage {
         for (kind, count) in &other.refusals {
             *self.refusals.entry(kind.clone()).or_default() += count;
         }
-        for (kind, count) in &other.errors {
-            *self.errors.entry(kind.clone()).or_default() += count;
-        }
     }
 
     /// Things that must be reached and were not.
@@ -134,9 +119,11 @@ impl Coverage {
         let states = State::iter()
             .filter(|state| self.states[*state as usize] == 0)
             .map(|state| format!("state {state}"));
-        // The switch is a step of the record: it begins and ends within one decision.
+        // The switch is a step of the record: it begins and ends within one decision. The stamp
+        // begins when the VM is made, and only decisions about existing VMs are seen.
+        let seen = |step: &StepKind| !matches!(step, StepKind::Switch | StepKind::Stamp);
         let steps = StepKind::iter()
-            .filter(|step| self.steps[*step as usize] == 0 && *step != StepKind::Switch)
+            .filter(|step| self.steps[*step as usize] == 0 && seen(step))
             .map(|step| format!("step {step}"));
         let reached = |verb: Verb, went: Went| self.verbs[verb as usize][went as usize] > 0;
         let succeeded = |verb: &Verb| !reached(*verb, Went::Succeeded) && !verb.is_recovery();
@@ -171,10 +158,7 @@ impl Coverage {
         for state in State::iter() {
             let _ = write!(out, "{state} {}, ", self.states[state as usize]);
         }
-        let _ = write!(out, "\nrefusals: {:?}\nerrors: ", self.refusals);
-        for (kind, count) in &self.errors {
-            let _ = write!(out, "{kind} {count}, ");
-        }
+        let _ = write!(out, "\nrefusals: {:?}", self.refusals);
         out.push('\n');
         out
     }

@@ -1,267 +1,357 @@
-//! Trouble with hosts and guests that nobody asked for. The seed says how often it comes.
+//! Faults of calls, hosts, guests, disks and the daemon. The seed says which ones come, and how
+//! often.
 
-use crate::queue::{Event, Happening};
+use super::person::Asked;
+use super::watch::Violation;
+use super::{Dice, Run, dice};
 use crate::rng::Rng;
-use crate::run::Sim;
-use ostler_model::{HostId, Millis, Power, PowerReason, VmId};
+use ostler_driver_testkit::fake::{Fake, Op, Recorded, Whim};
+use ostler_model::{DriverError, ErrorKind, HostId, Power, PowerReason, VmUuid};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
-/// How often things go wrong, in thousandths, and how far apart they are, in milliseconds.
+/// Some runs are calm in one way and stormy in another. Chances are in thousandths.
 #[derive(Debug, Clone)]
 pub(crate) struct Weather {
-    /// Calls that go wrong.
-    pub(crate) trouble: u64,
-    /// Calls that take long.
-    pub(crate) slow: u64,
-    /// Looks whose result arrives late.
-    pub(crate) late: u64,
-    /// The time between two troubles of hosts.
+    pub(crate) hosts: u64,
+    /// VMs of one CPU that a host has room for.
+    pub(crate) room: u64,
+    pub(crate) population: usize,
+    /// Requests until the storm is over.
+    pub(crate) requests: u64,
+    /// Most milliseconds between two events.
+    pub(crate) haste: u64,
+    /// Most milliseconds that a batch takes to the disk.
+    pub(crate) sync: u64,
+    trouble: u64,
+    slow: u64,
+    crash: u64,
+    full: u64,
+    restore: u64,
+    guest: u64,
     host: u64,
-    /// The time between two crashes of the daemon.
-    pub(crate) crash: u64,
-    /// The time between two turns of the guests.
-    guests: u64,
-    /// The time between two actions of a person at the hypervisor.
-    person: u64,
-    /// True if the store is lost now and then, and an older backup is restored.
-    pub(crate) restores: bool,
+    pub(crate) panic: u64,
+    pub(crate) lane_width: usize,
+    /// An answer comes without a look.
+    blind: u64,
+    /// A look is answered late, so that it shows what was.
+    stale: u64,
+    /// A host is slow for so long that its lanes are full.
+    pub(crate) crowd: u64,
+    /// A host is lost for good.
+    pub(crate) lose: u64,
+    /// A host is switched off and on.
+    pub(crate) flicker: u64,
+    /// An image is locked, or is ready again.
+    pub(crate) image: u64,
+    /// The clock is set back.
+    pub(crate) clock: u64,
+    /// After the storm, more VMs are made than there is room for, and the image of some is locked.
+    pub(crate) shortage: bool,
+    /// A daemon of another version wrote the records while this one was down.
+    pub(crate) foreign_zone: bool,
+    /// All hosts and the front end see the files of VMs.
+    pub(crate) shared: bool,
+    /// The driver has snapshot rules.
+    pub(crate) rules: bool,
+    /// The last host has another driver, with fewer abilities.
+    pub(crate) plain: bool,
+    /// Guests ignore the power button.
+    pub(crate) deaf: bool,
 }
 
 impl Weather {
-    /// Some runs are calm in one way and stormy in another.
-    pub(crate) fn of(rng: &mut Rng) -> Self {
+    pub(crate) fn of(chance: &Dice) -> Self {
+        let mut dice = dice(chance);
         Self {
-            trouble: *rng.pick(&[0, 5, 30, 80, 200]),
-            slow: *rng.pick(&[0, 5, 20]),
-            late: *rng.pick(&[0, 20, 200]),
-            host: *rng.pick(&[20_000, 90_000, 400_000, 100_000_000]),
-            crash: *rng.pick(&[5_000, 40_000, 200_000, 100_000_000]),
-            guests: *rng.pick(&[1_000, 5_000, 30_000]),
-            person: *rng.pick(&[10_000, 60_000, 100_000_000]),
-            restores: rng.permille(300),
-        }
-    }
-
-    /// Everything answers, obeys and stays as it is.
-    pub(crate) const fn fine() -> Self {
-        let never = 100_000_000_000;
-        Self {
-            trouble: 0,
-            slow: 0,
-            late: 0,
-            host: never,
-            crash: never,
-            guests: 1_000,
-            person: never,
-            restores: false,
+            hosts: dice.within(2, 4),
+            room: dice.within(2, 8),
+            population: usize::try_from(dice.within(3, 12)).unwrap_or(3),
+            requests: dice.within(40, 160),
+            haste: *dice.pick(&[40, 400, 3_000]),
+            sync: *dice.pick(&[2, 20, 200]),
+            trouble: *dice.pick(&[0, 5, 30, 80, 200]),
+            slow: *dice.pick(&[0, 5, 20]),
+            crash: *dice.pick(&[0, 5, 30]),
+            full: *dice.pick(&[0, 4, 20]),
+            restore: *dice.pick(&[0, 0, 15]),
+            guest: *dice.pick(&[0, 20, 80]),
+            host: *dice.pick(&[0, 3, 20]),
+            panic: *dice.pick(&[0, 0, 3]),
+            lane_width: *dice.pick(&[1, 1, 4]),
+            blind: *dice.pick(&[0, 50, 200]),
+            stale: *dice.pick(&[0, 100, 500]),
+            crowd: *dice.pick(&[0, 10, 30]),
+            lose: *dice.pick(&[0, 0, 10]),
+            flicker: *dice.pick(&[0, 0, 10]),
+            image: *dice.pick(&[0, 0, 20]),
+            clock: *dice.pick(&[0, 0, 20]),
+            shortage: dice.permille(350),
+            foreign_zone: dice.permille(300),
+            shared: dice.permille(300),
+            rules: dice.permille(700),
+            plain: dice.permille(300),
+            deaf: dice.permille(200),
         }
     }
 }
 
-impl Sim {
-    /// Begins everything that happens by itself.
-    pub(crate) fn begin_weather(&mut self) {
-        for happening in [Happening::Guests, Happening::Person, Happening::Host, Happening::Crash] {
-            self.next_of(happening);
+/// A call that changes the hardware of a guest.
+const fn plugs(call: &Recorded) -> bool {
+    matches!(call.op, Op::AttachDisk | Op::AttachNic | Op::Resize)
+}
+
+/// Chooses how a call goes.
+fn whim(dice: &mut Rng, weather: &Weather, slow: bool, call: &Recorded) -> Whim {
+    let takes = match call.op {
+        Op::Probe
+        | Op::List
+        | Op::Observe
+        | Op::Changes
+        | Op::Metrics
+        | Op::Poll
+        | Op::PollJob
+        | Op::InspectFile => 20,
+        Op::Prepare | Op::Copy | Op::SaveBack | Op::Migrate | Op::CopyDisk | Op::Save => 4_000,
+        _ => 400,
+    };
+    let takes = match call.op {
+        // Longer than the patience of a transfer.
+        Op::Prepare | Op::Copy | Op::SaveBack | Op::Delete if slow => 150_000,
+        _ if dice.permille(weather.slow) => 60_000,
+        _ => takes,
+    };
+    let least = if slow && call.key.is_some() { 15_000 } else { 1 };
+    let blind = dice.permille(if plugs(call) { weather.blind * 3 } else { weather.blind });
+    let mut whim = Whim {
+        delay: Duration::from_millis(dice.within(least, takes + least)),
+        blind,
+        ..Whim::default()
+    };
+    if call.op == Op::Observe && dice.permille(weather.stale) {
+        whim.late = Duration::from_millis(dice.within(1_000, 18_000));
+    }
+    if !dice.permille(weather.trouble) {
+        return whim;
+    }
+    match dice.below(5) {
+        0 => whim.fail = Some(DriverError::retry("not-now", "chance")),
+        1 => whim.fail = Some(DriverError::unknown("connection", "chance")),
+        2 => whim.late = Duration::from_millis(dice.within(1, 120_000)),
+        3 if call.key.is_some() => {
+            whim.fail = Some(DriverError::new(ErrorKind::Refused, "no-space", "chance"))
         }
+        _ => whim.lose = true,
+    }
+    whim
+}
+
+/// Cuts a host off some time from now, and connects it again some time later.
+fn cut_off(fake: Fake, host: HostId, begins: Duration, lasts: Duration) {
+    drop(tokio::spawn(async move {
+        tokio::time::sleep(begins).await;
+        fake.cut_off(host, true);
+        tokio::time::sleep(lasts).await;
+        fake.cut_off(host, false);
+    }));
+}
+
+impl Run {
+    /// Makes one thing happen.
+    pub(crate) async fn happens(&mut self) -> Result<(), Violation> {
+        if self.stats.requests == 0 {
+            self.begin_whims();
+        }
+        let weather = self.weather.clone();
+        let drawn = |chance: u64| dice(&self.dice).permille(chance);
+        let (crash, full, restore, guest, host) = (
+            drawn(weather.crash),
+            drawn(weather.full),
+            drawn(weather.restore),
+            drawn(weather.guest),
+            drawn(weather.host),
+        );
+        if full {
+            let after = dice(&self.dice).within(0, 40);
+            self.say(format!("  the disk is full after {after} more operations, and the daemon is killed some time after"));
+            self.life.disk.break_after(after);
+            let pause = dice(&self.dice).within(1, 5_000);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+        if crash || full {
+            self.crash().await?;
+        } else if restore {
+            self.restore().await?;
+        }
+        if guest {
+            self.guest();
+        }
+        if host {
+            self.host();
+        }
+        self.site_happens().await;
+        self.operate();
+        Ok(())
     }
 
-    fn next_of(&mut self, happening: Happening) {
-        let mean = match happening {
-            Happening::Guests => self.weather.guests,
-            Happening::Person => self.weather.person,
-            Happening::Host => self.weather.host,
-            _ => self.weather.crash,
-        };
-        let at = self.now.plus(Millis(self.rng.within(mean / 4, mean * 2)));
-        self.queue.push(at, Event::World(happening));
-    }
-
-    /// Guests obey, switch themselves off, crash or write. Most guests do nothing most of the time.
-    pub(crate) fn guests(&mut self) {
-        let pressed: Vec<(VmId, HostId)> = self.pick_domains(|being_obeys, domain| {
-            domain.pressed && being_obeys && domain.power == Power::Running
-        });
-        for (vm, host) in pressed {
-            if self.calm || self.rng.permille(700) {
-                self.say(|| format!("  guest of VM {vm} on host {host} obeys"));
-                self.world.power(vm, host, Power::Off, PowerReason::Guest);
-                self.tell_change(vm, host);
+    fn begin_whims(&self) {
+        let (chance, weather, slow) =
+            (Arc::clone(&self.dice), self.weather.clone(), self.life.slow.clone());
+        let fake = self.life.fake.clone();
+        let whims = move |call: &Recorded| {
+            let mut chance = dice(&chance);
+            let whim = whim(&mut chance, &weather, slow.is(call.host), call);
+            if whim.blind
+                && call.key.is_some()
+                && chance.permille(if plugs(call) { 700 } else { 50 })
+            {
+                // The host is cut off after the call was answered, and before anybody has looked.
+                let answered = whim.delay + whim.late + Duration::from_millis(1);
+                cut_off(
+                    fake.clone(),
+                    call.host,
+                    answered,
+                    Duration::from_millis(chance.within(1_000, 300_000)),
+                );
             }
-        }
-        if !self.calm {
-            self.one_guest();
-        }
-        self.next_of(Happening::Guests);
+            whim
+        };
+        self.life.fake.whims(Some(whims));
+        self.life.fake.long_jobs(2);
+        self.life.fake.ignore_acpi(self.weather.deaf);
+        // Longer than the patience of a transfer.
+        self.life.fake.jobs_go_on(Duration::from_secs(150));
     }
 
-    fn one_guest(&mut self) {
-        let running = self.pick_domains(|_, domain| domain.power == Power::Running);
+    async fn crash(&mut self) -> Result<(), Violation> {
+        self.say("  the daemon is killed");
+        self.stats.crashes += 1;
+        self.life.die().await;
+        self.life.lose_power();
+        self.down().await;
+        if self.weather.foreign_zone {
+            self.another_version()?;
+        }
+        self.rise().await
+    }
+
+    async fn down(&self) {
+        let pause = dice(&self.dice).within(10, 20_000);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+
+    async fn rise(&mut self) -> Result<(), Violation> {
+        self.life.rise().await;
+        self.say("the daemon is started");
+        self.add_up()?;
+        self.remembers()?;
+        self.repeat();
+        Ok(())
+    }
+
+    /// Makes a backup, loses the store some time later, and puts the backup in its place.
+    async fn restore(&mut self) -> Result<(), Violation> {
+        let backup = self.life.disk.copy();
+        self.say("  a backup is made");
+        let lost = dice(&self.dice).within(2, 30);
+        for _ in 0..lost {
+            let pause = dice(&self.dice).within(1, self.weather.haste);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            self.operate();
+            self.hold()?;
+        }
+        self.say("  the store is lost, and the backup is restored");
+        self.stats.restores += 1;
+        self.life.die().await;
+        self.life.restore(&backup).map_err(|error| format!("books: {error:?}"))?;
+        (self.aged, self.untold) = (true, true);
+        self.acked.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.down().await;
+        if dice(&self.dice).permille(500) {
+            // A store is often lost together with something else, so a host may be lost with it.
+            self.host();
+        }
+        self.life.rise().await;
+        self.add_up()?;
+        self.start_what_is_missed();
+        self.forget_the_lost_time()
+    }
+
+    fn domains(&self) -> Vec<(HostId, VmUuid, Power)> {
+        let of = |host: &HostId| {
+            let host = *host;
+            self.life
+                .fake
+                .domains(host)
+                .into_iter()
+                .map(move |domain| (host, domain.seen.uuid, domain.seen.power))
+        };
+        self.life.hosts.iter().flat_map(of).collect()
+    }
+
+    /// A guest switches itself off, crashes, or stands still on an error.
+    fn guest(&mut self) {
+        let running: Vec<_> =
+            self.domains().into_iter().filter(|(_, _, power)| *power == Power::Running).collect();
         if running.is_empty() {
             return;
         }
-        let (vm, host) = *self.rng.pick(&running);
-        let (power, reason) = match self.rng.below(60) {
-            0..4 => (Power::Off, PowerReason::Guest),
-            4 => (Power::Off, PowerReason::Crashed),
-            5 => (Power::Crashed, PowerReason::None),
-            6 => (Power::Paused, PowerReason::IoError),
-            7 => (Power::Paused, PowerReason::Watchdog),
-            _ => return self.world.writes(vm, host),
-        };
-        self.say(|| format!("  guest of VM {vm} on host {host} is {power} ({reason})"));
-        self.world.power(vm, host, power, reason);
-        self.tell_change(vm, host);
+        let (host, vm, _) = *dice(&self.dice).pick(&running);
+        self.say(format!("  something happens to guest {vm} on host {host}"));
+        match dice(&self.dice).below(8) {
+            0 => self.life.fake.crash(host, vm),
+            1 => self.life.fake.pause(host, vm, PowerReason::IoError),
+            2 => self.life.fake.pause(host, vm, PowerReason::Watchdog),
+            3 => self.life.fake.pause(host, vm, PowerReason::Person),
+            4 => self.life.fake.destroy_by_hand(host, vm),
+            _ => self.life.fake.guest_off(host, vm),
+        }
+        if dice(&self.dice).permille(500) {
+            self.operate_on(vm);
+        }
     }
 
-    /// A person at the hypervisor pauses, resumes, starts or destroys a domain. Starts and resumes
-    /// happen only where the VM has its placement.
-    pub(crate) fn person(&mut self) {
-        let all = self.pick_domains(|_, domain| domain.identity.is_some());
-        self.next_of(Happening::Person);
-        if self.calm || all.is_empty() {
-            return;
-        }
-        let (vm, host) = *self.rng.pick(&all);
-        let Some(record) = self.store.rows.records.get(&vm).cloned() else { return };
-        // A person does not start an old copy of a VM here, because no daemon could prevent the
-        // harm.
-        let place = record.placement.as_ref().filter(|place| place.host == host);
-        let settled = place.is_some()
-            && record.other.is_none()
-            && record.operation.is_none()
-            && self.desks.get(&vm).is_none_or(|desk| desk.idle())
-            && (!self.world.aged || self.lives_nowhere_else(vm, host));
-        let power = self.world.being(vm).domains.get(&host).map(|domain| domain.power);
-        let (power, reason) = match power {
-            Some(Power::Running) if self.rng.permille(500) => (Power::Paused, PowerReason::Person),
-            Some(Power::Running) => (Power::Off, PowerReason::Destroyed),
-            Some(Power::Paused) if self.rng.permille(500) && settled => {
-                (Power::Running, PowerReason::None)
-            }
-            Some(Power::Paused) => (Power::Off, PowerReason::Destroyed),
-            Some(Power::Off) if settled && !record.disks.is_empty() && self.whole(vm, host) => {
-                (Power::Running, PowerReason::None)
-            }
-            _ => return,
-        };
-        self.say(|| format!("  a person makes VM {vm} on host {host} {power}"));
-        if power == Power::Running {
-            self.world.must_be_alone(vm, host);
-        }
-        if power == Power::Running
-            && let Some(domain) = self.world.being(vm).domains.get_mut(&host)
-        {
-            // A person who starts the domain by hand does not plug in again the hardware that was
-            // taken from the VM while it was off.
-            let known = |mac: &String| {
-                record
-                    .spec
-                    .nics
-                    .iter()
-                    .any(|nic| nic.mac.as_ref().is_some_and(|nic| nic.to_string() == *mac))
-            };
-            domain.disks.retain(|file| record.disks.iter().any(|disk| disk.file.as_str() == file));
-            domain.nics.retain(known);
-        }
-        self.world.power(vm, host, power, reason);
-        if power == Power::Running {
-            self.world.being(vm).secret = true;
-            self.world.writes(vm, host);
-        }
-        self.tell_change(vm, host);
-    }
-
-    fn lives_nowhere_else(&self, vm: VmId, host: HostId) -> bool {
-        let domains = self.world.beings.get(&vm).map(|being| &being.domains);
-        domains
-            .is_none_or(|domains| domains.iter().all(|(at, domain)| *at == host || !domain.alive()))
-    }
-
-    /// True if all disks of a domain are there and as new as they can be.
-    fn whole(&mut self, vm: VmId, host: HostId) -> bool {
-        let Some(record) = self.store.rows.records.get(&vm).cloned() else { return false };
-        let site = crate::world::World::site(&record, host);
-        let being = self.world.being(vm);
-        let Some(domain) = being.domains.get(&host) else { return false };
-        let whole = |name: &String| {
-            let newest = being.newest.get(name).copied().unwrap_or(0);
-            being
-                .folders
-                .get(&site)
-                .and_then(|folder| folder.disks.get(name))
-                .is_some_and(|file| file.complete && file.version == newest)
-        };
-        domain.disks.iter().all(whole)
-    }
-
-    fn pick_domains(
-        &self,
-        which: impl Fn(bool, &crate::world::Domain) -> bool,
-    ) -> Vec<(VmId, HostId)> {
-        let mut found = Vec::new();
-        for (vm, being) in &self.world.beings {
-            let here = being.domains.iter().filter(|(host, domain)| {
-                self.world.has_power(**host) && which(being.obeys, domain)
-            });
-            found.extend(here.map(|(host, _)| (*vm, *host)));
-        }
-        found
-    }
-
-    /// Cuts a host off, or takes its power. Some time later it is mended.
-    pub(crate) fn host_trouble(&mut self) {
-        self.next_of(Happening::Host);
-        if self.calm {
-            return;
-        }
-        let hosts: Vec<HostId> = self.world.hosts.keys().copied().collect();
-        let host = *self.rng.pick(&hosts);
-        let lasts = *self.rng.pick(&[2_000, 30_000, 90_000, 400_000]);
-        if self.rng.permille(650) {
-            self.say(|| format!("  host {host} is cut off"));
-            if let Some(machine) = self.world.hosts.get_mut(&host) {
-                machine.cut = true;
-            }
+    /// Cuts a host off, and connects it again some time later.
+    fn host(&self) {
+        let host = self.living_host();
+        let lasts = *dice(&self.dice).pick(&[2_000, 30_000, 90_000, 400_000]);
+        if dice(&self.dice).permille(350) {
+            self.say(format!("  host {host} has no power for {lasts} ms"));
+            self.life.fake.lose_power(host);
         } else {
-            self.say(|| format!("  host {host} loses power"));
-            self.world.lose_power(host);
-            self.power_ends_works(host);
+            self.say(format!("  host {host} is cut off for {lasts} ms"));
+            self.life.fake.cut_off(host, true);
         }
-        let power = self.world.hosts.get(&host).is_some_and(|machine| !machine.on);
-        let at = self.now.plus(Millis(self.rng.within(lasts / 2, lasts)));
-        self.queue.push(at, Event::World(Happening::Mend(host, power)));
+        cut_off(self.life.fake.clone(), host, Duration::ZERO, Duration::from_millis(lasts));
     }
 
-    pub(crate) fn mend(&mut self, host: HostId, power: bool) {
-        self.say(|| format!("  host {host} is mended"));
-        if let Some(machine) = self.world.hosts.get_mut(&host) {
-            if power {
-                machine.on = true;
-            } else {
-                machine.cut = false;
+    /// From now on everything answers and obeys.
+    pub(crate) async fn calm(&mut self) -> Result<(), Violation> {
+        // A slow host stays slow, and its lanes stay full.
+        let (chance, slow) = (Arc::clone(&self.dice), self.life.slow.clone());
+        let delay = move |call: &Recorded| match call.key {
+            Some(_) if slow.is(call.host) => {
+                Duration::from_millis(dice(&chance).within(10_000, 20_000))
             }
+            Some(_) | None => Duration::ZERO,
+        };
+        self.life
+            .fake
+            .whims(Some(move |call: &Recorded| Whim { delay: delay(call), ..Whim::default() }));
+        self.life.fake.ignore_acpi(false);
+        self.life.panics(0);
+        self.mend_the_site().await?;
+        // Hosts that are cut off come back by themselves, some of them later. All requests are
+        // answered within this time.
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        let left: Vec<Asked> =
+            std::mem::take(&mut *self.unanswered.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(left);
+        self.give_up_the_lost().await?;
+        if self.weather.shortage {
+            self.shortage().await?;
         }
-    }
-
-    pub(crate) fn crash_now(&mut self) {
-        if !self.calm && self.up {
-            self.say(|| "  the daemon is killed".to_owned());
-            self.crash();
-        }
-        self.next_of(Happening::Crash);
-    }
-
-    /// From now on everything answers, obeys and stays as it is.
-    pub(crate) fn clear_up(&mut self) {
-        self.calm = true;
-        self.weather = Weather::fine();
-        for machine in self.world.hosts.values_mut() {
-            (machine.on, machine.cut) = (true, false);
-        }
-        for being in self.world.beings.values_mut() {
-            being.obeys = true;
-            // Domains that never became ours are removed by the people who made them.
-            being.domains.retain(|_, domain| domain.identity.is_some());
-        }
+        Ok(())
     }
 }

@@ -1,10 +1,12 @@
 //! The promises, as far as the store and the world outside of the daemon show them: nothing is
 //! lost, nothing is doubled, nothing is stuck.
 
-use super::life::IMAGE;
+use super::life::{IMAGE, IMAGE_STORE};
 use super::{Run, dice};
+use ostler_driver_testkit::fake::FakeDomain;
 use ostler_model::{
-    Capacity, HostId, HostState, ImageState, Power, Reason, State, Strength, VmId, VmRecord, VmUuid,
+    Capacity, HostId, HostState, ImageState, Power, Reason, State, Strength, Subject, VmId,
+    VmRecord, VmUuid,
 };
 use ostler_store::EventsAfter;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +32,9 @@ pub(crate) type AsOf = (u64, u64);
 #[derive(Default)]
 pub(crate) struct Known {
     as_of: Option<AsOf>,
-    records: Rc<Vec<VmRecord>>,
+    records: Rc<Vec<Rc<VmRecord>>>,
+    /// Those that have changed and were not checked yet.
+    changed: Vec<Rc<VmRecord>>,
 }
 
 pub(crate) fn said(error: impl std::fmt::Display) -> Violation {
@@ -42,18 +46,24 @@ impl Run {
         (self.life.lives, self.life.store().written().commits)
     }
 
-    /// All VMs that are alive, or that have something left on a host. They are read once after each
-    /// commit.
-    pub(crate) fn records(&self) -> Result<Rc<Vec<VmRecord>>, Violation> {
-        let as_of = Some(self.as_of());
+    /// All VMs that are alive, or that have something left on a host. After a commit, those are read
+    /// that have changed.
+    pub(crate) fn records(&self) -> Result<Rc<Vec<Rc<VmRecord>>>, Violation> {
+        let as_of = self.as_of();
         let mut known = self.known.borrow_mut();
-        if known.as_of != as_of {
-            *known = Known { as_of, records: Rc::new(self.read_records()?) };
+        if known.as_of != Some(as_of) {
+            let same_life = known.as_of.is_some_and(|(life, _)| life == as_of.0);
+            let before = if same_life { Rc::clone(&known.records) } else { Rc::default() };
+            let records = self.read_records(&before)?;
+            let is_new =
+                |record: &&Rc<VmRecord>| !before.iter().any(|known| Rc::ptr_eq(known, record));
+            known.changed.extend(records.iter().filter(is_new).cloned());
+            (known.as_of, known.records) = (Some(as_of), Rc::new(records));
         }
         Ok(Rc::clone(&known.records))
     }
 
-    fn read_records(&self) -> Result<Vec<VmRecord>, Violation> {
+    fn read_records(&self, before: &[Rc<VmRecord>]) -> Result<Vec<Rc<VmRecord>>, Violation> {
         let reader = self.life.store().read().map_err(said)?;
         let mut ids: BTreeSet<VmId> = reader.vms_live().map_err(said)?.into_iter().collect();
         for host in &self.life.hosts {
@@ -61,9 +71,28 @@ impl Run {
         }
         let mut records = Vec::new();
         for id in ids {
-            records.extend(reader.vm(id).map_err(said)?);
+            let version = reader.vm_summary(id).map_err(said)?.map(|summary| summary.version);
+            let same = |known: &&Rc<VmRecord>| known.id == id && Some(known.version) == version;
+            match before.iter().find(same) {
+                Some(known) => records.push(Rc::clone(known)),
+                None => records.extend(reader.vm(id).map_err(said)?.map(Rc::new)),
+            }
         }
         Ok(records)
+    }
+
+    /// Checks the records that have changed.
+    fn changed(&self) -> Result<(), Violation> {
+        self.records()?;
+        let changed = std::mem::take(&mut self.known.borrow_mut().changed);
+        let reader = self.life.store().read().map_err(said)?;
+        let newest = |record: &&Rc<VmRecord>| {
+            self.known.borrow().records.iter().any(|known| Rc::ptr_eq(known, record))
+        };
+        for record in changed.iter().filter(newest) {
+            self.record_holds(&reader, record)?;
+        }
+        Ok(())
     }
 
     /// Checks the promises that must hold at any time.
@@ -71,7 +100,16 @@ impl Run {
         if let Some(broken) = self.life.fake.violations().into_iter().next() {
             return Err(format!("doubled: {broken}"));
         }
+        if let Some(broken) = self.life.decisions.seen().broken.clone() {
+            return Err(broken);
+        }
+        // The records of a restored store do not know which copy of a disk is the newest.
+        let lost = self.life.fake.lost_writes().into_iter().next().filter(|_| !self.aged);
+        if let Some(lost) = lost {
+            return Err(format!("lost: {lost}"));
+        }
         self.once()?;
+        self.changed()?;
         self.addresses()?;
         self.hardware()?;
         self.worked()?;
@@ -107,7 +145,7 @@ impl Run {
         let records = self.records()?;
         // A delete that overtakes an attach does not rest before the domain is gone, so its record
         // need not know the disk any more.
-        let is_deleted = |record: &&VmRecord| {
+        let is_deleted = |record: &&Rc<VmRecord>| {
             record
                 .operation
                 .as_ref()
@@ -136,6 +174,62 @@ impl Run {
     pub(crate) fn add_up(&self) -> Result<(), Violation> {
         let findings = self.life.store().check().map_err(said)?;
         must!(findings.is_empty(), "books: {}", findings.join("; "));
+        self.has_room()
+    }
+
+    /// The VMs on a host hold no more than it has: everybody asks to enforce that.
+    fn has_room(&self) -> Result<(), Violation> {
+        if self.aged {
+            // A guest of the lost time stays where it is found.
+            return Ok(());
+        }
+        let reader = self.life.store().read().map_err(said)?;
+        let held = reader.usage_all().map_err(said)?;
+        // Nobody asks whether there is room for a domain that runs there already.
+        let mut adopted = BTreeSet::new();
+        for record in self.records()?.iter().filter(|record| record.adopted_name.is_some()) {
+            adopted.extend(record.placement.as_ref().map(|place| place.host));
+        }
+        let hosts = reader.hosts().map_err(said)?;
+        for host in hosts.into_iter().filter(|host| !adopted.contains(&host.id)) {
+            let held = held.get(&host.id).map(|usage| usage.held).unwrap_or_default();
+            must!(
+                held.fits(host.total),
+                "capacity: host {} has {:?}, and {held:?} is held",
+                host.name,
+                host.total
+            );
+        }
+        Ok(())
+    }
+
+    /// A locked image belongs to the one disk that becomes it. An image that is ready was written.
+    fn images(&self) -> Result<(), Violation> {
+        let reader = self.life.store().read().map_err(said)?;
+        let mut owned = BTreeSet::new();
+        for record in self.records()?.iter() {
+            let later = record.disks.iter().filter_map(|disk| disk.save_as.as_ref());
+            owned.extend(later.map(|becomes| becomes.image));
+            let operation = record.operation.iter().map(|active| &active.subject);
+            for subject in operation.chain(record.failure.iter().map(|failure| &failure.subject)) {
+                if let Subject::DiskImage { becomes, .. } = subject {
+                    owned.insert(becomes.image);
+                }
+            }
+        }
+        let images = reader.images().map_err(said)?;
+        for image in images.iter().filter(|image| image.id != IMAGE) {
+            let id = image.id;
+            let is_owned = image.state != ImageState::Locked || owned.contains(&id);
+            must!(is_owned, "leak: image {id} is locked by nobody");
+            let datastore = IMAGE_STORE.parse().expect("a name");
+            let file = self.life.fake.file(HostId::FRONT_END, &datastore, &image.path);
+            let written = file.is_some_and(|file| file.complete);
+            must!(
+                image.state != ImageState::Ready || written,
+                "lost: image {id} is ready, and was never written"
+            );
+        }
         Ok(())
     }
 
@@ -203,14 +297,17 @@ impl Run {
 
     /// True if nothing is under way.
     pub(crate) fn is_quiet(&self) -> Result<bool, Violation> {
-        let rests = |record: &VmRecord| {
+        let rests = |record: &Rc<VmRecord>| {
             let apart = record.other.is_some() && record.state != State::Failed && !self.aged;
+            let alive = matches!(record.state, State::Running | State::Suspended);
+            let swept = record.leftovers.is_empty() && (!alive || record.unused.is_empty());
             let blind = record.reason == Reason::CannotAsk && !self.aged;
             record.operation.is_none()
                 && record.open.is_empty()
                 && !record.is_unreconciled()
                 && !apart
                 && !blind
+                && (swept || self.aged)
         };
         Ok(self.records()?.iter().all(rests))
     }
@@ -226,12 +323,15 @@ impl Run {
             return Ok(());
         }
         let records = self.records()?;
+        self.images()?;
         for record in records.iter() {
             self.agrees(record)?;
             self.placed(record)?;
+            self.keeps_no_memory(record)?;
         }
         for host in &self.life.hosts {
-            for domain in self.life.fake.domains(*host) {
+            let ours = |domain: &FakeDomain| domain.seen.identity.is_some();
+            for domain in self.life.fake.domains(*host).into_iter().filter(ours) {
                 let owner = records.iter().find(|record| record.uuid == domain.seen.uuid);
                 let at_home = owner.is_some_and(|vm| {
                     vm.placement.iter().chain(&vm.other).any(|place| place.host == *host)
@@ -358,18 +458,20 @@ impl Run {
             return Ok(());
         }
         for host in self.life.hosts.iter().chain([&HostId::FRONT_END]) {
-            let domains = self.life.fake.domains(*host);
+            let mut domains = self.life.fake.domains(*host);
+            // A domain that was not adopted stays as it is.
+            domains.retain(|domain| domain.seen.identity.is_some());
             must!(
                 domains.is_empty(),
                 "leak: host {host} has a domain of a VM that was deleted: {:?}",
                 domains[0].seen
             );
-            let file = self
-                .life
-                .fake
-                .files(*host)
-                .into_iter()
-                .find(|(datastore, _)| datastore.as_str() != "images");
+            // A host that was lost for good has left its files on the shared storage: see decision 8.
+            let orphans = self.weather.shared && self.lost.is_some();
+            let files = if orphans { Vec::new() } else { self.life.fake.files(*host) };
+            let file = files.into_iter().find(|(datastore, path)| {
+                datastore.as_str() != IMAGE_STORE && !path.as_str().starts_with("legacy/")
+            });
             must!(
                 file.is_none(),
                 "leak: host {host} has a file of a VM that was deleted: {file:?}"

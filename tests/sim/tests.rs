@@ -1,12 +1,15 @@
-//! The runs of the engine that ships.
+//! The runs.
 //!
-//! - `OSTLER_REAL_SEED` runs one seed, and prints the last lines of its trace if it fails
-//!   (`OSTLER_SIM_TRACE=1`: all of them).
-//! - `OSTLER_REAL_SEEDS` runs so many seeds instead of 80, `OSTLER_REAL_SECONDS` as many as there
-//!   is time for. `OSTLER_REAL_FROM` is the first of them.
-//! - `OSTLER_REAL_FAULT` looks for one deliberate fault only, by its name.
+//! - `scripts/test --sim SEED` runs one seed and prints its trace. `scripts/test --sim long
+//!   [MINUTES]` runs new seeds for so long.
+//! - `OSTLER_SIM_SEED` runs one seed, and prints the last lines of its trace if it fails
+//!   (`OSTLER_SIM_TRACE=1`: all of them, and every decision).
+//! - `OSTLER_SIM_SEEDS` runs so many seeds instead of the fixed ones, `OSTLER_SIM_SECONDS` as many
+//!   as there is time for. `OSTLER_SIM_FROM` is the first of them.
+//! - `OSTLER_SIM_FAULT` looks for one deliberate fault only, by its name.
 
 use super::{Fault, Stats, run};
+use crate::coverage::Coverage;
 use crate::{LINES, setting};
 use std::time::{Duration, Instant};
 use strum::IntoEnumIterator;
@@ -17,50 +20,46 @@ const SEEDS: u64 = 80;
 /// After so many seeds that failed, the test ends. More would only say the same.
 const TOLD: usize = 10;
 
-/// True if the settings ask for a run of the first level.
-fn other_run() -> bool {
-    ["OSTLER_SIM_SEED", "OSTLER_SIM_SECONDS"].iter().any(|name| setting(name).is_some())
-}
-
+/// True if the settings ask for certain seeds.
 fn one_run() -> bool {
-    other_run()
-        || ["OSTLER_REAL_SEED", "OSTLER_REAL_SECONDS"].iter().any(|name| setting(name).is_some())
+    ["OSTLER_SIM_SEED", "OSTLER_SIM_SEEDS", "OSTLER_SIM_SECONDS"]
+        .iter()
+        .any(|name| setting(name).is_some())
 }
 
 fn seeds() -> Box<dyn Iterator<Item = u64>> {
-    let from = setting("OSTLER_REAL_FROM").unwrap_or(1);
-    if let Some(seed) = setting("OSTLER_REAL_SEED") {
+    let from = setting("OSTLER_SIM_FROM").unwrap_or(1);
+    if let Some(seed) = setting("OSTLER_SIM_SEED") {
         return Box::new(seed..=seed);
     }
-    if let Some(seconds) = setting("OSTLER_REAL_SECONDS") {
+    if let Some(seconds) = setting("OSTLER_SIM_SECONDS") {
         let until = Instant::now() + Duration::from_secs(seconds);
         return Box::new((from..).take_while(move |_| Instant::now() < until));
     }
-    Box::new(from..from + setting("OSTLER_REAL_SEEDS").unwrap_or(SEEDS))
+    Box::new(from..from + setting("OSTLER_SIM_SEEDS").unwrap_or(SEEDS))
 }
 
 #[allow(clippy::cast_precision_loss)]
 fn told(stats: Stats, seeds: u64, took: Duration) -> String {
-    let Stats { operations, requests, crashes, restores, calls, commits } = stats;
+    let Stats { operations, requests, crashes, restores, calls, commits, decisions } = stats;
     let a_second = operations as f64 / took.as_secs_f64();
     format!(
-        "{seeds} seeds of the engine that ships in {:.1} s: {operations} operations of VMs ({a_second:.0} a second), {crashes} crashes, \
-         {restores} restores, {requests} requests, {calls} driver calls, {commits} commits",
+        "{seeds} seeds in {:.1} s: {operations} operations of VMs ({a_second:.0} a second), {crashes} crashes, \
+         {restores} restores, {requests} requests, {decisions} decisions, {calls} driver calls, {commits} commits",
         took.as_secs_f64()
     )
 }
 
 /// Runs the engine and the store that ship, under the seeds.
 #[test]
-fn the_engine_that_ships_loses_doubles_and_sticks_nothing() {
-    if other_run() {
-        return;
-    }
+fn nothing_is_lost_doubled_or_stuck() {
     let (mut stats, mut ran, began, mut failed) = (Stats::default(), 0, Instant::now(), Vec::new());
+    let mut coverage = Coverage::default();
     for seed in seeds() {
         let ended = run(seed, Fault::None);
         ran += 1;
         stats.add(ended.stats);
+        coverage.add(&ended.coverage);
         let Some(violation) = ended.violation else { continue };
         if failed.is_empty() {
             let from = if setting("OSTLER_SIM_TRACE").is_some() {
@@ -72,29 +71,37 @@ fn the_engine_that_ships_loses_doubles_and_sticks_nothing() {
                 println!("{line}");
             }
         }
-        failed
-            .push(format!("seed {seed}: {violation}\nreplay: OSTLER_REAL_SEED={seed} cargo test -p ostler-tests --test sim ships"));
+        failed.push(format!("seed {seed}: {violation}\nreplay: scripts/test --sim {seed}"));
         if failed.len() >= TOLD {
             break;
         }
     }
-    println!("{}", told(stats, ran, began.elapsed()));
+    println!("{}\n{}", told(stats, ran, began.elapsed()), coverage.table());
+    if !one_run() {
+        let missing = coverage.missing();
+        assert!(missing.is_empty(), "the fixed seeds do not reach: {}", missing.join(", "));
+    }
     assert!(failed.is_empty(), "{} of {ran} seeds failed\n{}", failed.len(), failed.join("\n"));
 }
 
 /// The negative controls. Runs that find no fault prove something only if they find a fault that is
 /// there.
 #[test]
-fn every_fault_of_the_engine_that_ships_is_found() {
-    if one_run() {
-        return;
-    }
-    let only = std::env::var("OSTLER_REAL_FAULT").ok();
+fn every_deliberate_fault_is_found() {
+    let only = std::env::var("OSTLER_SIM_FAULT").ok();
     let known = |name: &String| Fault::iter().any(|fault| fault.to_string() == *name);
     assert!(only.as_ref().is_none_or(known), "there is no fault {only:?}");
     let mut missed = Vec::new();
+    if one_run() && only.is_none() {
+        return;
+    }
     let asked_for = |fault: &Fault| only.as_ref().is_none_or(|only| *only == fault.to_string());
     for fault in Fault::iter().filter(|fault| *fault != Fault::None).filter(asked_for) {
+        if let Some(seed) = setting("OSTLER_SIM_SEED") {
+            // One seed with the fault, for those who look for what it does.
+            run(seed, fault).lines.iter().for_each(|line| println!("{line}"));
+            continue;
+        }
         match (1..=SEEDS).find_map(|seed| Some((seed, run(seed, fault).violation?))) {
             Some((seed, violation)) => println!("{fault}: seed {seed}: {violation}"),
             None => missed.push(fault.to_string()),
@@ -103,9 +110,9 @@ fn every_fault_of_the_engine_that_ships_is_found() {
     assert!(missed.is_empty(), "not found within {SEEDS} seeds: {}", missed.join(", "));
 }
 
-/// The same seed is the same run of the engine that ships, to the last line.
+/// The same seed is the same run , to the last line.
 #[test]
-fn a_seed_of_the_engine_that_ships_is_one_run() {
+fn a_seed_is_one_run() {
     if one_run() {
         return;
     }

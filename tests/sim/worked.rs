@@ -8,6 +8,7 @@ use ostler_model::{
 };
 use ostler_store::Reader;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -22,7 +23,7 @@ impl Run {
     /// Checks that each VM with an operation goes on.
     pub(crate) fn worked(&mut self) -> Result<(), Violation> {
         let (records, now) = (self.records()?, Instant::now());
-        let busy = |record: &&VmRecord| record.operation.is_some() && !record.is_unreconciled();
+        let busy = |record: &&Rc<VmRecord>| record.operation.is_some() && !record.is_unreconciled();
         let mut worked = Worked::new();
         for record in records.iter().filter(busy) {
             let goes_on = !record.open.is_empty() || record.next_due().is_some();

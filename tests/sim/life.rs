@@ -1,14 +1,16 @@
 //! One life of the daemon after another, on one disk and in one world.
 
+use super::decisions::Decisions;
+use super::rules::Rules;
 use super::site::Slow;
 use super::weather::Weather;
-use super::{Dice, Fault, dice};
+use super::{Dice, Fault, dice, spoil};
 use ostler_driver::{DriverEntry, DriverInfo, DriverKind, DriverOrigin, Registry};
 use ostler_driver_testkit::fake::{Fake, FakeFile};
 use ostler_engine::{Engine, EngineConfig, Hooks};
 use ostler_model::{
-    Capacity, Datastore, DatastoreId, DatastoreKind, DiskFormat, DriverRef, ExecTransport, Host,
-    HostId, HostState, Image, ImageId, ImageState, StoreId, Timestamp, VmUuid,
+    Ability, Capacity, Datastore, DatastoreId, DatastoreKind, DiskFormat, DriverName, DriverRef,
+    ExecTransport, Host, HostId, HostState, Image, ImageId, ImageState, StoreId, Timestamp, VmUuid,
 };
 use ostler_store::{BackupError, Options, ResourceChange, SimulatedDisk, Store};
 use std::collections::BTreeMap;
@@ -23,6 +25,8 @@ pub(crate) const BEGAN: u64 = 1_700_000_000_000;
 pub(crate) const IMAGE: ImageId = ImageId(1);
 pub(crate) const IMAGES: DatastoreId = DatastoreId(1);
 const SYSTEM: DatastoreId = DatastoreId(2);
+pub(crate) const IMAGE_STORE: &str = "images";
+pub(crate) const SYSTEM_STORE: &str = "system";
 
 pub(crate) struct Life {
     pub(crate) fake: Fake,
@@ -34,13 +38,14 @@ pub(crate) struct Life {
     pub(crate) lives: u64,
     /// How far the daemon's clock was set back, in milliseconds.
     pub(crate) set_back: Arc<AtomicU64>,
+    /// All decisions of the engine.
+    pub(crate) decisions: Decisions,
     /// The hosts that are slow for a while.
     pub(crate) slow: Slow,
-    lane_width: usize,
+    weather: Weather,
     began: tokio::time::Instant,
     fault: Fault,
     dice: Dice,
-    sync: u64,
     /// How often, in thousandths of the points that it passes, a part of the engine panics.
     panics: Arc<AtomicU64>,
     up: Option<(Engine, Store, JoinHandle<()>)>,
@@ -57,17 +62,22 @@ impl Life {
             commits: 0,
             lives: 0,
             set_back: Arc::default(),
+            decisions: Decisions::default(),
             slow: Slow::default(),
-            lane_width: weather.lane_width,
             began: tokio::time::Instant::now(),
             fault,
             dice: Arc::clone(dice),
-            sync: weather.sync,
+            weather: weather.clone(),
             panics: Arc::default(),
             up: None,
         };
+        // Images are where all hosts see them.
+        life.fake.share(IMAGE_STORE.parse().expect("a name"));
+        if weather.shared {
+            life.fake.share(SYSTEM_STORE.parse().expect("a name"));
+        }
         life.rise().await;
-        life.furnish(weather.room).await;
+        life.furnish().await;
         life.panics(weather.panic);
         life
     }
@@ -114,7 +124,7 @@ impl Life {
             sabotage: self.fault.of_store(),
             ..Options::default()
         };
-        let (chance, slowest) = (Arc::clone(&self.dice), self.sync);
+        let (chance, slowest) = (Arc::clone(&self.dice), self.weather.sync);
         let takes = Box::new(move || Duration::from_millis(dice(&chance).within(1, slowest)));
         let (store, writer) =
             self.disk.open(options, takes).expect("the store opens after every loss of power");
@@ -146,10 +156,21 @@ impl Life {
                 let mut dice = dice(&chance);
                 VmUuid(uuid::Uuid::from_u64_pair(dice.next(), dice.next()))
             })),
+            decides: Some(self.decisions.hook(self.fault, &self.fake)),
+            sends: spoil::sends(self.fault, &self.dice),
             held_up: Some(Arc::new(move || Duration::from_millis(dice(&held_up).below(50)))),
             ..Hooks::default()
         };
-        EngineConfig { hooks, lane_width: self.lane_width, ..EngineConfig::default() }
+        let rules = self
+            .weather
+            .rules
+            .then(|| [name("fake"), name("plain")].map(|driver| (driver, name("rules"))));
+        EngineConfig {
+            hooks,
+            lane_width: self.weather.lane_width,
+            rules: rules.into_iter().flatten().collect(),
+            ..EngineConfig::default()
+        }
     }
 
     /// The daemon dies as with `kill -9`. Driver calls go on.
@@ -169,34 +190,35 @@ impl Life {
         self.disk = self.disk.after_power_loss(|| dice(&chance).permille(500));
     }
 
-    async fn furnish(&self, room: u64) {
+    async fn furnish(&self) {
         let engine = self.engine();
-        let mut resources: Vec<_> =
-            self.hosts.iter().map(|id| ResourceChange::HostPut(host(*id, room))).collect();
-        resources.push(ResourceChange::DatastorePut(datastore(
-            IMAGES,
-            "images",
-            DatastoreKind::Image,
-        )));
-        resources.push(ResourceChange::DatastorePut(datastore(
-            SYSTEM,
-            "system",
-            DatastoreKind::System,
-        )));
+        let (room, last) = (self.weather.room, self.hosts.last());
+        let driver = |id: &HostId| {
+            if self.weather.plain && Some(id) == last { "plain" } else { "fake" }
+        };
+        let hosts = self.hosts.iter().map(|id| host(*id, driver(id), room));
+        let mut resources: Vec<_> = hosts.map(ResourceChange::HostPut).collect();
+        let (images, system) = (DatastoreKind::Image, DatastoreKind::System);
+        for made in [
+            datastore(IMAGES, IMAGE_STORE, images, true),
+            datastore(SYSTEM, SYSTEM_STORE, system, self.weather.shared),
+        ] {
+            resources.push(ResourceChange::DatastorePut(made));
+        }
         resources.push(ResourceChange::ImagePut(image()));
         for change in resources {
             engine.change(change, "test").await.expect("changes");
         }
-        for host in &self.hosts {
-            let file = FakeFile { content: "base".to_owned(), complete: true };
-            self.fake.put_file(
-                *host,
-                "images".parse().expect("a name"),
-                "base.qcow2".parse().expect("a path"),
-                file,
-            );
-        }
+        let file = FakeFile { content: "base".to_owned(), complete: true };
+        let (datastore, path) = (IMAGE_STORE.parse(), "base.qcow2".parse());
+        let (datastore, path) = (datastore.expect("a name"), path.expect("a path"));
+        self.fake.put_file(HostId::FRONT_END, datastore, path, file);
     }
+}
+
+/// The name of a driver.
+fn name(of: &str) -> DriverName {
+    of.parse().expect("a name")
 }
 
 fn passed(began: tokio::time::Instant) -> u64 {
@@ -208,22 +230,19 @@ fn told(began: tokio::time::Instant, set_back: &AtomicU64) -> Timestamp {
     Timestamp(BEGAN + passed(began) - set_back.load(Ordering::Relaxed))
 }
 
-fn host(id: HostId, room: u64) -> Host {
-    let name = format!("host{id}");
+fn host(id: HostId, driver: &str, room: u64) -> Host {
+    let called = format!("host{id}");
     Host {
         id,
-        hypervisor: Some(DriverRef {
-            driver: "fake".parse().expect("a name"),
-            config: BTreeMap::new(),
-        }),
+        hypervisor: Some(DriverRef { driver: name(driver), config: BTreeMap::new() }),
         // Each host has a transport of its own, so that each has files of its own.
         transport: ExecTransport::Ssh {
-            destination: format!("root@{name}"),
+            destination: format!("root@{called}"),
             port: 22,
             identity_file: None,
             known_hosts: None,
         },
-        name: name.parse().expect("a name"),
+        name: called.parse().expect("a name"),
         labels: BTreeMap::new(),
         state: HostState::On,
         total: Capacity { cpu_milli: room * 1000, memory_mib: room * 1024 },
@@ -234,15 +253,16 @@ fn host(id: HostId, room: u64) -> Host {
     }
 }
 
-fn datastore(id: DatastoreId, name: &str, kind: DatastoreKind) -> Datastore {
-    let (name, root) = (name.parse().expect("a name"), format!("/{name}"));
+fn datastore(id: DatastoreId, called: &str, kind: DatastoreKind, shared: bool) -> Datastore {
+    let root = format!("/{called}");
+    let called = called.parse().expect("a name");
     Datastore {
         id,
-        name,
+        name: called,
         kind,
-        driver: "fake".parse().expect("a name"),
+        driver: name("fake"),
         root,
-        shared: false,
+        shared,
         added: Timestamp(BEGAN),
     }
 }
@@ -261,19 +281,32 @@ fn image() -> Image {
     }
 }
 
+/// The abilities that the driver `plain` has. The others are refused on its host.
+const PLAIN: &[Ability] = &[Ability::Suspend, Ability::Reboot, Ability::Hotplug, Ability::Changes];
+
 fn registry(fake: &Fake) -> Registry {
     let registry = Registry::new();
-    let info = DriverInfo {
-        name: "fake".parse().expect("a name"),
-        version: "0".to_owned(),
-        description: "the fake".to_owned(),
-        origin: DriverOrigin::BuiltIn,
-        abilities: Vec::new(),
-    };
-    let kinds = vec![
-        DriverKind::Hypervisor(Arc::new(fake.clone())),
-        DriverKind::Transfer(Arc::new(fake.clone())),
+    let plain = Arc::new(fake.as_driver_with(PLAIN));
+    let drivers = [
+        (
+            "fake",
+            vec![
+                DriverKind::Hypervisor(Arc::new(fake.clone())),
+                DriverKind::Transfer(Arc::new(fake.clone())),
+            ],
+        ),
+        ("plain", vec![DriverKind::Hypervisor(plain)]),
+        ("rules", vec![DriverKind::Rules(Arc::new(Rules))]),
     ];
-    registry.insert(DriverEntry::new(info, kinds).expect("it has what it states"));
+    for (called, kinds) in drivers {
+        let info = DriverInfo {
+            name: name(called),
+            version: "0".to_owned(),
+            description: "a driver of the simulation".to_owned(),
+            origin: DriverOrigin::BuiltIn,
+            abilities: Vec::new(),
+        };
+        registry.insert(DriverEntry::new(info, kinds).expect("it has what it states"));
+    }
     registry
 }

@@ -2,18 +2,16 @@
 //! waiting, and repeats requests that were not answered, with the same key. It states nothing that
 //! it cannot know.
 
-use super::site::zoned;
+use super::requests::root;
 use super::watch::Violation;
 use super::{Run, dice};
-use crate::operator::sensible;
-use crate::rng::Rng;
-use ostler_engine::{ActionRequest, CreateRequest, Engine, EngineError, Idempotency, Replied};
-use ostler_model::{
-    Args, BootSpec, DiskFormat, DiskSource, DiskSpec, Graphics, Headroom, HostId, MacAddress,
-    Millis, NicSpec, OperationId, Patience, Planned, Schedule, ScheduleId, State, Verb, VmId,
-    VmRecord, VmSpec, When,
+use ostler_engine::{
+    ActionRequest, AdoptRequest, CreateRequest, Engine, EngineError, Idempotency, Replied,
 };
-use std::collections::BTreeMap;
+use ostler_model::{
+    DiskSource, DiskSpec, OperationId, State, Verb, VmId, VmRecord, VmSpec, VmUuid,
+};
+use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +26,7 @@ pub(crate) struct Asked {
 enum What {
     Create(Box<VmSpec>),
     Act(VmId, ActionRequest),
+    Adopt(AdoptRequest),
 }
 
 impl What {
@@ -35,6 +34,7 @@ impl What {
         let route = match &self {
             Self::Create(_) => "vms".to_owned(),
             Self::Act(vm, request) => format!("vms/{vm}/{}", request.verb),
+            Self::Adopt(request) => format!("hosts/{}/adopt", request.host),
         };
         let key = Idempotency {
             who: "operator".to_owned(),
@@ -52,6 +52,7 @@ impl What {
                     .await
             }
             Self::Act(vm, request) => engine.act(vm, request, Some(key)).await,
+            Self::Adopt(request) => engine.adopt(request, Some(key)).await,
         }
     }
 }
@@ -61,10 +62,12 @@ impl Run {
     pub(crate) fn operate(&mut self) {
         // If the store cannot be read, the checks of the promises (`watch`) find that.
         let records = self.records().unwrap_or_default();
-        let alive: Vec<&VmRecord> =
+        let alive: Vec<&Rc<VmRecord>> =
             records.iter().filter(|record| record.state != State::Done).collect();
         let creates = dice(&self.dice).permille(250) && alive.len() < self.weather.population;
-        let what = if creates {
+        let what = if creates && dice(&self.dice).permille(60) {
+            Some(What::Adopt(self.find_wild()))
+        } else if creates {
             Some(What::Create(Box::new(self.spec())))
         } else if alive.is_empty() {
             None
@@ -72,7 +75,21 @@ impl Run {
             let record = *dice(&self.dice).pick(&alive);
             self.request(record).map(|request| What::Act(record.id, request))
         };
-        let Some(what) = what else { return };
+        if let Some(what) = what {
+            self.ask(what);
+        }
+    }
+
+    /// The operator sees that something has happened to this VM, and acts at once.
+    pub(crate) fn operate_on(&mut self, vm: VmUuid) {
+        let records = self.records().unwrap_or_default();
+        let record = records.iter().find(|record| record.uuid == vm);
+        if let Some((vm, request)) = record.and_then(|vm| Some((vm.id, self.request(vm)?))) {
+            self.ask(What::Act(vm, request));
+        }
+    }
+
+    fn ask(&mut self, what: What) {
         self.stats.requests += 1;
         let key = self.stats.requests;
         self.say(format!("operator asks: {what:?}"));
@@ -137,84 +154,6 @@ impl Run {
         }
     }
 
-    fn spec(&self) -> VmSpec {
-        let mut chance = dice(&self.dice);
-        let mut disks = vec![root(), disk("data", DiskSource::Blank { size_mib: 10 })];
-        disks.truncate(usize::try_from(chance.below(3)).unwrap_or(0));
-        let given = address(&mut chance);
-        VmSpec {
-            name: format!("vm{}", chance.below(1000)).parse().expect("a name"),
-            cpu_milli: u32::try_from(chance.within(1, 4)).unwrap_or(1) * 250,
-            vcpus: 1,
-            memory_mib: chance.within(1, 4) * 256,
-            boot: BootSpec::default(),
-            disks,
-            nics: vec![NicSpec { bridge: "br0".to_owned(), mac: given }],
-            graphics: Graphics::None,
-            host: None,
-            labels: BTreeMap::new(),
-            user_data: String::new(),
-            patience: Patience {
-                shutdown: Millis::secs(30),
-                hypervisor: Millis::secs(30),
-                transfer: Millis::secs(120),
-                boot_grace: Millis::secs(5),
-            },
-            headroom: Headroom { vcpus: Some(4), memory_mib: Some(2048) },
-        }
-    }
-
-    fn request(&self, record: &VmRecord) -> Option<ActionRequest> {
-        let mut chance = dice(&self.dice);
-        let plugs = record.state == State::Running && chance.permille(200);
-        let verb = if plugs { *chance.pick(PLUGS) } else { *chance.pick(sensible(record.state)) };
-        let ends = matches!(
-            verb,
-            Verb::Delete | Verb::DeleteRecreate | Verb::Shutdown | Verb::ShutdownHard
-        );
-        // A person must know that these statements are true, and nobody here does.
-        if ends && chance.permille(600) || matches!(verb, Verb::RecoverSuccess | Verb::Forget) {
-            return None;
-        }
-        let host =
-            (verb == Verb::Deploy || verb.is_migration()).then(|| *chance.pick(&self.life.hosts));
-        let host = host.or_else(|| chance.permille(10).then_some(HostId(99)));
-        let args = match verb {
-            Verb::DiskAttach => Args::NewDisk {
-                name: None,
-                source: DiskSource::Blank { size_mib: 1 },
-                format: DiskFormat::Qcow2,
-                read_only: false,
-            },
-            Verb::DiskDetach | Verb::DiskSnapshotCancel => {
-                Args::Disk { name: record.disks.last()?.name.clone() }
-            }
-            Verb::NicAttach => {
-                Args::NewNic(NicSpec { bridge: "br1".to_owned(), mac: address(&mut chance) })
-            }
-            Verb::NicDetach if !record.spec.nics.is_empty() => Args::Nic { mac: record.mac_of(0) },
-            Verb::SnapshotCreate => Args::NewSnapshot { label: String::new() },
-            Verb::SnapshotRevert | Verb::SnapshotDelete => {
-                Args::Snapshot { name: record.snapshots.first()?.name.to_string() }
-            }
-            Verb::Resize => Args::Size {
-                cpu_milli: Some(u32::try_from(chance.within(1, 5)).unwrap_or(1) * 250),
-                vcpus: Some(u32::try_from(chance.within(1, 4)).unwrap_or(1)),
-                memory_mib: Some(chance.within(1, 6) * 256),
-            },
-            Verb::Rename => {
-                Args::Name { name: format!("vm{}", chance.below(1000)).parse().expect("a name") }
-            }
-            Verb::Update => Args::UserData { text: chance.below(100).to_string() },
-            Verb::Schedule => Args::NewSchedule(Box::new(self.planned(&mut chance))),
-            Verb::Unschedule | Verb::Reschedule | Verb::DiskSnapshot | Verb::DiskSnapshotLive => {
-                return None;
-            }
-            _ => Args::None,
-        };
-        Some(ActionRequest { host, args, enforce: true, ..ActionRequest::of(verb, "operator") })
-    }
-
     /// After a restore, people at once start the VMs that they miss.
     pub(crate) fn start_what_is_missed(&mut self) {
         let records = self.records().unwrap_or_default();
@@ -236,20 +175,6 @@ impl Run {
                 self.send(Asked { key, what: What::Act(record.id, asked) });
             }
         }
-    }
-
-    /// An action for later.
-    fn planned(&self, chance: &mut Rng) -> Planned {
-        let verb = *chance.pick(&[
-            Verb::Resume,
-            Verb::Resume,
-            Verb::Poweroff,
-            Verb::Suspend,
-            Verb::RebootHard,
-        ]);
-        let at = self.life.now().plus(Millis(chance.within(1_000, 120_000)));
-        let schedule = zoned(&Schedule::new(ScheduleId(0), verb, When::once(at), "operator"));
-        Planned { schedule, args: Args::None, host: None, retry_at: None }
     }
 
     /// Asks for one VM as large as the unit in which the room of hosts is counted.
@@ -310,27 +235,4 @@ impl Run {
             let _ = self.life.engine().accept_record(record.id, "operator".to_owned()).await;
         }
     }
-}
-
-/// Verbs that change hardware. They are asked for more often than chance would do.
-const PLUGS: &[Verb] = &[Verb::DiskAttach, Verb::NicAttach, Verb::Resize];
-
-fn disk(name: &str, source: DiskSource) -> DiskSpec {
-    DiskSpec {
-        name: name.parse().expect("a name"),
-        source,
-        format: DiskFormat::Qcow2,
-        read_only: false,
-    }
-}
-
-/// The disk that stands on the image.
-fn root() -> DiskSpec {
-    disk("root", DiskSource::Image { image: "base".parse().expect("a name") })
-}
-
-/// A person who gives addresses uses only a few of them, so that two VMs get the same one at times.
-fn address(chance: &mut Rng) -> Option<MacAddress> {
-    let given = chance.permille(200).then(|| format!("52:54:00:00:00:0{}", chance.below(3)));
-    given.map(|mac| mac.parse().expect("an address"))
 }

@@ -50,6 +50,44 @@ pub(crate) enum Fault {
     AnyAddress,
     /// A record cannot be read if it names a time zone that this version does not know.
     StrictRows,
+    /// One call in many is written down and never sent.
+    LoseCall,
+    /// A call that may have been sent is sent again under another identity.
+    NewEdgeIdentity,
+    /// After a crash no timer is set.
+    TimersLost,
+    /// A call is sent while a dropped one may be at work.
+    CallsBeside,
+    /// A host that could not be asked counts as a host that has nothing.
+    SilenceIsAbsence,
+    /// Any domain of ours is taken for a leftover, whatever its generation.
+    AnyZombie,
+    /// The outbox keeps calls that have ended.
+    KeepOutbox,
+    /// The step counter of an observation is not compared.
+    AnyStep,
+    /// An observation counts while an operation is in hand.
+    ObserveWhileBusy,
+    /// Nothing is claimed, so the VMs on a host may hold more than it has.
+    NoClaims,
+    /// A leftover is not written down.
+    ForgetLeftovers,
+    /// A domain at a new place is stamped with the old generation.
+    NoNewGeneration,
+    /// Memory that was restored does not count as used.
+    ReuseMemory,
+    /// A request is accepted beside an operation.
+    SecondSlot,
+    /// Files are removed before the domain is absent.
+    NoRemove,
+    /// A wait has no end.
+    NoDeadline,
+    /// A VM that has left its host keeps its capacity.
+    KeepPlace,
+    /// An answer that was lost counts as *done*.
+    LostIsDone,
+    /// A migration forgets that its guest may be at the other host.
+    ForgetOther,
 }
 
 impl Fault {
@@ -78,6 +116,11 @@ impl Fault {
             Self::WaitCounts => EngineFault::WaitCounts,
             Self::TransfersBeside => EngineFault::TransfersBeside,
             Self::LostForEver => EngineFault::LostForEver,
+            Self::TimersLost => EngineFault::TimersLost,
+            Self::CallsBeside => EngineFault::CallsBeside,
+            Self::SilenceIsAbsence => EngineFault::SilenceIsAbsence,
+            Self::AnyZombie => EngineFault::AnyZombie,
+            Self::ObserveWhileBusy => EngineFault::ObserveWhileBusy,
             _ => EngineFault::None,
         }
     }
