@@ -98,11 +98,29 @@ pub fn openapi() -> OpenApi {
     guarded().merge(open()).into_openapi()
 }
 
+/// Joins the lines of each paragraph in the texts of a JSON document. The texts are docstrings, which
+/// are broken where the source is: without this, the document would change with the width of the
+/// source. Paragraphs and items of lists stay apart.
+pub(crate) fn flowing(json: &str) -> String {
+    const BREAK: &str = r"\n";
+    let mut joined = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some((before, escape)) = rest.find('\\').and_then(|at| rest.split_at_checked(at)) {
+        let Some((escape, after)) = escape.split_at_checked(BREAK.len()) else { break };
+        joined.push_str(before);
+        let apart = joined.ends_with(BREAK) || [BREAK, "- "].iter().any(|x| after.starts_with(x));
+        joined.push_str(if escape == BREAK && !apart { " " } else { escape });
+        rest = after;
+    }
+    joined + rest
+}
+
 /// The whole service.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let document = openapi();
     let parameters = middleware::from_fn_with_state(Known::of(&document), only_known);
-    let text = serde_json::to_vec(&document).map(Bytes::from).unwrap_or_default();
+    let text = serde_json::to_string(&document).unwrap_or_default();
+    let text = Bytes::from(flowing(&text));
     // The layer that is added last runs first: the token is checked before the parameters.
     let guarded = Router::from(guarded())
         .route_layer(parameters.clone())
