@@ -200,16 +200,8 @@ fn tool_output(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn odd_files_are_told_apart_when_they_are_registered() {
-    if !is_built() {
-        return;
-    }
-    let dir = tempfile::tempdir().expect("a folder");
-    let daemon = Daemon::start(dir.path(), &[]);
-    datastores(daemon.client(), dir.path()).await;
-    sim_host(daemon.client(), "h1", &[]).await;
-    let images = dir.path().join("images");
+/// Writes files that are no images, or others than their names say.
+fn make_odd_files(images: &Path) {
     let at = |name: &str| text(&images.join(name)).to_owned();
     qemu_img(&["create", "-q", "-f", "qcow2", &at("is-qcow2.img"), "5M"]);
     std::fs::copy(at("is-qcow2.img"), at("fine.qcow2")).expect("copied");
@@ -231,6 +223,20 @@ async fn odd_files_are_told_apart_when_they_are_registered() {
     let whole = std::fs::read(at("fine.qcow2")).expect("read");
     std::fs::write(at("cut.qcow2"), &whole[..30_000]).expect("written");
     qemu_img(&["create", "-q", "-f", "vmdk", &at("other.img"), "4M"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_files_are_told_apart_when_they_are_registered() {
+    if !is_built() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let daemon = Daemon::start(dir.path(), &[]);
+    datastores(daemon.client(), dir.path()).await;
+    sim_host(daemon.client(), "h1", &[]).await;
+    let images = dir.path().join("images");
+    let at = |name: &str| text(&images.join(name)).to_owned();
+    make_odd_files(&images);
     for (path, format, code) in [
         ("is-qcow2.img", None, "format-mismatch"),
         ("is-raw.qcow2", None, "format-mismatch"),

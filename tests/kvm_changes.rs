@@ -165,12 +165,12 @@ fn domain(name: &str, kind: &str, images: &Path, disk: &Path, console: &Path) ->
     );
     let (disk, console) = (disk.display(), console.display());
     format!(
-        "<domain type='{kind}'><name>{name}</name><memory unit='MiB'>96</memory><vcpu>1</vcpu>\
-         <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{kernel}</kernel><initrd>{initrd}</initrd>\
-         <cmdline>{command_line}</cmdline></os><features><acpi/></features>\
-         <devices><disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{disk}'/>\
-         <target dev='vda' bus='virtio'/></disk>\
-         <serial type='file'><source path='{console}'/><target port='0'/></serial></devices></domain>"
+        "<domain type='{kind}'><name>{name}</name><memory \
+         unit='MiB'>96</memory><vcpu>1</vcpu><os><type arch='x86_64' \
+         machine='q35'>hvm</type><kernel>{kernel}</kernel><initrd>{initrd}</initrd><cmdline>{command_line}</cmdline></os><features><acpi/></features><devices><disk \
+         type='file' device='disk'><driver name='qemu' type='qcow2'/><source \
+         file='{disk}'/><target dev='vda' bus='virtio'/></disk><serial type='file'><source \
+         path='{console}'/><target port='0'/></serial></devices></domain>"
     )
 }
 

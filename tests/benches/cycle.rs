@@ -107,7 +107,8 @@ async fn run(dir: &Path) {
         let (rate, answers) = measured(&load, pid, WARM + run * cycles, cycles).await;
         let work = counters(&load).await.since(&counted);
         println!(
-            "  {:.1} commits a cycle, {:.1} commits a transaction, {:.1} rows a commit, {:.0} bytes a row",
+            "  {:.1} commits a cycle, {:.1} commits a transaction, {:.1} rows a commit, {:.0} \
+             bytes a row",
             work.commits / cycles as f64,
             work.commits / work.transactions,
             work.rows / work.commits,
@@ -148,7 +149,8 @@ async fn measured(load: &Arc<Load>, pid: u32, from: usize, cycles: usize) -> (f6
     let others = now.2.saturating_sub(machine).saturating_sub(daemon).saturating_sub(client);
     let each = |time: Duration| time.as_secs_f64() * 1e6 / cycles as f64;
     println!(
-        "{cycles} cycles in {:.2} s; CPU a cycle: daemon {:.0} us, client {:.0} us; others took {:.2} CPUs meanwhile",
+        "{cycles} cycles in {:.2} s; CPU a cycle: daemon {:.0} us, client {:.0} us; others took \
+         {:.2} CPUs meanwhile",
         took.as_secs_f64(),
         each(daemon),
         each(client),

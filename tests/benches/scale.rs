@@ -229,7 +229,8 @@ async fn restart(daemon: &mut Daemon, dir: &Path) {
     })
     .await;
     println!(
-        "restart with {IN_FLIGHT} operations in hand: ready after {:.0} ms, first answer after {:.0} ms, all at rest after {:.1} s",
+        "restart with {IN_FLIGHT} operations in hand: ready after {:.0} ms, first answer after \
+         {:.0} ms, all at rest after {:.1} s",
         ms(ready),
         ms(answers),
         began.elapsed().as_secs_f64()

@@ -123,22 +123,26 @@ fn slowly(rig: &Rig, vm: &Vm, from: u64, target: &FileRef) -> u64 {
     step
 }
 
-#[test]
-fn a_copy_is_stopped_outlives_whoever_asked_and_is_fenced() {
-    if !lab::require_libvirt() {
-        return;
-    }
-    let mut rig = Rig::up("copystop");
-    let vm = marked_guest(&rig);
-    let target = rig.file("copy.qcow2");
-    // The disk gets so much data that the copy is still running when it is looked at.
+/// A guest whose disk has so much data that a copy of it is still running when it is looked at.
+fn full_guest(rig: &Rig) -> Vm {
+    let vm = marked_guest(rig);
     rig.destroy(&vm, 2).expect("off");
     let disk = vm.disk.to_string_lossy().into_owned();
     qemu_img(&["resize", "-q", "-f", "qcow2", &disk], "400M");
     let io = ["-f", "qcow2", "-c", "write -q -P 7 4M 390M"];
     assert!(Command::new("qemu-io").args(io).arg(&disk).status().expect("qemu-io runs").success());
     rig.deploy(&vm, 3, 1).expect("runs");
+    vm
+}
 
+#[test]
+fn a_copy_is_stopped_outlives_whoever_asked_and_is_fenced() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let mut rig = Rig::up("copystop");
+    let vm = full_guest(&rig);
+    let target = rig.file("copy.qcow2");
     let step = slowly(&rig, &vm, 100, &target);
     assert_eq!(
         refusal(begin(&rig, &vm, 5, &target, DiskFormat::Qcow2)),

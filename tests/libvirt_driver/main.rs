@@ -1,5 +1,6 @@
 //! Tests of the KVM driver with real libvirt, QEMU and guests that confirm.
 
+mod away;
 mod broken;
 mod copying;
 mod moving;
@@ -9,14 +10,14 @@ mod saving;
 mod snapshots;
 mod still;
 
-use ostler_driver::{Changes, Hypervisor, Metrics, Reboot, Suspend};
+use ostler_driver::{Changes, Hypervisor, Metrics, Reboot};
 use ostler_model::{
     Ability, ErrorKind, Generation, Identity, Observation, Power, PowerReason, StoreId, VmUuid,
 };
-use ostler_tests::lab::{self, LibvirtHost};
+use ostler_tests::lab;
 use ostler_tests::wait::wait_until;
 use rig::{BOOT, Rig, SOON, power, refusal, seen};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[test]
 fn a_guest_lives_its_life_and_every_call_may_come_twice() {
@@ -120,92 +121,6 @@ fn a_guest_reboots_once() {
     ] {
         assert_eq!(refusal(rig.run(call)), (ErrorKind::Gone, "not-running".to_owned()));
     }
-}
-
-#[test]
-fn memory_is_saved_once_and_comes_back_under_a_new_stamp() {
-    if !lab::require_libvirt() {
-        return;
-    }
-    let rig = Rig::up("save");
-    let mut vm = rig.vm(&["vt.tick=0.1"]);
-    let file = rig.file("memory");
-    rig.deploy(&vm, 1, 1).expect("deploys");
-    vm.console.wait_for("TICK 5 ", BOOT);
-    let saved = seen(rig.save(&vm, 2, &file));
-    assert_eq!((saved.power, saved.reason), (Power::Off, PowerReason::Saved));
-    assert_eq!(power(rig.save(&vm, 2, &file)), Power::Off, "the same save again");
-    rig.host.kill_daemon(); // libvirt forgets why the domain is off; the file itself still tells
-    wait_until("the same save after the daemon's death", SOON, || rig.save(&vm, 2, &file));
-    assert_eq!(
-        refusal(rig.save(&vm, 3, &file)).0,
-        ErrorKind::Gone,
-        "another save has nothing to save"
-    );
-    assert_eq!(
-        refusal(rig.save(&vm, 2, &rig.file("nothing"))),
-        (ErrorKind::Gone, "no-recovery-file".to_owned())
-    );
-
-    for _ in 0..2 {
-        let restored = seen(rig.restore(&vm, 4, 2, &file));
-        assert_eq!((restored.power, restored.reason), (Power::Paused, PowerReason::None));
-        assert_eq!(restored.identity.map(|identity| identity.generation), Some(Generation(2)));
-    }
-    vm.console.skip_to_end();
-    for _ in 0..2 {
-        assert_eq!(power(rig.unpause(&vm, 5, 2)), Power::Running);
-    }
-    let tick = vm.console.wait_for("TICK", SOON);
-    let count: u32 = tick.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("a count");
-    assert!(count > 5, "memory came along: {tick}");
-    assert!(rig.host.virsh(&["dominfo", &vm.name]).expect("told").contains("Persistent:     yes"));
-    assert_eq!(
-        refusal(rig.destroy(&vm, 6)),
-        (ErrorKind::Stale, "stale".to_owned()),
-        "generation 1 may no longer touch it"
-    );
-    rig.remove(&vm, 7).expect("removes");
-    assert_eq!(refusal(rig.unpause(&vm, 8, 2)), (ErrorKind::Gone, "not-running".to_owned()));
-
-    // A file that was cut off, or no file: the domain must not be restored.
-    let whole = std::fs::read(&file.absolute).expect("the memory");
-    std::fs::write(&file.absolute, [b"LibvirtQemudPart", &whole[16..]].concat()).expect("written");
-    assert_eq!(
-        refusal(rig.restore(&vm, 9, 3, &file)),
-        (ErrorKind::Gone, "no-recovery-file".to_owned())
-    );
-    std::fs::remove_file(&file.absolute).expect("removed");
-    assert_eq!(
-        refusal(rig.restore(&vm, 9, 3, &file)),
-        (ErrorKind::Gone, "no-recovery-file".to_owned())
-    );
-    assert_eq!(rig.observe(&vm).expect("asked"), Observation::Absent);
-}
-
-#[test]
-fn a_restored_guest_need_not_have_been_here_before() {
-    if !lab::require_libvirt() {
-        return;
-    }
-    let rig = Rig::up("elsewhere");
-    let mut vm = rig.vm(&["vt.tick=0.1"]);
-    let file = rig.file("memory");
-    rig.deploy(&vm, 1, 1).expect("deploys");
-    vm.console.wait_for("TICK 3 ", BOOT);
-    rig.save(&vm, 2, &file).expect("saves");
-    rig.remove(&vm, 3).expect("removes");
-    // Its disk and console were moved meanwhile.
-    let moved = vm.disk.with_extension("moved");
-    std::fs::rename(&vm.disk, &moved).expect("moved");
-    vm.disk = moved;
-    assert_eq!(power(rig.restore(&vm, 4, 2, &file)), Power::Paused);
-    let xml = rig.host.virsh(&["dumpxml", &vm.name]).expect("dumped");
-    assert!(xml.contains(&*vm.disk.to_string_lossy()), "{xml}");
-    vm.console.skip_to_end();
-    rig.unpause(&vm, 5, 2).expect("runs on");
-    vm.console.wait_for("TICK", SOON);
-    rig.remove(&vm, 6).expect("removes");
 }
 
 #[test]
@@ -313,156 +228,6 @@ fn what_happens_behind_our_back_is_seen_as_it_is() {
 }
 
 #[test]
-fn a_daemon_that_is_away_answers_nothing_and_comes_back() {
-    if !lab::require_libvirt() {
-        return;
-    }
-    let rig = Rig::up("away");
-    let vm = rig.vm(&[]);
-    rig.deploy(&vm, 1, 1).expect("deploys");
-    let cursor =
-        rig.run(Changes::changes(&*rig.kvm, &rig.site, 0, Duration::ZERO)).expect("told").cursor;
-    rig.host.stop_daemon();
-    for _ in 0..3 {
-        assert_eq!(refusal(rig.observe(&vm)), (ErrorKind::Retry, "no-connection".to_owned()));
-        assert_eq!(refusal(rig.run(rig.kvm.list(&rig.site))).0, ErrorKind::Retry);
-        assert_eq!(
-            refusal(rig.destroy(&vm, 2)),
-            (ErrorKind::Retry, "no-connection".to_owned()),
-            "nothing was sent"
-        );
-    }
-    rig.host.start_daemon();
-    rig.wait_for(&vm, Power::Running, PowerReason::None);
-    let batch = rig.run(Changes::changes(&*rig.kvm, &rig.site, cursor, SOON)).expect("told");
-    assert!(batch.lost, "events were missed");
-    // The daemon is killed right before a call. The driver must notice that the old connection is
-    // dead.
-    rig.host.kill_daemon();
-    wait_until("the daemon to be asked again", SOON, || rig.destroy(&vm, 2));
-    assert_eq!(rig.remove(&vm, 3).expect("removes").seen, Some(Observation::Absent));
-}
-
-#[test]
-fn a_daemon_that_hangs_costs_its_callers_their_deadline_and_nobody_else() {
-    if !lab::require_libvirt() {
-        return;
-    }
-    let (hung, well) = (Rig::up("hung"), Rig::up("well"));
-    let (vm, other) = (hung.vm(&[]), well.vm(&[]));
-    hung.deploy(&vm, 1, 1).expect("deploys");
-    hung.host.virsh(&["version"]).expect("answers");
-    signal_daemon(&hung.host, "STOP");
-    let began = Instant::now();
-    let short = rig::call(vm.uuid, 2, 1, Duration::from_millis(700));
-    let doubt = refusal(hung.run(hung.kvm.press_power(&hung.site, &short)));
-    assert!(matches!(doubt.0, ErrorKind::Unknown | ErrorKind::Retry), "{doubt:?}");
-    assert!(began.elapsed() < Duration::from_secs(5), "the deadline holds: {:?}", began.elapsed());
-    assert_eq!(
-        refusal(hung.observe(&vm)),
-        (ErrorKind::Retry, "busy".to_owned()),
-        "an orphan may still be at work"
-    );
-    // The driver still serves its other hosts.
-    let site = well.site.clone();
-    assert_eq!(
-        hung.run(hung.kvm.observe(&site, other.uuid)).expect("answers"),
-        Observation::Absent
-    );
-    signal_daemon(&hung.host, "CONT");
-    wait_until("the hung host to answer again", SOON, || hung.observe(&vm));
-    wait_until("the hung host to be worked on again", SOON, || hung.remove(&vm, 3));
-}
-
-fn signal_daemon(host: &LibvirtHost, signal: &str) {
-    let needle = host.dir().join("run").to_string_lossy().into_owned();
-    let is_it = |path: &std::path::Path| {
-        let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
-        name.trim() == "libvirtd"
-            && std::fs::read_to_string(path.join("mountinfo"))
-                .is_ok_and(|text| text.contains(&needle))
-    };
-    let found = std::fs::read_dir("/proc")
-        .expect("/proc")
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .find(|path| is_it(path));
-    let process = found
-        .expect("the host's libvirtd")
-        .file_name()
-        .expect("a number")
-        .to_string_lossy()
-        .into_owned();
-    let done = std::process::Command::new("kill")
-        .args([&format!("-{signal}"), &process])
-        .status()
-        .expect("kill runs");
-    assert!(done.success());
-}
-
-#[test]
-fn a_question_that_the_daemon_dies_under_is_not_answered() {
-    if !lab::require_libvirt() {
-        return;
-    }
-    let rig = Rig::up("dies");
-    let vm = rig.vm(&[]);
-    rig.deploy(&vm, 1, 1).expect("deploys");
-    rig.observe(&vm).expect("both connections are open");
-    signal_daemon(&rig.host, "STOP");
-    let (kvm, site, uuid) = (rig.kvm.clone(), rig.site.clone(), vm.uuid);
-    let mut asking =
-        rig.spawn(async move { (kvm.observe(&site, uuid).await, kvm.list(&site).await) });
-    let (kvm, site, call) = (rig.kvm.clone(), rig.site.clone(), rig.call(&vm, 2, 1));
-    let removing = rig.spawn(async move { kvm.remove(&site, &call).await });
-    let unanswered = rig.run(async {
-        tokio::time::timeout(Duration::from_millis(300), &mut asking).await.is_err()
-    });
-    assert!(unanswered && !removing.is_finished(), "a daemon that is stopped answers nothing");
-    rig.host.kill_daemon();
-    let (observed, listed) = rig.run(asking).expect("no panic");
-    assert_eq!(refusal(observed), (ErrorKind::Retry, "no-connection".to_owned()));
-    assert!(
-        listed.is_err_and(|error| error.kind == ErrorKind::Retry) || rig.observe(&vm).is_ok(),
-        "an error, or the truth"
-    );
-    assert_eq!(
-        refusal(rig.run(removing).expect("no panic")),
-        (ErrorKind::Retry, "no-connection".to_owned()),
-        "nothing was sent"
-    );
-    rig.wait_for(&vm, Power::Running, PowerReason::None);
-}
-
-#[test]
-fn a_dropped_call_is_not_forgotten() {
-    if !lab::require_libvirt() {
-        return;
-    }
-    let rig = Rig::up("dropped");
-    let vm = rig.vm(&[]);
-    let (kvm, site, spec, call) =
-        (rig.kvm.clone(), rig.site.clone(), rig.spec(&vm, 1), rig.call(&vm, 1, 1));
-    rig.run(rig.kvm.probe(&rig.site)).expect("connected");
-    let deploying = rig.spawn(async move { kvm.deploy(&site, &call, &spec).await });
-    wait_until("the start to be under way", SOON, || {
-        rig.host.virsh(&["list", "--all", "--name"]).is_ok_and(|names| names.contains(&vm.name))
-    });
-    deploying.abort();
-    let _ = rig.run(deploying); // the call was dropped, or was already done; both may happen
-    // The driver answers `busy` until its thread has returned, and then the truth. It must never
-    // answer that the domain is absent.
-    let after = wait_until("the dropped start to end", SOON, || match rig.observe(&vm) {
-        Err(error) if error.code == "busy" => Err(error.to_string()),
-        other => Ok(other),
-    });
-    match after.expect("asked") {
-        Observation::Present(seen) => assert_eq!(seen.power, Power::Running),
-        Observation::Absent => panic!("it was being started"),
-    }
-}
-
-#[test]
 fn the_host_is_probed() {
     if !lab::require_libvirt() {
         return;
@@ -546,35 +311,6 @@ fn an_ignored_reboot_turns_one_power_off_of_the_guest_into_a_reboot_unless_it_is
     vm.console.wait_for("GUEST-READY", BOOT);
     vm.console.wait_for("SELF-OFF", SOON);
     rig.wait_for(&vm, Power::Off, PowerReason::Guest);
-}
-
-#[test]
-fn a_save_that_is_cancelled_leaves_the_guest_running_or_is_whole() {
-    if !lab::require_libvirt() {
-        return;
-    }
-    let rig = Rig::up("cancel");
-    let mut vm = rig.vm(&["vt.tick=0.1", "vt.dirty=32"]);
-    rig.deploy(&vm, 1, 1).expect("deploys");
-    vm.console.wait_for("GUEST-READY", BOOT);
-    let file = rig.file("memory");
-    let call = rig.call(&vm, 2, 1);
-    let (kvm, site, to, saving) = (rig.kvm.clone(), rig.site.clone(), file.clone(), call.clone());
-    let save = rig.spawn(async move { kvm.save(&site, &saving, &to).await });
-    wait_until("the save to have begun", SOON, || {
-        std::path::Path::new(&file.absolute).exists() || save.is_finished()
-    });
-    call.cancel.cancel();
-    match rig.run(save).expect("no panic") {
-        Ok(outcome) => assert_eq!(power(Ok(outcome)), Power::Off),
-        Err(error) => {
-            assert_eq!(error.kind, ErrorKind::Cancelled, "{error}");
-            rig.wait_for(&vm, Power::Running, PowerReason::None);
-            vm.console.skip_to_end();
-            vm.console.wait_for("TICK", SOON);
-        }
-    }
-    assert_eq!(power(rig.save(&vm, 3, &file)), Power::Off, "it can be saved");
 }
 
 #[test]

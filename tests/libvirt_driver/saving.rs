@@ -1,9 +1,9 @@
-//! The caller of a save dies at some moment. libvirt continues the save, and the repeated call must
-//! find out the result.
+//! Memory is saved and restored. The caller of a save may die at any moment: libvirt continues the
+//! save, and the repeated call must find out the result.
 
 use crate::rig::{BOOT, Rig, SOON, power, refusal, seen};
 use ostler_driver::{Hypervisor, Suspend};
-use ostler_model::{ErrorKind, Power, PowerReason};
+use ostler_model::{ErrorKind, Generation, Observation, Power, PowerReason};
 use ostler_tests::kvm::ticks;
 use ostler_tests::lab;
 use ostler_tests::wait::wait_until;
@@ -105,4 +105,119 @@ fn memory_that_libvirt_keeps_for_somebody_outlives_our_older_file() {
         "it has not booted a third time"
     );
     rig.remove(&vm, 5).expect("removes");
+}
+
+#[test]
+fn memory_is_saved_once_and_comes_back_under_a_new_stamp() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let rig = Rig::up("save");
+    let mut vm = rig.vm(&["vt.tick=0.1"]);
+    let file = rig.file("memory");
+    rig.deploy(&vm, 1, 1).expect("deploys");
+    vm.console.wait_for("TICK 5 ", BOOT);
+    let saved = seen(rig.save(&vm, 2, &file));
+    assert_eq!((saved.power, saved.reason), (Power::Off, PowerReason::Saved));
+    assert_eq!(power(rig.save(&vm, 2, &file)), Power::Off, "the same save again");
+    rig.host.kill_daemon(); // libvirt forgets why the domain is off; the file itself still tells
+    wait_until("the same save after the daemon's death", SOON, || rig.save(&vm, 2, &file));
+    assert_eq!(
+        refusal(rig.save(&vm, 3, &file)).0,
+        ErrorKind::Gone,
+        "another save has nothing to save"
+    );
+    assert_eq!(
+        refusal(rig.save(&vm, 2, &rig.file("nothing"))),
+        (ErrorKind::Gone, "no-recovery-file".to_owned())
+    );
+
+    for _ in 0..2 {
+        let restored = seen(rig.restore(&vm, 4, 2, &file));
+        assert_eq!((restored.power, restored.reason), (Power::Paused, PowerReason::None));
+        assert_eq!(restored.identity.map(|identity| identity.generation), Some(Generation(2)));
+    }
+    vm.console.skip_to_end();
+    for _ in 0..2 {
+        assert_eq!(power(rig.unpause(&vm, 5, 2)), Power::Running);
+    }
+    let tick = vm.console.wait_for("TICK", SOON);
+    let count: u32 = tick.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("a count");
+    assert!(count > 5, "memory came along: {tick}");
+    assert!(rig.host.virsh(&["dominfo", &vm.name]).expect("told").contains("Persistent:     yes"));
+    assert_eq!(
+        refusal(rig.destroy(&vm, 6)),
+        (ErrorKind::Stale, "stale".to_owned()),
+        "generation 1 may no longer touch it"
+    );
+    rig.remove(&vm, 7).expect("removes");
+    assert_eq!(refusal(rig.unpause(&vm, 8, 2)), (ErrorKind::Gone, "not-running".to_owned()));
+
+    // A file that was cut off, or no file: the domain must not be restored.
+    let whole = std::fs::read(&file.absolute).expect("the memory");
+    std::fs::write(&file.absolute, [b"LibvirtQemudPart", &whole[16..]].concat()).expect("written");
+    assert_eq!(
+        refusal(rig.restore(&vm, 9, 3, &file)),
+        (ErrorKind::Gone, "no-recovery-file".to_owned())
+    );
+    std::fs::remove_file(&file.absolute).expect("removed");
+    assert_eq!(
+        refusal(rig.restore(&vm, 9, 3, &file)),
+        (ErrorKind::Gone, "no-recovery-file".to_owned())
+    );
+    assert_eq!(rig.observe(&vm).expect("asked"), Observation::Absent);
+}
+
+#[test]
+fn a_restored_guest_need_not_have_been_here_before() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let rig = Rig::up("elsewhere");
+    let mut vm = rig.vm(&["vt.tick=0.1"]);
+    let file = rig.file("memory");
+    rig.deploy(&vm, 1, 1).expect("deploys");
+    vm.console.wait_for("TICK 3 ", BOOT);
+    rig.save(&vm, 2, &file).expect("saves");
+    rig.remove(&vm, 3).expect("removes");
+    // Its disk and console were moved meanwhile.
+    let moved = vm.disk.with_extension("moved");
+    std::fs::rename(&vm.disk, &moved).expect("moved");
+    vm.disk = moved;
+    assert_eq!(power(rig.restore(&vm, 4, 2, &file)), Power::Paused);
+    let xml = rig.host.virsh(&["dumpxml", &vm.name]).expect("dumped");
+    assert!(xml.contains(&*vm.disk.to_string_lossy()), "{xml}");
+    vm.console.skip_to_end();
+    rig.unpause(&vm, 5, 2).expect("runs on");
+    vm.console.wait_for("TICK", SOON);
+    rig.remove(&vm, 6).expect("removes");
+}
+
+#[test]
+fn a_save_that_is_cancelled_leaves_the_guest_running_or_is_whole() {
+    if !lab::require_libvirt() {
+        return;
+    }
+    let rig = Rig::up("cancel");
+    let mut vm = rig.vm(&["vt.tick=0.1", "vt.dirty=32"]);
+    rig.deploy(&vm, 1, 1).expect("deploys");
+    vm.console.wait_for("GUEST-READY", BOOT);
+    let file = rig.file("memory");
+    let call = rig.call(&vm, 2, 1);
+    let (kvm, site, to, saving) = (rig.kvm.clone(), rig.site.clone(), file.clone(), call.clone());
+    let save = rig.spawn(async move { kvm.save(&site, &saving, &to).await });
+    wait_until("the save to have begun", SOON, || {
+        std::path::Path::new(&file.absolute).exists() || save.is_finished()
+    });
+    call.cancel.cancel();
+    match rig.run(save).expect("no panic") {
+        Ok(outcome) => assert_eq!(power(Ok(outcome)), Power::Off),
+        Err(error) => {
+            assert_eq!(error.kind, ErrorKind::Cancelled, "{error}");
+            rig.wait_for(&vm, Power::Running, PowerReason::None);
+            vm.console.skip_to_end();
+            vm.console.wait_for("TICK", SOON);
+        }
+    }
+    assert_eq!(power(rig.save(&vm, 3, &file)), Power::Off, "it can be saved");
 }

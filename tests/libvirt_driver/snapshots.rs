@@ -35,6 +35,18 @@ fn tick(vm: &mut Vm) -> u32 {
         .unwrap_or_else(|| panic!("no count: {line}"))
 }
 
+fn no_snapshot_is_in(disk: &std::path::Path) {
+    let inside = std::process::Command::new("qemu-img")
+        .args(["snapshot", "-l"])
+        .arg(disk)
+        .output()
+        .expect("qemu-img runs");
+    assert!(
+        inside.status.success() && inside.stdout.is_empty(),
+        "nothing is left in the disk: {inside:?}"
+    );
+}
+
 #[test]
 fn a_guest_goes_back_once_and_runs_on_under_its_own_stamp() {
     if !lab::require_libvirt() {
@@ -81,9 +93,8 @@ fn a_guest_goes_back_once_and_runs_on_under_its_own_stamp() {
     assert!(tick(&mut vm) > kept + 29, "once an identity");
     rig.host.virsh(&["suspend", &vm.name]).expect("stamped, and not set going");
     assert_eq!(power(revert(&rig, &vm, 6, 2, "first")), Power::Running);
-    rig.host
-        .virsh(&["snapshot-revert", &vm.name, "first", "--paused"])
-        .expect("reverted, and not stamped");
+    let paused = ["snapshot-revert", &vm.name, "first", "--paused"];
+    rig.host.virsh(&paused).expect("reverted, and not stamped");
     assert_eq!(seen(revert(&rig, &vm, 7, 2, "first")).identity, Some(rig.spec(&vm, 2).identity));
     assert!(tick(&mut vm) < kept + 25);
 
@@ -99,22 +110,14 @@ fn a_guest_goes_back_once_and_runs_on_under_its_own_stamp() {
     }
     rig.run(rig.kvm.destroy(&rig.site, &rig.call(&vm, 11, 2))).expect("off");
     assert_eq!(refusal(create(&rig, &vm, 12, "third")).0, ErrorKind::Stale);
-    let off =
-        rig.run(Snapshots::create(&*rig.kvm, &rig.site, &rig.call(&vm, 12, 2), &name("third")));
+    let call = rig.call(&vm, 12, 2);
+    let off = rig.run(Snapshots::create(&*rig.kvm, &rig.site, &call, &name("third")));
     assert_eq!(refusal(off), (ErrorKind::Gone, "not-running".to_owned()));
     for _ in 0..2 {
         assert_eq!(power(delete(&rig, &vm, 13, "a-second")), Power::Off);
     }
     assert!(list(&rig, &vm).is_empty());
-    let inside = std::process::Command::new("qemu-img")
-        .args(["snapshot", "-l"])
-        .arg(&vm.disk)
-        .output()
-        .expect("qemu-img runs");
-    assert!(
-        inside.status.success() && inside.stdout.is_empty(),
-        "nothing is left in the disk: {inside:?}"
-    );
+    no_snapshot_is_in(&vm.disk);
 }
 
 #[test]

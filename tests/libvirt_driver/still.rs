@@ -1,7 +1,7 @@
 //! A host stands still for longer than keepalive allows, and then continues.
 
+use crate::away::signal_daemon;
 use crate::rig::{Rig, SOON};
-use crate::signal_daemon;
 use ostler_driver::{Changes, Hypervisor};
 use ostler_libvirt::{Kvm, KvmOptions};
 use ostler_model::ErrorKind;

@@ -143,7 +143,8 @@ impl Coverage {
             let verb = verb.to_string();
             let _ = writeln!(
                 out,
-                "{verb:<22} {began:>6} {already:>8} {refused:>8} {succeeded:>10} {failed:>7} {superseded:>11}"
+                "{verb:<22} {began:>6} {already:>8} {refused:>8} {succeeded:>10} {failed:>7} \
+                 {superseded:>11}"
             );
         }
         out.push_str("steps (rolling back): ");

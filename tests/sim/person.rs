@@ -207,7 +207,8 @@ impl Run {
                 && reader.operation(operation).map_err(|error| error.to_string())?.is_none()
             {
                 return Err(format!(
-                    "lost: operation {operation} of VM {vm} was answered, and the store does not know it"
+                    "lost: operation {operation} of VM {vm} was answered, and the store does not \
+                     know it"
                 ));
             }
         }

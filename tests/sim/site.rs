@@ -151,7 +151,8 @@ impl Run {
                 Err(error) if Instant::now() > until => {
                     let stuck = self.what_is_stuck();
                     return Err(format!(
-                        "stuck: host {lost} is lost for good and cannot be removed: {error}; {stuck}"
+                        "stuck: host {lost} is lost for good and cannot be removed: {error}; \
+                         {stuck}"
                     ));
                 }
                 Err(_) => tokio::time::sleep(Duration::from_secs(20)).await,
@@ -196,7 +197,10 @@ impl Run {
         });
         self.life.disk = disk.map_err(|error| format!("the store cannot be read: {error}"))?;
         if changed > 0 {
-            self.say(format!("  another version has run, and {changed} schedules are in a zone that this one does not know"));
+            self.say(format!(
+                "  another version has run, and {changed} schedules are in a zone that this one \
+                 does not know"
+            ));
         }
         Ok(())
     }

@@ -113,7 +113,8 @@ impl Run {
         });
         must!(
             sent,
-            "starved: operation {operation} of VM {vm} failed at step {}, which was never sent: {error}",
+            "starved: operation {operation} of VM {vm} failed at step {}, which was never sent: \
+             {error}",
             failed.kind
         );
         Ok(())

@@ -18,59 +18,89 @@ pub(crate) fn hint(advice: Option<&Advice>, words: Option<&str>) -> Option<Strin
 /// client does not know the code.
 fn command(advice: &Advice) -> Option<String> {
     let vm = advice.vm.filter(|vm| *vm != 0).map_or_else(|| "VM".to_owned(), |vm| vm.to_string());
-    Some(match advice.code.as_str() {
-        "wait-or-hard" => "wait for it, or overtake it with a --hard verb".to_owned(),
+    about_vm(&advice.code, &vm).or_else(|| in_general(&advice.code).map(str::to_owned))
+}
+
+/// The hints that name the VM.
+fn about_vm(code: &str, vm: &str) -> Option<String> {
+    Some(match code {
         "wait-or-delete" => format!(
-            "wait for it to end: `ostler vm why {vm}` says what it waits for; only delete overtakes it, and that ends the VM"
+            "wait for it to end: `ostler vm why {vm}` says what it waits for; only delete \
+             overtakes it, and that ends the VM"
         ),
-        "state-arrival" => {
-            "it is settled once both are seen; recover --success states that it has arrived, --failure that it has not".to_owned()
-        }
         "show-vm" => format!("`ostler vm show {vm}` lists its disks, network cards and snapshots"),
-        "list-vms" => "`ostler vm list` shows them".to_owned(),
-        "list-operations" => "`ostler operation list VM` shows those of a VM".to_owned(),
         "see-why" => format!("`ostler vm why {vm}` says what can be done: recover, or delete"),
-        "force-resize" => "a bare number is MiB: write 2GiB for gigabytes; --force takes the memory away all the same".to_owned(),
-        "hard-off" => "--hard does not ask it".to_owned(),
-        "resume-or-hard-off" => "resume lets it run on; --hard does not ask it".to_owned(),
-        "power-off-first" => "power it off first (poweroff --hard), or wait until it is seen again".to_owned(),
-        "list-hosts" => "`ostler host list` shows them".to_owned(),
-        "list-wild-domains" => "`ostler host show` lists wild domains".to_owned(),
-        "empty-host" => "migrate them away with --fenced, or forget them, and ask again".to_owned(),
-        "wait-for-sweep" => "what VMs left there will be put away, and then it can be removed without --fenced".to_owned(),
-        "show-host" => "see `ostler host show` for what the driver can do there".to_owned(),
-        "move-powered-off" => "see `ostler host show`; --poweroff needs less".to_owned(),
-        "fence" => "make sure that the host is off, then say so with --fenced; or wait until it is back".to_owned(),
-        "move-storage" => "bring them to the same path on the new host, then say so with --storage-moved".to_owned(),
-        "move-unfenced" => "move it without --fenced".to_owned(),
-        "delete-or-forget" => "delete it; --force forgets it all the same".to_owned(),
-        "list-images" => "`ostler image list` shows them".to_owned(),
-        "list-datastores" => "`ostler datastore list` shows them".to_owned(),
-        "show-datastore" => "`ostler datastore show` tells its directory".to_owned(),
-        "list-drivers" => "`ostler driver list` shows them".to_owned(),
-        "inspect-driver" => "`ostler plugin inspect FILE` shows what it asks for".to_owned(),
-        "replace-driver" => "to put this one in its place, say so: `ostler driver add --replace`".to_owned(),
-        "list-tokens" => "`ostler token list` on the daemon's machine shows them".to_owned(),
-        "give-name" => "give it another with --name".to_owned(),
-        "accept-changes" => "change it at the hypervisor first, or accept the changes: --accept-changes".to_owned(),
-        "add-datastore" => "`ostler datastore add` adds one".to_owned(),
-        "list-rules" => "`ostler driver list` shows which rules are bound".to_owned(),
-        "bind-rules" => "install rules and bind them: `ostler driver bind-rules`".to_owned(),
         "list-schedules" => format!("`ostler vm schedules {vm}` lists them"),
-        "recover-retry" => "recover --retry sends its step again".to_owned(),
-        "retry-or-delete" => "recover --retry goes on, delete goes on and never gives up".to_owned(),
-        "retry-or-force" => "recover --retry does it again and verifies; --force takes your word for it".to_owned(),
-        "force-recover" => "--force takes your word for it".to_owned(),
-        "ask-again-or-force" => "ask again, or --force takes your word for it".to_owned(),
+        "accept-record" => format!(
+            "restore a newer backup; or make sure that this domain is not the VM, and say so: \
+             `ostler admin restored --accept {vm}`"
+        ),
+        _ => return None,
+    })
+}
+
+/// The other hints.
+fn in_general(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "wait-or-hard" => "wait for it, or overtake it with a --hard verb",
+        "state-arrival" => {
+            "it is settled once both are seen; recover --success states that it has arrived, \
+             --failure that it has not"
+        }
+        "list-vms" => "`ostler vm list` shows them",
+        "list-operations" => "`ostler operation list VM` shows those of a VM",
+        "force-resize" => {
+            "a bare number is MiB: write 2GiB for gigabytes; --force takes the memory away all the \
+             same"
+        }
+        "hard-off" => "--hard does not ask it",
+        "resume-or-hard-off" => "resume lets it run on; --hard does not ask it",
+        "power-off-first" => "power it off first (poweroff --hard), or wait until it is seen again",
+        "list-hosts" => "`ostler host list` shows them",
+        "list-wild-domains" => "`ostler host show` lists wild domains",
+        "empty-host" => "migrate them away with --fenced, or forget them, and ask again",
+        "wait-for-sweep" => {
+            "what VMs left there will be put away, and then it can be removed without --fenced"
+        }
+        "show-host" => "see `ostler host show` for what the driver can do there",
+        "move-powered-off" => "see `ostler host show`; --poweroff needs less",
+        "fence" => {
+            "make sure that the host is off, then say so with --fenced; or wait until it is back"
+        }
+        "move-storage" => {
+            "bring them to the same path on the new host, then say so with --storage-moved"
+        }
+        "move-unfenced" => "move it without --fenced",
+        "delete-or-forget" => "delete it; --force forgets it all the same",
+        "list-images" => "`ostler image list` shows them",
+        "list-datastores" => "`ostler datastore list` shows them",
+        "show-datastore" => "`ostler datastore show` tells its directory",
+        "list-drivers" => "`ostler driver list` shows them",
+        "inspect-driver" => "`ostler plugin inspect FILE` shows what it asks for",
+        "replace-driver" => "to put this one in its place, say so: `ostler driver add --replace`",
+        "list-tokens" => "`ostler token list` on the daemon's machine shows them",
+        "give-name" => "give it another with --name",
+        "accept-changes" => {
+            "change it at the hypervisor first, or accept the changes: --accept-changes"
+        }
+        "add-datastore" => "`ostler datastore add` adds one",
+        "list-rules" => "`ostler driver list` shows which rules are bound",
+        "bind-rules" => "install rules and bind them: `ostler driver bind-rules`",
+        "recover-retry" => "recover --retry sends its step again",
+        "retry-or-delete" => "recover --retry goes on, delete goes on and never gives up",
+        "retry-or-force" => {
+            "recover --retry does it again and verifies; --force takes your word for it"
+        }
+        "force-recover" => "--force takes your word for it",
+        "ask-again-or-force" => "ask again, or --force takes your word for it",
         "force-arrival" => {
-            "make sure of it at the other host, then --force takes your word: a VM that runs twice destroys its disks".to_owned()
+            "make sure of it at the other host, then --force takes your word: a VM that runs twice \
+             destroys its disks"
         }
         "see-restored" => {
-            "`ostler admin restored` tells which hosts are waited for, and how to say that the record is right".to_owned()
+            "`ostler admin restored` tells which hosts are waited for, and how to say that the \
+             record is right"
         }
-        "accept-record" => format!(
-            "restore a newer backup; or make sure that this domain is not the VM, and say so: `ostler admin restored --accept {vm}`"
-        ),
         _ => return None,
     })
 }

@@ -12,7 +12,7 @@
 //! sent. The destination gets the domain's description with the new identity in it (of the running
 //! state and of the definition). So the domain there carries its new generation from the moment it
 //! exists, which is before its memory arrives. The next action is decided by looking at both sides,
-//! never by an answer of libvirt's: [`decide`] is the whole table. An ostlerd that was restarted
+//! never by an answer of libvirt's: [`table`] holds the decisions. An ostlerd that was restarted
 //! recognises the libvirt job of its predecessor by the stamp, waits for its end, and looks again.
 //!
 //! **Shared disks.** libvirt would refuse to move a domain whose files are not on a file system
@@ -20,6 +20,9 @@
 //! disks the hosts share. The disks that it names in `move_disks` are sent along; all others are
 //! shared. If a file is missing at the destination, the migration fails before anything has moved.
 
+mod table;
+
+use self::table::{Next, Standing, Work, decide, not_here};
 use crate::calls;
 use crate::domain_ops::{Order, UNDEFINE_ALL, changed_meanwhile, stop, write_stamp};
 use crate::failure::During;
@@ -34,9 +37,7 @@ use crate::raw;
 use crate::raw_jobs;
 use crate::stamp::Stamp;
 use ostler_driver::DomainSpec;
-use ostler_model::{
-    CallResult, DiskName, DriverError, ErrorKind, Identity, Outcome, Power, VmUuid,
-};
+use ostler_model::{CallResult, DiskName, DriverError, ErrorKind, Outcome, Power, VmUuid};
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -100,8 +101,9 @@ impl Plan {
             ));
         }
         let Some(uri) = &there.migrate_uri else {
-            let detail = "the destination's uri is a socket on this machine, which other hosts do not reach: \
-                          set migrate-uri for that host (for example qemu+tls://HOST/system)";
+            let detail = "the destination's uri is a socket on this machine, which other hosts do \
+                          not reach: set migrate-uri for that host (for example \
+                          qemu+tls://HOST/system)";
             return Err(DriverError::refused("no-migrate-uri", detail));
         };
         // libvirt sends no read-only disk, and a new file in its place would be another disk.
@@ -109,7 +111,8 @@ impl Plan {
             spec.disks.iter().find(|disk| disk.read_only && disks.contains(&disk.name))
         {
             let detail = format!(
-                "disk {} is read-only, and only disks that are written go along: copy its file first",
+                "disk {} is read-only, and only disks that are written go along: copy its file \
+                 first",
                 disk.name
             );
             return Err(DriverError::refused("read-only-disk", detail));
@@ -187,46 +190,6 @@ pub(crate) struct Ends {
     pub(crate) until: Instant,
 }
 
-/// The state of the domain on one host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Standing {
-    power: Power,
-    stamp: Option<Stamp>,
-    work: Work,
-}
-
-/// The kind of job that is at work on a domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Work {
-    /// Nothing.
-    Nothing,
-    /// The domain moves, out or in.
-    Migration,
-    /// Something else.
-    Other,
-}
-
-/// The next action of the job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
-    /// It has moved.
-    Done,
-    /// A job is at work.
-    Await,
-    /// No job is at work, but a daemon may be about to take something back.
-    Settle,
-    /// Remove the domain at the destination.
-    ClearThere,
-    /// Remove the domain at the source: it runs at the destination.
-    ClearHere,
-    /// Resume it at the source: it was paused for a move that ended.
-    ResumeHere,
-    /// Resume it at the destination: it arrived and was left paused.
-    ResumeThere,
-    /// Send it.
-    Send,
-}
-
 /// Looks at one side.
 pub(crate) fn standing(live: &Live, vm: VmUuid) -> Result<Option<Standing>, DriverError> {
     let Some(sight) = look(live, vm)? else { return Ok(None) };
@@ -245,100 +208,6 @@ fn work_on(live: &Live, domain: &Domain) -> Result<Work, DriverError> {
         Err(error) if error.code() == ErrorNumber::OperationUnsupported => Ok(Work::Migration),
         Err(error) => Err(live.error(&error, During::Asking)),
     }
-}
-
-/// The whole table. `there` was looked at before `here`. So a domain that is seen running in both
-/// looks runs on both hosts: it has not moved between the looks.
-fn decide(
-    order: &Order,
-    identity: &Identity,
-    there: Option<&Standing>,
-    here: Option<&Standing>,
-    settled: bool,
-) -> Result<Next, DriverError> {
-    let stamp_here = here.map(|here| order.may_touch_stamped(here.stamp.as_ref())).transpose()?;
-    let stamp_there =
-        there.map(|there| order.may_touch_stamped(there.stamp.as_ref())).transpose()?;
-    let patiently = |next| if settled { next } else { Next::Settle };
-    let (Some(there), Some(stamp_there)) = (there, stamp_there) else {
-        return from_here(order, here.zip(stamp_here), settled);
-    };
-    if stamp_there.identity != *identity {
-        return match (there.power, here) {
-            (Power::Off, Some(_)) => Ok(Next::ClearThere),
-            (Power::Off, None) => Err(not_here()),
-            (Power::Running | Power::Paused | Power::Crashed, _) => Err(DriverError::refused(
-                "older-generation",
-                "an older placement of this VM is there: remove it first",
-            )),
-        };
-    }
-    let Some(here) = here else {
-        return Ok(match there.power {
-            // It arrived. Its state since then does not matter.
-            Power::Running | Power::Crashed | Power::Off => Next::Done,
-            Power::Paused => patiently(Next::ResumeThere),
-        });
-    };
-    if here.work == Work::Migration {
-        return Ok(Next::Await);
-    }
-    match (there.power, here.power) {
-        (Power::Running | Power::Crashed, Power::Running) => Err(DriverError::unknown(
-            "runs-twice",
-            "the domain is seen running on both hosts: look at it, and stop one",
-        )),
-        (Power::Running | Power::Crashed, Power::Paused | Power::Off | Power::Crashed) => {
-            Ok(Next::ClearHere)
-        }
-        // Its memory arrived only in part, or arrived without this host hearing of it. The guest
-        // has not run there.
-        (Power::Paused, _) => Ok(patiently(Next::ClearThere)),
-        // libvirt makes the definition there when the domain arrives. The domain runs on here, so
-        // it did not stay there.
-        (Power::Off, Power::Running) => Ok(Next::ClearThere),
-        (Power::Off, Power::Off | Power::Crashed) => Ok(Next::ClearHere),
-        // The guest may have run there. If it has, resuming its old memory here would destroy its
-        // disks. If it has not, removing it here would lose its memory. An operator must decide.
-        (Power::Off, Power::Paused) => {
-            let detail = "the domain stands still here and is off at its destination, where it may have run: look at both";
-            Err(DriverError::unknown("in-doubt", detail))
-        }
-    }
-}
-
-/// The decision if the destination has no such domain.
-fn from_here(
-    order: &Order,
-    here: Option<(&Standing, Stamp)>,
-    settled: bool,
-) -> Result<Next, DriverError> {
-    let Some((here, stamp)) = here else { return Err(not_here()) };
-    let ours = stamp.job.as_ref() == Some(&order.key);
-    match (here.work, here.power) {
-        (Work::Migration, _) if ours => Ok(Next::Await),
-        (Work::Migration | Work::Other, _) => {
-            Err(DriverError::retry("busy", "something else is at work on this domain"))
-        }
-        (Work::Nothing, Power::Running) => Ok(Next::Send),
-        (Work::Nothing, Power::Paused) if ours => {
-            Ok(if settled { Next::ResumeHere } else { Next::Settle })
-        }
-        (Work::Nothing, Power::Paused) => Err(DriverError::refused(
-            "paused",
-            "the domain is paused: resume it first, or suspend it and move it then",
-        )),
-        (Work::Nothing, Power::Off) => {
-            Err(DriverError::new(ErrorKind::Gone, "not-running", "the domain is off"))
-        }
-        (Work::Nothing, Power::Crashed) => {
-            Err(DriverError::refused("crashed", "the guest has crashed: there is nothing to move"))
-        }
-    }
-}
-
-fn not_here() -> DriverError {
-    DriverError::new(ErrorKind::Gone, "no-domain", "the domain is on neither host")
 }
 
 /// The job: looks, decides and acts until the domain has moved or stays.
@@ -488,7 +357,8 @@ fn send(live: &Live, plan: &Plan, job: &Job) -> Result<(), DriverError> {
         .map_err(|error| live.error(&error, During::Asking))?;
     if snapshots > 0 {
         let detail = format!(
-            "the domain has {snapshots} snapshots, and libvirt moves none that has: delete them first"
+            "the domain has {snapshots} snapshots, and libvirt moves none that has: delete them \
+             first"
         );
         return Err(DriverError::refused("has-snapshots", detail));
     }
@@ -528,7 +398,3 @@ pub(crate) fn abort(live: &Live, order: &Order) -> Result<bool, DriverError> {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "migrate_tests.rs"]
-mod tests;

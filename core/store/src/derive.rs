@@ -83,7 +83,8 @@ pub(crate) fn rebuild(txn: &Txn) -> Result<(), OpenError> {
                 tracing::error!(
                     vm = id,
                     error = &error as &dyn std::error::Error,
-                    "the record of a VM cannot be read; it is kept as it is and left out of all lists: use the version that wrote it"
+                    "the record of a VM cannot be read; it is kept as it is and left out of all \
+                     lists: use the version that wrote it"
                 );
             }
         }
@@ -107,7 +108,8 @@ mod tests {
     use crate::tables::{self, META};
     use crate::{Store, Unreadable, meta, migrate};
     use ostler_model::{Timestamp, VmId};
-    use redb::{Database, ReadableDatabase};
+    use redb::{Database, Key, ReadableDatabase, TableDefinition, Value};
+    use std::borrow::Borrow;
 
     /// The database after the script has run: some of its VMs are in the middle of operations.
     async fn played() -> Vec<u8> {
@@ -352,105 +354,74 @@ mod tests {
     }
 
     type Tampering = fn(&Txn);
+    type Def<K, V> = TableDefinition<'static, K, V>;
+
+    fn put<'k, 'v, K: Key + 'static, V: Value + 'static>(
+        txn: &Txn,
+        table: Def<K, V>,
+        key: impl Borrow<K::SelfType<'k>>,
+        value: impl Borrow<V::SelfType<'v>>,
+    ) {
+        txn.open_table(table).expect("opens").insert(key, value).expect("writes");
+    }
+
+    fn remove<K: Key + 'static, V: Value + 'static>(
+        txn: &Txn,
+        table: Def<K, V>,
+        key: K::SelfType<'_>,
+    ) {
+        txn.open_table(table).expect("opens").remove(key).expect("writes");
+    }
+
+    fn first<K: Key + 'static, V: Value + 'static>(txn: &Txn, table: Def<K, V>) {
+        txn.open_table(table).expect("opens").pop_first().expect("writes");
+    }
+
+    fn last<K: Key + 'static, V: Value + 'static>(txn: &Txn, table: Def<K, V>) {
+        txn.open_table(table).expect("opens").pop_last().expect("writes");
+    }
+
+    /// One change that does not belong, in each table: the table that the finding must name, and
+    /// the change.
+    const TAMPERINGS: &[(&str, Tampering)] = &[
+        ("vm_summary", |txn| remove(txn, VM_SUMMARY, 7)),
+        ("vm_by_name", |txn| first(txn, VM_BY_NAME)),
+        ("vm_by_uuid", |txn| put(txn, VM_BY_UUID, 1, 1)),
+        ("vm_by_state", |txn| put(txn, VM_BY_STATE, ("x", 1), ())),
+        ("vm_by_owner", |txn| last(txn, VM_BY_OWNER)),
+        ("vm_by_host", |txn| last(txn, VM_BY_HOST)),
+        ("holder", |txn| put(txn, HOLDER, ("mac", "1", 1), ())),
+        ("vm_by_datastore", |txn| last(txn, VM_BY_DATASTORE)),
+        ("vm_live", |txn| last(txn, VM_LIVE)),
+        ("vm_active", |txn| put(txn, VM_ACTIVE, 99, ())),
+        ("vm_resched", |txn| last(txn, VM_RESCHED)),
+        ("vm_done", |txn| last(txn, VM_DONE)),
+        ("timer", |txn| last(txn, TIMER)),
+        ("state_count", |txn| put(txn, STATE_COUNT, "done", 9)),
+        ("book", |txn| first(txn, BOOK)),
+        ("book", |txn| put(txn, BOOK, ("image", "1"), (9, 0, 0))),
+        ("book", |txn| put(txn, BOOK, ("no such book", "1"), (9, 0, 0))),
+        ("host_by_name", |txn| last(txn, tables::HOST_BY_NAME)),
+        ("image_by_name", |txn| last(txn, tables::IMAGE_BY_NAME)),
+        ("operation", |txn| last(txn, tables::OPERATION_BY_VM)),
+        ("outbox", |txn| {
+            let idle = row::encode(&crate::support::vm(7)).expect("encodes");
+            put(txn, tables::VM, 7, idle.as_slice());
+        }),
+        ("event", |txn| remove(txn, tables::EVENT, 20)),
+        ("idempotency_by_age", |txn| last(txn, tables::IDEMPOTENCY_BY_AGE)),
+        ("meta", |txn| {
+            meta::marks_put(&mut txn.open_table(META).expect("opens"), meta::Marks::default())
+                .expect("writes")
+        }),
+    ];
 
     /// Negative control of `check`: if a row is added to or removed from one of these tables,
     /// `check` finds it, and its finding names the table.
     #[tokio::test]
     async fn the_check_finds_any_row_that_does_not_belong() {
         let bytes = played().await;
-        let tamper: &[(&str, Tampering)] = &[
-            ("vm_summary", |txn| {
-                drop(txn.open_table(VM_SUMMARY).expect("opens").remove(7).expect("writes"))
-            }),
-            ("vm_by_name", |txn| {
-                txn.open_table(VM_BY_NAME).expect("opens").pop_first().expect("writes")
-            }),
-            ("vm_by_uuid", |txn| {
-                drop(txn.open_table(VM_BY_UUID).expect("opens").insert(1, 1).expect("writes"))
-            }),
-            ("vm_by_state", |txn| {
-                drop(
-                    txn.open_table(VM_BY_STATE)
-                        .expect("opens")
-                        .insert(("x", 1), ())
-                        .expect("writes"),
-                )
-            }),
-            ("vm_by_owner", |txn| {
-                txn.open_table(VM_BY_OWNER).expect("opens").pop_last().expect("writes")
-            }),
-            ("vm_by_host", |txn| {
-                txn.open_table(VM_BY_HOST).expect("opens").pop_last().expect("writes")
-            }),
-            ("holder", |txn| {
-                drop(
-                    txn.open_table(HOLDER)
-                        .expect("opens")
-                        .insert(("mac", "1", 1), ())
-                        .expect("writes"),
-                )
-            }),
-            ("vm_by_datastore", |txn| {
-                txn.open_table(VM_BY_DATASTORE).expect("opens").pop_last().expect("writes")
-            }),
-            ("vm_live", |txn| txn.open_table(VM_LIVE).expect("opens").pop_last().expect("writes")),
-            ("vm_active", |txn| {
-                drop(txn.open_table(VM_ACTIVE).expect("opens").insert(99, ()).expect("writes"))
-            }),
-            ("vm_resched", |txn| {
-                txn.open_table(VM_RESCHED).expect("opens").pop_last().expect("writes")
-            }),
-            ("vm_done", |txn| txn.open_table(VM_DONE).expect("opens").pop_last().expect("writes")),
-            ("timer", |txn| txn.open_table(TIMER).expect("opens").pop_last().expect("writes")),
-            ("state_count", |txn| {
-                drop(txn.open_table(STATE_COUNT).expect("opens").insert("done", 9).expect("writes"))
-            }),
-            ("book", |txn| txn.open_table(BOOK).expect("opens").pop_first().expect("writes")),
-            ("book", |txn| {
-                drop(
-                    txn.open_table(BOOK)
-                        .expect("opens")
-                        .insert(("image", "1"), (9, 0, 0))
-                        .expect("writes"),
-                )
-            }),
-            ("book", |txn| {
-                drop(
-                    txn.open_table(BOOK)
-                        .expect("opens")
-                        .insert(("no such book", "1"), (9, 0, 0))
-                        .expect("writes"),
-                )
-            }),
-            ("host_by_name", |txn| {
-                txn.open_table(tables::HOST_BY_NAME).expect("opens").pop_last().expect("writes")
-            }),
-            ("image_by_name", |txn| {
-                txn.open_table(tables::IMAGE_BY_NAME).expect("opens").pop_last().expect("writes")
-            }),
-            ("operation", |txn| {
-                txn.open_table(tables::OPERATION_BY_VM).expect("opens").pop_last().expect("writes")
-            }),
-            ("outbox", |txn| {
-                let mut vms = txn.open_table(tables::VM).expect("opens");
-                let idle = row::encode(&crate::support::vm(7)).expect("encodes");
-                vms.insert(7, idle.as_slice()).expect("writes");
-            }),
-            ("event", |txn| {
-                drop(txn.open_table(tables::EVENT).expect("opens").remove(20).expect("writes"))
-            }),
-            ("idempotency_by_age", |txn| {
-                txn.open_table(tables::IDEMPOTENCY_BY_AGE)
-                    .expect("opens")
-                    .pop_last()
-                    .expect("writes");
-            }),
-            ("meta", |txn| {
-                meta::marks_put(&mut txn.open_table(META).expect("opens"), meta::Marks::default())
-                    .expect("writes")
-            }),
-        ];
-        for (table, tampering) in tamper {
+        for (table, tampering) in TAMPERINGS {
             let db = Builder::new()
                 .create_with_backend(Backend(Disk::holding(bytes.clone())))
                 .expect("opens");

@@ -42,7 +42,8 @@ pub enum RowError {
     },
     /// A newer daemon wrote it.
     #[error(
-        "row {key} of table {table} has version {found}, this ostlerd reads up to {ours}: use the newer ostlerd again"
+        "row {key} of table {table} has version {found}, this ostlerd reads up to {ours}: use the \
+         newer ostlerd again"
     )]
     Newer {
         /// The table.
@@ -79,7 +80,8 @@ pub enum RowError {
 pub enum OpenError {
     /// Another process (or this one) has it open.
     #[error(
-        "the store {path} is in use: another ostlerd has it open; stop that one, or give this one another store"
+        "the store {path} is in use: another ostlerd has it open; stop that one, or give this one \
+         another store"
     )]
     InUse {
         /// The path of the store.
@@ -87,7 +89,8 @@ pub enum OpenError {
     },
     /// A newer daemon made or migrated it.
     #[error(
-        "the store has schema {found}, this ostlerd knows up to {ours}: use the newer ostlerd, or restore a backup"
+        "the store has schema {found}, this ostlerd knows up to {ours}: use the newer ostlerd, or \
+         restore a backup"
     )]
     NewerSchema {
         /// The schema found.
@@ -153,7 +156,8 @@ pub enum ReadError {
 pub enum CommitError {
     /// An earlier commit failed, and since then nothing is written.
     #[error(
-        "the store is read-only since a commit failed: {why}; look at the disk, then restart ostlerd"
+        "the store is read-only since a commit failed: {why}; look at the disk, then restart \
+         ostlerd"
     )]
     ReadOnly {
         /// The error of that commit.
@@ -183,6 +187,10 @@ pub enum CommitError {
     /// The store was closed while the commit waited.
     #[error("the store was closed while the commit waited")]
     Closed,
+}
+
+fn first(findings: &[String]) -> &str {
+    findings.first().map_or("none", String::as_str)
 }
 
 /// The reason why a backup was not made, or not restored.
@@ -232,7 +240,10 @@ pub enum BackupError {
         source: ReadError,
     },
     /// The content of the backup does not add up.
-    #[error("the backup {path} does not add up ({} findings, the first: {}): use another", findings.len(), findings.first().map_or("none", String::as_str))]
+    #[error(
+        "the backup {path} does not add up ({} findings, the first: {}): use another",
+        findings.len(), first(findings)
+    )]
     Broken {
         /// The path of the backup.
         path: PathBuf,
@@ -242,8 +253,9 @@ pub enum BackupError {
     /// Some records of VMs in the backup cannot be read, so these VMs cannot be marked as not
     /// reconciled.
     #[error(
-        "records of {} VMs in the backup {path} cannot be read (the first: {}): restore it with the version of \
-         ostlerd that made it", findings.len(), findings.first().map_or("none", String::as_str)
+        "records of {} VMs in the backup {path} cannot be read (the first: {}): restore it with \
+         the version of ostlerd that made it",
+        findings.len(), first(findings)
     )]
     Unreadable {
         /// The path of the backup.

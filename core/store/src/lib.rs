@@ -21,54 +21,54 @@
 //! # The schema
 //!
 //! ```text
-//! meta                 what the store knows about itself                                                     meta.rs
+//! meta                 what the store knows about itself                            meta.rs
 //! ├── "schema"         decimal: the version of this tree
-//! ├── "derived"        decimal: the version of what is derived from records; the daemon that raises it derives anew
+//! ├── "derived"        decimal: the version of the rules that derive; a newer daemon raises it
 //! ├── "store"          {id}: made once, stamped into every domain
 //! ├── "marks"          {vm, operation, host, datastore, image}: highest ids ever used; only rise
 //! ├── "event"          decimal: number of the last event
 //! ├── "batch"          decimal: number of the last transaction; see log.rs
-//! └── "restored"       {as of, seq}: the store came back with a backup, and not all of its VMs are reconciled
+//! └── "restored"       {as of, seq}: came back with a backup, and not all VMs are reconciled
 //!
-//! vm                   VM id -> VmRecord                                                                     vm.rs
-//! ├── vm_summary       VM id -> VmSummary: a line of a list; what the rest of this branch derives from       summary.rs
-//! ├── vm_by_name       (name, VM id)                       names need not be unique
-//! ├── vm_by_uuid       VM UUID -> VM id                    unique
-//! ├── vm_by_state      (state, VM id)                      lists; the scheduler's queue
+//! vm                   VM id -> VmRecord                                            vm.rs
+//! ├── vm_summary       VM id -> VmSummary: a line of a list                         summary.rs
+//! ├── vm_by_name       (name, VM id)          names need not be unique
+//! ├── vm_by_uuid       VM UUID -> VM id       unique
+//! ├── vm_by_state      (state, VM id)         lists; the scheduler's queue
 //! ├── vm_by_owner      (owner, VM id)
-//! ├── vm_by_host       (host id, VM id)                    where it has its place, migrates from or to, or may have left something
-//! ├── vm_by_datastore  (datastore id, VM id)               where its disks are, until nothing of it is left
-//! ├── vm_live          VM id                               not done
-//! ├── vm_active        VM id                               an operation in hand, or a call that may be under way
-//! ├── vm_resched       VM id                               the scheduler is asked to move it
-//! ├── vm_done          (since, VM id)                      done, and nothing of it is left: to be forgotten some day
-//! ├── timer            (due, VM id)                        next_due() of the record                          timer.rs
-//! ├── state_count      state -> VMs in it                                                                    book.rs
-//! ├── book             (book, thing) -> sum of what VMs hold of it, in up to three parts                     book.rs
+//! ├── vm_by_host       (host id, VM id)       its place, both ends of its move, what it left
+//! ├── vm_by_datastore  (datastore id, VM id)  where its disks are, until nothing of it is left
+//! ├── vm_live          VM id                  not done
+//! ├── vm_active        VM id                  an operation in hand, or a call under way
+//! ├── vm_resched       VM id                  the scheduler is asked to move it
+//! ├── vm_done          (since, VM id)         done, and nothing of it left: some day forgotten
+//! ├── timer            (due, VM id)           next_due() of the record              timer.rs
+//! ├── state_count      state -> VMs in it                                           book.rs
+//! ├── book             (book, thing) -> sum of what VMs hold of it, in three parts  book.rs
 //! │                    host: VMs, CPU thousandths, MiB; image: disks that stand on it
-//! └── holder           (book, thing, VM id)                of things that one VM has, such as network addresses  book.rs
+//! └── holder           (book, thing, VM id)   of things with one holder: addresses  book.rs
 //!
-//! operation            operation id -> OperationRecord                                                       operation.rs
-//! └── operation_by_vm  (VM id, operation id) -> whether it ended; a bounded number of ended ones is kept
+//! operation            operation id -> OperationRecord                              operation.rs
+//! └── operation_by_vm  (VM id, operation id) -> whether it ended; bounded for ended ones
 //!
-//! outbox               (VM UUID, operation, step, item) -> Effect                                            outbox.rs
+//! outbox               (VM UUID, operation, step, item) -> Effect                   outbox.rs
 //!
-//! event                number -> event without its number; the oldest are trimmed                            event.rs
+//! event                number -> event without its number; the oldest are trimmed   event.rs
 //!
-//! idempotency          (who, route, key) -> IdempotencyRow                                                   idempotency.rs
-//! └── idempotency_by_age (when, who, route, key)           what to forget next
+//! idempotency          (who, route, key) -> IdempotencyRow                          idempotency.rs
+//! └── idempotency_by_age (when, who, route, key)   what to forget next
 //!
-//! host                 host id -> Host                                                                       host.rs
-//! └── host_by_name     name -> host id                     unique
-//! datastore            datastore id -> Datastore                                                             datastore.rs
-//! └── datastore_by_name name -> datastore id               unique
-//! image                image id -> Image                                                                     image.rs
-//! ├── image_by_name    name -> image id                    unique
+//! host                 host id -> Host                                              host.rs
+//! └── host_by_name     name -> host id        unique
+//! datastore            datastore id -> Datastore                                    datastore.rs
+//! └── datastore_by_name name -> datastore id  unique
+//! image                image id -> Image                                            image.rs
+//! ├── image_by_name    name -> image id       unique
 //! └── image_by_datastore (datastore id, image id)
-//! token                name -> TokenRow                                                                      token.rs
-//! └── token_by_hash    hash of the secret -> name          unique
-//! driver               name -> DriverRow                                                                     driver.rs
-//! rules                hypervisor driver -> RulesBinding                                                     driver.rs
+//! token                name -> TokenRow                                             token.rs
+//! └── token_by_hash    hash of the secret -> name     unique
+//! driver               name -> DriverRow                                            driver.rs
+//! rules                hypervisor driver -> RulesBinding                            driver.rs
 //! ```
 //!
 //! Rows with a type on the right are JSON in an envelope that says its version (`row.rs`); all

@@ -56,7 +56,8 @@ pub enum NotABatch {
     Broken,
     /// They are more than any store logs.
     #[error(
-        "a batch of {given} bytes is more than a store logs ({LOGGED_BYTES_MAX} bytes): begin again from a copy"
+        "a batch of {given} bytes is more than a store logs ({LOGGED_BYTES_MAX} bytes): begin \
+         again from a copy"
     )]
     TooLarge {
         /// How many there are.
@@ -305,7 +306,8 @@ pub enum ApplyError {
     },
     /// Another version logged it.
     #[error(
-        "the batch is of a store of schema {given}, and this one has {ours}: begin again from a copy"
+        "the batch is of a store of schema {given}, and this one has {ours}: begin again from a \
+         copy"
     )]
     OtherSchema {
         /// Its schema.

@@ -215,7 +215,8 @@ fn sensible(commit: &Commit) -> Result<(), CommitError> {
     // UUID.
     let takes_over = |change: &ResourceChange| {
         let new = commit.vm.as_ref().is_some_and(|vm| vm.expect.is_none());
-        new && matches!(change, ResourceChange::VmForget(id) if commit.vm.as_ref().is_some_and(|vm| vm.record.id != *id))
+        let other = |id| commit.vm.as_ref().is_some_and(|vm| vm.record.id != id);
+        new && matches!(change, ResourceChange::VmForget(id) if other(*id))
     };
     // Each commit is judged before its first write. So a removal must not be in one commit with
     // something that would depend on it.

@@ -1,9 +1,9 @@
 //! All tables of the store, by name and type. The tree in the crate's documentation tells what each
 //! of them holds.
 //!
-//! *Hot* tables are those that most commits touch. They are opened once per batch. The others are *cold*.
-//! They are opened only by a batch that changes a resource, because to open a table costs about as
-//! much as to write a row.
+//! *Hot* tables are those that most commits touch. They are opened once per batch. The others are
+//! *cold*. They are opened only by a batch that changes a resource, because to open a table costs
+//! about as much as to write a row.
 
 use crate::error::Fault;
 use crate::txn::{Change, Tab, Txn, What};
@@ -26,8 +26,14 @@ macro_rules! tables {
         hot { $($hot_def:ident $hot:ident: $hot_key:ty => $hot_value:ty;)* }
         cold { $($cold_def:ident $cold:ident: $cold_key:ty => $cold_value:ty;)* }
     ) => {
-        $(pub(crate) const $hot_def: TableDefinition<'static, $hot_key, $hot_value> = TableDefinition::new(stringify!($hot));)*
-        $(pub(crate) const $cold_def: TableDefinition<'static, $cold_key, $cold_value> = TableDefinition::new(stringify!($cold));)*
+        $(
+            pub(crate) const $hot_def: TableDefinition<'static, $hot_key, $hot_value> =
+                TableDefinition::new(stringify!($hot));
+        )*
+        $(
+            pub(crate) const $cold_def: TableDefinition<'static, $cold_key, $cold_value> =
+                TableDefinition::new(stringify!($cold));
+        )*
 
         /// The tables that most commits touch.
         pub(crate) struct Hot<'txn> {
@@ -75,7 +81,10 @@ macro_rules! tables {
 
         /// Calls `see` for every row of every table: with the table's name, the key as text, and
         /// the value as it is stored.
-        pub(crate) fn walk(from: &ReadTransaction, mut see: impl FnMut(&'static str, String, &[u8])) -> Result<(), Fault> {
+        pub(crate) fn walk(
+            from: &ReadTransaction,
+            mut see: impl FnMut(&'static str, String, &[u8]),
+        ) -> Result<(), Fault> {
             $(walk_one(from, $hot_def, stringify!($hot), &mut see)?;)*
             $(walk_one(from, $cold_def, stringify!($cold), &mut see)?;)*
             Ok(())

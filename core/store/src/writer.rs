@@ -2,9 +2,9 @@
 //! answers each.
 //!
 //! ```text
-//!   commit() ──> bounded queue ──> writer thread: begin > judge, apply > judge, apply > ... > commit (one fsync)
-//!      ^                                                                                        │
-//!      └──────────────── answers, after the feed was advanced <─────────────────────────────────┘
+//!   commit() ──> bounded queue ──> writer thread: begin > judge, apply > ... > commit (one fsync)
+//!      ^                                                                            │
+//!      └──────────────── answers, after the feed was advanced <─────────────────────┘
 //! ```
 //!
 //! Throughput grows with the load, while the latency stays at about one fsync: commits that arrive
@@ -166,7 +166,10 @@ impl Writer {
             }
             Err(error) => {
                 let source = Arc::new(error);
-                tracing::error!(error = %Chain(&source), "a commit failed: the store is read-only from now on");
+                tracing::error!(
+                    error = %Chain(&source),
+                    "a commit failed: the store is read-only from now on"
+                );
                 self.shared.fail(Chain(&source).to_string());
                 for waiter in waiters {
                     let _ = waiter.send(Err(CommitError::Failed { source: Arc::clone(&source) }));

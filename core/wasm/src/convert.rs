@@ -1,19 +1,23 @@
-//! Converts between our types and the contract's. A component's answers are checked here: a bad
-//! value is an error of the driver and does not crash us.
+//! Converts between our types and the contract's: the answers of components here, what they are
+//! asked in [`sent`]. Answers are checked: a bad value is an error of the driver and does not crash
+//! us.
 
+mod sent;
+
+pub(crate) use self::sent::{
+    destination, disk, domain, file, identity, job, nic, question, save_back,
+};
 use crate::bindings::exports::ostler::driver as exported;
 use crate::bindings::ostler::driver::types as wit;
-use crate::grants::SiteDirectory;
 use crate::instance::cut;
 use ostler_driver::{
-    ChangeBatch, ConsoleEndpoint, DiskSource, DomainDisk, DomainMetrics, DomainNic, DomainSpec,
-    FileKind, FileLook, FileRef, JobStatus, Listed, RulesQuestion, RulesVerdict, SaveBackJob, Site,
-    SnapshotFate, TransferJob, Verdict,
+    ChangeBatch, ConsoleEndpoint, DomainMetrics, FileKind, FileLook, JobStatus, Listed,
+    RulesVerdict, SnapshotFate, Verdict,
 };
 use ostler_model::{
-    Ability, Capacity, DiskName, DomainSeen, DriverError, EffectKey, ErrorKind, Generation,
-    Graphics, HostFacts, HypervisorId, Identity, Millis, Observation, OpaqueState, OperationId,
-    Outcome, Progress, StepNo, VmUuid, WildDomain,
+    Ability, Capacity, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, Graphics,
+    HostFacts, HypervisorId, Identity, Millis, Observation, OpaqueState, OperationId, Outcome,
+    Progress, StepNo, VmUuid, WildDomain,
 };
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -257,127 +261,6 @@ pub(crate) fn verdict(
     })
 }
 
-pub(crate) fn question(asked: &RulesQuestion) -> exported::snapshot_rules::Question {
-    let disk =
-        |(name, format, read_only): &(String, String, bool)| exported::snapshot_rules::Disk {
-            name: name.clone(),
-            format: format.clone(),
-            read_only: *read_only,
-        };
-    exported::snapshot_rules::Question {
-        verb: asked.verb.clone(),
-        state: asked.state.to_string(),
-        disks: asked.disks.iter().map(disk).collect(),
-        snapshots: asked.snapshots.clone(),
-        subject: asked.subject.clone(),
-        abilities: asked.abilities.iter().map(Ability::to_string).collect(),
-        now_ms: asked.now_ms,
-        extra: Vec::new(),
-    }
-}
-
-pub(crate) fn file(file: &FileRef) -> wit::FileRef {
-    wit::FileRef {
-        datastore: file.datastore.to_string(),
-        path: file.path.to_string(),
-        absolute: file.absolute.clone(),
-    }
-}
-
-pub(crate) fn disk(disk: &DomainDisk) -> wit::DomainDisk {
-    wit::DomainDisk {
-        name: disk.name.to_string(),
-        file: file(&disk.file),
-        format: disk.format.to_string(),
-        read_only: disk.read_only,
-        extra: Vec::new(),
-    }
-}
-
-pub(crate) fn nic(nic: &DomainNic) -> wit::DomainNic {
-    wit::DomainNic { mac: nic.mac.to_string(), bridge: nic.bridge.clone(), extra: Vec::new() }
-}
-
-pub(crate) fn identity(identity: &Identity) -> wit::Identity {
-    wit::Identity {
-        store: identity.store.to_string(),
-        vm: identity.vm.to_string(),
-        generation: identity.generation.0,
-    }
-}
-
-pub(crate) fn domain(domain: &DomainSpec) -> wit::DomainSpec {
-    wit::DomainSpec {
-        identity: identity(&domain.identity),
-        name: domain.name.clone(),
-        title: domain.title.clone(),
-        vcpus: domain.vcpus,
-        cpu_milli: domain.cpu_milli,
-        memory_mib: domain.memory_mib,
-        firmware: domain.firmware.to_string(),
-        kernel: domain.kernel.as_ref().map(file),
-        initrd: domain.initrd.as_ref().map(file),
-        cmdline: domain.cmdline.clone(),
-        disks: domain.disks.iter().map(disk).collect(),
-        nics: domain.nics.iter().map(nic).collect(),
-        graphics: domain.graphics.to_string(),
-        console_log: file(&domain.console_log),
-        extra: vec![
-            ("vcpus-most".to_owned(), domain.vcpus_most.to_string()),
-            ("memory-most-mib".to_owned(), domain.memory_most_mib.to_string()),
-        ],
-    }
-}
-
-/// # Errors
-/// The job names a host that the directory does not know.
-pub(crate) fn job(
-    job: &TransferJob,
-    site: &Site,
-    sites: &dyn SiteDirectory,
-) -> Result<exported::transfer::Job, DriverError> {
-    use exported::transfer::{CopyJob, FromImage, Job, PrepareJob, Source};
-    Ok(match job {
-        TransferJob::Prepare { target, format, source } => {
-            let source = match source {
-                DiskSource::Image { base, format } => {
-                    Source::Image(FromImage { base: file(base), format: format.to_string() })
-                }
-                DiskSource::Blank { size_mib } => Source::Blank(*size_mib),
-                DiskSource::Swap { size_mib } => Source::Swap(*size_mib),
-            };
-            Job::Prepare(PrepareJob { target: file(target), format: format.to_string(), source })
-        }
-        TransferJob::Copy { from, to, format, base } => {
-            let known = if from.host == site.id {
-                Some(site.name.clone())
-            } else {
-                sites.host_name(from.host)
-            };
-            let from_host = known.ok_or_else(|| {
-                DriverError::refused("no-such-host", format!("no host has the id {}", from.host))
-            })?;
-            Job::Copy(CopyJob {
-                from_host: from_host.to_string(),
-                source: file(from),
-                target: file(to),
-                format: format.map(|format| format.to_string()),
-                base: base.as_ref().map(file),
-            })
-        }
-        TransferJob::Delete { target } => Job::Delete(file(target)),
-    })
-}
-
-pub(crate) fn save_back(job: &SaveBackJob) -> exported::transfer_images::SaveBackJob {
-    exported::transfer_images::SaveBackJob {
-        disk: file(&job.disk),
-        disk_format: job.from_format.to_string(),
-        image: file(&job.image),
-        format: job.format.to_string(),
-    }
-}
-
 /// Converts the place of a console. It is one of the two that the contract knows, and one line.
 pub(crate) fn endpoint(given: exported::console::Endpoint) -> Result<ConsoleEndpoint, DriverError> {
     let exported::console::Endpoint { kind, address, extra: _ } = given;
@@ -417,20 +300,6 @@ pub(crate) fn file_look(
         encrypted: given.encrypted,
         damage: given.damage.map(one_line),
     })
-}
-
-/// Converts the destination of a migration. `settings` are the driver's settings there.
-pub(crate) fn destination(
-    to: &Site,
-    move_disks: &[DiskName],
-    settings: Vec<(String, String)>,
-) -> exported::migrate::Destination {
-    exported::migrate::Destination {
-        host: to.name.to_string(),
-        mode: "live".to_owned(),
-        move_disks: move_disks.iter().map(ToString::to_string).collect(),
-        extra: settings.into_iter().map(|(key, value)| (format!("config.{key}"), value)).collect(),
-    }
 }
 
 pub(crate) fn snapshot_names(given: Vec<String>) -> Result<Vec<String>, DriverError> {
@@ -526,8 +395,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_domain_is_read_or_refused(uuid in ".*", name in ".*", power in ".*", reason in "(none|saved|.*)") {
-            let given = wit::DomainSeen { uuid, name, identity: None, power, reason, last_edge: None, extra: Vec::new() };
+        fn any_domain_is_read_or_refused(
+            uuid in ".*", name in ".*", power in ".*", reason in "(none|saved|.*)",
+        ) {
+            let (identity, last_edge, extra) = (None, None, Vec::new());
+            let given = wit::DomainSeen { uuid, name, identity, power, reason, last_edge, extra };
             if let Err(problem) = seen(given) {
                 prop_assert_eq!(problem.code, "driver-lied");
             }

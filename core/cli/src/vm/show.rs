@@ -355,20 +355,20 @@ mod tests {
         serde_json::from_value(vm).expect("a VM")
     }
 
-    #[test]
-    fn a_vm_in_full() {
+    /// What a rule set says that allows no further snapshot.
+    fn extras() -> Extras {
         let advice = SnapshotAdvice {
             snapshots: Vec::new(),
             rules: "kvm".to_owned(),
             allowed: false,
             refused: Some("8 are the most".to_owned()),
         };
-        let text = page(
-            false,
-            Time(70_000),
-            &sample(),
-            Some(&Extras { advice: Ok(advice), counters: Ok(Counters::default()) }),
-        );
+        Extras { advice: Ok(advice), counters: Ok(Counters::default()) }
+    }
+
+    #[test]
+    fn a_vm_in_full() {
+        let text = page(false, Time(70_000), &sample(), Some(&extras()));
         expect![[r#"
             INFORMATION
               ID             7

@@ -5,7 +5,9 @@ use super::vm::destroyed;
 use super::{complaint, time};
 use crate::words::{self, Names};
 use ostler_api as wire;
-use ostler_model::{Destroyed, DriverError, ErrorKind, Event, EventKind, OperationId};
+use ostler_model::{
+    Destroyed, DriverError, ErrorKind, Event, EventKind, OperationId, StepKind, Verb,
+};
 use ostler_store::Reader;
 use serde_json::{Value, json};
 
@@ -30,112 +32,125 @@ pub(crate) const EVENT_KINDS: [&str; 13] = [
 pub(crate) fn event(event: &Event, reader: &Reader) -> wire::Event {
     // The record of an old operation may be gone.
     let verb = |id| reader.operation(id).ok().flatten().map(|operation| verb_of(&operation));
-    let (kind, summary, data) = kind(&event.kind, reader, verb);
     wire::Event {
         seq: event.seq.0,
         at: time(event.at),
         vm: event.vm.map(|vm| vm.0),
         version: event.version.map(|version| version.0),
-        kind: kind.to_owned(),
-        summary,
-        data,
+        kind: word(&event.kind).to_owned(),
+        summary: summary(&event.kind, reader, verb),
+        data: data(&event.kind, reader),
     }
 }
 
-fn kind(
+const fn word(kind: &EventKind) -> &'static str {
+    match kind {
+        EventKind::Created { .. } => "created",
+        EventKind::StoreRestored { .. } => "store-restored",
+        EventKind::Reconciled { .. } => "reconciled",
+        EventKind::State { .. } => "state",
+        EventKind::OperationBegan { .. } => "operation-began",
+        EventKind::StepBegan { .. } => "step-began",
+        EventKind::StepTrouble { .. } => "step-trouble",
+        EventKind::OperationEnded { .. } => "operation-ended",
+        EventKind::Snapshots { .. } => "snapshots",
+        EventKind::Scheduled { .. } => "scheduled",
+        EventKind::Resource { .. } => "resource",
+        EventKind::Stray { .. } => "stray",
+        EventKind::Denied { .. } => "denied",
+    }
+}
+
+fn summary(
     kind: &EventKind,
     names: &dyn Names,
     verb_of: impl Fn(OperationId) -> Option<String>,
-) -> (&'static str, String, Value) {
+) -> String {
     match kind {
-        EventKind::Created { name } => {
-            ("created", format!("{name} was created"), json!({ "name": name }))
+        EventKind::Created { name } => format!("{name} was created"),
+        EventKind::StoreRestored { after } => format!(
+            "the store was restored from a backup: whatever came after event {after} is lost"
+        ),
+        EventKind::Reconciled { why } => format!("reconciled with the hosts: {why}"),
+        EventKind::State { from, to, reason } => format!("{from} -> {to}: {}", reason.words()),
+        EventKind::OperationBegan { operation, verb, by, destroys } => {
+            operation_began(*operation, *verb, by, destroys)
         }
-        EventKind::StoreRestored { after } => (
-            "store-restored",
-            format!(
-                "the store was restored from a backup: whatever came after event {after} is lost"
-            ),
-            json!({ "after": after.0 }),
-        ),
-        EventKind::Reconciled { why } => {
-            ("reconciled", format!("reconciled with the hosts: {why}"), json!({ "why": why }))
+        EventKind::StepBegan { step_kind, .. } => step_kind.words().to_owned(),
+        EventKind::StepTrouble { step_kind, error, .. } => step_trouble(*step_kind, error),
+        EventKind::OperationEnded { operation, outcome, error } => {
+            operation_ended(*operation, verb_of(*operation), outcome, error.as_ref())
         }
-        EventKind::State { from, to, reason } => (
-            "state",
-            format!("{from} -> {to}: {}", reason.words()),
-            json!({ "from": from.to_string(), "to": to.to_string(), "reason": reason.to_string() }),
-        ),
-        EventKind::OperationBegan { operation, verb, by, destroys } => (
-            "operation-began",
-            format!(
-                "{verb} began (operation {operation}), asked by {by}{}",
-                destroyed_words(destroys)
-            ),
-            json!({
-                "operation": operation.0, "verb": verb.to_string(), "by": by,
-                "destroys": destroys.iter().map(destroyed).collect::<Vec<_>>(),
-            }),
-        ),
-        EventKind::StepBegan { operation, step, step_kind } => (
-            "step-began",
-            step_kind.words().to_owned(),
-            json!({ "operation": operation.0, "step": step.0, "step_kind": step_kind.to_string() }),
-        ),
-        EventKind::StepTrouble { operation, step_kind, error } => (
-            "step-trouble",
-            format!(
-                "{}: {}{}",
-                step_kind.words(),
-                error.told(),
-                if error.kind == ErrorKind::Retry { "; it is tried again" } else { "" }
-            ),
-            json!({ "operation": operation.0, "step_kind": step_kind.to_string(), "error": trouble(Some(error)) }),
-        ),
-        EventKind::OperationEnded { operation, outcome, error } => (
-            "operation-ended",
-            operation_ended(*operation, verb_of(*operation), outcome, error.as_ref()),
-            json!({ "operation": operation.0, "outcome": outcome, "error": trouble(error.as_ref()) }),
-        ),
-        EventKind::Snapshots { lost, hidden, by } => (
-            "snapshots",
-            snapshots(lost, hidden, by),
-            json!({ "lost": lost, "hidden": hidden, "by": by }),
-        ),
+        EventKind::Snapshots { lost, hidden, by } => snapshots(lost, hidden, by),
         EventKind::Scheduled { schedule, outcome, detail } => {
-            let detail = words::came(names, detail);
-            let summary = format!("scheduled action {schedule} {outcome}: {detail}");
-            (
-                "scheduled",
-                summary,
-                json!({ "schedule": schedule, "outcome": outcome, "detail": detail }),
-            )
+            format!("scheduled action {schedule} {outcome}: {}", words::came(names, detail))
         }
-        EventKind::Resource { resource, name, change, detail } => (
-            "resource",
-            if detail.is_empty() {
-                format!("{resource} {name} {change}")
-            } else {
-                format!("{resource} {name} {change}: {detail}")
-            },
-            json!({ "resource": resource, "name": name, "change": change, "detail": detail }),
-        ),
-        EventKind::Stray { host, domain, what } => (
-            "stray",
-            format!("{what} domain {domain} seen on host {}", words::host(names, *host)),
-            json!({ "host": host.0, "domain": domain, "what": what }),
-        ),
-        EventKind::Denied { driver, capability, detail } => (
-            "denied",
-            format!("driver {driver} was denied {capability}: {detail}"),
-            json!({ "driver": driver, "capability": capability, "detail": detail }),
-        ),
+        EventKind::Resource { resource, name, change, detail } => {
+            resource_changed(resource, name, change, detail)
+        }
+        EventKind::Stray { host, domain, what } => {
+            format!("{what} domain {domain} seen on host {}", words::host(names, *host))
+        }
+        EventKind::Denied { driver, capability, detail } => {
+            format!("driver {driver} was denied {capability}: {detail}")
+        }
     }
 }
 
-fn destroyed_words(destroys: &[Destroyed]) -> String {
+fn data(kind: &EventKind, names: &dyn Names) -> Value {
+    match kind {
+        EventKind::Created { name } => json!({ "name": name }),
+        EventKind::StoreRestored { after } => json!({ "after": after.0 }),
+        EventKind::Reconciled { why } => json!({ "why": why }),
+        EventKind::State { from, to, reason } => {
+            json!({ "from": from.to_string(), "to": to.to_string(), "reason": reason.to_string() })
+        }
+        EventKind::OperationBegan { operation, verb, by, destroys } => json!({
+            "operation": operation.0, "verb": verb.to_string(), "by": by,
+            "destroys": destroys.iter().map(destroyed).collect::<Vec<_>>(),
+        }),
+        EventKind::StepBegan { operation, step, step_kind } => {
+            json!({ "operation": operation.0, "step": step.0, "step_kind": step_kind.to_string() })
+        }
+        EventKind::StepTrouble { operation, step_kind, error } => json!({
+            "operation": operation.0, "step_kind": step_kind.to_string(),
+            "error": trouble(Some(error)),
+        }),
+        EventKind::OperationEnded { operation, outcome, error } => json!({
+            "operation": operation.0, "outcome": outcome, "error": trouble(error.as_ref()),
+        }),
+        EventKind::Snapshots { lost, hidden, by } => {
+            json!({ "lost": lost, "hidden": hidden, "by": by })
+        }
+        EventKind::Scheduled { schedule, outcome, detail } => json!({
+            "schedule": schedule, "outcome": outcome, "detail": words::came(names, detail),
+        }),
+        EventKind::Resource { resource, name, change, detail } => {
+            json!({ "resource": resource, "name": name, "change": change, "detail": detail })
+        }
+        EventKind::Stray { host, domain, what } => {
+            json!({ "host": host.0, "domain": domain, "what": what })
+        }
+        EventKind::Denied { driver, capability, detail } => {
+            json!({ "driver": driver, "capability": capability, "detail": detail })
+        }
+    }
+}
+
+fn operation_began(id: OperationId, verb: Verb, by: &str, destroys: &[Destroyed]) -> String {
+    let began = format!("{verb} began (operation {id}), asked by {by}");
     let words: Vec<String> = destroys.iter().map(ToString::to_string).collect();
-    if words.is_empty() { String::new() } else { format!("; it destroys: {}", words.join(", ")) }
+    if words.is_empty() { began } else { format!("{began}; it destroys: {}", words.join(", ")) }
+}
+
+fn step_trouble(step: StepKind, error: &DriverError) -> String {
+    let again = if error.kind == ErrorKind::Retry { "; it is tried again" } else { "" };
+    format!("{}: {}{again}", step.words(), error.told())
+}
+
+fn resource_changed(resource: &str, name: &str, change: &str, detail: &str) -> String {
+    let changed = format!("{resource} {name} {change}");
+    if detail.is_empty() { changed } else { format!("{changed}: {detail}") }
 }
 
 fn operation_ended(
@@ -175,7 +190,7 @@ mod tests {
     #[test]
     fn summaries_say_what_happened_to_what() {
         let told = |event: &EventKind, verb: Option<&str>| {
-            kind(event, &NoNames, |_| verb.map(str::to_owned)).1
+            summary(event, &NoNames, |_| verb.map(str::to_owned))
         };
         let error = DriverError::retry("no-connection", "cannot connect");
         let ended = |outcome: &str, error| EventKind::OperationEnded {

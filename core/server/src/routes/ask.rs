@@ -88,14 +88,7 @@ pub(crate) fn asked(reader: &Reader, vm: VmId, verb: Verb, body: Value, by: &str
             let body: wire::DiskDetachBody = fits(body)?;
             Ok(Args::Disk { name: parse("name", &body.name)? }.into())
         }
-        Verb::NicAttach => {
-            let body: wire::NicAttachBody = fits(body)?;
-            Ok(Args::NewNic(convert::nic_from_wire(
-                "",
-                &wire::Nic { bridge: body.bridge, mac: body.mac },
-            )?)
-            .into())
-        }
+        Verb::NicAttach => nic_attach(fits(body)?),
         Verb::NicDetach => {
             let body: wire::NicDetachBody = fits(body)?;
             Ok(Args::Nic { mac: parse("mac", &body.mac)? }.into())
@@ -114,10 +107,7 @@ pub(crate) fn asked(reader: &Reader, vm: VmId, verb: Verb, body: Value, by: &str
             Ok(Args::Disk { name: parse("disk", &body.disk)? }.into())
         }
         Verb::Resize => resize(&fits(body)?),
-        Verb::Update => {
-            let body: wire::UpdateBody = fits(body)?;
-            Ok(Args::UserData { text: body.user_data }.into())
-        }
+        Verb::Update => fits(body).map(update),
         Verb::Rename => {
             let body: wire::RenameBody = fits(body)?;
             Ok(Args::Name { name: new_name("name", &body.name)? }.into())
@@ -223,6 +213,15 @@ fn disk_attach(reader: &Reader, body: &wire::DiskAttachBody) -> Answer<Asked> {
         read_only: body.read_only,
     }
     .into())
+}
+
+fn nic_attach(body: wire::NicAttachBody) -> Answer<Asked> {
+    let nic = wire::Nic { bridge: body.bridge, mac: body.mac };
+    Ok(Args::NewNic(convert::nic_from_wire("", &nic)?).into())
+}
+
+fn update(body: wire::UpdateBody) -> Asked {
+    Args::UserData { text: body.user_data }.into()
 }
 
 /// An image by name or id. A name is not looked up here. The lifecycle refuses it if there is no

@@ -39,7 +39,8 @@ pub(crate) fn waits_for(
     }
     if let Some(so_far) = queued {
         text.push_str(&format!(
-            "; it is not sent yet: for {so_far} it has waited for earlier calls of this driver and host to end"
+            "; it is not sent yet: for {so_far} it has waited for earlier calls of this driver and \
+             host to end"
         ));
     }
     Some(text)
@@ -53,48 +54,61 @@ fn event(names: &dyn Names, waits: &WaitsFor) -> String {
         WaitsFor::EarlierCalls { calls, step } => {
             format!("earlier driver calls ({calls}) to return, before {}", words(*step, "the end"))
         }
-        WaitsFor::GuestBooted => "the guest to have booted, because a press during boot is lost".to_owned(),
-        WaitsFor::Driver { call, attempt } => format!("the driver to answer: {}, attempt {attempt}", done(names, call)),
+        WaitsFor::GuestBooted => {
+            "the guest to have booted, because a press during boot is lost".to_owned()
+        }
+        WaitsFor::Driver { call, attempt } => {
+            format!("the driver to answer: {}, attempt {attempt}", done(names, call))
+        }
         WaitsFor::NextAttempt(call) => format!("the next attempt of: {}", done(names, call)),
         WaitsFor::Confirmation { host, step } => {
             format!("{} to show whether this worked: {}", named(host), words(*step, "the end"))
         }
-        WaitsFor::GuestOff => "the guest to switch itself off; the power button was pressed once".to_owned(),
+        WaitsFor::GuestOff => {
+            "the guest to switch itself off; the power button was pressed once".to_owned()
+        }
         WaitsFor::Arrival { host } => format!("the guest to have arrived at {}", named(host)),
         WaitsFor::Started => "the hypervisor to have started it".to_owned(),
         WaitsFor::StateAfterFailure { host } => {
             format!("{} to show in which state the failed step left the VM", named(host))
         }
         WaitsFor::Answer { host } => format!("{} to answer: it could not be asked", named(host)),
-        WaitsFor::Reconciled => "it to be known where this VM is by now: the store was restored from a backup".to_owned(),
+        WaitsFor::Reconciled => {
+            "it to be known where this VM is by now: the store was restored from a backup"
+                .to_owned()
+        }
         WaitsFor::PersonAtDomain { domain, host: id } => {
             format!("a person to look at the domain {domain} on host {}", host(names, *id))
         }
-        WaitsFor::PersonAtOwnDomain { host: id } => {
-            format!("a person to look at its domain: on host {}, if it has not moved since", host(names, *id))
-        }
-        WaitsFor::PersonAtGuest { host: id, crashed: false } => format!(
-            "a person to look at the guest on host {}, and to resume it or switch it off without asking it",
+        WaitsFor::PersonAtOwnDomain { host: id } => format!(
+            "a person to look at its domain: on host {}, if it has not moved since",
             host(names, *id)
         ),
-        WaitsFor::PersonAtGuest { host: id, crashed: true } => {
-            format!("a person to look at the guest on host {}, and to switch it off without asking it", host(names, *id))
+        WaitsFor::PersonAtGuest { host: id, crashed } => {
+            let resume = if *crashed { "" } else { "resume it or " };
+            format!(
+                "a person to look at the guest on host {}, and to {resume}switch it off without \
+                 asking it",
+                host(names, *id)
+            )
         }
         WaitsFor::Scheduler => "the scheduler to find a host".to_owned(),
         WaitsFor::SchedulerMoves => "the scheduler to move it to another host".to_owned(),
         WaitsFor::Recovery { cold } => {
-            let cold = if *cold { "; resume-cold drops its saved memory and starts it from its disks" } else { "" };
+            let drops = "; resume-cold drops its saved memory and starts it from its disks";
+            let cold = if *cold { drops } else { "" };
             format!("somebody to say what becomes of it: recover, or delete{cold}")
         }
         WaitsFor::BothHosts { hosts: [here, other] } => format!(
-            "hosts {} and {} both to be seen: a migration ended without a word, and the guest is at one of them. Somebody who knows \
-             that it arrived states recover-success, that it did not recover-failure",
+            "hosts {} and {} both to be seen: a migration ended without a word, and the guest is \
+             at one of them. Somebody who knows that it arrived states recover-success, that it \
+             did not recover-failure",
             host(names, *here),
             host(names, *other)
         ),
         WaitsFor::Host { host: id } => format!("host {} to be seen", host(names, *id)),
-        WaitsFor::Resume => "somebody to resume it. If its saved memory cannot be restored: resume-cold drops that, and starts it \
-                             from its disks"
+        WaitsFor::Resume => "somebody to resume it. If its saved memory cannot be restored: \
+                             resume-cold drops that, and starts it from its disks"
             .to_owned(),
         WaitsFor::Leftovers { hosts } => {
             let hosts: Vec<String> = hosts.iter().map(|id| host(names, *id)).collect();
@@ -129,7 +143,8 @@ pub(crate) fn last_error(error: &LastError) -> String {
             match undoing {
                 false => format!("operation {operation} ({verb}) failed while {step}: {error}"),
                 true => format!(
-                    "operation {operation} ({verb}) failed, and so did its rollback, while {step}: {error}"
+                    "operation {operation} ({verb}) failed, and so did its rollback, while {step}: \
+                     {error}"
                 ),
             }
         }

@@ -20,10 +20,13 @@ wit_bindgen::generate!({
     generate_all,
 });
 
-use exports::ostler::driver::{adopt, changes, console, fence, hypervisor, migrate, snapshot_rules, snapshots};
+use exports::ostler::driver::{
+    adopt, changes, console, fence, hypervisor, migrate, snapshot_rules, snapshots,
+};
 use ostler::driver::call_context::Call;
 use ostler::driver::types::{
-    Description, DomainSeen, DomainSpec, Error, ErrorKind, HostFacts, Identity, JobStatus, Observation, OpaqueState, Outcome, Progress,
+    Description, DomainSeen, DomainSpec, Error, ErrorKind, HostFacts, Identity, JobStatus,
+    Observation, OpaqueState, Outcome, Progress,
 };
 use ostler::driver::{clock, config, exec, files, log, random, secrets};
 use std::fmt::Debug;
@@ -70,7 +73,9 @@ fn recurse(n: u64) -> u64 {
 
 fn run(words: &[&str]) -> Result<exec::Exit, Error> {
     let pairs = words[1..].iter().filter_map(|word| word.split_once('='));
-    let arguments: Vec<_> = pairs.map(|(hole, value)| exec::Argument { hole: hole.into(), value: value.into() }).collect();
+    let arguments: Vec<_> = pairs
+        .map(|(hole, value)| exec::Argument { hole: hole.into(), value: value.into() })
+        .collect();
     exec::run(words[0], &arguments, b"input")
 }
 
@@ -116,18 +121,24 @@ fn act(vm: &str) -> Result<Observation, Error> {
         },
         ["wasi-sleep"] => std::thread::sleep(std::time::Duration::from_secs(3600)),
         ["lie", what] => return Ok(Observation::Present(bad_domain(vm, what))),
-        ["code"] => return Err(Error { kind: ErrorKind::Gone, code: "\n".repeat(1_000_000), detail: "x".repeat(1_000_000) }),
-        ["print"] => (0..10_000).for_each(|n| println!("{n} {}", "x".repeat(100))),
-        ["log"] => (0..100_000).for_each(|n| log::write("info", &format!("{n}\n{}", "x".repeat(100)))),
-        ["pour"] => return Err(told(exec::run("cat", &[], &vec![0; 40 << 20]).map(|exit| exit.code))),
-        ["ambient"] => {
-            let files = std::fs::read_dir("/").map(|dir| dir.count()).map_err(|error| error.kind());
-            let passwd = std::fs::read("/etc/passwd").map(|_| ()).map_err(|error| error.kind());
-            let net = std::net::TcpStream::connect("127.0.0.1:22").map(|_| ()).map_err(|error| error.kind());
-            let bind = std::net::UdpSocket::bind("127.0.0.1:0").map(|_| ()).map_err(|error| error.kind());
-            return Err(told((files.is_err(), passwd.is_err(), net.is_err(), bind.is_err(), std::env::vars().count(), std::env::args().count())));
+        ["code"] => {
+            return Err(Error {
+                kind: ErrorKind::Gone,
+                code: "\n".repeat(1_000_000),
+                detail: "x".repeat(1_000_000),
+            });
         }
-        ["random"] => return Err(told((random::bytes(9999).len(), random::bytes(16) != random::bytes(16)))),
+        ["print"] => (0..10_000).for_each(|n| println!("{n} {}", "x".repeat(100))),
+        ["log"] => {
+            (0..100_000).for_each(|n| log::write("info", &format!("{n}\n{}", "x".repeat(100))))
+        }
+        ["pour"] => {
+            return Err(told(exec::run("cat", &[], &vec![0; 40 << 20]).map(|exit| exit.code)));
+        }
+        ["ambient"] => return Err(ambient()),
+        ["random"] => {
+            return Err(told((random::bytes(9999).len(), random::bytes(16) != random::bytes(16))));
+        }
         ["config", key] => return Err(told(config::get(key)?)),
         ["ask-often"] => {
             for _ in 0..1000 {
@@ -137,25 +148,63 @@ fn act(vm: &str) -> Result<Observation, Error> {
         ["secret", name] => return Err(told(secrets::get(name)?)),
         ["exec", ..] => {
             let exit = run(&words[1..])?;
-            return Err(told((exit.code, exit.signal, String::from_utf8_lossy(&exit.stdout), String::from_utf8_lossy(&exit.stderr))));
+            return Err(told((
+                exit.code,
+                exit.signal,
+                String::from_utf8_lossy(&exit.stdout),
+                String::from_utf8_lossy(&exit.stderr),
+            )));
         }
-        ["stat", ..] => return Err(told(files::stat(&path(&words[1..]))?.map(|stat| (stat.kind, stat.size)))),
-        ["list", ..] => return Err(told(files::list(&path(&words[1..]))?)),
-        ["read", ..] => return Err(told(files::read(&path(&words[1..]))?.map(|data| String::from_utf8_lossy(&data).into_owned()))),
-        ["write", ..] => return Err(told(files::write(&path(&words[1..]), words[3].as_bytes())?)),
-        ["make", ..] => return Err(told(files::make_folder(&path(&words[1..]))?)),
-        ["remove", ..] => return Err(told(files::remove(&path(&words[1..]))?)),
-        ["rename", ..] => return Err(told(files::rename(&path(&words[1..]), &path(&words[3..]))?)),
-        ["copy", ..] => return Err(told(files::copy(&path(&words[1..]), &path(&words[3..]))?)),
-        ["fetch", host, ..] => return Err(told(files::fetch(host, &path(&words[2..]), &path(&words[4..]))?)),
-        ["checksum", ..] => return Err(told(files::checksum(&path(&words[1..]))?)),
-        _ => return Err(told("no such deed")),
+        _ => return Err(with_files(&words)?),
     }
     Ok(Observation::Absent)
 }
 
+/// Tries to reach what no component is given: the file system, the network, the environment.
+fn ambient() -> Error {
+    let files = std::fs::read_dir("/").map(|dir| dir.count()).map_err(|error| error.kind());
+    let passwd = std::fs::read("/etc/passwd").map(|_| ()).map_err(|error| error.kind());
+    let net =
+        std::net::TcpStream::connect("127.0.0.1:22").map(|_| ()).map_err(|error| error.kind());
+    let bind = std::net::UdpSocket::bind("127.0.0.1:0").map(|_| ()).map_err(|error| error.kind());
+    told((
+        files.is_err(),
+        passwd.is_err(),
+        net.is_err(),
+        bind.is_err(),
+        std::env::vars().count(),
+        std::env::args().count(),
+    ))
+}
+
+/// The deeds with files; what came of them is told as an error.
+fn with_files(words: &[&str]) -> Result<Error, Error> {
+    Ok(match words {
+        ["stat", ..] => told(files::stat(&path(&words[1..]))?.map(|stat| (stat.kind, stat.size))),
+        ["list", ..] => told(files::list(&path(&words[1..]))?),
+        ["read", ..] => {
+            let read = files::read(&path(&words[1..]))?;
+            told(read.map(|data| String::from_utf8_lossy(&data).into_owned()))
+        }
+        ["write", ..] => told(files::write(&path(&words[1..]), words[3].as_bytes())?),
+        ["make", ..] => told(files::make_folder(&path(&words[1..]))?),
+        ["remove", ..] => told(files::remove(&path(&words[1..]))?),
+        ["rename", ..] => told(files::rename(&path(&words[1..]), &path(&words[3..]))?),
+        ["copy", ..] => told(files::copy(&path(&words[1..]), &path(&words[3..]))?),
+        ["fetch", host, ..] => {
+            told(files::fetch(host, &path(&words[2..]), &path(&words[4..]))?)
+        }
+        ["checksum", ..] => told(files::checksum(&path(&words[1..]))?),
+        _ => told("no such deed"),
+    })
+}
+
 fn describe() -> Description {
-    Description { name: "test-guest".to_owned(), version: "1.2.3".to_owned(), summary: String::new() }
+    Description {
+        name: "test-guest".to_owned(),
+        version: "1.2.3".to_owned(),
+        summary: String::new(),
+    }
 }
 
 fn outcome(state: Option<OpaqueState>) -> Outcome {
@@ -182,13 +231,26 @@ impl hypervisor::Guest for Guest {
     fn deploy(call: &Call, domain: DomainSpec) -> Result<Outcome, Error> {
         call.progress(1, 2, "half");
         let id = call.id();
-        Err(told((id.item, id.operation, id.step, call.attempt(), call.generation(), call.remaining_ms() > 0, domain.name, domain.disks.len())))
+        Err(told((
+            id.item,
+            id.operation,
+            id.step,
+            call.attempt(),
+            call.generation(),
+            call.remaining_ms() > 0,
+            domain.name,
+            domain.disks.len(),
+        )))
     }
 
     /// Ends when it is told to.
     fn press_power(_: &Call) -> Result<Outcome, Error> {
         let ended = clock::sleep_ms(3_600_000);
-        Err(Error { kind: ErrorKind::Cancelled, code: "cancelled".to_owned(), detail: format!("{ended:?}") })
+        Err(Error {
+            kind: ErrorKind::Cancelled,
+            code: "cancelled".to_owned(),
+            detail: format!("{ended:?}"),
+        })
     }
 
     /// Does not end when it is told to.
@@ -212,7 +274,10 @@ impl hypervisor::Guest for Guest {
 
     fn list() -> Result<hypervisor::Listed, Error> {
         let count = if deed()? == "flood" { 30_000 } else { 0 };
-        Ok(hypervisor::Listed { domains: Vec::new(), unreadable: vec!["00000000-0000-0000-0000-000000000001".to_owned(); count] })
+        Ok(hypervisor::Listed {
+            domains: Vec::new(),
+            unreadable: vec!["00000000-0000-0000-0000-000000000001".to_owned(); count],
+        })
     }
 }
 
@@ -252,7 +317,11 @@ impl snapshots::Guest for Guest {
     }
 
     fn list(_: String) -> Result<Vec<String>, Error> {
-        Ok(if deed()? == "flood" { vec!["x".to_owned(); 30_000] } else { vec!["a".to_owned(), "b c".to_owned()] })
+        Ok(if deed()? == "flood" {
+            vec!["x".to_owned(); 30_000]
+        } else {
+            vec!["a".to_owned(), "b c".to_owned()]
+        })
     }
 }
 
@@ -263,7 +332,12 @@ impl adopt::Guest for Guest {
             name: "wild".to_owned(),
             vcpus: 1,
             memory_mib: 64,
-            disks: vec![adopt::WildDisk { name: "vda".into(), file: "/x/y".into(), format: "raw".into(), read_only: false }],
+            disks: vec![adopt::WildDisk {
+                name: "vda".into(),
+                file: "/x/y".into(),
+                format: "raw".into(),
+                read_only: false,
+            }],
             nics: vec![adopt::WildNic { mac: "52:54:00:AA:00:01".into(), bridge: "br0".into() }],
             extra: Vec::new(),
         };
