@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 pub enum InvalidQuantity {
     /// The text is not a size.
     #[error(
-        "{0:?} is not a size: write a whole number of MiB, or a number with MiB, GiB or TiB, for example 512MiB or 1.5GiB"
+        "{0:?} is not a size: write a whole number of MiB, or a number with MiB, GiB or TiB, for \
+         example 512MiB or 1.5GiB"
     )]
     Size(String),
     /// The size has a decimal unit.
@@ -18,7 +19,8 @@ pub enum InvalidQuantity {
     DecimalUnit(String),
     /// The text is not a length of time.
     #[error(
-        "{0:?} is not a length of time: write seconds, or a number with ms, s, m, h or d, for example 90s"
+        "{0:?} is not a length of time: write seconds, or a number with ms, s, m, h or d, for \
+         example 90s"
     )]
     Span(String),
     /// The value is not a number of CPUs.

@@ -12,7 +12,8 @@ Exit codes: 0 done, 1 refused or failed, 2 usage or input, 3 not found, 4 confli
 
 /// Keeps guests on any host: the command line.
 #[derive(Debug, Parser)]
-#[command(name = "ostler", version, about, after_help = AFTER, disable_help_subcommand = true, infer_subcommands = false)]
+#[command(name = "ostler", version, about, after_help = AFTER)]
+#[command(disable_help_subcommand = true, infer_subcommands = false)]
 pub struct Cli {
     /// Options of all commands.
     #[command(flatten)]
@@ -37,7 +38,8 @@ pub struct Global {
     // The values are not listed one by one, because that would make every page of help twice as
     // long.
     /// How to print: table, wide, json, yaml or name (`ostler help output`)
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT", hide_possible_values = true)]
+    #[arg(short, long, global = true, value_name = "FORMAT")]
+    #[arg(value_enum, default_value_t = Format::Table, hide_possible_values = true)]
     pub output: Format,
     /// Leave the line of headings out of tables
     #[arg(long, visible_alias = "no-headers", global = true)]

@@ -51,7 +51,8 @@ impl Exit {
         (Self::NotFound, "There is no such VM, host, operation, ..."),
         (
             Self::Conflict,
-            "Something else holds it or came first: busy, in use, exists, other version, overtaken. Look, try again.",
+            "Something else holds it or came first: busy, in use, exists, other version, \
+             overtaken. Look, try again.",
         ),
         (
             Self::Unauthorised,

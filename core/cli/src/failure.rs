@@ -109,10 +109,15 @@ impl From<ClientError> for Failure {
             ClientError::Unreachable { source, .. } => failure.hint(if chain(&source).contains("ermission denied") {
                 "the socket belongs to somebody else: use http:// with a token, or become that user"
             } else {
-                "is ostlerd running? Say where with --server or OSTLER_SERVER (unix:/PATH or http://ADDRESS:PORT)"
+                "is ostlerd running? Say where with --server or OSTLER_SERVER (unix:/PATH or \
+                 http://ADDRESS:PORT)"
             }),
-            ClientError::TimedOut { .. } => failure.hint("look before you ask again: `ostler vm list`, `ostler vm why VM`"),
-            ClientError::Garbled { .. } => failure.hint("is it an ostlerd of this version? `ostler version` tells"),
+            ClientError::TimedOut { .. } => {
+                failure.hint("look before you ask again: `ostler vm list`, `ostler vm why VM`")
+            }
+            ClientError::Garbled { .. } => {
+                failure.hint("is it an ostlerd of this version? `ostler version` tells")
+            }
             ClientError::Setup(_) => failure,
         }
     }
@@ -139,7 +144,8 @@ fn of_problem(problem: &Problem) -> Failure {
         .collect();
     failure.hint = match problem.code.as_str() {
         code::UNAUTHENTICATED => Some(
-            "hand in a token with --token-file or OSTLER_TOKEN; the first one is in the file admin.token of the daemon's data directory"
+            "hand in a token with --token-file or OSTLER_TOKEN; the first one is in the file \
+             admin.token of the daemon's data directory"
                 .to_owned(),
         ),
         _ => advice::hint(problem.advice.as_ref(), problem.hint.as_deref()),

@@ -111,7 +111,8 @@ fn exit_codes() -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}  {about}", exit as u8);
     }
-    text + "130  A wait was interrupted (Ctrl-C): what was asked goes on.\n\nWith several VMs it is the highest of all.\n"
+    text + "130  A wait was interrupted (Ctrl-C): what was asked goes on.\n\nWith several VMs it \
+            is the highest of all.\n"
 }
 
 /// Prints the help.

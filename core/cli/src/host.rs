@@ -457,7 +457,8 @@ async fn turn(cx: &Context, hosts: &[String], state: &str) -> Result<(), Failure
         changed.iter().filter(|host| state == "draining" && host.vms > 0 && cx.out.for_people())
     {
         crate::out::aside(&format!(
-            "hint: {} on {} stay there: `ostler vm list --host {1} -o name | xargs ostler vm resched` moves them",
+            "hint: {} on {} stay there: `ostler vm list --host {1} -o name | xargs ostler vm \
+             resched` moves them",
             count(usize::try_from(host.vms).unwrap_or(usize::MAX), "VM"),
             host.name
         ));

@@ -4,8 +4,9 @@
 //! the words of the daemon. `ostler plugin` works on files only, through `ostler-testkit`.
 //!
 //! ```text
-//!   args (clap) -> one module a resource -> client (ostler-api), with `retry` around what may be sent twice
-//!                                        -> `show`: rows and pages -> `out`: table, json, yaml or names on standard output
+//!   args (clap) -> one module a resource
+//!                    -> client (ostler-api), with `retry` around what may be sent twice
+//!                    -> `show`: rows and pages -> `out`: table, json, yaml or names on stdout
 //!   Failure -> standard error, with a hint -> Exit: the exit code
 //!   `tips`: the answers to words of other tools
 //! ```

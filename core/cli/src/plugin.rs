@@ -303,7 +303,8 @@ pub(crate) async fn run(cx: &Context, command: PluginCommand) -> Result<(), Fail
                     ostler_testkit::crate_name(&name).replace('-', "_")
                 );
                 crate::out::aside(&format!(
-                    "next: cd {} && cargo build --release --target wasm32-wasip2 && ostler plugin test {file}",
+                    "next: cd {} && cargo build --release --target wasm32-wasip2 && ostler plugin \
+                     test {file}",
                     folder.display()
                 ));
             }

@@ -130,7 +130,8 @@ impl Capabilities {
                         HARDWARE_FEATURES[0], HARDWARE_FEATURES[1]
                     )
                 };
-                let advice = "it could not run a stock kernel, so guests are emulated (accel = kvm overrides)";
+                let advice = "it could not run a stock kernel, so guests are emulated (accel = kvm \
+                              overrides)";
                 emulated(Some(format!("libvirt offers KVM, but {missing}: {advice}")))
             }
         }

@@ -52,7 +52,8 @@ impl<'a> Disk<'a> {
             "sata"
         } else {
             let detail = format!(
-                "disk {name}: a disk is named after its device, vda to vdzz (virtio) or sda to sdzz (SATA)"
+                "disk {name}: a disk is named after its device, vda to vdzz (virtio) or sda to \
+                 sdzz (SATA)"
             );
             return Err(DriverError::refused("bad-disk-name", detail));
         };

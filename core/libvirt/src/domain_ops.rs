@@ -321,7 +321,8 @@ pub(crate) fn edge(live: &Live, order: &Order, edge: Edge) -> CallResult {
         (Power::Off, Edge::Reboot | Edge::Reset) => return Err(gone()),
         (Power::Running, _) | (Power::Paused, Edge::Reset) => {}
         (Power::Paused, Edge::Press | Edge::Reboot) => {
-            let detail = "the domain is paused and cannot answer the power button: resume it, or use the hard way";
+            let detail = "the domain is paused and cannot answer the power button: resume it, or \
+                          use the hard way";
             return Err(DriverError::refused("paused", detail));
         }
         (Power::Crashed, _) => {

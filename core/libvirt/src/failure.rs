@@ -54,7 +54,8 @@ pub(crate) fn driver_error(error: &Error, during: During, alive: bool) -> Driver
 pub(crate) fn told(message: &str) -> String {
     if message.contains("No more available PCI slots") {
         return format!(
-            "the VM has no free slot for another device; it gets {SPARE_PORTS} new ones by poweroff and resume (libvirt: {message})"
+            "the VM has no free slot for another device; it gets {SPARE_PORTS} new ones by \
+             poweroff and resume (libvirt: {message})"
         );
     }
     message.to_owned()
@@ -104,7 +105,11 @@ const fn meaning(code: ErrorNumber) -> Meaning {
         | E::AgentUnresponsive
         | E::AgentUnsynced
         | E::AgentCommandTimeout => Meaning::Busy,
-        E::OperationDenied | E::AccessDenied | E::AuthFailed | E::AuthCancelled | E::AuthUnavailable => Meaning::Forbidden,
+        E::OperationDenied
+        | E::AccessDenied
+        | E::AuthFailed
+        | E::AuthCancelled
+        | E::AuthUnavailable => Meaning::Forbidden,
         E::InvalidArg
         | E::XmlError
         | E::XmlDetail

@@ -212,7 +212,8 @@ pub(crate) async fn detach(
             let now = Instant::now();
             if now + MARGIN >= call.until || call.cancel.is_cancelled() {
                 let detail = format!(
-                    "the guest does not let go of {}: it still has it. It may be booting, or use it; a later detach asks again",
+                    "the guest does not let go of {}: it still has it. It may be booting, or use \
+                     it; a later detach asks again",
                     device.word()
                 );
                 return Err(DriverError::refused("guest-ignored", detail));
@@ -277,8 +278,9 @@ mod tests {
     #[test]
     fn a_device_is_known_by_its_target_and_its_address_only() {
         let domain = "<devices><disk type='file'><source file='/a'/><target dev='vda'/></disk>\
-            <disk type='block'><source dev='/dev/x'/><target dev='vdb'/></disk>\
-            <interface type='bridge'><mac address='52:54:00:AA:00:01'/><source bridge='br0'/></interface></devices>";
+                      <disk type='block'><source dev='/dev/x'/><target dev='vdb'/></disk>\
+                      <interface type='bridge'><mac address='52:54:00:AA:00:01'/>\
+                      <source bridge='br0'/></interface></devices>";
         let devices = Node::parse(domain).expect("reads");
         let on = |device: Device| {
             let node = devices.children().find(|node| device.is(node));

@@ -1,26 +1,33 @@
 //! KVM through libvirt: the built-in hypervisor driver, and the only crate that names libvirt.
 //!
 //! ```text
-//! kvm        the trait: picks the link of a site, the lock of a domain, and the deed
-//! calls      how a call reaches a lane
-//! links      the libvirt daemons that were called lately;  link: one of them, with its roads, jobs, locks and feed of changes
-//! road       some lanes to a daemon, each with a connection of its own while it is at work; opening, and opening again
-//! lanes      bounded threads; a daemon that hangs fills its own lanes only
-//! live       an open connection, with one owner;  pulse: whether it lives;  feed: domains that may have changed
-//! locks      one mutating call a domain at a time; remembers calls whose caller has gone
-//! deeds      what each call does, in blocking code: look, compare generations, act, look again;  memory: saving and restoring it
-//! jobs       long jobs by identity: begun, asked about, stopped
-//! migrate    a running domain to another host;  copy: a disk in use into a file
-//! hotplug    disks and network cards of a domain;  resize: its CPUs and memory;  snapshots;  adopt: domains of others;  differs: how
-//!            they would change
-//! look       what is there: state, reason and stamp of domains
-//! stamp      what we write into a domain's metadata
-//! xml        a domain as typed XML, of devices, layers (the files below a disk) and elements;  image: the XML inside a saved memory file, rewritten
-//! host       capacity, identity and version;  capabilities: whether guests run under KVM or are emulated
-//! folder     the folder that a file needs
-//! options    the settings of the driver and of a host;  uri: which libvirt URIs are taken
-//! failure    libvirt's errors as the engine's, one table
-//! raw        the few functions that only `virt-sys` has: all `unsafe` of the crate;  raw_jobs: those for jobs
+//! kvm           the trait: picks the link of a site, the lock of a domain, and the deed
+//! calls         how a call reaches a lane
+//! links         the libvirt daemons that were called lately
+//! link          one of them, with its roads, jobs, locks and feed of changes
+//! road          some lanes to a daemon, each with a connection of its own while it is at work
+//! lanes         bounded threads; a daemon that hangs fills its own lanes only
+//! live          an open connection, with one owner;  pulse: whether it lives
+//! feed          domains that may have changed
+//! locks         one mutating call a domain at a time; remembers calls whose caller has gone
+//! domain_ops    the calls, in blocking code: look, compare generations, act, look again
+//! memory        the same for saving and restoring a guest's memory
+//! jobs          long jobs by identity: begun, asked about, stopped
+//! migrate       a running domain to another host;  copy: a disk in use into a file
+//! hotplug       disks and network cards of a domain;  resize: its CPUs and memory
+//! snapshots     memory and disks of a running guest, to go back to
+//! adopt         domains of others;  differs: how they would change
+//! look          what is there: state, reason and stamp of domains;  stats: what they used
+//! stamp         what we write into a domain's metadata
+//! xml           a domain as typed XML, of devices, layers (files below a disk) and elements
+//! image         the XML inside a saved memory file, rewritten
+//! host          capacity, identity and version;  bridge: the error about a bridge that is missing
+//! capabilities  whether guests run under KVM or are emulated
+//! folder        the folder that a file needs
+//! options       the settings of the driver and of a host;  uri: which libvirt URIs are taken
+//! failure       libvirt's errors as the engine's, one table
+//! raw           the few functions that only `virt-sys` has: all `unsafe` of the crate
+//! raw_jobs      those for jobs
 //! ```
 //!
 //! **Why several roads.** A call blocks its lane for as long as libvirt needs. Calls that change a

@@ -94,7 +94,10 @@ impl Drop for Live {
             .name("libvirt-close".to_owned())
             .spawn(move || close(&theirs))
         {
-            tracing::warn!(%error, "no thread to close a libvirt connection: it is closed by the thread that used it");
+            tracing::warn!(
+                %error,
+                "no thread to close a libvirt connection: it is closed by the thread that used it"
+            );
             close(&parcel);
         }
     }

@@ -26,15 +26,18 @@ pub(crate) const AT_WORK: &str = "save-at-work";
 /// Makes the memory be in the file, and the domain be off.
 ///
 /// libvirt finishes a save even if its caller has died, and a repeat may come at any moment of it.
-/// libvirt pauses the guest, writes the file under a mark that says *incomplete*, sets the mark to *complete*,
-/// ends QEMU, and only then counts the domain as off:
+/// libvirt pauses the guest, writes the file under a mark that says *incomplete*, sets the mark to
+/// *complete*, ends QEMU, and only then counts the domain as off:
 ///
 /// | the repeat comes | what is there | what is done |
 /// |---|---|---|
-/// | before the save, or after one that failed | the domain is active, perhaps with a part of a file | it is saved |
-/// | while the file is written, or QEMU is being ended | it is active and paused, our key is in its stamp | [`AT_WORK`] |
-/// | the same, before our look could tell | libvirt lets the repeat wait, then says *not running* | the file decides |
-/// | after it | it is off, or gone | the file decides: its stamp has our key, libvirt accepts its mark |
+/// | before the save, or after a failed one | active, perhaps with a part of a file | it is saved |
+/// | while the file is written, or QEMU ends | active, paused, our key in its stamp | [`AT_WORK`] |
+/// | then, but before our look could tell | libvirt waits, says *not running* | the file decides |
+/// | after it | off, or gone | the file decides |
+///
+/// The file decides: the save has succeeded if the stamp in it has our key, and libvirt accepts its
+/// mark.
 ///
 /// So while the domain is off, no answer of libvirt's is taken as the result of a save before the
 /// file was read.
@@ -131,12 +134,14 @@ fn saved_already(live: &Live, order: &Order, file: &FileRef, sight: Option<Sight
         order.is_meant(sight)?;
         if sight.managed {
             return gone(
-                "somebody had libvirt save the domain, after any save of ours: its memory is with libvirt",
+                "somebody had libvirt save the domain, after any save of ours: its memory is with \
+                 libvirt",
             );
         }
         if ran_on(sight.reason) {
             return gone(
-                "the domain ended by itself, or was ended: memory that was saved before that is too old for its disks",
+                "the domain ended by itself, or was ended: memory that was saved before that is \
+                 too old for its disks",
             );
         }
     }
@@ -217,7 +222,8 @@ pub(crate) fn restore(live: &Live, order: &Order, spec: &DomainSpec, file: &File
     let xml = image.as_domain(spec)?;
     if let Some((sight, generation)) = off {
         if sight.managed && generation >= saved.identity.generation {
-            let detail = "libvirt keeps memory of this VM that is newer than the file: resume --cold goes without the file";
+            let detail = "libvirt keeps memory of this VM that is newer than the file: resume \
+                          --cold goes without the file";
             return Err(DriverError::refused("newer-memory", detail));
         }
         take_name_back(live, &sight.domain, &spec.name)?;

@@ -51,8 +51,9 @@ fn warn_of_old_library() {
         Ok(version) if version < MENDED => tracing::warn!(
             version,
             mended = MENDED,
-            "libvirt's client library on this machine is older than 10.4.0. If the distribution has not mended CVE-2024-4418 in it, \
-             it can end ostlerd when a connection is lost. ostlerd avoids what leads there; a newer libvirt0 is safer"
+            "libvirt's client library on this machine is older than 10.4.0. If the distribution \
+             has not mended CVE-2024-4418 in it, it can end ostlerd when a connection is lost. \
+             ostlerd avoids what leads there; a newer libvirt0 is safer"
         ),
         Ok(_) => {}
         Err(error) => tracing::debug!(error = error.message(), "libvirt does not tell its version"),

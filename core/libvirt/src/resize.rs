@@ -101,7 +101,8 @@ fn ask_for(live: &Live, order: &Order, size: Size) -> Result<Before, DriverError
     let kib_most = domain.get_max_memory().map_err(asking)?;
     check(size, vcpus, vcpus_most, kib_most)?;
     if vcpus < size.vcpus && description(live, &sight, 0)?.attr("type") == Some("qemu") {
-        let detail = "the guest is emulated, and QEMU may end it when a CPU is plugged in: poweroff, resize, resume";
+        let detail = "the guest is emulated, and QEMU may end it when a CPU is plugged in: \
+                      poweroff, resize, resume";
         return Err(DriverError::refused("emulated", detail));
     }
     let before = Before { kib: balloon_of(live, &sight)? };
@@ -121,14 +122,16 @@ fn ask_for(live: &Live, order: &Order, size: Size) -> Result<Before, DriverError
 fn check(size: Size, vcpus: u32, vcpus_most: u32, kib_most: u64) -> Result<(), DriverError> {
     if size.vcpus > vcpus_most || size.kib > kib_most {
         let detail = format!(
-            "the domain was started with room for {vcpus_most} CPUs and {} MiB: poweroff, resize, resume",
+            "the domain was started with room for {vcpus_most} CPUs and {} MiB: poweroff, resize, \
+             resume",
             kib_most / 1024
         );
         return Err(DriverError::refused("beyond-most", detail));
     }
     if size.vcpus < vcpus {
         let detail = format!(
-            "the guest has {vcpus} CPUs, and none is taken from a guest that runs: poweroff, resize, resume"
+            "the guest has {vcpus} CPUs, and none is taken from a guest that runs: poweroff, \
+             resize, resume"
         );
         return Err(DriverError::refused("fewer-cpus", detail));
     }

@@ -245,8 +245,9 @@ impl Road {
     fn open_aside(self: &Arc<Self>, state: &mut State, failures: u32) -> Result<(), DriverError> {
         if state.hanging >= HANGING_MOST {
             let detail = format!(
-                "{} attempts to open a connection to libvirt at {} hang, and none is made any more until one of them ends: \
-                 see whether libvirt answers there, and restart ostlerd if it does",
+                "{} attempts to open a connection to libvirt at {} hang, and none is made any more \
+                 until one of them ends: see whether libvirt answers there, and restart ostlerd if \
+                 it does",
                 state.hanging, self.uri
             );
             return Err(DriverError::retry("no-connection", detail));

@@ -67,7 +67,8 @@ pub(crate) fn checked_uri(uri: &str) -> Result<String, String> {
         if !PARAMETERS.contains(&name.to_ascii_lowercase().as_str()) {
             let known = PARAMETERS.join(", ");
             return refuse(&format!(
-                "has the parameter {name:?}, which is not allowed: it may run a program. Allowed are {known}"
+                "has the parameter {name:?}, which is not allowed: it may run a program. Allowed \
+                 are {known}"
             ));
         }
     }

@@ -96,7 +96,8 @@ impl AuditTrail {
                         None => return,
                     },
                     _ = ticks.tick() => {
-                        let due = counted.lock().unwrap_or_else(PoisonError::into_inner).due(Instant::now());
+                        let mut counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
+                        let due = counted.due(Instant::now());
                         due.into_iter().map(|(about, detail)| told(about, detail)).collect()
                     }
                 };

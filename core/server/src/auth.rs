@@ -120,8 +120,10 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn missing() -> ApiError {
-    ApiError::new(StatusCode::UNAUTHORIZED, code::UNAUTHENTICATED, "this needs a token")
-        .hint("send Authorization: Bearer TOKEN; the first one is in the file admin.token of the data directory")
+    ApiError::new(StatusCode::UNAUTHORIZED, code::UNAUTHENTICATED, "this needs a token").hint(
+        "send Authorization: Bearer TOKEN; the first one is in the file admin.token of the data \
+         directory",
+    )
 }
 
 fn bad() -> ApiError {

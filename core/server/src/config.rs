@@ -70,7 +70,10 @@ pub enum ConfigError {
         source: toml::de::Error,
     },
     /// A setting is not known or not allowed.
-    #[error("{path}: {misfit}{}", misfit.hint().map(|hint| format!(" ({hint})")).unwrap_or_default())]
+    #[error(
+        "{path}: {misfit}{}",
+        misfit.hint().map(|hint| format!(" ({hint})")).unwrap_or_default()
+    )]
     Misfit {
         /// Which file.
         path: PathBuf,
@@ -82,7 +85,8 @@ pub enum ConfigError {
     Listen(String),
     /// A binding of snapshot rules names no such driver.
     #[error(
-        "[rules] {hypervisor} = {rules:?}: {problem}; a driver that is added while ostlerd runs is bound with `ostler driver bind-rules`"
+        "[rules] {hypervisor} = {rules:?}: {problem}; a driver that is added while ostlerd runs is \
+         bound with `ostler driver bind-rules`"
     )]
     Rules {
         /// The hypervisor driver.
@@ -94,7 +98,8 @@ pub enum ConfigError {
     },
     /// Other machines would reach the API.
     #[error(
-        "{0} can be reached from other machines, and there is no TLS: put a proxy with TLS before {LISTEN}, or say --listen-anywhere"
+        "{0} can be reached from other machines, and there is no TLS: put a proxy with TLS before \
+         {LISTEN}, or say --listen-anywhere"
     )]
     NotLoopback(SocketAddr),
 }

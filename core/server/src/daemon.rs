@@ -225,7 +225,11 @@ async fn drivers(
             Ok(entry) => registry.insert(entry),
             Err(err) => {
                 all = false;
-                tracing::error!(path = %path.display(), error = chain(&err), "a driver is not loaded");
+                tracing::error!(
+                    path = %path.display(),
+                    error = chain(&err),
+                    "a driver is not loaded"
+                );
             }
         }
     }

@@ -45,7 +45,8 @@ pub enum DriverProblem {
     Exists(DriverName),
     /// The name is that of a driver of another kind.
     #[error(
-        "driver {driver} is a {is} driver, and this file is a {new} driver: what uses {driver} could not go on"
+        "driver {driver} is a {is} driver, and this file is a {new} driver: what uses {driver} \
+         could not go on"
     )]
     OtherKind {
         /// The driver.
@@ -202,7 +203,11 @@ impl Loader {
                 && path.file_name().is_some_and(|name| !named.contains(name))
                 && let Err(err) = tokio::fs::remove_file(&path).await
             {
-                tracing::warn!(path = %path.display(), %err, "the file of a component that is not used any more stays");
+                tracing::warn!(
+                    path = %path.display(),
+                    %err,
+                    "the file of a component that is not used any more stays"
+                );
             }
         }
     }

@@ -7,7 +7,7 @@
 //! auth      identifies the caller, and checks what the caller may do
 //! params    which query parameters a route takes
 //! routes    one file a resource: convert, call the engine or read the store once, convert
-//! looks     checks files and directories on the machines that are to use them, before they are added
+//! looks     checks files and directories on the machines that will use them, before they are added
 //! convert   between the wire's types and ours
 //! log       writes lines on a thread of its own, so that standard error can stop nothing
 //! problem   errors of the engine and the store as problems, each with its HTTP status

@@ -60,7 +60,8 @@ struct Flags {
     #[arg(long = "rules", value_name = "HYPERVISOR=RULES", value_parser = pair)]
     rules: Vec<(String, String)>,
     /// What is logged: error, warn, info, debug, or a filter such as ostler_engine=debug
-    #[arg(long, env = "OSTLER_LOG", default_value = "info", value_delimiter = ',', value_parser = directive)]
+    #[arg(long, env = "OSTLER_LOG", default_value = "info")]
+    #[arg(value_delimiter = ',', value_parser = directive)]
     log: Vec<Directive>,
     /// Restore this backup into the data directory, which must have no store, and end
     #[arg(long, value_name = "BACKUP")]
@@ -228,22 +229,25 @@ fn restored(
     }
     if !restored.unreadable.is_empty() {
         tell(
-            "these VMs are left out. A version of ostlerd that can read them may start them although they run elsewhere:",
+            "these VMs are left out. A version of ostlerd that can read them may start them \
+             although they run elsewhere:",
         );
         restored.unreadable.iter().for_each(|finding| tell(&format!("  {finding}")));
     }
     tell(&format!(
-        "nothing is done for its {} VMs before every host that is on was listed; once ostlerd runs, `ostler admin restored` tells how far \
-         that is",
+        "nothing is done for its {} VMs before every host that is on was listed; once ostlerd \
+         runs, `ostler admin restored` tells how far that is",
         restored.vms
     ));
     match restored.held {
         0 => {}
         1 => tell(
-            "1 VM was pending and is on hold now; it is pending again once it is known that it runs nowhere",
+            "1 VM was pending and is on hold now; it is pending again once it is known that it \
+             runs nowhere",
         ),
         many => tell(&format!(
-            "{many} VMs were pending and are on hold now; they are pending again once it is known that they run nowhere"
+            "{many} VMs were pending and are on hold now; they are pending again once it is known \
+             that they run nowhere"
         )),
     }
     Ok(())

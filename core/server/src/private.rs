@@ -28,7 +28,11 @@ pub fn private_dir(path: &Path) -> io::Result<()> {
         )));
     }
     if found.mode() & 0o055 != 0 {
-        tracing::warn!(path = %path.display(), mode = format!("{:o}", found.mode() & 0o7777), "others may look into this folder; chmod 700 is enough for ostlerd");
+        tracing::warn!(
+            path = %path.display(),
+            mode = format!("{:o}", found.mode() & 0o7777),
+            "others may look into this folder; chmod 700 is enough for ostlerd"
+        );
     }
     Ok(())
 }

@@ -217,13 +217,15 @@ impl utoipa::IntoResponses for ApiError {
             ("404", "No such thing: `not-found`"),
             (
                 "409",
-                "Refused as things are: `ambiguous-name`, `exists`, `in-use`, `busy`, `wrong-state`, ...",
+                "Refused as things are: `ambiguous-name`, `exists`, `in-use`, `busy`, \
+                 `wrong-state`, ...",
             ),
             ("412", "Another version: `version-mismatch`"),
             ("413", "The body is too large: `too-large`"),
             (
                 "422",
-                "Understood, and not possible: `invalid`, `unusable`, `bad-request`, `no-such-file`, `format-mismatch`, ...",
+                "Understood, and not possible: `invalid`, `unusable`, `bad-request`, \
+                 `no-such-file`, `format-mismatch`, ...",
             ),
             ("429", "Too much at once: `overloaded`"),
             ("500", "A defect: `internal`"),

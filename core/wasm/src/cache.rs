@@ -72,7 +72,14 @@ impl Cache {
         // when it is loaded.
         #[allow(unsafe_code, reason = "the one way to load compiled code")]
         let loaded = unsafe { Component::deserialize(engine, code) };
-        loaded.inspect_err(|error| tracing::warn!(digest, %error, "compiled code in the cache does not fit; compiling again")).ok()
+        let tell = |error: &_| {
+            tracing::warn!(
+                digest,
+                %error,
+                "compiled code in the cache does not fit; compiling again"
+            );
+        };
+        loaded.inspect_err(tell).ok()
     }
 
     /// Keeps compiled code. If the cache cannot be written, the next start only takes longer.

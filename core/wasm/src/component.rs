@@ -224,7 +224,13 @@ impl Component {
         let answer = self.0.shared.runner.call(&self.0.pre, env, until, &cancel, body).await;
         let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let driver = &self.0.side.manifest.name;
-        tracing::debug!(target: "ostler::flight", %driver, call = name, took_us, ended = answer.is_ok());
+        tracing::debug!(
+            target: "ostler::flight",
+            %driver,
+            call = name,
+            took_us,
+            ended = answer.is_ok()
+        );
         answer
     }
 
@@ -237,7 +243,8 @@ impl Component {
             Some(key) => Err(DriverError::refused(
                 "config-missing",
                 format!(
-                    "driver {} needs the setting {key:?} for host {}; set it in the host's driver settings",
+                    "driver {} needs the setting {key:?} for host {}; set it in the host's driver \
+                     settings",
                     env.driver(),
                     site.name
                 ),
@@ -291,21 +298,30 @@ use body;
 
 /// One call of an exported function for an effect, and its answer.
 macro_rules! send {
-    ($self:ident, $site:ident, $call:ident, $interface:ident, $function:ident, $name:literal $(, $argument:expr)*) => {{
+    (
+        $self:ident, $site:ident, $call:ident,
+        $interface:ident, $function:ident, $name:literal $(, $argument:expr)*
+    ) => {{
         let body = $crate::component::body!($self.0.exports, $interface, |guest, store| {
             let lent = $crate::component::lend(store)?;
             guest.$function(store, lent $(, $argument)*).await
         });
-        $crate::component::answer($self.call($crate::component::Request::act($name, $site, $call), body).await?)
+        let request = $crate::component::Request::act($name, $site, $call);
+        $crate::component::answer($self.call(request, body).await?)
     }};
 }
 use send;
 
 /// A mutating call of one exported function.
 macro_rules! act {
-    ($self:ident, $site:ident, $call:ident, $interface:ident, $function:ident, $name:literal $(, $argument:expr)*) => {
+    (
+        $self:ident, $site:ident, $call:ident,
+        $interface:ident, $function:ident, $name:literal $(, $argument:expr)*
+    ) => {
         $crate::convert::outcome(
-            $crate::component::send!($self, $site, $call, $interface, $function, $name $(, $argument)*)?,
+            $crate::component::send!(
+                $self, $site, $call, $interface, $function, $name $(, $argument)*
+            )?,
             $call.context.key.vm,
         )
     };
@@ -314,9 +330,14 @@ use act;
 
 /// One call about a job: begin it, or ask for its progress.
 macro_rules! job {
-    ($self:ident, $site:ident, $call:ident, $interface:ident, $function:ident, $name:literal $(, $argument:expr)*) => {
+    (
+        $self:ident, $site:ident, $call:ident,
+        $interface:ident, $function:ident, $name:literal $(, $argument:expr)*
+    ) => {
         $crate::convert::job_status(
-            $crate::component::send!($self, $site, $call, $interface, $function, $name $(, $argument)*)?,
+            $crate::component::send!(
+                $self, $site, $call, $interface, $function, $name $(, $argument)*
+            )?,
             $call.context.key.vm,
         )
     };
@@ -325,9 +346,15 @@ use job;
 
 /// One question about a host, and its answer.
 macro_rules! ask {
-    ($self:ident, $site:ident, $patience:expr, $interface:ident, $function:ident, $name:literal $(, $argument:expr)*) => {{
-        let body = $crate::component::body!($self.0.exports, $interface, |guest, store| guest.$function(store $(, $argument)*).await);
-        $crate::component::answer($self.call($crate::component::Request::ask($name, Some($site), $patience), body).await?)
+    (
+        $self:ident, $site:ident, $patience:expr,
+        $interface:ident, $function:ident, $name:literal $(, $argument:expr)*
+    ) => {{
+        let body = $crate::component::body!($self.0.exports, $interface, |guest, store| {
+            guest.$function(store $(, $argument)*).await
+        });
+        let request = $crate::component::Request::ask($name, Some($site), $patience);
+        $crate::component::answer($self.call(request, body).await?)
     }};
 }
 use ask;

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
-    #[error("cannot read driver file {}: {source}; check the path and its permissions", path.display())]
+    #[error(
+        "cannot read driver file {}: {source}; check the path and its permissions",
+        path.display()
+    )]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -16,7 +19,8 @@ pub enum LoadError {
     },
     /// The file is larger than a driver may be.
     #[error(
-        "{what} is {size} bytes; a driver may be at most {most}: build it with --release and strip its debug information"
+        "{what} is {size} bytes; a driver may be at most {most}: build it with --release and strip \
+         its debug information"
     )]
     TooLarge {
         /// The file or digest.
@@ -28,7 +32,8 @@ pub enum LoadError {
     },
     /// Not WebAssembly, or a damaged file.
     #[error(
-        "{what} is not a WebAssembly component: {problem}; build it with `cargo build --release --target wasm32-wasip2`"
+        "{what} is not a WebAssembly component: {problem}; build it with `cargo build --release \
+         --target wasm32-wasip2`"
     )]
     NotWasm {
         /// The file or digest.
@@ -38,7 +43,8 @@ pub enum LoadError {
     },
     /// A core module, which has no typed interface.
     #[error(
-        "{what} is a core module, not a component; build it with `--target wasm32-wasip2` instead of wasip1 or unknown-unknown"
+        "{what} is a core module, not a component; build it with `--target wasm32-wasip2` instead \
+         of wasip1 or unknown-unknown"
     )]
     CoreModule {
         /// The file or digest.
@@ -46,7 +52,8 @@ pub enum LoadError {
     },
     /// The file has no manifest.
     #[error(
-        "{what} has no manifest (custom section `ostler:manifest`); export the driver with the SDK's `export!` macro"
+        "{what} has no manifest (custom section `ostler:manifest`); export the driver with the \
+         SDK's `export!` macro"
     )]
     NoManifest {
         /// The file or digest.
@@ -62,7 +69,8 @@ pub enum LoadError {
     },
     /// Built for another contract.
     #[error(
-        "driver {driver} was built for contract {built} ({interface}); this host serves {serves}: {hint}"
+        "driver {driver} was built for contract {built} ({interface}); this host serves {serves}: \
+         {hint}"
     )]
     ForeignContract {
         /// The driver.
@@ -78,8 +86,9 @@ pub enum LoadError {
     },
     /// It exports no kind of driver.
     #[error(
-        "driver {driver} exports none of hypervisor, transfer and snapshot-rules of {serves} (it exports: {exports}); \
-         include `hypervisor-driver`, `transfer-driver` or `rules-driver` in its world"
+        "driver {driver} exports none of hypervisor, transfer and snapshot-rules of {serves} (it \
+         exports: {exports}); include `hypervisor-driver`, `transfer-driver` or `rules-driver` in \
+         its world"
     )]
     NoKind {
         /// The driver.
@@ -91,8 +100,9 @@ pub enum LoadError {
     },
     /// It imports something that this host does not offer.
     #[error(
-        "driver {driver}, built for contract {built}, imports {missing}, which this host does not offer (it serves {serves} and \
-         WASI 0.2 cli, io, clocks, filesystem, random and sockets); build the driver without it, or upgrade this host"
+        "driver {driver}, built for contract {built}, imports {missing}, which this host does not \
+         offer (it serves {serves} and WASI 0.2 cli, io, clocks, filesystem, random and sockets); \
+         build the driver without it, or upgrade this host"
     )]
     UnknownImports {
         /// The driver.
@@ -106,7 +116,8 @@ pub enum LoadError {
     },
     /// Its interfaces have the right names, but other types.
     #[error(
-        "driver {driver} does not fit contract {serves}: {problem}; build it against the released WIT of that version"
+        "driver {driver} does not fit contract {serves}: {problem}; build it against the released \
+         WIT of that version"
     )]
     Mismatch {
         /// The driver.
@@ -118,7 +129,8 @@ pub enum LoadError {
     },
     /// The compiler refused it.
     #[error(
-        "driver {driver} cannot be compiled: {problem}; the file may be damaged, or uses a WebAssembly feature this host lacks"
+        "driver {driver} cannot be compiled: {problem}; the file may be damaged, or uses a \
+         WebAssembly feature this host lacks"
     )]
     Compile {
         /// The driver.
@@ -143,7 +155,10 @@ pub enum HostError {
     #[error("the WebAssembly engine cannot be started: {0}")]
     Engine(String),
     /// A directory cannot be made or is not private.
-    #[error("directory {} cannot be used: {problem}; it must be writable by this user only", path.display())]
+    #[error(
+        "directory {} cannot be used: {problem}; it must be writable by this user only",
+        path.display()
+    )]
     Directory {
         /// The directory.
         path: PathBuf,

@@ -235,8 +235,8 @@ fn check_imports(driver: &str, contract: &str, imports: &[String]) -> Result<(),
 }
 
 /// The warning for a command that interprets files.
-const INTERPRETS: &str = "as good as root on the host: this program does what a file says that the driver can write, or a word of the \
-                          driver's can be any path";
+const INTERPRETS: &str = "as good as root on the host: this program does what a file says that the \
+                          driver can write, or a word of the driver's can be any path";
 
 /// The output of `ostler plugin inspect`.
 impl fmt::Display for Inspection {

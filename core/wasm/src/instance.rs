@@ -131,12 +131,21 @@ impl Runner {
                 biased;
                 answer = guest => answer,
                 () = tokio::time::sleep_until(until.into()) => Err(Ended::Wall),
-                () = async { cancel.cancelled().await; tokio::time::sleep(CANCEL_GRACE).await } => Err(Ended::Dropped),
+                () = async {
+                    cancel.cancelled().await;
+                    tokio::time::sleep(CANCEL_GRACE).await;
+                } => Err(Ended::Dropped),
             }
         };
         ended.map_err(|ended| {
             let error = self.explain(ended, store.data().limits.memory_denied, &output);
-            tracing::warn!(driver = %env.driver(), call = env.call_name(), code = error.code, detail = error.detail, "driver call failed");
+            tracing::warn!(
+                driver = %env.driver(),
+                call = env.call_name(),
+                code = error.code,
+                detail = error.detail,
+                "driver call failed"
+            );
             error
         })
     }

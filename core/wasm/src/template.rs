@@ -109,7 +109,8 @@ impl Template {
             || !plain
         {
             return Err(format!(
-                "program {program:?} must be an absolute path without '..', '=', braces and control characters"
+                "program {program:?} must be an absolute path without '..', '=', braces and \
+                 control characters"
             ));
         }
         if argv.len() > ARGV_MAX {
@@ -162,7 +163,8 @@ impl Template {
     fn parse_argument(&mut self, argument: &str) -> Result<Vec<Piece>, String> {
         if argument.len() > LITERAL_MAX || argument.chars().any(char::is_control) {
             return Err(format!(
-                "argument {argument:?} must have at most {LITERAL_MAX} bytes and no control characters"
+                "argument {argument:?} must have at most {LITERAL_MAX} bytes and no control \
+                 characters"
             ));
         }
         let mut pieces = Vec::new();
@@ -288,7 +290,8 @@ impl HoleType {
             let words: Vec<String> = words.split('|').map(str::to_owned).collect();
             return match words.iter().find(|word| !word_ok(word)) {
                 Some(bad) => Err(format!(
-                    "enum word {bad:?} must be printable ASCII without blanks, not beginning with '-'"
+                    "enum word {bad:?} must be printable ASCII without blanks, not beginning with \
+                     '-'"
                 )),
                 None => Ok(Self::Enum(words)),
             };
@@ -308,11 +311,13 @@ impl HoleType {
         match self {
             Self::Id if id_ok(value) => text(),
             Self::Id => Err(format!(
-                "{value:?} is not an id: a letter or digit, then letters, digits, '.', '_', '-', at most {ID_MAX}"
+                "{value:?} is not an id: a letter or digit, then letters, digits, '.', '_', '-', \
+                 at most {ID_MAX}"
             )),
             Self::Word if word_ok(value) => text(),
             Self::Word => Err(format!(
-                "{value:?} is not a word: 1 to {WORD_MAX} printable ASCII characters, no blanks, no '-' first"
+                "{value:?} is not a word: 1 to {WORD_MAX} printable ASCII characters, no blanks, \
+                 no '-' first"
             )),
             Self::Int(least, most) => match value.parse::<i64>() {
                 Ok(number) if number.to_string() == value && (*least..=*most).contains(&number) => {

@@ -2,7 +2,8 @@
 //! can simulate.
 //!
 //! ```text
-//!   a call -> knobs (delay, error, trap) -> read UUID.json -> decide (pure) -> write UUID.json once -> knobs (lost, trap) -> answer
+//!   a call -> knobs (delay, error, trap) -> read UUID.json -> decide (pure)
+//!          -> write UUID.json once -> knobs (lost, trap) -> answer
 //! ```
 
 mod abilities;
@@ -17,6 +18,7 @@ mod migrate;
 use driver::Sim;
 
 ostler_sdk::export!(
-    Sim: Hypervisor + Reboot + Suspend + Metrics + Migrate + Hotplug + Snapshots + LiveResize + DiskCopy + Adopt;
+    Sim: Hypervisor + Reboot + Suspend + Metrics + Migrate + Hotplug + Snapshots + LiveResize
+        + DiskCopy + Adopt;
     manifest = "manifest.toml"
 );

@@ -49,8 +49,12 @@ fn may_have(question: &Question) -> Option<String> {
 
 fn full(question: &Question) -> Option<String> {
     let count = question.snapshots.len();
-    (count >= MOST)
-        .then(|| format!("vSphere supports at most {MOST} snapshots in a chain, and there are {count}: delete one first"))
+    (count >= MOST).then(|| {
+        format!(
+            "vSphere supports at most {MOST} snapshots in a chain, and there are {count}: delete \
+             one first"
+        )
+    })
 }
 
 fn known(question: &Question) -> Option<String> {

@@ -136,8 +136,8 @@ pub(crate) fn alone(what: &str, header: &Header) -> Result<(), Error> {
 pub(crate) fn foreign(what: &str, other: &str) -> Error {
     let told: String = other.chars().take(NAME_TOLD).collect();
     let detail = format!(
-        "{what} stands on another file ({told}), which a guest would be shown with the rights of its host; \
-         make one whole file of it (qemu-img convert -O qcow2 OLD NEW) and use that"
+        "{what} stands on another file ({told}), which a guest would be shown with the rights of \
+         its host; make one whole file of it (qemu-img convert -O qcow2 OLD NEW) and use that"
     );
     Error::refused("names-other-file", detail)
 }

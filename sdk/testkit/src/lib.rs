@@ -2,8 +2,10 @@
 //! `ostler plugin test` and `ostler plugin new` use this library.
 //!
 //! ```text
-//!   file.wasm -> ostler-wasm (granted what its manifest asks, or what was told) -> the suite, once for each kind it exports
-//!                     |-> a bench: temporary datastores on this machine, and the settings for the hypervisor of the driver
+//!   file.wasm -> ostler-wasm (granted what its manifest asks, or what was told)
+//!             -> a bench: temporary datastores on this machine, and the settings for the
+//!                hypervisor of the driver
+//!             -> the suite, once for each kind it exports
 //! ```
 
 mod bench;

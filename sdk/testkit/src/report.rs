@@ -103,7 +103,8 @@ fn write_report(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     {
         writeln!(
             f,
-            "hint: {count} of them failed because {capability} was asked for and is not granted: grant it and look again"
+            "hint: {count} of them failed because {capability} was asked for and is not granted: \
+             grant it and look again"
         )?;
     }
     Ok(())
@@ -130,18 +131,19 @@ mod tests {
 
     #[test]
     fn a_panic_is_told_without_its_backtrace() {
-        let detail = "destroy answered unknown (driver-trap): thread '<unnamed>' (1) panicked at src/lib.rs:9:5:\nno such thing\n\
-                      note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n\
-                      error while executing at wasm backtrace:\n    0:  0x10cad - x.wasm!abort\n    1: 0x5 - x.wasm!y: \
-                      wasm trap: wasm `unreachable` instruction executed; stale was to be expected";
+        let detail = "destroy answered unknown (driver-trap): thread '<unnamed>' (1) panicked at \
+                      src/lib.rs:9:5:\nno such thing\nnote: run with `RUST_BACKTRACE=1` \
+                      environment variable to display a backtrace\nerror while executing at wasm \
+                      backtrace:\n    0:  0x10cad - x.wasm!abort\n    1: 0x5 - x.wasm!y: wasm \
+                      trap: wasm `unreachable` instruction executed; stale was to be expected";
         let lines: Vec<_> = detail.lines().take(2).chain(["stale was to be expected"]).collect();
         assert_eq!(told(detail), lines.join("\n              "));
     }
 
     #[test]
     fn a_trap_without_words_is_told_by_its_reason() {
-        let detail = "probe answered: unknown (driver-trap): error while executing at wasm backtrace:\n    0: 0x1 - x.wasm!f: \
-                      wasm trap: call stack exhausted";
+        let detail = "probe answered: unknown (driver-trap): error while executing at wasm \
+                      backtrace:\n    0: 0x1 - x.wasm!f: wasm trap: call stack exhausted";
         assert_eq!(
             told(detail),
             "probe answered: unknown (driver-trap):\n              wasm trap: call stack exhausted"
@@ -151,7 +153,8 @@ mod tests {
 
     #[test]
     fn what_is_not_granted_is_found() {
-        let detail = "driver d wanted command \"stop\" in destroy: the operator has not granted exec; stale was to be expected";
+        let detail = "driver d wanted command \"stop\" in destroy: the operator has not granted \
+                      exec; stale was to be expected";
         assert_eq!(denied(detail), Some("exec"));
         assert_eq!(denied("it said \"the operator has not granted exec:stop\""), Some("exec:stop"));
         assert_eq!(denied("list holds it twice"), None);

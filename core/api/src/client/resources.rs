@@ -17,12 +17,18 @@ macro_rules! resource {
                 self.get(concat!("/v1/", $plural)).await
             }
 
-            #[doc = concat!("One of the ", $plural, ", by name or id.\n\n# Errors\nAs [`ClientError`] says.")]
+            #[doc = concat!("One of the ", $plural, ", by name or id.")]
+            ///
+            /// # Errors
+            /// As [`ClientError`] says.
             pub async fn $show(&self, name: &str) -> Result<$one, ClientError> {
                 self.get(&format!(concat!("/v1/", $plural, "/{}"), segment(name))).await
             }
 
-            #[doc = concat!("Removes one of the ", $plural, ".\n\n# Errors\nAs [`ClientError`] says.")]
+            #[doc = concat!("Removes one of the ", $plural, ".")]
+            ///
+            /// # Errors
+            /// As [`ClientError`] says.
             pub async fn $remove(&self, name: &str) -> Result<(), ClientError> {
                 self.delete(&format!(concat!("/v1/", $plural, "/{}"), segment(name))).await
             }
@@ -36,7 +42,9 @@ macro_rules! resource {
 }
 
 resource!("hosts", hosts, host, remove_host, add_host, NewHost => Host);
-resource!("datastores", datastores, datastore, remove_datastore, add_datastore, NewDatastore => Datastore);
+resource!(
+    "datastores", datastores, datastore, remove_datastore, add_datastore, NewDatastore => Datastore
+);
 resource!("images", images, image, remove_image, add_image, NewImage => Image);
 resource!("drivers", drivers, driver, remove_driver, add_driver, NewDriver => Driver);
 

@@ -139,7 +139,10 @@ pub(crate) async fn run(cx: &Context, args: ListArgs) -> Result<(), Failure> {
     watch::run(cx, &watch, async || {
         let (vms, more) = fetch(&client, filter.clone(), most).await?;
         if more {
-            crate::out::aside(&format!("showing the first {most}, there are more; --state, --name, --host and --owner narrow it"));
+            crate::out::aside(&format!(
+                "showing the first {most}, there are more; --state, --name, --host and --owner \
+                 narrow it"
+            ));
         }
         cx.out.rows(&sorted(vms, sort))
     })

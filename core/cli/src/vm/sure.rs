@@ -103,7 +103,8 @@ fn typed(verb: &str) -> String {
 fn instead(verb: &str) -> &'static str {
     match verb {
         "shutdown" | "shutdown-hard" => {
-            "`ostler vm poweroff` powers off and keeps the VM with its disks; `undeploy` frees its host, too"
+            "`ostler vm poweroff` powers off and keeps the VM with its disks; `undeploy` frees its \
+             host, too"
         }
         _ => "answer y, or say --yes, to go on",
     }

@@ -40,7 +40,8 @@ pub(super) fn checks() -> Vec<Check<Stage>> {
         ),
         check!(
             "resize-twice",
-            "resize is level: the domain has what was asked for, runs on, and a repeat answers success",
+            "resize is level: the domain has what was asked for, runs on, and a repeat answers \
+             success",
             resize_twice
         ),
         check!(

@@ -263,7 +263,8 @@ async fn stale(stage: &Stage, vm: VmUuid, generation: u64, to: &Site, place: &st
         Err(error) if error.kind == ErrorKind::Stale => {}
         other => {
             return broken(format!(
-                "migrate answered {other:?}, and a higher generation is {place}: stale was to be expected"
+                "migrate answered {other:?}, and a higher generation is {place}: stale was to be \
+                 expected"
             ));
         }
     }

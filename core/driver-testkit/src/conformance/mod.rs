@@ -7,7 +7,8 @@
 //! check that needs something which the bench cannot supply is skipped, and the report says so.
 //!
 //! ```text
-//!   a check -> Stage: fresh VM, call identities, bounded waits -> the driver -> passed | failed(detail) | skipped(why)
+//!   a check -> Stage: fresh VM, call identities, bounded waits -> the driver
+//!           -> passed | failed(detail) | skipped(why)
 //! ```
 
 mod abilities;

@@ -348,7 +348,11 @@ impl Stage {
                 let call = self.call(*vm, u64::MAX);
                 let removed = self.done("remove", || self.driver.remove(site, &call)).await;
                 if let Err(trouble) = removed {
-                    tracing::debug!(%vm, ?trouble, "a domain of the conformance suite could not be removed");
+                    tracing::debug!(
+                        %vm,
+                        ?trouble,
+                        "a domain of the conformance suite could not be removed"
+                    );
                 }
             }
         }

@@ -14,7 +14,8 @@ pub(super) fn checks() -> Vec<Check<Stage>> {
     vec![
         check!(
             "prepare-makes-disks",
-            "prepare makes overlays, blank and swap disks, in both formats, and leaves nothing else",
+            "prepare makes overlays, blank and swap disks, in both formats, and leaves nothing \
+             else",
             prepare_all
         ),
         check!(
@@ -39,7 +40,8 @@ pub(super) fn checks() -> Vec<Check<Stage>> {
         ),
         check!(
             "prepare-refuses-names",
-            "prepare on an image that names another file is refused before anything opens that file, and leaves no file",
+            "prepare on an image that names another file is refused before anything opens that \
+             file, and leaves no file",
             prepare_names
         ),
         check!(
@@ -108,7 +110,8 @@ pub(super) fn checks() -> Vec<Check<Stage>> {
         ),
         check!(
             "save-back-refuses-names",
-            "a disk that names another file than its image is refused before anything opens that file, and leaves no file",
+            "a disk that names another file than its image is refused before anything opens that \
+             file, and leaves no file",
             save_back_names
         ),
     ]

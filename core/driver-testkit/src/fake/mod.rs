@@ -2,7 +2,8 @@
 //! that calls drivers. It passes the conformance suite. It shows no fault that was not ordered.
 //!
 //! ```text
-//!   a call -> recorded -> hold? -> delay? -> fail? -> the deed -> hold the answer? -> late? -> lost? -> the answer
+//!   a call -> recorded -> hold? -> delay? -> fail? -> the deed
+//!          -> hold the answer? -> late? -> lost? -> the answer
 //! ```
 //!
 //! | order | does |
@@ -12,7 +13,7 @@
 //! | `.late(time)` | does it at once, answers late |
 //! | `.lose()` | does it, answers `unknown` |
 //! | `.trap()` | answers what a driver crash answers, and does nothing |
-//! | `.hold()`, `.hold_answer()` | stops before or after the deed until the [`Gate`] lets it pass, one by one or all |
+//! | `.hold()`, `.hold_answer()` | stops before or after the deed until the [`Gate`] opens |
 //!
 //! Before the order, `.vm(uuid)`, `.host(id)` and `.times(n)` narrow it. [`Fake::cut_off`] makes a
 //! host unreachable. [`Fake::crash`], [`Fake::guest_off`], [`Fake::pause`] and [`Fake::put`]

@@ -66,7 +66,11 @@ impl Kvm {
         loop {
             let order = self.order(call);
             if let Err(error) = self.ask(link, move |live| memory::abort_save(live, &order)).await {
-                tracing::warn!(key = %call.context.key, %error, "a save that was told to stop could not be stopped");
+                tracing::warn!(
+                    key = %call.context.key,
+                    %error,
+                    "a save that was told to stop could not be stopped"
+                );
             }
             tokio::time::sleep(STOP_PAUSE).await;
         }

@@ -92,7 +92,8 @@ fn content(what: &str, told: DiskFormat, found: &FileLook) -> Answer<()> {
     }
     if let Some(other) = found.names.first() {
         let detail = format!(
-            "{what} stands on another file ({other}), which guests would be shown with the rights of their host"
+            "{what} stands on another file ({other}), which guests would be shown with the rights \
+             of their host"
         );
         return Err(refused(
             code::NAMES_OTHER_FILE,

@@ -47,17 +47,24 @@ pub(crate) enum Settled {
 /// `wait` saw it end.
 #[utoipa::path(
     post, path = "/v1/vms/{vm}/actions/{verb}", tag = "vms",
-    request_body(content = AnyBody, description = "Each verb has its own; may be left out where nothing is required"),
+    request_body(
+        content = AnyBody,
+        description = "Each verb has its own; may be left out where nothing is required",
+    ),
     params(
         ("vm" = String, Path, description = "Id or name"),
-        ("verb" = String, Path, description = "`deploy`, `shutdown`, `poweroff-hard`, `migrate-live`, `disk-attach`, ..."),
-        ("If-Match" = Option<String>, Header, description = "Only if the VM still has this version"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body again gives the same answer"),
+        ("verb" = String, Path,
+            description = "`deploy`, `shutdown`, `poweroff-hard`, `migrate-live`, `disk-attach`, ..."),
+        ("If-Match" = Option<String>, Header,
+            description = "Only if the VM still has this version"),
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "The same key and body again gives the same answer"),
         ActionParams
     ),
     responses(
         (status = 202, body = ActionReply, description = "Accepted, and durable"),
-        (status = 200, body = Settled, description = "It was so already, it ended while waited for, or `dry_run`"),
+        (status = 200, body = Settled,
+            description = "It was so already, it ended while waited for, or `dry_run`"),
         ApiError
     )
 )]

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 
 /// Writes a consistent copy of the store while everything goes on.
 #[utoipa::path(
-    post, path = "/v1/admin/backup", tag = "admin", request_body = BackupBody, responses((status = 201, body = BackupReply), ApiError)
+    post, path = "/v1/admin/backup", tag = "admin", request_body = BackupBody,
+    responses((status = 201, body = BackupReply), ApiError),
 )]
 pub(crate) async fn backup(
     State(app): State<Shared>,
@@ -33,14 +34,20 @@ pub(crate) async fn backup(
 
 /// Proves that the books add up. Reads the whole store: admins only, and requests at the same time
 /// share one answer.
-#[utoipa::path(get, path = "/v1/admin/check", tag = "admin", responses((status = 200, body = CheckReply), ApiError))]
+#[utoipa::path(
+    get, path = "/v1/admin/check", tag = "admin",
+    responses((status = 200, body = CheckReply), ApiError),
+)]
 pub(crate) async fn check(State(app): State<Shared>) -> Answer<Json<CheckReply>> {
     let findings = app.check().await?;
     Ok(Json(CheckReply { ok: findings.is_empty(), findings: findings.to_vec() }))
 }
 
 /// Who this is.
-#[utoipa::path(get, path = "/v1/version", tag = "admin", responses((status = 200, body = Version), ApiError))]
+#[utoipa::path(
+    get, path = "/v1/version", tag = "admin",
+    responses((status = 200, body = Version), ApiError),
+)]
 pub(crate) async fn version(State(app): State<Shared>) -> Answer<Json<Version>> {
     let seq = app.store().read()?.seq()?.0;
     Ok(Json(Version {

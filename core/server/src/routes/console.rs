@@ -39,7 +39,8 @@ pub(crate) struct FromParams {
 
 /// A part of the serial console's log.
 #[utoipa::path(
-    get, path = "/v1/vms/{vm}/console-log", tag = "vms", params(("vm" = String, Path, description = "Id or name"), FromParams),
+    get, path = "/v1/vms/{vm}/console-log", tag = "vms",
+    params(("vm" = String, Path, description = "Id or name"), FromParams),
     responses((status = 200, body = ConsoleChunk), ApiError)
 )]
 pub(crate) async fn console_log(

@@ -16,7 +16,10 @@ use ostler_api::{Datastore, NewDatastore};
 use ostler_store::ResourceChange;
 
 /// All datastores.
-#[utoipa::path(get, path = "/v1/datastores", tag = "datastores", responses((status = 200, body = [Datastore]), ApiError))]
+#[utoipa::path(
+    get, path = "/v1/datastores", tag = "datastores",
+    responses((status = 200, body = [Datastore]), ApiError),
+)]
 pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Datastore>>> {
     Ok(Json(app.store().read()?.datastores()?.into_iter().map(convert::datastore).collect()))
 }
@@ -24,7 +27,8 @@ pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Datastore
 /// One datastore, and which machines do not see it.
 #[utoipa::path(
     get, path = "/v1/datastores/{datastore}", tag = "datastores",
-    params(("datastore" = String, Path, description = "Id or name")), responses((status = 200, body = Datastore), ApiError)
+    params(("datastore" = String, Path, description = "Id or name")),
+    responses((status = 200, body = Datastore), ApiError),
 )]
 pub(crate) async fn show(
     State(app): State<Shared>,
@@ -41,9 +45,14 @@ pub(crate) async fn show(
 /// Adds a datastore, after its directory was looked for where it can be seen.
 #[utoipa::path(
     post, path = "/v1/datastores", tag = "datastores", request_body = NewDatastore,
-    params(("Idempotency-Key" = Option<String>, Header, description = "A repeat of the same addition answers 200")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "A repeat of the same addition answers 200"),
+    ),
     responses(
-        (status = 201, body = Datastore), (status = 200, body = Datastore, description = "It was added before, just so"), ApiError
+        (status = 201, body = Datastore),
+        (status = 200, body = Datastore, description = "It was added before, just so"),
+        ApiError,
     )
 )]
 pub(crate) async fn add(

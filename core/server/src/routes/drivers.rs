@@ -50,14 +50,18 @@ fn one(app: &App, name: &str) -> Answer<Driver> {
 }
 
 /// All loaded drivers, and how they fare.
-#[utoipa::path(get, path = "/v1/drivers", tag = "drivers", responses((status = 200, body = [Driver]), ApiError))]
+#[utoipa::path(
+    get, path = "/v1/drivers", tag = "drivers",
+    responses((status = 200, body = [Driver]), ApiError),
+)]
 pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Driver>>> {
     all(&app).map(Json)
 }
 
 /// One driver.
 #[utoipa::path(
-    get, path = "/v1/drivers/{driver}", tag = "drivers", params(("driver" = String, Path, description = "Name")),
+    get, path = "/v1/drivers/{driver}", tag = "drivers",
+    params(("driver" = String, Path, description = "Name")),
     responses((status = 200, body = Driver), ApiError)
 )]
 pub(crate) async fn show(
@@ -70,7 +74,8 @@ pub(crate) async fn show(
 /// Loads a component, now and at every start. With `replace` it takes the place of the one of the
 /// same name, if it is of the same kind. A repeat ends the same.
 #[utoipa::path(
-    post, path = "/v1/drivers", tag = "drivers", request_body = NewDriver, responses((status = 201, body = Driver), ApiError)
+    post, path = "/v1/drivers", tag = "drivers", request_body = NewDriver,
+    responses((status = 201, body = Driver), ApiError),
 )]
 pub(crate) async fn add(
     State(app): State<Shared>,
@@ -108,7 +113,8 @@ async fn enter(app: &Shared, new: &NewDriver, by: &str) -> Answer<DriverName> {
 
 /// Forgets a component that no host or datastore names. It is unloaded at the next start.
 #[utoipa::path(
-    delete, path = "/v1/drivers/{driver}", tag = "drivers", params(("driver" = String, Path, description = "Name")),
+    delete, path = "/v1/drivers/{driver}", tag = "drivers",
+    params(("driver" = String, Path, description = "Name")),
     responses((status = 204, description = "It will not be loaded again"), ApiError)
 )]
 pub(crate) async fn remove(
@@ -129,7 +135,8 @@ pub(crate) async fn remove(
 /// settings say. At once, for all its VMs.
 #[utoipa::path(
     put, path = "/v1/drivers/{driver}/rules", tag = "drivers", request_body = BindRules,
-    params(("driver" = String, Path, description = "Name of the hypervisor driver")), responses((status = 200, body = Driver), ApiError)
+    params(("driver" = String, Path, description = "Name of the hypervisor driver")),
+    responses((status = 200, body = Driver), ApiError),
 )]
 pub(crate) async fn bind(
     State(app): State<Shared>,

@@ -44,8 +44,15 @@ pub(crate) struct WatchParams {
 /// The feed of committed changes, resumable. Ends with an event `end` that says why.
 #[utoipa::path(
     get, path = "/v1/events", tag = "events",
-    params(("Last-Event-ID" = Option<u64>, Header, description = "Go on after this event"), WatchParams),
-    responses((status = 200, body = Event, content_type = "text/event-stream", description = "One event a message"), ApiError)
+    params(
+        ("Last-Event-ID" = Option<u64>, Header, description = "Go on after this event"),
+        WatchParams,
+    ),
+    responses(
+        (status = 200, body = Event, content_type = "text/event-stream",
+            description = "One event a message"),
+        ApiError,
+    ),
 )]
 pub(crate) async fn watch(
     State(app): State<Shared>,
@@ -136,7 +143,8 @@ impl Stream {
                 let after = self.after;
                 let why = match after > last {
                     true => format!(
-                        "there is no event {after}, the last is {last}: the store was restored from an older backup"
+                        "there is no event {after}, the last is {last}: the store was restored \
+                         from an older backup"
                     ),
                     false => format!("events after {after} are not kept any more"),
                 };
@@ -206,7 +214,9 @@ enum Wake {
 async fn idle(stream: &mut Stream) -> Wake {
     tokio::select! {
         () = stream.app.stopping.cancelled() => Wake::Stopping,
-        changed = stream.feed.changed() => if changed.is_ok() { Wake::News } else { Wake::Stopping },
+        changed = stream.feed.changed() => {
+            if changed.is_ok() { Wake::News } else { Wake::Stopping }
+        }
         () = tokio::time::sleep(HEARTBEAT) => Wake::Quiet,
     }
 }

@@ -17,7 +17,10 @@ pub(crate) async fn healthz() -> Json<Health> {
 /// Whether requests can be served: not while the store is read-only, nor while the daemon ends.
 #[utoipa::path(
     get, path = "/readyz", tag = "health",
-    responses((status = 200, body = Health), (status = 503, body = Health, description = "Not ready; `detail` says why"))
+    responses(
+        (status = 200, body = Health),
+        (status = 503, body = Health, description = "Not ready; `detail` says why"),
+    ),
 )]
 pub(crate) async fn readyz(State(app): State<Shared>) -> (StatusCode, Json<Health>) {
     let trouble = if app.stopping.is_cancelled() {
@@ -34,7 +37,10 @@ pub(crate) async fn readyz(State(app): State<Shared>) -> (StatusCode, Json<Healt
 /// Figures for Prometheus.
 #[utoipa::path(
     get, path = "/metrics", tag = "health",
-    responses((status = 200, body = String, content_type = "application/openmetrics-text"), ApiError)
+    responses(
+        (status = 200, body = String, content_type = "application/openmetrics-text"),
+        ApiError,
+    ),
 )]
 pub(crate) async fn metrics(State(app): State<Shared>) -> Answer<Response> {
     let text = app.reading(|app, reader| app.metrics.render(app, reader)).await?;

@@ -27,7 +27,10 @@ fn told(app: &App, reader: &Reader, host: ostler_model::Host) -> Answer<Host> {
 }
 
 /// All hosts.
-#[utoipa::path(get, path = "/v1/hosts", tag = "hosts", responses((status = 200, body = [Host]), ApiError))]
+#[utoipa::path(
+    get, path = "/v1/hosts", tag = "hosts",
+    responses((status = 200, body = [Host]), ApiError),
+)]
 pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Host>>> {
     let read = |app: &App, reader: &Reader| {
         reader.hosts()?.into_iter().map(|host| told(app, reader, host)).collect()
@@ -37,7 +40,8 @@ pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Host>>> {
 
 /// One host.
 #[utoipa::path(
-    get, path = "/v1/hosts/{host}", tag = "hosts", params(("host" = String, Path, description = "Id or name")),
+    get, path = "/v1/hosts/{host}", tag = "hosts",
+    params(("host" = String, Path, description = "Id or name")),
     responses((status = 200, body = Host), ApiError)
 )]
 pub(crate) async fn show(
@@ -51,8 +55,15 @@ pub(crate) async fn show(
 /// Adds a host. It is probed at once; `health` tells what was found.
 #[utoipa::path(
     post, path = "/v1/hosts", tag = "hosts", request_body = NewHost,
-    params(("Idempotency-Key" = Option<String>, Header, description = "A repeat of the same addition answers 200")),
-    responses((status = 201, body = Host), (status = 200, body = Host, description = "It was added before, just so"), ApiError)
+    params(
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "A repeat of the same addition answers 200"),
+    ),
+    responses(
+        (status = 201, body = Host),
+        (status = 200, body = Host, description = "It was added before, just so"),
+        ApiError,
+    ),
 )]
 pub(crate) async fn add(
     State(app): State<Shared>,
@@ -104,7 +115,8 @@ fn driver_of(host: &ostler_model::Host) -> Answer<ostler_model::DriverName> {
 /// Changes a host: what is not given stays.
 #[utoipa::path(
     patch, path = "/v1/hosts/{host}", tag = "hosts", request_body = ChangeHost,
-    params(("host" = String, Path, description = "Id or name")), responses((status = 200, body = Host), ApiError)
+    params(("host" = String, Path, description = "Id or name")),
+    responses((status = 200, body = Host), ApiError),
 )]
 pub(crate) async fn change(
     State(app): State<Shared>,
@@ -170,7 +182,8 @@ pub(crate) async fn remove(
 /// driver. At once, for all VMs there.
 #[utoipa::path(
     put, path = "/v1/hosts/{host}/rules", tag = "hosts", request_body = BindRules,
-    params(("host" = String, Path, description = "Id or name")), responses((status = 200, body = Host), ApiError)
+    params(("host" = String, Path, description = "Id or name")),
+    responses((status = 200, body = Host), ApiError),
 )]
 pub(crate) async fn bind(
     State(app): State<Shared>,
@@ -185,7 +198,8 @@ pub(crate) async fn bind(
 
 /// Takes that back: the rules bound to the host's hypervisor driver count again.
 #[utoipa::path(
-    delete, path = "/v1/hosts/{host}/rules", tag = "hosts", params(("host" = String, Path, description = "Id or name")),
+    delete, path = "/v1/hosts/{host}/rules", tag = "hosts",
+    params(("host" = String, Path, description = "Id or name")),
     responses((status = 204, description = "Nothing is bound to the host any more"), ApiError)
 )]
 pub(crate) async fn unbind(
@@ -231,12 +245,15 @@ pub(crate) struct AdoptParams {
     post, path = "/v1/hosts/{host}/adopt", tag = "hosts", request_body = AdoptBody,
     params(
         ("host" = String, Path, description = "Id or name"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body again gives the same answer"),
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "The same key and body again gives the same answer"),
         AdoptParams
     ),
     responses(
-        (status = 201, body = ActionReply, description = "The VM is there; `operation` marks the domain as its own"),
-        (status = 200, body = PlanPreview, description = "With `dry_run`: what would change, and whether that is accepted"),
+        (status = 201, body = ActionReply,
+            description = "The VM is there; `operation` marks the domain as its own"),
+        (status = 200, body = PlanPreview,
+            description = "With `dry_run`: what would change, and whether that is accepted"),
         ApiError
     )
 )]

@@ -25,7 +25,10 @@ fn told(reader: &Reader, image: ostler_model::Image) -> Answer<Image> {
 }
 
 /// All images.
-#[utoipa::path(get, path = "/v1/images", tag = "images", responses((status = 200, body = [Image]), ApiError))]
+#[utoipa::path(
+    get, path = "/v1/images", tag = "images",
+    responses((status = 200, body = [Image]), ApiError),
+)]
 pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Image>>> {
     let read = |_: &App, reader: &Reader| {
         reader.images()?.into_iter().map(|image| told(reader, image)).collect()
@@ -35,7 +38,8 @@ pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Image>>> 
 
 /// One image.
 #[utoipa::path(
-    get, path = "/v1/images/{image}", tag = "images", params(("image" = String, Path, description = "Id or name")),
+    get, path = "/v1/images/{image}", tag = "images",
+    params(("image" = String, Path, description = "Id or name")),
     responses((status = 200, body = Image), ApiError)
 )]
 pub(crate) async fn show(
@@ -50,8 +54,15 @@ pub(crate) async fn show(
 /// seen.
 #[utoipa::path(
     post, path = "/v1/images", tag = "images", request_body = NewImage,
-    params(("Idempotency-Key" = Option<String>, Header, description = "A repeat of the same addition answers 200")),
-    responses((status = 201, body = Image), (status = 200, body = Image, description = "It was added before, just so"), ApiError)
+    params(
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "A repeat of the same addition answers 200"),
+    ),
+    responses(
+        (status = 201, body = Image),
+        (status = 200, body = Image, description = "It was added before, just so"),
+        ApiError,
+    ),
 )]
 pub(crate) async fn add(
     State(app): State<Shared>,
@@ -100,7 +111,8 @@ pub(crate) async fn add(
 
 /// Forgets an image that no disk stands on. Its file stays.
 #[utoipa::path(
-    delete, path = "/v1/images/{image}", tag = "images", params(("image" = String, Path, description = "Id or name")),
+    delete, path = "/v1/images/{image}", tag = "images",
+    params(("image" = String, Path, description = "Id or name")),
     responses((status = 204, description = "It is gone"), ApiError)
 )]
 pub(crate) async fn remove(

@@ -14,7 +14,10 @@ use ostler_api::{NothingBody, RestoredReply, UnreconciledVm};
 use ostler_engine::{Restored, Unreconciled};
 
 /// Tells which VMs are not reconciled, and which hosts are waited for.
-#[utoipa::path(get, path = "/v1/admin/restored", tag = "admin", responses((status = 200, body = RestoredReply), ApiError))]
+#[utoipa::path(
+    get, path = "/v1/admin/restored", tag = "admin",
+    responses((status = 200, body = RestoredReply), ApiError),
+)]
 pub(crate) async fn show(State(app): State<Shared>) -> Answer<Json<RestoredReply>> {
     let Some(restored) = app.engine.restored().map_err(|err| named::refused(&app, err))? else {
         return Ok(Json(RestoredReply {
@@ -35,7 +38,8 @@ pub(crate) async fn show(State(app): State<Shared>) -> Answer<Json<RestoredReply
 /// VM.
 #[utoipa::path(
     post, path = "/v1/admin/restored/{vm}/accept", tag = "admin", request_body = NothingBody,
-    params(("vm" = String, Path, description = "id or name of the VM")), responses((status = 204), ApiError)
+    params(("vm" = String, Path, description = "id or name of the VM")),
+    responses((status = 204), ApiError),
 )]
 pub(crate) async fn accept(
     State(app): State<Shared>,
@@ -77,7 +81,9 @@ fn one(names: &Names, unreconciled: Unreconciled, listed: bool) -> UnreconciledV
         (false, _) => "not all hosts have been listed yet".to_owned(),
         (true, false) => "all hosts have been listed; it is reconciled next".to_owned(),
         (true, true) => {
-            "it cannot be told which domain is the VM: remove those that are not, or accept the record as it is".to_owned()
+            "it cannot be told which domain is the VM: remove those that are not, or accept the \
+             record as it is"
+                .to_owned()
         }
     };
     UnreconciledVm { id: vm.0, name: name.to_string(), why, domains, in_doubt }

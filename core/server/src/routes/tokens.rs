@@ -30,7 +30,10 @@ fn told(row: TokenRow) -> Token {
 }
 
 /// All tokens, without their secrets.
-#[utoipa::path(get, path = "/v1/tokens", tag = "tokens", responses((status = 200, body = [Token]), ApiError))]
+#[utoipa::path(
+    get, path = "/v1/tokens", tag = "tokens",
+    responses((status = 200, body = [Token]), ApiError),
+)]
 pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Token>>> {
     Ok(Json(app.store().read()?.tokens()?.into_iter().map(told).collect()))
 }
@@ -38,7 +41,8 @@ pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Token>>> 
 /// Makes a token. Its secret is told once: a repeat with the same `Idempotency-Key` is refused with
 /// `exists`.
 #[utoipa::path(
-    post, path = "/v1/tokens", tag = "tokens", request_body = NewToken, responses((status = 201, body = TokenMade), ApiError)
+    post, path = "/v1/tokens", tag = "tokens", request_body = NewToken,
+    responses((status = 201, body = TokenMade), ApiError),
 )]
 pub(crate) async fn add(
     State(app): State<Shared>,
@@ -85,7 +89,8 @@ fn row(new: &NewToken, secret: &str) -> Result<TokenRow, Unfit> {
 
 /// Ends a token at once.
 #[utoipa::path(
-    delete, path = "/v1/tokens/{token}", tag = "tokens", params(("token" = String, Path, description = "Name")),
+    delete, path = "/v1/tokens/{token}", tag = "tokens",
+    params(("token" = String, Path, description = "Name")),
     responses((status = 204, description = "It is good for nothing now"), ApiError)
 )]
 pub(crate) async fn remove(

@@ -47,7 +47,11 @@ pub(crate) struct ListParams {
 }
 
 /// VMs in pages, by rising id.
-#[utoipa::path(get, path = "/v1/vms", tag = "vms", params(ListParams), responses((status = 200, body = VmPage), ApiError))]
+#[utoipa::path(
+    get, path = "/v1/vms", tag = "vms",
+    params(ListParams),
+    responses((status = 200, body = VmPage), ApiError),
+)]
 pub(crate) async fn list(
     Shares(app): Shares<Shared>,
     Params(params): Params<ListParams>,
@@ -140,10 +144,15 @@ pub(crate) struct CreateParams {
 #[utoipa::path(
     post, path = "/v1/vms", tag = "vms", request_body = CreateVm,
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body again gives the same answer"),
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "The same key and body again gives the same answer"),
         CreateParams
     ),
-    responses((status = 201, body = ActionReply), (status = 200, body = PlanPreview, description = "With `dry_run`"), ApiError)
+    responses(
+        (status = 201, body = ActionReply),
+        (status = 200, body = PlanPreview, description = "With `dry_run`"),
+        ApiError,
+    ),
 )]
 pub(crate) async fn create(
     Shares(app): Shares<Shared>,
@@ -195,8 +204,10 @@ pub(crate) fn idempotency(
 
 /// One VM in full.
 #[utoipa::path(
-    get, path = "/v1/vms/{vm}", tag = "vms", params(("vm" = String, Path, description = "Id or name")),
-    responses((status = 200, body = Vm), (status = 304, description = "If-None-Match names the version it has"), ApiError)
+    get, path = "/v1/vms/{vm}", tag = "vms",
+    params(("vm" = String, Path, description = "Id or name")),
+    responses((status = 200, body = Vm), (status = 304, description = "If-None-Match names the \
+                                                                       version it has"), ApiError)
 )]
 pub(crate) async fn show(
     Shares(app): Shares<Shared>,
@@ -215,7 +226,8 @@ pub(crate) async fn show(
 
 /// What a VM waits for, and what can be done about it.
 #[utoipa::path(
-    get, path = "/v1/vms/{vm}/why", tag = "vms", params(("vm" = String, Path, description = "Id or name")),
+    get, path = "/v1/vms/{vm}/why", tag = "vms",
+    params(("vm" = String, Path, description = "Id or name")),
     responses((status = 200, body = Why), ApiError)
 )]
 pub(crate) async fn why(
@@ -244,7 +256,8 @@ fn unseen(app: &App, reader: &Reader, record: &VmRecord) -> Answer<Option<String
 
 /// A VM's operations, the newest first.
 #[utoipa::path(
-    get, path = "/v1/vms/{vm}/operations", tag = "vms", params(("vm" = String, Path, description = "Id or name")),
+    get, path = "/v1/vms/{vm}/operations", tag = "vms",
+    params(("vm" = String, Path, description = "Id or name")),
     responses((status = 200, body = OperationPage), ApiError)
 )]
 pub(crate) async fn operations(
@@ -259,7 +272,8 @@ pub(crate) async fn operations(
 
 /// Snapshots, and what the snapshot rules bound to the VM say now.
 #[utoipa::path(
-    get, path = "/v1/vms/{vm}/snapshots", tag = "vms", params(("vm" = String, Path, description = "Id or name")),
+    get, path = "/v1/vms/{vm}/snapshots", tag = "vms",
+    params(("vm" = String, Path, description = "Id or name")),
     responses((status = 200, body = SnapshotAdvice), ApiError)
 )]
 pub(crate) async fn snapshots(
@@ -280,7 +294,8 @@ pub(crate) async fn snapshots(
 
 /// What a running VM uses, asked of its hypervisor now.
 #[utoipa::path(
-    get, path = "/v1/vms/{vm}/counters", tag = "vms", params(("vm" = String, Path, description = "Id or name")),
+    get, path = "/v1/vms/{vm}/counters", tag = "vms",
+    params(("vm" = String, Path, description = "Id or name")),
     responses((status = 200, body = Counters), ApiError)
 )]
 pub(crate) async fn counters(

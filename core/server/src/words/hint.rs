@@ -20,7 +20,8 @@ pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
             "wait for it, or overtake it with a hard verb, which does not ask the guest"
         }
         Hint::WaitOrDelete => {
-            "wait for it to end: why the VM waits says what it waits for; only delete overtakes it, and that ends the VM"
+            "wait for it to end: why the VM waits says what it waits for; only delete overtakes \
+             it, and that ends the VM"
         }
         Hint::WaitOrForget => {
             "wait for it: a delete is overtaken by forget only, which is for hosts that are lost"
@@ -30,7 +31,8 @@ pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
         Hint::ReadAgain => "read it again and decide anew",
         Hint::WaitOrDeleteBoth => "it is settled once both hosts are seen; delete ends it on both",
         Hint::StateArrival => {
-            "it is settled once both are seen; recover-success states that it has arrived, recover-failure that it has not"
+            "it is settled once both are seen; recover-success states that it has arrived, \
+             recover-failure that it has not"
         }
         Hint::SeeArguments => "see the API page for its arguments",
         Hint::ChangeRequest => "change what is asked",
@@ -38,7 +40,8 @@ pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
         Hint::GiveSize => "give cpu, vcpus or memory",
         Hint::GiveAddress => "give one",
         Hint::SnapshotByName => {
-            "ask for it by its own name; where that is what another one is called, delete that one first"
+            "ask for it by its own name; where that is what another one is called, delete that one \
+             first"
         }
         Hint::ShowVm => "the VM's page lists its disks, network cards and snapshots",
         Hint::ListVms => "the list of VMs shows which there are",
@@ -51,7 +54,8 @@ pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
         }
         Hint::SeeWhy => "why the VM waits says what can be done: recover, or delete",
         Hint::ForceResize => {
-            "a bare number is MiB: write 2GiB for gigabytes; force takes the memory away all the same"
+            "a bare number is MiB: write 2GiB for gigabytes; force takes the memory away all the \
+             same"
         }
         Hint::ResizeOff => "poweroff, resize, resume; or create it with more headroom",
         Hint::Deploy => "deploy it",
@@ -70,15 +74,18 @@ pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
         Hint::ListWildDomains => "the host's page lists its wild domains",
         Hint::EmptyHost => "migrate them away as from a fenced host, or forget them, and ask again",
         Hint::WaitForSweep => {
-            "what VMs left there will be put away, and then it can be removed without stating that it is fenced"
+            "what VMs left there will be put away, and then it can be removed without stating that \
+             it is fenced"
         }
         Hint::OtherHost => "name another host",
         Hint::OtherHostOrRoom => "choose another host, or free some capacity",
         Hint::MakeBridge => {
-            "make the bridge on the host, or name another bridge. If it is there, its driver does not see it: for kvm, bridge-check=off in the host's settings"
+            "make the bridge on the host, or name another bridge. If it is there, its driver does \
+             not see it: for kvm, bridge-check=off in the host's settings"
         }
         Hint::OtherHostOrBridge => {
-            "make the bridge on that host, or name another host. If it is there, its driver does not see it: for kvm, bridge-check=off in the host's settings"
+            "make the bridge on that host, or name another host. If it is there, its driver does \
+             not see it: for kvm, bridge-check=off in the host's settings"
         }
         Hint::HostOfSameDriver => "name a host with the same driver",
         Hint::ShowHost => "the host's page shows what the driver can do there",
@@ -111,7 +118,8 @@ pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
         }
         Hint::GiveName => "give the VM another name",
         Hint::AcceptChanges => {
-            "change it at the hypervisor first, or accept the changes (`accept_changes` in the body)"
+            "change it at the hypervisor first, or accept the changes (`accept_changes` in the \
+             body)"
         }
         Hint::NameDatastore => "name an image datastore",
         Hint::AddDatastore => "add a system datastore",
@@ -135,13 +143,16 @@ pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
         Hint::ForceRecover => "force takes your word for it",
         Hint::AskAgainOrForce => "ask again, or force takes your word for it",
         Hint::ForceArrival => {
-            "make sure of it at the other host, then force takes your word: a VM that runs twice destroys its disks"
+            "make sure of it at the other host, then force takes your word: a VM that runs twice \
+             destroys its disks"
         }
         Hint::SeeRestored => {
-            "the state of the restore tells which hosts are waited for; somebody who knows can state that the record is right"
+            "the state of the restore tells which hosts are waited for; somebody who knows can \
+             state that the record is right"
         }
         Hint::AcceptRecord => {
-            "restore a newer backup; or make sure that this domain is not the VM, and state that the record is right"
+            "restore a newer backup; or make sure that this domain is not the VM, and state that \
+             the record is right"
         }
     };
     text.to_owned()

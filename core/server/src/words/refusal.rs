@@ -110,49 +110,76 @@ fn cause(names: &dyn Names, refusal: &Refusal) -> String {
     match &refusal.cause {
         Cause::Version { has, wanted } => format!("has version {has}, not {wanted}"),
         Cause::WrongState { state } => format!("is {state}; {verb} is not possible from there"),
-        Cause::Busy { operation, doing } => format!("is busy: operation {operation} ({doing}) is still running"),
+        Cause::Busy { operation, doing } => {
+            format!("is busy: operation {operation} ({doing}) is still running")
+        }
         Cause::DisksBusy { operation, doing } => {
-            format!("is busy: what becomes of its disks is not changed during operation {operation} ({doing})")
+            format!(
+                "is busy: what becomes of its disks is not changed during operation {operation} \
+                 ({doing})"
+            )
         }
         Cause::FailedOtherwise => "has failed, and not because of saved memory".to_owned(),
         Cause::PausedWithDisks => {
-            "was paused at the hypervisor, and its disks are neither at rest nor can a guest flush them".to_owned()
+            "was paused at the hypervisor, and its disks are neither at rest nor can a guest flush \
+             them"
+                .to_owned()
         }
-        Cause::PausedWithMemory => "was paused at the hypervisor and its memory is nowhere but there".to_owned(),
+        Cause::PausedWithMemory => {
+            "was paused at the hypervisor and its memory is nowhere but there".to_owned()
+        }
         Cause::NotOff { seen } => format!("is {} at its host; {verb} needs it off", seen.words()),
         Cause::MayStillRun => "may still run on its host, which cannot be asked".to_owned(),
         Cause::NoPlace => "has no place to be moved from".to_owned(),
         Cause::SameHost { host: id } => format!("is on host {} already", host(names, *id)),
-        Cause::NothingFailed { state } => format!("is {state}: no step is in hand and none has failed"),
+        Cause::NothingFailed { state } => {
+            format!("is {state}: no step is in hand and none has failed")
+        }
         Cause::BeingDeleted => "is being deleted; a delete is not taken back".to_owned(),
         Cause::NoArguments => format!("was asked for {verb} without what it needs"),
         Cause::Invalid { part: Part::Vm, error } => format!("cannot have that: {error}"),
         Cause::Invalid { part: Part::Disk, error } => format!("cannot have that disk: {error}"),
-        Cause::Invalid { part: Part::Nic, error } => format!("cannot have that network card: {error}"),
+        Cause::Invalid { part: Part::Nic, error } => {
+            format!("cannot have that network card: {error}")
+        }
         Cause::Invalid { part: Part::Size, error } => format!("cannot have that size: {error}"),
         Cause::NoDisk { disk } => format!("has no disk {disk}"),
         Cause::NoDiskToSave { disk } => format!("has no disk {disk} that is to become an image"),
-        Cause::DiskToSave { disk, again: false } => format!("is to save disk {disk} as an image when it is shut down"),
-        Cause::DiskToSave { disk, again: true } => format!("is to save disk {disk} as an image when it is shut down already"),
+        Cause::DiskToSave { disk, again: false } => {
+            format!("is to save disk {disk} as an image when it is shut down")
+        }
+        Cause::DiskToSave { disk, again: true } => {
+            format!("is to save disk {disk} as an image when it is shut down already")
+        }
         Cause::NoDiskName => "has no free disk name left".to_owned(),
         Cause::NoFileName { disk } => format!("cannot have a file for disk {disk}"),
         Cause::FileOfOthers => "cannot be given a file that is somebody else's".to_owned(),
         Cause::NoImageDatastore => "has no datastore to save an image to".to_owned(),
         Cause::NoNic { mac } => format!("has no network card {mac}"),
-        Cause::NoBridge { host, bridge } => format!("cannot get that network card: host {host} has no bridge {bridge}"),
+        Cause::NoBridge { host, bridge } => {
+            format!("cannot get that network card: host {host} has no bridge {bridge}")
+        }
         Cause::NoAddress => "has no free address left".to_owned(),
         Cause::NoSize => "was asked for no size".to_owned(),
         Cause::TooLarge { vcpus, memory_mib } => {
             format!("can have at most {vcpus} virtual CPUs and {memory_mib} MiB while it runs")
         }
         Cause::LosesMemory { from_mib, to_mib } => {
-            format!("would go from {from_mib} MiB to {to_mib} MiB: a running guest that loses that much kills its processes")
+            format!(
+                "would go from {from_mib} MiB to {to_mib} MiB: a running guest that loses that \
+                 much kills its processes"
+            )
         }
         Cause::SnapshotThere { label } => format!("has a snapshot called {label:?} already"),
         Cause::LabelIsAName { label } => {
-            format!("cannot have a snapshot called {label:?}: that is how snapshots without a name of yours are called")
+            format!(
+                "cannot have a snapshot called {label:?}: that is how snapshots without a name of \
+                 yours are called"
+            )
         }
-        Cause::BadLabel { most } => format!("cannot have a snapshot called that: at most {most} printable bytes"),
+        Cause::BadLabel { most } => {
+            format!("cannot have a snapshot called that: at most {most} printable bytes")
+        }
         Cause::SnapshotsFull { most } => format!("has {most} snapshots already"),
         Cause::NoSnapshot { name } => format!("has no snapshot {name:?} that is offered"),
         Cause::SnapshotsCalled { name, snapshots } => {
@@ -160,27 +187,43 @@ fn cause(names: &dyn Names, refusal: &Refusal) -> String {
             format!("has more than one snapshot called {name:?}: {}", called.join(", "))
         }
         Cause::NotLater { verb } => format!("cannot have {verb} done later"),
-        Cause::StatedAhead => "cannot have it stated ahead of time that a host is fenced, or that files were moved".to_owned(),
+        Cause::StatedAhead => "cannot have it stated ahead of time that a host is fenced, or that \
+                               files were moved"
+            .to_owned(),
         Cause::BadSchedule { error } => format!("cannot have that schedule: {error}"),
-        Cause::UnreadSchedule { error } => format!("has a schedule that cannot be followed: {error}"),
+        Cause::UnreadSchedule { error } => {
+            format!("has a schedule that cannot be followed: {error}")
+        }
         Cause::SchedulesFull { most } => format!("has {most} scheduled actions already"),
         Cause::NoSchedule { id } => format!("has no scheduled action {id}"),
-        Cause::AtOneOfTwoHosts => "a migration ended without a word, and it is not known at which of two hosts it is".to_owned(),
+        Cause::AtOneOfTwoHosts => "a migration ended without a word, and it is not known at which \
+                                   of two hosts it is"
+            .to_owned(),
         Cause::GuestCannotAnswer { reason } => {
             let why = if *reason == Reason::GuestCrashed { "has crashed" } else { "stands still" };
             format!("the guest {why} and cannot answer its power button")
         }
-        Cause::OffUnseen { error } => format!("{}; {verb} needs to see that it is off", unseen(error.as_ref())),
+        Cause::OffUnseen { error } => {
+            format!("{}; {verb} needs to see that it is off", unseen(error.as_ref()))
+        }
         Cause::AnswersForForget => "its host answers; forget is for hosts that are lost".to_owned(),
         Cause::AnswersForFence => {
-            "its host answers, and nothing is taken from a host that answers as from one that is lost".to_owned()
+            "its host answers, and nothing is taken from a host that answers as from one that is \
+             lost"
+                .to_owned()
         }
-        Cause::AnswersWith { seen } => format!("its host answers, and says that it is {}", seen.words()),
+        Cause::AnswersWith { seen } => {
+            format!("its host answers, and says that it is {}", seen.words())
+        }
         Cause::HasDomain => "its host cannot be asked, and has its domain".to_owned(),
-        Cause::FilesOnLostHost => "its files are on the host that is lost, and nothing brings them from there".to_owned(),
+        Cause::FilesOnLostHost => {
+            "its files are on the host that is lost, and nothing brings them from there".to_owned()
+        }
         Cause::NoHostNamed => "no host was named".to_owned(),
         Cause::NoSuchHost { host: id } => format!("there is no host {}", host(names, *id)),
-        Cause::HostUnfit { host: id, why } => format!("host {} cannot be used: {}", host(names, *id), scheduler::unfit(why)),
+        Cause::HostUnfit { host: id, why } => {
+            format!("host {} cannot be used: {}", host(names, *id), scheduler::unfit(why))
+        }
         Cause::OtherDriver { host: id, has, needs } => {
             format!("host {} runs {has}, and the VM is made for {needs}", host(names, *id))
         }
@@ -188,26 +231,50 @@ fn cause(names: &dyn Names, refusal: &Refusal) -> String {
         Cause::NotOfferedThere { ability } => {
             format!("the driver of the host it would go to does not offer {ability} there")
         }
-        Cause::AdoptedDisk { disk } => format!("its disk {disk} was adopted, and only its host sees it"),
-        Cause::RulesSayNo { rules, reason } => format!("the snapshot rules {rules} say no: {reason}"),
-        Cause::RulesSilent { error } => {
-            format!("the snapshot rules gave no answer ({}), so no snapshot verb is done", error.told())
+        Cause::AdoptedDisk { disk } => {
+            format!("its disk {disk} was adopted, and only its host sees it")
         }
-        Cause::NoRules => "no snapshot rules are bound to its driver, so no snapshot verb is done".to_owned(),
-        Cause::NoRulesToAsk { has_host: true } => "no snapshot rules are bound to its driver".to_owned(),
-        Cause::NoRulesToAsk { has_host: false } => "it has no host, and so no driver whose rules could be asked".to_owned(),
+        Cause::RulesSayNo { rules, reason } => {
+            format!("the snapshot rules {rules} say no: {reason}")
+        }
+        Cause::RulesSilent { error } => {
+            format!(
+                "the snapshot rules gave no answer ({}), so no snapshot verb is done",
+                error.told()
+            )
+        }
+        Cause::NoRules => {
+            "no snapshot rules are bound to its driver, so no snapshot verb is done".to_owned()
+        }
+        Cause::NoRulesToAsk { has_host: true } => {
+            "no snapshot rules are bound to its driver".to_owned()
+        }
+        Cause::NoRulesToAsk { has_host: false } => {
+            "it has no host, and so no driver whose rules could be asked".to_owned()
+        }
         Cause::NoStepOfMigration => {
-            "no step is in hand; it is not known at which of a migration's two hosts the guest is".to_owned()
+            "no step is in hand; it is not known at which of a migration's two hosts the guest is"
+                .to_owned()
         }
         Cause::ArrivalUnseen { seen } => {
-            let words = seen.map_or_else(|| "cannot be asked".to_owned(), |seen: Shown| format!("is {}", seen.words()));
-            format!("whether that is so does not follow from what is seen: where it came from it {words}")
+            let words = seen.map_or_else(
+                || "cannot be asked".to_owned(),
+                |seen: Shown| format!("is {}", seen.words()),
+            );
+            format!(
+                "whether that is so does not follow from what is seen: where it came from it \
+                 {words}"
+            )
         }
         Cause::NoWayBack { restored: true } => {
-            "there is no way back: the store was restored meanwhile, and what would be removed may be the only copy".to_owned()
+            "there is no way back: the store was restored meanwhile, and what would be removed may \
+             be the only copy"
+                .to_owned()
         }
         Cause::NoWayBack { restored: false } => {
-            "there is no way back: the only copy of something is being removed, or the guest has run since".to_owned()
+            "there is no way back: the only copy of something is being removed, or the guest has \
+             run since"
+                .to_owned()
         }
         Cause::Uncheckable { step } => {
             let harm = if *step == StepKind::DetachNic {
@@ -217,17 +284,26 @@ fn cause(names: &dyn Names, refusal: &Refusal) -> String {
             };
             format!("that {step} succeeded cannot be checked, and if it did not, {harm}")
         }
-        Cause::OtherHostUnseen => "what the step leaves is at the other host, which nobody looked at".to_owned(),
+        Cause::OtherHostUnseen => {
+            "what the step leaves is at the other host, which nobody looked at".to_owned()
+        }
         Cause::SuccessUnseen { error } => {
             format!("{}, so that the step succeeded cannot be checked", unseen(error.as_ref()))
         }
-        Cause::GoalUnseen { goal, seen } => format!("the step must leave it {goal}, and it is {}", seen.words()),
+        Cause::GoalUnseen { goal, seen } => {
+            format!("the step must leave it {goal}, and it is {}", seen.words())
+        }
         Cause::NotReconciled => {
-            "the store was restored from a backup, and it is not known yet where this VM is by now; nothing is done for it before that"
+            "the store was restored from a backup, and it is not known yet where this VM is by \
+             now; nothing is done for it before that"
                 .to_owned()
         }
         Cause::NewerElsewhere { host: id, domain } => {
-            format!("host {} has its domain {domain}, which is newer than this store's record of the VM", host(names, *id))
+            format!(
+                "host {} has its domain {domain}, which is newer than this store's record of the \
+                 VM",
+                host(names, *id)
+            )
         }
         Cause::NoImage { image } => format!("there is no image {image}"),
         Cause::TooLate => "it was too late to begin".to_owned(),
@@ -259,7 +335,8 @@ pub(crate) fn claim(names: &dyn Names, refused: &ClaimRefused) -> String {
             let [taken, limit, needed] =
                 [*taken, *limit, amount.unwrap_or_default()].map(Amount::capacity);
             format!(
-                "{what} is full: {} of {} CPUs and {} of {} MiB are reserved, and {} CPUs and {} MiB are needed",
+                "{what} is full: {} of {} CPUs and {} of {} MiB are reserved, and {} CPUs and {} \
+                 MiB are needed",
                 taken.cpus(),
                 limit.cpus(),
                 taken.memory_mib,

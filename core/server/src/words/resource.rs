@@ -10,9 +10,10 @@ pub(crate) fn resource_refused(names: &dyn Names, refused: &ResourceRefused) -> 
             format!("the name {name} is taken by another {kind}: choose another")
         }
         ResourceRefused::SameHypervisor { other } => format!(
-            "that hypervisor is host {other} already: under two names its capacity would count twice, and a VM that moved from one \
-             to the other would be lost. If they are two machines, their driver must tell them apart (for kvm: give one of them a \
-             host_uuid of its own in libvirtd.conf)"
+            "that hypervisor is host {other} already: under two names its capacity would count \
+             twice, and a VM that moved from one to the other would be lost. If they are two \
+             machines, their driver must tell them apart (for kvm: give one of them a host_uuid of \
+             its own in libvirtd.conf)"
         ),
         ResourceRefused::InUse { what, by } => {
             format!(
@@ -23,7 +24,8 @@ pub(crate) fn resource_refused(names: &dyn Names, refused: &ResourceRefused) -> 
         }
         ResourceRefused::FileTaken { path, image, format } => {
             format!(
-                "the file {path} is the image {image} already, as {format}: give the same format, or use another file"
+                "the file {path} is the image {image} already, as {format}: give the same format, \
+                 or use another file"
             )
         }
         ResourceRefused::NotFound { what: Resource::Rules(driver) } => {
@@ -56,8 +58,8 @@ fn used_by(names: &dyn Names, by: &UsedBy) -> String {
         UsedBy::Placed(id) => format!("{}, which has its place there", vm(*id)),
         UsedBy::Moving(id) => format!("{}, which migrates from there or to it", vm(*id)),
         UsedBy::LeftBy(id) => format!(
-            "{}, which may have left something there; it is looked for once the host is seen. If it does not come back, remove it as \
-             fenced",
+            "{}, which may have left something there; it is looked for once the host is seen. If \
+             it does not come back, remove it as fenced",
             vm(*id)
         ),
         UsedBy::FoundBy(id) => format!("{}, which is found by its settings", vm(*id)),

@@ -7,14 +7,24 @@ use ostler_model::Unfit;
 /// One line.
 pub(crate) fn waits(names: &dyn Names, waits: &Waits) -> String {
     match waits {
-        Waits::Unreconciled => "it came back with a backup, and may be running somewhere".to_owned(),
-        Waits::Unseen => "it is moved once it is seen again, or at once as from a fenced host: its host cannot be asked".to_owned(),
-        Waits::HomeCrowded(most) => format!("its host: {}", why_not(names, &WhyNot::Crowded(*most))),
+        Waits::Unreconciled => {
+            "it came back with a backup, and may be running somewhere".to_owned()
+        }
+        Waits::Unseen => {
+            "it is moved once it is seen again, or at once as from a fenced host: its host cannot \
+             be asked"
+                .to_owned()
+        }
+        Waits::HomeCrowded(most) => {
+            format!("its host: {}", why_not(names, &WhyNot::Crowded(*most)))
+        }
         Waits::NoStorage => unfit(&Unfit::NoStorage),
         Waits::NoHosts => "there is no host that is on: add one, or switch one on".to_owned(),
         Waits::NotOn(only) => format!("{only}: the one host it asks for is not on"),
         Waits::Host(name, why) => format!("{name}: {}", why_not(names, why)),
-        Waits::More(hosts) => format!("and {hosts} more hosts that are too full, cannot be asked or do not fit it"),
+        Waits::More(hosts) => {
+            format!("and {hosts} more hosts that are too full, cannot be asked or do not fit it")
+        }
         Waits::Refused(why) => declined(names, why),
         Waits::WouldGo(id) => format!("{}: has room, and would be chosen now", host(names, *id)),
     }
@@ -63,8 +73,9 @@ pub(super) fn unfit(why: &Unfit) -> String {
         }
         Unfit::NoBridge(bridge) => format!("it has no bridge {bridge}"),
         Unfit::OneFileSystem(other) => format!(
-            "it is reached as host {other} is, so both see the same files in the VM's datastore, which is not marked as shared: add it \
-             as shared, or give the hosts transports of their own"
+            "it is reached as host {other} is, so both see the same files in the VM's datastore, \
+             which is not marked as shared: add it as shared, or give the hosts transports of \
+             their own"
         ),
     }
 }

@@ -89,7 +89,8 @@ fn not_adopted(why: &NotAdopted) -> String {
             )
         }
         NotAdopted::DiskInFolder { disk, file } => format!(
-            "its disk {disk} is {file}, in the folder of a VM, which is removed with that VM: move it elsewhere in the datastore first"
+            "its disk {disk} is {file}, in the folder of a VM, which is removed with that VM: move \
+             it elsewhere in the datastore first"
         ),
         NotAdopted::BootElsewhere { what, file } => {
             format!("its {what} {file} must lie in an image datastore")

@@ -28,7 +28,9 @@ impl Host for View<'_> {
             Duration::from_millis(ms).min(env.until.saturating_duration_since(Instant::now()));
         tokio::select! {
             biased;
-            () = env.stop.cancelled() => Ok(Err(Cancelled { reason: "the call was told to stop".to_owned() })),
+            () = env.stop.cancelled() => {
+                Ok(Err(Cancelled { reason: "the call was told to stop".to_owned() }))
+            }
             () = tokio::time::sleep(wait) => Ok(Ok(())),
         }
     }

@@ -25,7 +25,10 @@ fn relative(path: &str) -> Result<RelPath, Error> {
 /// The body of one host function: checks the grant and the path, does the work in its own task,
 /// writes one line of trace.
 macro_rules! act {
-    ($view:ident, $name:literal, $path:expr, |$place:ident, $rel:ident, $services:ident, $stop:ident| $work:expr) => {{
+    (
+        $view:ident, $name:literal, $path:expr,
+        |$place:ident, $rel:ident, $services:ident, $stop:ident| $work:expr
+    ) => {{
         let (begun, env, path) = (Instant::now(), Arc::clone($view.env), &$path);
         let what = format!("{}:{}", told(&path.datastore), told(&path.path));
         let answer = async {

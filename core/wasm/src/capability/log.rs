@@ -63,7 +63,12 @@ impl Host for View<'_> {
         match self.env.lines.fetch_add(1, Ordering::Relaxed) {
             count if count < LINES_MAX => {}
             LINES_MAX => {
-                tracing::warn!(target: "ostler::driver", driver = %self.env.driver(), call = self.env.name, "writes too much; the rest of this call is not logged");
+                tracing::warn!(
+                    target: "ostler::driver",
+                    driver = %self.env.driver(),
+                    call = self.env.name,
+                    "writes too much; the rest of this call is not logged"
+                );
                 return Ok(());
             }
             _ => return Ok(()),
@@ -72,10 +77,20 @@ impl Host for View<'_> {
         match self.env.side.lines.room(Instant::now()) {
             Room::Yes => {}
             Room::YesAfter(lost) => {
-                tracing::warn!(target: "ostler::driver", %driver, lost, "lines of this driver were not logged: it wrote too many");
+                tracing::warn!(
+                    target: "ostler::driver",
+                    %driver,
+                    lost,
+                    "lines of this driver were not logged: it wrote too many"
+                );
             }
             Room::NoMore => {
-                tracing::warn!(target: "ostler::driver", %driver, "writes more than {MINUTE_MAX} lines a minute; the rest of this minute is not logged");
+                tracing::warn!(
+                    target: "ostler::driver",
+                    %driver,
+                    "writes more than {MINUTE_MAX} lines a minute; the rest of this minute is not \
+                     logged"
+                );
                 return Ok(());
             }
             Room::No => return Ok(()),

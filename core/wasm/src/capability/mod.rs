@@ -167,7 +167,15 @@ impl Env {
             Ok(_) => "ok",
             Err(error) => error.code.as_str(),
         };
-        tracing::debug!(target: "ostler::flight", driver = %self.driver(), call = self.name, function, %what, took_us, answer);
+        tracing::debug!(
+            target: "ostler::flight",
+            driver = %self.driver(),
+            call = self.name,
+            function,
+            %what,
+            took_us,
+            answer
+        );
     }
 }
 

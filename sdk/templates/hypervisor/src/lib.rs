@@ -4,8 +4,8 @@
 
 use ostler_sdk::host::{config, files};
 use ostler_sdk::{
-    Call, DomainSeen, DomainSpec, EffectId, Error, ErrorKind, FilePath, HostFacts, Hypervisor, Identity, Listed, Observation,
-    Outcome, Power, PowerReason, Reboot,
+    Call, DomainSeen, DomainSpec, EffectId, Error, ErrorKind, FilePath, HostFacts, Hypervisor,
+    Identity, Listed, Observation, Outcome, Power, PowerReason, Reboot,
 };
 
 /// The driver.
@@ -30,7 +30,9 @@ struct Domain {
 impl Domain {
     fn text(&self) -> String {
         let generation = self.generation.to_string();
-        [&self.name, &self.store, &generation, &self.power, &self.reason, &self.edge].map(String::as_str).join("\n")
+        [&self.name, &self.store, &generation, &self.power, &self.reason, &self.edge]
+            .map(String::as_str)
+            .join("\n")
     }
 
     fn parse(vm: &str, text: &str) -> Option<Self> {
@@ -50,7 +52,11 @@ impl Domain {
         DomainSeen {
             uuid: self.vm.clone(),
             name: self.name.clone(),
-            identity: Some(Identity { store: self.store.clone(), vm: self.vm.clone(), generation: self.generation }),
+            identity: Some(Identity {
+                store: self.store.clone(),
+                vm: self.vm.clone(),
+                generation: self.generation,
+            }),
             power: self.power.clone(),
             reason: self.reason.clone(),
             last_edge: EffectId::parse(&self.edge),
@@ -75,7 +81,9 @@ fn place(name: &str) -> Result<FilePath, Error> {
 fn load(vm: &str) -> Result<Option<Domain>, Error> {
     let Some(bytes) = files::read(&place(vm)?)? else { return Ok(None) };
     let domain = String::from_utf8(bytes).ok().and_then(|text| Domain::parse(vm, &text));
-    domain.map(Some).ok_or_else(|| Error::retry("unreadable", format!("what is kept of {vm} cannot be read")))
+    domain
+        .map(Some)
+        .ok_or_else(|| Error::retry("unreadable", format!("what is kept of {vm} cannot be read")))
 }
 
 /// REPLACE: change the domain at the hypervisor.
@@ -102,7 +110,9 @@ fn found(call: &Call) -> Result<Option<Domain>, Error> {
 
 /// Sends an edge effect. It is stamped before it is sent, and not sent again if the stamp is there.
 fn edge(call: &Call, send: impl FnOnce(&mut Domain)) -> Result<Outcome, Error> {
-    let Some(mut domain) = found(call)? else { return Err(Error::gone("no-domain", "there is no such domain")) };
+    let Some(mut domain) = found(call)? else {
+        return Err(Error::gone("no-domain", "there is no such domain"));
+    };
     let stamp = call.id().to_string();
     if domain.edge == stamp {
         return Ok(Outcome::seen(domain.seen()));
@@ -145,7 +155,9 @@ impl Hypervisor for Driver {
     }
 
     fn press_power(call: &Call) -> Result<Outcome, Error> {
-        edge(call, |domain| (domain.power, domain.reason) = (Power::Off.into(), PowerReason::Guest.into()))
+        edge(call, |domain| {
+            (domain.power, domain.reason) = (Power::Off.into(), PowerReason::Guest.into())
+        })
     }
 
     fn destroy(call: &Call) -> Result<Outcome, Error> {

@@ -15,7 +15,9 @@ impl SnapshotRules for Rules {
     fn judge(question: Question) -> Verdict {
         let count = question.snapshots.len();
         let refused = match question.verb.as_str() {
-            "snapshot-create" if count >= MOST => Some(format!("there are {count} snapshots; at most {MOST} are allowed")),
+            "snapshot-create" if count >= MOST => {
+                Some(format!("there are {count} snapshots; at most {MOST} are allowed"))
+            }
             _ => None,
         };
         // Each existing snapshot gets one fate. Here it is the same for every verb.

@@ -6,7 +6,8 @@
 use ostler_sdk::host::{exec, files};
 use ostler_sdk::qcow2::{self, Content};
 use ostler_sdk::{
-    Call, CopyJob, Error, ErrorKind, FilePath, FileRef, FromImage, Job, JobStatus, Outcome, PrepareJob, Source, Transfer,
+    Call, CopyJob, Error, ErrorKind, FilePath, FileRef, FromImage, Job, JobStatus, Outcome,
+    PrepareJob, Source, Transfer,
 };
 
 /// The driver.
@@ -27,9 +28,16 @@ impl Transfer for Driver {
 
 /// Makes a file under a temporary name beside the target, and renames it at the end. A repeat of
 /// the same effect uses the same temporary name.
-fn made(call: &Call, target: &FileRef, make: impl FnOnce(&FilePath) -> Result<(), Error>) -> Result<(), Error> {
+fn made(
+    call: &Call,
+    target: &FileRef,
+    make: impl FnOnce(&FilePath) -> Result<(), Error>,
+) -> Result<(), Error> {
     let id = call.id();
-    let scratch = FilePath::new(&target.datastore, format!("{}.new-{}-{}", target.path, id.operation, id.step));
+    let scratch = FilePath::new(
+        &target.datastore,
+        format!("{}.new-{}-{}", target.path, id.operation, id.step),
+    );
     if let Some((folder, _)) = target.path.rsplit_once('/') {
         files::make_folder(&FilePath::new(&target.datastore, folder))?;
     }
@@ -62,7 +70,10 @@ fn whole(image: &FromImage) -> Result<(), Error> {
     }
     match qcow2::read(&exec::output("head", &[("disk", &image.base.hole())])?) {
         Content::Qcow2(header) if header.names().next().is_none() => Ok(()),
-        Content::Qcow2(_) => Err(Error::refused("names-other-file", format!("the image {name} stands on another file"))),
+        Content::Qcow2(_) => Err(Error::refused(
+            "names-other-file",
+            format!("the image {name} stands on another file"),
+        )),
         Content::Broken(_) | Content::Other(_) | Content::Raw => {
             Err(Error::refused("bad-image", format!("the image {name} is no qcow2 file")))
         }
@@ -80,11 +91,18 @@ fn prepare(call: &Call, job: &PrepareJob) -> Result<(), Error> {
     made(call, &job.target, |scratch| {
         let (format, to) = (job.format.as_str(), scratch.hole());
         match &job.source {
-            Source::Image(image) if format == "qcow2" => {
-                exec::output("overlay", &[("base", &image.base.hole()), ("format", &image.format), ("target", &to)]).map(drop)
-            }
+            Source::Image(image) if format == "qcow2" => exec::output(
+                "overlay",
+                &[("base", &image.base.hole()), ("format", &image.format), ("target", &to)],
+            )
+            .map(drop),
             Source::Image(image) => {
-                let holes = [("from", image.format.as_str()), ("to", format), ("source", &image.base.hole()), ("target", &to)];
+                let holes = [
+                    ("from", image.format.as_str()),
+                    ("to", format),
+                    ("source", &image.base.hole()),
+                    ("target", &to),
+                ];
                 exec::output("convert", &holes).map(drop)
             }
             Source::Blank(size) => blank(format, *size, scratch),
@@ -92,7 +110,10 @@ fn prepare(call: &Call, job: &PrepareJob) -> Result<(), Error> {
             Source::Swap(size) => {
                 let raw = FilePath::new(&scratch.datastore, format!("{}.raw", scratch.path));
                 swap(*size, &raw)?;
-                exec::output("convert", &[("from", "raw"), ("to", format), ("source", &raw.hole()), ("target", &to)])?;
+                exec::output(
+                    "convert",
+                    &[("from", "raw"), ("to", format), ("source", &raw.hole()), ("target", &to)],
+                )?;
                 files::remove(&raw)
             }
         }
@@ -100,7 +121,11 @@ fn prepare(call: &Call, job: &PrepareJob) -> Result<(), Error> {
 }
 
 fn blank(format: &str, size_mib: u64, file: &FilePath) -> Result<(), Error> {
-    exec::output("blank", &[("format", format), ("target", &file.hole()), ("size", &size_mib.to_string())]).map(drop)
+    exec::output(
+        "blank",
+        &[("format", format), ("target", &file.hole()), ("size", &size_mib.to_string())],
+    )
+    .map(drop)
 }
 
 fn swap(size_mib: u64, file: &FilePath) -> Result<(), Error> {
@@ -114,11 +139,20 @@ fn copy(call: &Call, job: &CopyJob) -> Result<(), Error> {
     let copied = made(call, &job.target, |scratch| {
         let size = files::fetch(&job.from_host, &job.source.place(), scratch)?;
         let whole = files::stat(scratch)?.is_some_and(|stat| stat.size == size);
-        let good = whole && job.format.as_deref().map_or(Ok(true), |format| is_disk(scratch, format))?;
-        if good { Ok(()) } else { Err(Error::retry("bad-copy", "the copy differs from its source")) }
+        let good =
+            whole && job.format.as_deref().map_or(Ok(true), |format| is_disk(scratch, format))?;
+        if good {
+            Ok(())
+        } else {
+            Err(Error::retry("bad-copy", "the copy differs from its source"))
+        }
     });
     match copied {
-        Err(error) if error.kind == ErrorKind::Gone && files::stat(&job.target.place())?.is_some() => Ok(()),
+        Err(error)
+            if error.kind == ErrorKind::Gone && files::stat(&job.target.place())?.is_some() =>
+        {
+            Ok(())
+        }
         answer => answer,
     }
 }
