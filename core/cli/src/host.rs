@@ -1,13 +1,13 @@
 //! `ostler host`.
 
 use crate::context::{Context, remove_each};
-use crate::operation::complaint;
+use crate::cpus::cpus;
 use crate::out::Row;
 use crate::pairs::{line, map, pair};
 use crate::retry::{key, patiently};
 use crate::show::Page;
 use crate::table::{Cell, Tone};
-use crate::text::{count, moment, now};
+use crate::text::{complaint, count, moment, now};
 use crate::vm::wait;
 use crate::watch::{self, Watch};
 use crate::{Exit, Failure};
@@ -159,12 +159,6 @@ pub struct AddHost {
     /// The known-hosts file that holds the host's key, on the daemon's machine
     #[arg(long, value_name = "FILE", requires = "ssh")]
     ssh_known_hosts: Option<String>,
-}
-
-/// Reads a number of CPUs.
-pub(crate) fn cpus(text: &str) -> Result<CpuMilli, String> {
-    let number: f64 = text.parse().map_err(|_| "write a number such as 4 or 0.5".to_owned())?;
-    CpuMilli::from_cpus(number).map_err(|err| err.to_string())
 }
 
 impl AddHost {

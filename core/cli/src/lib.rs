@@ -16,6 +16,7 @@ mod advice;
 mod args;
 mod complete;
 mod context;
+mod cpus;
 mod datastore;
 mod driver;
 mod event;

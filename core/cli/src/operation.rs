@@ -5,12 +5,12 @@ use crate::out::Row;
 use crate::retry::patiently;
 use crate::show::Page;
 use crate::table::{Cell, Tone};
-use crate::text::{age, moment, now, took};
+use crate::text::{age, complaint, moment, now, took};
 use crate::vm::{several, wait};
 use crate::watch::{self, Watch};
 use crate::{Exit, Failure};
 use clap::Subcommand;
-use ostler_api::{DriverComplaint, Operation, Span, Time};
+use ostler_api::{Operation, Span, Time};
 
 /// Operations.
 #[derive(Debug, Subcommand)]
@@ -76,16 +76,6 @@ impl Row for Operation {
 
     fn handle(&self) -> String {
         self.id.to_string()
-    }
-}
-
-/// The error of a driver on one line.
-pub(crate) fn complaint(error: &DriverComplaint) -> String {
-    match (error.detail.as_str(), error.code.as_str()) {
-        ("", code) => format!("[{code}]"),
-        // The code `failed` says no more than the detail.
-        (detail, "failed") => detail.to_owned(),
-        (detail, code) => format!("{detail} [{code}]"),
     }
 }
 

@@ -1,6 +1,7 @@
-//! Texts for people: ages, moments, and texts of others without control characters.
+//! Texts for people: ages, moments, errors of drivers, and texts of others without control
+//! characters.
 
-use ostler_api::Time;
+use ostler_api::{DriverComplaint, Time};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The time of this machine's clock.
@@ -23,6 +24,16 @@ const fn harmless(c: char) -> char {
         | '\u{202a}'..='\u{202e}'
         | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         c => c,
+    }
+}
+
+/// The error of a driver on one line.
+pub(crate) fn complaint(error: &DriverComplaint) -> String {
+    match (error.detail.as_str(), error.code.as_str()) {
+        ("", code) => format!("[{code}]"),
+        // The code `failed` says no more than the detail.
+        (detail, "failed") => detail.to_owned(),
+        (detail, code) => format!("{detail} [{code}]"),
     }
 }
 

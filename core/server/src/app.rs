@@ -1,7 +1,6 @@
 //! The state that all handlers share.
 
 use crate::drivers::Loader;
-use crate::looks;
 use crate::metrics::Metrics;
 use crate::problem::{Answer, ApiError};
 use axum::http::StatusCode;
@@ -25,6 +24,10 @@ const STREAMS_MAX: usize = 256;
 /// for ever if the storage hangs.
 const FILES_MAX: usize = 16;
 
+/// At most this many requests look at files at the same time. Each may hold threads for as long as a
+/// file system hangs.
+pub(crate) const LOOKS_MAX: usize = 8;
+
 /// The state that all handlers share.
 pub(crate) struct App {
     pub(crate) engine: Engine,
@@ -32,7 +35,7 @@ pub(crate) struct App {
     pub(crate) loader: Loader,
     /// For each hypervisor driver of the settings: the driver whose snapshot rules count.
     pub(crate) rules: BTreeMap<DriverName, DriverName>,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) stopping: CancellationToken,
     /// Permits for requests that look at files of datastores.
     pub(crate) looks: Arc<Semaphore>,
@@ -60,8 +63,8 @@ impl App {
     ) -> Arc<Self> {
         let (streams, files) =
             (Arc::new(Semaphore::new(STREAMS_MAX)), Arc::new(Semaphore::new(FILES_MAX)));
-        let looks = Arc::new(Semaphore::new(looks::AT_ONCE));
-        let (metrics, checking) = (Metrics::new(), Checking::default());
+        let looks = Arc::new(Semaphore::new(LOOKS_MAX));
+        let (metrics, checking) = (Arc::new(Metrics::new()), Checking::default());
         Arc::new(Self {
             engine,
             registry,

@@ -40,6 +40,7 @@ mod private;
 mod problem;
 mod routes;
 mod services;
+mod unfit;
 mod words;
 
 #[cfg(test)]

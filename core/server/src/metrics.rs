@@ -1,20 +1,21 @@
 //! Metrics for Prometheus. Requests are counted as they come; everything else is read when
 //! Prometheus asks.
 
-use crate::app::{App, Shared};
 use crate::problem::{Answer, ApiError};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use ostler_api::code;
-use ostler_store::Reader;
+use ostler_engine::Engine;
+use ostler_store::{Health, Reader, Store};
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
@@ -32,6 +33,13 @@ struct RequestLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct One {
     name: String,
+}
+
+/// The parts that are asked for their numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) drivers: &'a ostler_driver::Registry,
 }
 
 /// The counters of requests.
@@ -52,7 +60,7 @@ impl Metrics {
     }
 
     /// Everything as text.
-    pub(crate) fn render(&self, app: &App, reader: &Reader) -> Answer<String> {
+    pub(crate) fn render(&self, asked: Asked<'_>, reader: &Reader) -> Answer<String> {
         let mut text = String::new();
         let defect = |err: std::fmt::Error| {
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, err.to_string())
@@ -61,13 +69,13 @@ impl Metrics {
         // The two documents are joined, and only the last one may have the line that marks the end.
         let ended = text.trim_end_matches("# EOF\n").len();
         text.truncate(ended);
-        encode(&mut text, &now(app, reader)?).map_err(defect)?;
+        encode(&mut text, &now(asked, reader)?).map_err(defect)?;
         Ok(text)
     }
 }
 
 /// The metrics that are read from the store and the engine now.
-fn now(app: &App, reader: &Reader) -> Answer<Registry> {
+fn now(asked: Asked<'_>, reader: &Reader) -> Answer<Registry> {
     let mut registry = Registry::with_prefix("ostler");
     let vms = Family::<One, Gauge>::default();
     for (state, count) in reader.state_counts()? {
@@ -78,16 +86,16 @@ fn now(app: &App, reader: &Reader) -> Answer<Registry> {
     seq.set(signed(reader.seq()?.0));
     registry.register("event_seq", "Number of the last event", seq);
     let writable = Gauge::<i64>::default();
-    writable.set(i64::from(app.store_trouble().is_none()));
+    writable.set(i64::from(asked.engine.store().health() == Health::Writable));
     registry.register("store_writable", "Whether the store takes commits", writable);
-    written(app, &mut registry);
-    drivers(app, &mut registry);
-    hosts(app, reader, &mut registry)?;
+    written(asked.engine.store(), &mut registry);
+    drivers(asked, &mut registry);
+    hosts(asked.engine, reader, &mut registry)?;
     Ok(registry)
 }
 
-fn written(app: &App, registry: &mut Registry) {
-    let written = app.store().written();
+fn written(store: &Store, registry: &mut Registry) {
+    let written = store.written();
     for (name, help, count) in [
         (
             "store_transactions",
@@ -104,13 +112,13 @@ fn written(app: &App, registry: &mut Registry) {
     }
 }
 
-fn drivers(app: &App, registry: &mut Registry) {
+fn drivers(asked: Asked<'_>, registry: &mut Registry) {
     let calls = Family::<One, Counter>::default();
     let errors = Family::<One, Counter>::default();
     let busy = Family::<One, Counter<f64, AtomicU64>>::default();
-    for (info, _) in app.registry.list() {
+    for (info, _) in asked.drivers.list() {
         let (label, health) =
-            (One { name: info.name.to_string() }, app.engine.driver_health(&info.name));
+            (One { name: info.name.to_string() }, asked.engine.driver_health(&info.name));
         calls.get_or_create(&label).inc_by(health.calls);
         errors.get_or_create(&label).inc_by(health.errors);
         busy.get_or_create(&label)
@@ -121,14 +129,14 @@ fn drivers(app: &App, registry: &mut Registry) {
     registry.register("driver_busy_seconds", "Time spent in calls of drivers", busy);
 }
 
-fn hosts(app: &App, reader: &Reader, registry: &mut Registry) -> Answer<()> {
+fn hosts(engine: &Engine, reader: &Reader, registry: &mut Registry) -> Answer<()> {
     let reachable = Family::<One, Gauge>::default();
     let (memory, held) = (Family::<One, Gauge>::default(), Family::<One, Gauge>::default());
     for host in reader.hosts()? {
         let label = One { name: host.name.to_string() };
         memory.get_or_create(&label).set(signed(host.total.memory_mib));
         held.get_or_create(&label).set(signed(reader.usage(host.id)?.held.memory_mib));
-        if let Some(health) = app.engine.host_health(host.id) {
+        if let Some(health) = engine.host_health(host.id) {
             reachable.get_or_create(&label).set(i64::from(health.reachable));
         }
     }
@@ -154,17 +162,21 @@ fn method(given: &Method) -> &'static str {
 }
 
 /// Counts a request and its time.
-pub(crate) async fn measure(State(app): State<Shared>, request: Request, next: Next) -> Response {
+pub(crate) async fn measure(
+    State(metrics): State<Arc<Metrics>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let began = Instant::now();
     let route =
         request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = method(request.method()).to_owned();
     let response = next.run(request).await;
-    app.metrics
+    metrics
         .requests
         .get_or_create(&RequestLabels { route, method, status: response.status().as_u16() })
         .inc();
-    app.metrics.seconds.observe(began.elapsed().as_secs_f64());
+    metrics.seconds.observe(began.elapsed().as_secs_f64());
     response
 }
 

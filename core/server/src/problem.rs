@@ -4,7 +4,7 @@
 //! **Invariant:** the matches are exhaustive. A new error of the engine or the store does not
 //! compile until somebody has written here what a client gets.
 
-use crate::convert::Unfit;
+use crate::unfit::Unfit;
 use crate::words::{self, Names};
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};

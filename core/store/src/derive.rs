@@ -3,8 +3,8 @@
 
 use crate::batch::{Batch, Limits, Tail};
 use crate::error::{Fault, OpenError};
+use crate::options::Options;
 use crate::prepare::PreparedVm;
-use crate::store::Options;
 use crate::tables::{
     BOOK, HOLDER, META, STATE_COUNT, TIMER, VM_ACTIVE, VM_BY_DATASTORE, VM_BY_HOST, VM_BY_NAME,
     VM_BY_OWNER, VM_BY_STATE, VM_BY_UUID, VM_DONE, VM_LIVE, VM_RESCHED, VM_SUMMARY,

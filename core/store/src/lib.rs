@@ -112,6 +112,7 @@ mod log;
 mod meta;
 mod migrate;
 mod operation;
+mod options;
 mod outbox;
 mod page;
 mod prepare;
@@ -146,6 +147,7 @@ pub use log::{
 };
 pub use meta::RestoredStore;
 pub use operation::OPERATIONS_KEPT;
+pub use options::Options;
 pub use ostler_model::{ResourceKind, ResourceRefused};
 pub use page::{Page, VM_PAGE_MAX, VmFilter};
 pub use read::Reader;
@@ -154,11 +156,11 @@ pub use sabotage::Sabotage;
 pub use simulated::SimulatedDisk;
 #[doc(hidden)]
 pub use store::HoldGuard;
-pub use store::{Health, Options, Store, Written};
+pub use store::{Health, Store};
 pub use summary::{OperationBrief, VmSummary};
 pub use tables::SCHEMA;
 pub use vm::SAME_NAME_MAX;
-pub use writer::{BATCH_BYTES, BATCH_MAX, QUEUE_MAX};
+pub use writer::{BATCH_BYTES, BATCH_MAX, QUEUE_MAX, Written};
 
 #[cfg(test)]
 extern crate self as ostler_store;

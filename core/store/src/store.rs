@@ -4,58 +4,22 @@ use crate::batch::{Limits, Tail};
 use crate::commit::{Commit, Committed};
 use crate::disk::{Backend, RawDisk};
 use crate::error::{CommitError, Fault, OpenError, ReadError};
-use crate::event::EVENTS_KEPT;
 use crate::file::{self, Draft};
 use crate::log::{Followers, Subscription};
 use crate::meta::Ids;
 use crate::migrate;
-use crate::operation::OPERATIONS_KEPT;
+use crate::options::Options;
 use crate::prepare::Prepared;
 use crate::read::Reader;
 use crate::sabotage::Sabotage;
 use crate::summary_cache::SummaryCache;
-use crate::writer::{Message, QUEUE_MAX, Writer};
+use crate::writer::{Message, QUEUE_MAX, Shared, Writer, Written};
 use ostler_model::{DatastoreId, EventSeq, HostId, ImageId, OperationId, StoreId, VmId};
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot, watch};
-
-/// How much memory the database may use for its pages. The whole daemon must stay below 200 MiB
-/// with 10,000 VMs.
-const CACHE_BYTES: usize = 64 * 1024 * 1024;
-
-/// The options for opening a store.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// How much memory the database may use for its pages.
-    pub cache_bytes: usize,
-    /// How many events are kept, at least. See [`EVENTS_KEPT`].
-    pub events_kept: u64,
-    /// How many ended operations are kept for each VM. See [`OPERATIONS_KEPT`].
-    pub operations_kept: usize,
-    /// The id of a new store. If none, it is chosen at random. A simulation gives one, because it
-    /// must be repeatable.
-    pub store_id: Option<StoreId>,
-    /// Whoever follows from the opening on. See [`Store::follow`].
-    pub followers: Followers,
-    #[doc(hidden)]
-    pub sabotage: Sabotage,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            cache_bytes: CACHE_BYTES,
-            events_kept: EVENTS_KEPT,
-            operations_kept: OPERATIONS_KEPT,
-            store_id: None,
-            followers: Followers::default(),
-            sabotage: Sabotage::None,
-        }
-    }
-}
 
 /// Whether the store takes commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,39 +31,6 @@ pub enum Health {
         /// The error of that commit.
         why: String,
     },
-}
-
-/// Counts of what was written since the store was opened. Many commits share a transaction and its
-/// sync; the counts show how well that works.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Written {
-    /// Transactions of the database, each with one sync.
-    pub transactions: u64,
-    /// Commits that were applied.
-    pub commits: u64,
-    /// Rows that these commits put or removed, without indexes and books.
-    pub rows: u64,
-    /// Bytes of those rows.
-    pub bytes: u64,
-}
-
-/// The data that the handle and the writer share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) feed: watch::Sender<EventSeq>,
-    pub(crate) written: Mutex<Written>,
-    read_only: OnceLock<String>,
-}
-
-impl Shared {
-    /// Makes the store read-only. The first reason stays.
-    pub(crate) fn fail(&self, why: String) {
-        let _ = self.read_only.set(why);
-    }
-
-    pub(crate) fn why_read_only(&self) -> Option<String> {
-        self.read_only.get().cloned()
-    }
 }
 
 struct Inner {
@@ -202,11 +133,7 @@ impl Store {
         let (id, tail) = migrate::at_open(&db, options.store_id, &options.followers)?;
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
         let db = Arc::new(db);
-        let shared = Arc::new(Shared {
-            feed: watch::Sender::new(EventSeq(tail.last)),
-            written: Mutex::default(),
-            read_only: OnceLock::new(),
-        });
+        let shared = Arc::new(Shared::new(EventSeq(tail.last)));
         let writer = Writer {
             db: Arc::clone(&db),
             queue: receiver,

@@ -17,13 +17,12 @@ use crate::error::{Chain, CommitError, Fault, ReadError};
 use crate::log::{BatchNo, Followers};
 use crate::prepare::Prepared;
 use crate::sabotage::Sabotage;
-use crate::store::Shared;
 use crate::txn::Txn;
 use ostler_model::{Book, ClaimRefused, EventSeq, StoreId};
 use redb::{Database, Durability};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// How many commits one transaction has, at most. A longer batch would save little of its fsync,
 /// and would delay its first waiter.
@@ -55,6 +54,47 @@ pub(crate) enum Message {
     /// Take no message until the other half of this channel is dropped. Tests use this to make
     /// batches.
     Hold(std::sync::mpsc::Receiver<()>),
+}
+
+/// Counts of what was written since the store was opened. Many commits share a transaction and its
+/// sync; the counts show how well that works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// Transactions of the database, each with one sync.
+    pub transactions: u64,
+    /// Commits that were applied.
+    pub commits: u64,
+    /// Rows that these commits put or removed, without indexes and books.
+    pub rows: u64,
+    /// Bytes of those rows.
+    pub bytes: u64,
+}
+
+/// The data that the handle and the writer share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) feed: watch::Sender<EventSeq>,
+    pub(crate) written: Mutex<Written>,
+    read_only: OnceLock<String>,
+}
+
+impl Shared {
+    pub(crate) fn new(last: EventSeq) -> Self {
+        Self {
+            feed: watch::Sender::new(last),
+            written: Mutex::default(),
+            read_only: OnceLock::new(),
+        }
+    }
+
+    /// Makes the store read-only. The first reason stays.
+    pub(crate) fn fail(&self, why: String) {
+        let _ = self.read_only.set(why);
+    }
+
+    pub(crate) fn why_read_only(&self) -> Option<String> {
+        self.read_only.get().cloned()
+    }
 }
 
 pub(crate) struct Writer {

@@ -7,11 +7,12 @@ mod transfer;
 
 use crate::bindings::exports::ostler::driver as exported;
 use crate::capability::context::Call;
-use crate::capability::{DriverSide, Env, Services};
+use crate::capability::{DriverSide, Env};
 use crate::convert;
 use crate::grants::Grants;
 use crate::inspect::Inspection;
 use crate::instance::{Body, Runner, State};
+use crate::services::Services;
 use crate::work::Orphans;
 use futures::future::BoxFuture;
 use ostler_driver::{CallControl, DriverInfo, DriverKind, DriverOrigin, Site};

@@ -9,7 +9,7 @@ pub(crate) use self::sent::{
 };
 use crate::bindings::exports::ostler::driver as exported;
 use crate::bindings::ostler::driver::types as wit;
-use crate::instance::cut;
+use crate::text::cut;
 use ostler_driver::{
     ChangeBatch, ConsoleEndpoint, DomainMetrics, FileKind, FileLook, JobStatus, Listed,
     RulesVerdict, SnapshotFate, Verdict,

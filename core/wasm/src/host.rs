@@ -1,11 +1,12 @@
 //! The host: one engine, one linker, and the loading of drivers from files.
 
 use crate::cache::Cache;
-use crate::capability::{self, Services};
+use crate::capability;
 use crate::component::{LoadedDriver, Shared};
 use crate::grants::{AuditSink, Grants, LogAudit, NoSites, SiteDirectory};
 use crate::inspect::{FILE_MAX, Inspection, SERVES, inspect};
 use crate::instance::{Runner, State};
+use crate::services::Services;
 use crate::ticker::Ticker;
 use crate::transport::Transports;
 use crate::{HostError, LoadError};

@@ -3,6 +3,7 @@
 
 use crate::capability::Env;
 use crate::output::Captured;
+use crate::text::cut;
 use crate::ticker::Ticker;
 use futures::future::BoxFuture;
 use ostler_model::DriverError;
@@ -196,11 +197,6 @@ impl Runner {
             }
         }
     }
-}
-
-/// At most `most` bytes of `text`, cut between characters.
-pub(crate) fn cut(text: &str, most: usize) -> String {
-    text[..text.floor_char_boundary(most)].to_owned()
 }
 
 /// WASI as Rust's standard library needs it, with nothing behind it: no files, no network, no

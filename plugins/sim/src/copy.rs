@@ -2,7 +2,7 @@
 
 use crate::domain::{Change, running};
 use crate::driver::{Sim, act};
-use crate::machine::Disk;
+use crate::parts::Disk;
 use ostler_sdk::host::{exec, files};
 use ostler_sdk::qcow2::{self, Content};
 use ostler_sdk::{Call, DiskCopy, Error, FilePath, FileRef, JobStatus};

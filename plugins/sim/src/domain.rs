@@ -1,7 +1,6 @@
 //! The content of a domain's file, and how each call changes it. No IO.
 
-use crate::journey::Journey;
-use crate::machine::{Machine, Snapshot};
+use crate::parts::{Journey, Machine, Snapshot};
 use ostler_sdk::{DomainSeen, DomainSpec, EffectId, Error, Identity, Power, PowerReason};
 use serde::{Deserialize, Serialize};
 

@@ -7,54 +7,8 @@
 //! folders.
 
 use crate::domain::{Domain, ours, running};
-use crate::machine::Machine;
-use ostler_sdk::{DomainSpec, EffectId, Error, Power, Progress};
-use serde::{Deserialize, Serialize};
-
-/// The target of a domain that moves, and the domain as it will be there.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) struct Journey {
-    /// The effect that began the journey.
-    pub(crate) effect: String,
-    pub(crate) host: String,
-    pub(crate) folder: String,
-    pub(crate) generation: u64,
-    pub(crate) name: String,
-    pub(crate) machine: Machine,
-    pub(crate) began_ms: u64,
-    pub(crate) takes_ms: u64,
-}
-
-impl Journey {
-    pub(crate) fn new(id: &EffectId, spec: &DomainSpec, host: String, folder: String) -> Self {
-        let (effect, machine) = (id.to_string(), Machine::of(spec));
-        Self {
-            effect,
-            host,
-            folder,
-            generation: spec.identity.generation,
-            name: spec.name.clone(),
-            machine,
-            began_ms: 0,
-            takes_ms: 0,
-        }
-    }
-
-    pub(crate) fn taking(self, now: u64, takes_ms: u64) -> Self {
-        Self { began_ms: now, takes_ms, ..self }
-    }
-
-    /// How far the journey is. None once it is time to arrive.
-    pub(crate) fn progress(&self, now: u64) -> Option<Progress> {
-        let done = now.saturating_sub(self.began_ms);
-        (done < self.takes_ms).then(|| Progress {
-            done,
-            total: self.takes_ms,
-            phase: "moving".to_owned(),
-        })
-    }
-}
+use crate::parts::Journey;
+use ostler_sdk::{Error, Power};
 
 impl Domain {
     /// The domain as a read in that folder shows it.

@@ -14,6 +14,7 @@ mod journey;
 mod knobs;
 mod machine;
 mod migrate;
+mod parts;
 
 use driver::Sim;
 

@@ -2,8 +2,9 @@
 
 use crate::domain::{Domain, there};
 use crate::driver::{Sim, Site};
-use crate::journey::{Journey, Way, set_out};
+use crate::journey::{Way, set_out};
 use crate::knobs::{Knobs, Subject};
+use crate::parts::Journey;
 use ostler_sdk::host::{clock, files};
 use ostler_sdk::{Call, Destination, DomainSpec, Error, ErrorKind, JobStatus, Migrate, Outcome};
 

@@ -2,8 +2,7 @@
 
 use super::asking::Asking;
 use super::result_line;
-use crate::operation::complaint;
-use crate::text::took;
+use crate::text::{complaint, took};
 use crate::{Exit, Failure, advice};
 use ostler_api::{ActionReply, Client, Destroyed, Operation, PlanPreview, Vm};
 

@@ -2,12 +2,11 @@
 
 use super::{schedule, several};
 use crate::context::Context;
-use crate::operation::complaint;
 use crate::out::Row;
 use crate::pairs::line;
 use crate::show::Page;
 use crate::table::{Cell, Tone};
-use crate::text::{moment, now, took};
+use crate::text::{complaint, moment, now, took};
 use crate::watch::{self, Watch};
 use crate::{Exit, Failure};
 use clap::Args;

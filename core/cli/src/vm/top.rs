@@ -4,10 +4,9 @@
 use super::list::fetch;
 use crate::Failure;
 use crate::context::Context;
-use crate::operation::complaint;
 use crate::show::Page;
 use crate::table::{Cell, Tone, tone_of};
-use crate::text::{age, count, now, span};
+use crate::text::{age, complaint, count, now, span};
 use crate::watch::{self, Watch};
 use clap::Args;
 use futures::StreamExt;

@@ -393,7 +393,7 @@ impl Ask for DiskSnapshotCancel {
 #[command(group(ArgGroup::new("size").required(true).multiple(true).args(["cpu", "vcpus", "memory"])))]
 pub struct Resize {
     /// CPUs that placement reserves: 0.5
-    #[arg(long, value_name = "NUMBER", value_parser = crate::host::cpus)]
+    #[arg(long, value_name = "NUMBER", value_parser = crate::cpus::cpus)]
     cpu: Option<CpuMilli>,
     /// Virtual CPUs the guest sees
     #[arg(long, value_name = "NUMBER")]

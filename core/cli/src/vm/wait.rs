@@ -78,7 +78,7 @@ pub(crate) async fn for_running(
             "running" => return Ok(vm),
             "failed" => {
                 let why = vm.failure.as_ref().map_or_else(String::new, |failure| {
-                    format!(": {}", crate::operation::complaint(&failure.error))
+                    format!(": {}", crate::text::complaint(&failure.error))
                 });
                 let failure = Failure::new(Exit::Refused, format!("vm {id} failed{why}"));
                 return Err(failure.hint(format!("`ostler vm why {id}` says what can be done")));

@@ -18,29 +18,12 @@ pub(crate) use spec::{
 };
 pub(crate) use vm::{Names, adoption, counters, destroyed, preview, snapshot, vm, vm_summary, why};
 
+pub(crate) use crate::unfit::Unfit;
 use ostler_api::Time;
 use ostler_model::Timestamp;
 use std::borrow::Cow;
 use std::str::FromStr;
 use strum::IntoEnumIterator;
-
-/// A value of a request that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {detail}")]
-pub(crate) struct Unfit {
-    /// The field.
-    pub(crate) field: String,
-    /// The problem, and what is allowed.
-    pub(crate) detail: String,
-    /// A hint: what the client can do.
-    pub(crate) hint: Option<String>,
-}
-
-impl Unfit {
-    pub(crate) fn new(field: impl Into<String>, detail: impl std::fmt::Display) -> Self {
-        Self { field: field.into(), detail: detail.to_string(), hint: None }
-    }
-}
 
 /// Parses a name, path or id.
 pub(crate) fn parse<T: FromStr>(field: &str, text: &str) -> Result<T, Unfit>

@@ -4,7 +4,7 @@
 
 pub(crate) mod judge;
 
-use crate::app::App;
+use crate::app::{App, LOOKS_MAX};
 use crate::problem::{Answer, ApiError};
 use crate::services;
 use axum::http::StatusCode;
@@ -28,9 +28,6 @@ pub(crate) const TO_SHOW: Duration = Duration::from_secs(3);
 const STAT_PATIENCE: Duration = Duration::from_secs(3);
 /// At most this many machines are asked for one request. The others are reported as not looked at.
 const PLACES_MAX: usize = 64;
-/// At most this many requests look at the same time. Each may hold threads for as long as a file
-/// system hangs.
-pub(crate) const AT_ONCE: usize = 8;
 /// To find out whether the root of a datastore is there, a look asks for this name below it. No
 /// file has this name.
 const NOTHING: &str = ".ostler-look";
@@ -179,7 +176,7 @@ fn named(reader: &Reader, spec: &VmSpec) -> Answer<Vec<Named>> {
 
 fn permit(app: &App) -> Answer<OwnedSemaphorePermit> {
     Arc::clone(&app.looks).try_acquire_owned().map_err(|_| {
-        let detail = format!("{AT_ONCE} requests are looking at files already");
+        let detail = format!("{LOOKS_MAX} requests are looking at files already");
         ApiError::new(StatusCode::TOO_MANY_REQUESTS, code::OVERLOADED, detail)
             .hint("try again in some seconds")
     })

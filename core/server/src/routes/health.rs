@@ -1,6 +1,7 @@
 //! `/healthz`, `/readyz` and `/metrics`.
 
 use crate::app::Shared;
+use crate::metrics::Asked;
 use crate::problem::{Answer, ApiError};
 use axum::Json;
 use axum::extract::State;
@@ -43,7 +44,12 @@ pub(crate) async fn readyz(State(app): State<Shared>) -> (StatusCode, Json<Healt
     ),
 )]
 pub(crate) async fn metrics(State(app): State<Shared>) -> Answer<Response> {
-    let text = app.reading(|app, reader| app.metrics.render(app, reader)).await?;
+    let text = app
+        .reading(|app, reader| {
+            let asked = Asked { engine: &app.engine, drivers: &app.registry };
+            app.metrics.render(asked, reader)
+        })
+        .await?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }

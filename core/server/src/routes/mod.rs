@@ -131,7 +131,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(open)
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_that_way)
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), measure))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app.metrics), measure))
         .layer(Extension(Document(text)))
         .with_state(app)
 }

@@ -3,7 +3,7 @@
 use super::{DriverSide, Env, HasView, State, View, view};
 use crate::bindings::ostler::driver::config::{Host, add_to_linker as link};
 use crate::bindings::ostler::driver::types::Error;
-use crate::instance::cut;
+use crate::text::cut;
 use ostler_driver::Site;
 use std::time::Instant;
 use wasmtime::component::Linker;

@@ -3,7 +3,7 @@
 use super::{HasView, State, View, view};
 use crate::bindings::ostler::driver::call_context::{Host, HostCall, add_to_linker as link};
 use crate::bindings::ostler::driver::types::{EffectId, OpaqueState};
-use crate::instance::cut;
+use crate::text::cut;
 use std::time::Instant;
 use wasmtime::component::{Linker, Resource};
 

@@ -1,11 +1,12 @@
 //! `exec`: commands on the target host. Needs the grant `exec`, and for each command the grant of
 //! that command's name.
 
-use super::{Env, HasView, State, View, cancelled, error, refused, told, view};
+use super::{Env, HasView, State, View, cancelled, error, refused, view};
 use crate::bindings::ostler::driver::exec::{Argument, Exit, Host, add_to_linker as link};
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
 use crate::files::Place;
 use crate::template::{Part, Rendered};
+use crate::text::told;
 use crate::transport::{self, Job, RunError};
 use std::sync::Arc;
 use std::time::Instant;

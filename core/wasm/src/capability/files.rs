@@ -1,9 +1,10 @@
 //! `files`: files below a datastore's root on the target host. Needs the grant `files`.
 
-use super::{Env, HasView, State, View, cancelled, error, refused, told, view};
+use super::{Env, HasView, State, View, cancelled, error, refused, view};
 use crate::bindings::ostler::driver::files::{FileStat, Host, Path, add_to_linker as link};
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
 use crate::files::{FileError, Place, Progress};
+use crate::text::told;
 use ostler_driver::Site;
 use ostler_model::{HostName, RelPath};
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 
 use super::{HasView, State, View, view};
 use crate::bindings::ostler::driver::log::{Host, add_to_linker as link};
-use crate::instance::cut;
+use crate::text::cut;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -15,10 +15,10 @@ mod random;
 mod secrets;
 
 use crate::bindings::ostler::driver::types::{Error, ErrorKind, Host as TypesHost};
-use crate::grants::{AuditSink, Grants, SiteDirectory};
-use crate::instance::{State, cut};
+use crate::grants::Grants;
+use crate::instance::State;
 use crate::manifest::Manifest;
-use crate::transport::Transports;
+use crate::services::Services;
 use crate::work::{self, Orphans};
 use ostler_driver::{CallControl, Site};
 use ostler_model::{DriverName, Progress, VmUuid};
@@ -33,33 +33,6 @@ use wasmtime::component::{HasData, Linker, ResourceTable};
 /// The most denials of one call that are reported to the audit. The first says enough, and a loop
 /// must not flood the event log.
 const DENIALS_MAX: u32 = 16;
-
-/// How much of a component's text is repeated in errors, events and the log. The text may be
-/// megabytes long, and each of these would hold it once more.
-const TOLD_MAX: usize = 256;
-
-/// The beginning of a text from a component, for people.
-pub(crate) fn told(text: &str) -> String {
-    if text.len() > TOLD_MAX { cut(text, TOLD_MAX) + "..." } else { text.to_owned() }
-}
-
-/// The services that all drivers of a host share.
-pub(crate) struct Services {
-    pub(crate) audit: Arc<dyn AuditSink>,
-    pub(crate) sites: Arc<dyn SiteDirectory>,
-    pub(crate) transports: Transports,
-}
-
-impl Services {
-    /// The services for one driver: its commands have lanes of their own.
-    pub(crate) fn for_driver(&self) -> Self {
-        Self {
-            audit: Arc::clone(&self.audit),
-            sites: Arc::clone(&self.sites),
-            transports: self.transports.with_own_lanes(),
-        }
-    }
-}
 
 /// The data that all calls of a driver share.
 pub(crate) struct DriverSide {
@@ -221,16 +194,4 @@ fn refused(code: &str, detail: impl Into<String>) -> Error {
 
 fn cancelled() -> Error {
     error(ErrorKind::Cancelled, "cancelled", "the call was told to stop")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_of_megabytes_is_told_at_its_beginning() {
-        assert_eq!(told("short"), "short");
-        let long = told(&"ä".repeat(1024 * 1024));
-        assert!(long.len() <= TOLD_MAX + 3 && long.ends_with("ä..."), "{} bytes", long.len());
-    }
 }

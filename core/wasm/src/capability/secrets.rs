@@ -3,7 +3,7 @@
 use super::{HasView, State, View, view};
 use crate::bindings::ostler::driver::secrets::{Host, add_to_linker as link};
 use crate::bindings::ostler::driver::types::Error;
-use crate::instance::cut;
+use crate::text::cut;
 use std::time::Instant;
 use wasmtime::component::Linker;
 

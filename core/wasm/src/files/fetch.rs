@@ -4,7 +4,7 @@
 use super::part::Part;
 use super::remote::{self, RECEIVE, SEND, STDERR_MAX, argv, judge};
 use super::{FileError, Place, Progress, blocking, local};
-use crate::capability::Services;
+use crate::services::Services;
 use crate::transport::{RunError, Running};
 use ostler_model::RelPath;
 use std::io::SeekFrom;

@@ -7,8 +7,8 @@ mod local;
 mod part;
 mod remote;
 
-use crate::bindings::ostler::driver::types::Error;
-use crate::capability::{Services, told};
+use crate::services::Services;
+use crate::text::told;
 use crate::transport::RunError;
 use ostler_driver::Site;
 use ostler_model::{ExecTransport, RelPath};
@@ -93,7 +93,7 @@ async fn blocking<T: Send + 'static>(
 
 impl Place {
     /// The datastore of that name, as `site` sees it.
-    pub(crate) fn find(site: &Site, datastore: &str) -> Result<Self, Error> {
+    pub(crate) fn find(site: &Site, datastore: &str) -> Result<Self, FileError> {
         let root = site
             .roots
             .iter()
@@ -105,8 +105,7 @@ impl Place {
                 "host {} has no datastore {:?}, or no absolute directory for it",
                 site.name,
                 told(datastore)
-            ))
-            .into()),
+            ))),
         }
     }
 

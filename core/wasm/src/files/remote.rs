@@ -2,7 +2,7 @@
 //! text. They need GNU coreutils and findutils.
 
 use super::{FileError, NAMES_MAX, Place, SMALL_MAX, Stat, is_draft};
-use crate::capability::Services;
+use crate::services::Services;
 use crate::transport::{Exit, Job};
 use ostler_model::RelPath;
 use tokio_util::sync::CancellationToken;
