@@ -64,6 +64,7 @@ const CIRCLES: &[(&str, &[&str], &str)] = &[
     (
         "core/engine",
         &[
+            "agenda",
             "answers",
             "arguments",
             "birth",
@@ -75,7 +76,9 @@ const CIRCLES: &[(&str, &[&str], &str)] = &[
             "facts",
             "health",
             "identity",
+            "input",
             "mailbox",
+            "maybe_running",
             "monitor",
             "preview",
             "restored",

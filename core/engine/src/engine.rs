@@ -63,11 +63,11 @@ impl Engine {
         // of the VM is or may be, it looks at the VM there.
         for host in shared.directory().hosts.keys() {
             for vm in reader.vms_on_host(*host)? {
-                shared.executor.mark_maybe_running(vm, [*host]);
-                shared.executor.inherit([vm]);
+                shared.executor.maybe_running.mark(vm, [*host]);
+                shared.executor.maybe_running.inherit([vm]);
             }
         }
-        shared.executor.inherit(reader.vms_live()?);
+        shared.executor.maybe_running.inherit(reader.vms_live()?);
         drop(reader);
         shared.supervise("timers", timers::run);
         shared.supervise("monitor", monitor::run);

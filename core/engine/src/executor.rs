@@ -9,26 +9,24 @@ use crate::directory::Directory;
 use crate::faults;
 use crate::hooks::{Point, Sabotage};
 use crate::mailbox::Message;
+use crate::maybe_running::{MaybeRunning, alone, beside, touched};
 use crate::shared::{Shared, locked};
 use ostler_driver::CallControl;
 use ostler_lifecycle::Input;
 use ostler_model::{
     Call, CallContext, CallResult, DriverError, DriverName, Effect, EffectKey, ErrorKind, HostId,
-    Lane, Millis, Outcome, Progress, Timestamp, VmId, VmRecord,
+    Lane, Millis, Progress, Timestamp, VmRecord,
 };
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How many looks and destroys run at once for each driver and host, at least. They have a lane of
 /// their own. So calls that are stuck cannot keep an operator from seeing and ending them.
 const CONTROL_WIDTH: usize = 8;
-
-/// How long the look before a call may take.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(15);
 
 struct InFlight {
     sending: u64,
@@ -105,17 +103,7 @@ pub(crate) struct Executor {
     /// has failed.
     in_flight: Mutex<HashMap<EffectKey, InFlight>>,
     sendings: AtomicU64,
-    /// Hosts where a call of a VM may still be at work though nobody waits for it: the call was
-    /// dropped, or a previous process sent it. If the host's driver answers a look, no such call is
-    /// at work there.
-    maybe_running: Mutex<HashSet<(VmId, HostId)>>,
-    /// Transfer drivers where a call of a VM may still be at work in the same way. Only the
-    /// transfer driver itself can tell: a hypervisor does not see who copies or removes files
-    /// beside it.
-    transferring: Mutex<HashSet<(VmId, DriverName)>>,
-    /// VMs from before this process of which an earlier process may have left a transfer at work.
-    /// The driver of such a VM's files is asked once.
-    inherited: Mutex<HashSet<VmId>>,
+    pub(crate) maybe_running: MaybeRunning,
     lanes: Mutex<HashMap<(DriverName, HostId), Lanes>>,
     width: usize,
     widths: BTreeMap<DriverName, usize>,
@@ -126,9 +114,7 @@ impl Executor {
         Self {
             in_flight: Mutex::default(),
             sendings: AtomicU64::default(),
-            maybe_running: Mutex::default(),
-            transferring: Mutex::default(),
-            inherited: Mutex::default(),
+            maybe_running: MaybeRunning::default(),
             lanes: Mutex::default(),
             width: config.lane_width.max(1),
             widths: config.lanes.clone(),
@@ -162,48 +148,6 @@ impl Executor {
         if let Some(call) = locked(&self.in_flight).get(key) {
             call.cancel.cancel();
         }
-    }
-
-    /// Notes that calls of this VM may be at work on these hosts though nobody waits for them.
-    pub(crate) fn mark_maybe_running(&self, vm: VmId, hosts: impl IntoIterator<Item = HostId>) {
-        locked(&self.maybe_running).extend(hosts.into_iter().map(|host| (vm, host)));
-    }
-
-    /// Notes that a transfer of this VM was dropped and may still be at work.
-    pub(crate) fn transfers_on(&self, vm: VmId, driver: &DriverName) {
-        locked(&self.transferring).insert((vm, driver.clone()));
-    }
-
-    /// Notes that an earlier process may have left transfers of these VMs at work.
-    pub(crate) fn inherit(&self, vms: impl IntoIterator<Item = VmId>) {
-        locked(&self.inherited).extend(vms);
-    }
-
-    /// The transfer drivers where a transfer of this VM may still be at work.
-    fn transferring(&self, vm: VmId) -> Vec<DriverName> {
-        locked(&self.transferring)
-            .iter()
-            .filter(|(of, _)| *of == vm)
-            .map(|(_, driver)| driver.clone())
-            .collect()
-    }
-
-    /// The driver of the VM's files, if an earlier process may have left a transfer at work there.
-    fn inherited(&self, record: &VmRecord) -> Option<DriverName> {
-        let storage = record.storage.as_ref()?;
-        locked(&self.inherited).contains(&record.id).then(|| storage.driver.clone())
-    }
-
-    /// The driver says that no dropped transfer of this VM is at work.
-    fn transfers_ended(&self, record: &VmRecord, driver: DriverName) {
-        if record.storage.as_ref().is_some_and(|storage| storage.driver == driver) {
-            locked(&self.inherited).remove(&record.id);
-        }
-        locked(&self.transferring).remove(&(record.id, driver));
-    }
-
-    fn may_run_at(&self, vm: VmId, host: HostId) -> bool {
-        locked(&self.maybe_running).contains(&(vm, host))
     }
 
     /// Removes the lanes of hosts that are gone.
@@ -337,111 +281,6 @@ fn stopping() -> DriverError {
     DriverError::retry("stopping", "the daemon ends")
 }
 
-/// Makes sure that only one mutating call of a VM is at work at a time. After a call that nobody
-/// waits for any more, the next call is sent only when the driver answers a look. A driver does not
-/// answer a look while a dropped call is at work. A call of the transfer lane waits only for
-/// dropped transfers. No host is looked at for it, because `lifecycle` asks for a transfer after a
-/// hypervisor call only when a look has shown what came of that call, or when a person has said
-/// that the host is lost. A look here would hold back the second case for ever.
-async fn alone(shared: &Shared, effect: &Effect, record: &VmRecord) -> Result<(), DriverError> {
-    if matches!(effect.call, Call::Destroy | Call::Observe) {
-        return Ok(());
-    }
-    transfers_are_over(shared, record).await?;
-    if effect.call.lane() == Lane::Transfer {
-        return Ok(());
-    }
-    for host in touched(effect, record) {
-        if !shared.executor.may_run_at(effect.vm, host)
-            || shared.config.hooks.sabotage == Sabotage::CallsBeside
-        {
-            continue;
-        }
-        match tokio::time::timeout(
-            LOOK_TIMEOUT,
-            calls::observe_at(shared, host, &effect.driver, record),
-        )
-        .await
-        {
-            Ok(Ok(_)) => drop(locked(&shared.executor.maybe_running).remove(&(effect.vm, host))),
-            Ok(Err(error)) => {
-                return Err(DriverError::retry(
-                    "earlier-call",
-                    format!("an earlier call may still be at work: {error}"),
-                ));
-            }
-            Err(_) => {
-                let detail =
-                    "an earlier call may still be at work: the host did not answer in time";
-                return Err(DriverError::retry("earlier-call", detail));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Makes sure that no dropped transfer of this VM is still at work.
-///
-/// # Errors
-/// *Retry* while a transfer driver cannot say that nothing of it is at work.
-pub(crate) async fn transfers_are_over(
-    shared: &Shared,
-    record: &VmRecord,
-) -> Result<(), DriverError> {
-    if shared.config.hooks.sabotage == Sabotage::TransfersBeside {
-        return Ok(());
-    }
-    let at_work = |error: String| {
-        DriverError::retry(
-            "earlier-call",
-            format!("an earlier transfer may still be at work: {error}"),
-        )
-    };
-    // If its driver is not loaded, nobody can tell, and the VM must not wait for that.
-    let inherited =
-        shared.executor.inherited(record).filter(|driver| shared.drivers.transfer(driver).is_ok());
-    for driver in shared.executor.transferring(record.id).into_iter().chain(inherited) {
-        let transfer =
-            shared.drivers.transfer(&driver).map_err(|error| at_work(error.to_string()))?;
-        match tokio::time::timeout(LOOK_TIMEOUT, calls::caught(transfer.idle(record.uuid))).await {
-            Ok(Ok(())) => shared.executor.transfers_ended(record, driver),
-            Ok(Err(error)) => return Err(at_work(error.to_string())),
-            Err(_) => return Err(at_work("the driver did not answer in time".to_owned())),
-        }
-    }
-    Ok(())
-}
-
-/// The hosts where an earlier call could still act on the same domain: the host of the call, and
-/// for a migration, or a call at its other host, both hosts of the migration.
-fn touched(effect: &Effect, record: &VmRecord) -> Vec<HostId> {
-    let other = record.other.as_ref().map(|place| place.host);
-    let here = record.placement.as_ref().map(|place| place.host);
-    let mut hosts = vec![effect.host];
-    if effect.call == Call::Migrate || Some(effect.host) == other {
-        hosts.extend(here);
-        hosts.extend(other);
-    }
-    hosts.sort_unstable();
-    hosts.dedup();
-    hosts
-}
-
-/// A destroy may run beside a call that nobody waits for any more. That call may start the domain
-/// again after the destroy, so the domain that the destroy saw proves nothing. So its answer
-/// carries no look. A later look is answered only when the other call is over.
-fn beside(shared: &Shared, effect: &Effect, result: CallResult) -> CallResult {
-    match result {
-        Ok(outcome)
-            if effect.call == Call::Destroy
-                && shared.executor.may_run_at(effect.vm, effect.host) =>
-        {
-            Ok(Outcome { seen: None, ..outcome })
-        }
-        Ok(_) | Err(_) => result,
-    }
-}
-
 /// Calls the driver, and makes sure that the call ends: it is told to stop at its deadline, and
 /// dropped a grace period later.
 async fn bounded(
@@ -486,9 +325,9 @@ async fn bounded(
         // The call was dropped, crashed or lost. Its work on the host may go on.
         match effect.call.lane() {
             Lane::Hypervisor => {
-                shared.executor.mark_maybe_running(effect.vm, touched(effect, record))
+                shared.executor.maybe_running.mark(effect.vm, touched(effect, record))
             }
-            Lane::Transfer => shared.executor.transfers_on(effect.vm, &effect.driver),
+            Lane::Transfer => shared.executor.maybe_running.transfers_on(effect.vm, &effect.driver),
         }
     }
     let took =

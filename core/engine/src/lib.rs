@@ -30,11 +30,13 @@ mod engine;
 mod seen;
 mod shared;
 
+mod agenda;
 mod answers;
 mod commit;
 mod facts;
 mod faults;
 mod fenced;
+mod input;
 mod journal;
 mod mailbox;
 mod preview;
@@ -46,6 +48,7 @@ mod arguments;
 mod calls;
 mod counters;
 mod executor;
+mod maybe_running;
 
 mod health;
 mod identity;

@@ -8,9 +8,9 @@
 use crate::arguments;
 use crate::calls;
 use crate::clock;
-use crate::executor::transfers_are_over;
 use crate::faults;
 use crate::mailbox::Message;
+use crate::maybe_running::transfers_are_over;
 use crate::monitor;
 use crate::shared::{Shared, locked};
 use ostler_driver::{CallControl, JobStatus, TransferJob};
@@ -65,9 +65,9 @@ pub(crate) async fn sweep(
     });
     if lost {
         // The call was dropped or lost. Its work on the host may go on.
-        shared.executor.mark_maybe_running(record.id, [host]);
+        shared.executor.maybe_running.mark(record.id, [host]);
         if let Some(storage) = &record.storage {
-            shared.executor.transfers_on(record.id, &storage.driver);
+            shared.executor.maybe_running.transfers_on(record.id, &storage.driver);
         }
     }
     match swept {
@@ -163,7 +163,7 @@ pub(crate) async fn drop_memory(
     });
     if let Some(storage) = record.storage.as_ref().filter(|_| lost) {
         // The call was dropped or lost. Its work on the host may go on.
-        shared.executor.transfers_on(record.id, &storage.driver);
+        shared.executor.maybe_running.transfers_on(record.id, &storage.driver);
     }
     match deleted {
         Ok(Ok(())) => return Some(name.clone()),

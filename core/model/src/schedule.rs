@@ -10,6 +10,8 @@ mod when;
 mod zone;
 
 #[cfg(test)]
+mod occurrences;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;

@@ -117,47 +117,77 @@ fn agree(foreseen: &Result<Preview, EngineError>, came: &Result<Replied, EngineE
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_dry_run_answers_is_what_the_act_then_answers() {
-    let world = World::new().await;
-    let room = world
-        .engine
-        .store()
-        .read()
-        .expect("reads")
-        .host(BETA)
-        .expect("reads")
-        .expect("is there")
-        .total;
+/// VMs that claim much of a host's memory, and network addresses.
+async fn populate(world: &World, memory_mib: u64) {
     for (number, share) in [8, 2, 2, 2].into_iter().enumerate() {
         let nic = NicSpec {
             bridge: "br0".to_owned(),
             mac: Some(format!("52:54:00:00:00:0{number}").parse().expect("an address")),
         };
         let spec = VmSpec {
-            memory_mib: room.memory_mib / share,
+            memory_mib: memory_mib / share,
             nics: vec![nic],
             ..spec(&format!("vm-{number}"))
         };
         world.create(spec, true).await.expect("creates");
     }
+}
+
+/// A request of a random kind. None if it would end the VM that is busy all the time.
+fn asked(
+    chance: &mut Chance,
+    world: &World,
+    record: &VmRecord,
+    busy: VmId,
+) -> Option<ActionRequest> {
+    let verb = *chance.pick(VERBS);
+    if record.id == busy && verb == Verb::Delete {
+        return None;
+    }
+    let host = [Some(ALPHA), Some(BETA), Some(HostId(77)), None][chance.below(4)];
+    Some(ActionRequest {
+        host: host.filter(|_| verb == Verb::Deploy || verb.is_migration()),
+        args: args(chance, world, record, verb),
+        enforce: chance.below(4) > 0,
+        // It may be looked at meanwhile: then neither answer counts.
+        if_version: Some(record.version),
+        ..ActionRequest::of(verb, "test")
+    })
+}
+
+/// Asks twice: whether it would be done, and to do it. Answers how it went, or None if the VM was
+/// changed meanwhile.
+async fn ask_twice(
+    world: &World,
+    record: &VmRecord,
+    asked: &ActionRequest,
+) -> Option<Result<Replied, EngineError>> {
+    let foreseen = world.engine.preview(record.id, asked.clone()).await;
+    let came = world.engine.act(record.id, asked.clone(), None).await;
+    let moved = |refusal: &Refusal| refusal.kind == RefusalKind::VersionMismatch;
+    if matches!(&foreseen, Ok(Preview { refused: Some(refusal), .. }) if moved(refusal))
+        || matches!(&came, Err(EngineError::Refused(refusal)) if moved(refusal))
+    {
+        return None;
+    }
+    let state = record.state;
+    assert!(agree(&foreseen, &came), "{asked:#?} of {state:?}: {foreseen:#?}, then {came:#?}");
+    Some(came)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dry_run_answers_is_what_the_act_then_answers() {
+    let world = World::new().await;
+    let read = || world.engine.store().read().expect("reads");
+    let room = read().host(BETA).expect("reads").expect("is there").total;
+    populate(&world, room.memory_mib).await;
     // One is busy all the time: it waits for its driver.
     let busy = world.held("busy").await;
     let gate = world.fake.on(Op::Save).times(1).hold();
     world.succeeds(busy, Verb::Deploy).await;
     world.act(busy, Verb::Suspend).await.expect("accepted");
     gate.reached(1).await;
-    let settled = || {
-        world
-            .engine
-            .store()
-            .read()
-            .expect("reads")
-            .active_vms()
-            .expect("reads")
-            .iter()
-            .all(|vm| *vm == busy)
-    };
+    let settled = || read().active_vms().expect("reads").iter().all(|vm| *vm == busy);
     let (mut refused, mut accepted) = (BTreeSet::new(), 0);
     let mut chance = Chance(7);
     for _ in 0..600 {
@@ -165,39 +195,13 @@ async fn what_a_dry_run_answers_is_what_the_act_then_answers() {
         let vms: Vec<VmRecord> =
             world.vms().into_iter().filter(|vm| vm.state != State::Done).collect();
         if vms.len() < 4 {
-            world
-                .create(VmSpec { memory_mib: room.memory_mib / 2, ..spec("more") }, true)
-                .await
-                .expect("creates");
+            let more = VmSpec { memory_mib: room.memory_mib / 2, ..spec("more") };
+            world.create(more, true).await.expect("creates");
             continue;
         }
         let record = chance.pick(&vms);
-        let verb = *chance.pick(VERBS);
-        if record.id == busy && verb == Verb::Delete {
-            continue;
-        }
-        let host = [Some(ALPHA), Some(BETA), Some(HostId(77)), None][chance.below(4)];
-        let asked = ActionRequest {
-            host: host.filter(|_| verb == Verb::Deploy || verb.is_migration()),
-            args: args(&mut chance, &world, record, verb),
-            enforce: chance.below(4) > 0,
-            // It may be looked at meanwhile: then neither answer counts.
-            if_version: Some(record.version),
-            ..ActionRequest::of(verb, "test")
-        };
-        let foreseen = world.engine.preview(record.id, asked.clone()).await;
-        let came = world.engine.act(record.id, asked.clone(), None).await;
-        let moved = |refusal: &Refusal| refusal.kind == RefusalKind::VersionMismatch;
-        if matches!(&foreseen, Ok(Preview { refused: Some(refusal), .. }) if moved(refusal))
-            || matches!(&came, Err(EngineError::Refused(refusal)) if moved(refusal))
-        {
-            continue;
-        }
-        assert!(
-            agree(&foreseen, &came),
-            "{asked:#?} of {:?}: {foreseen:#?}, then {came:#?}",
-            record.state
-        );
+        let Some(asked) = asked(&mut chance, &world, record, busy) else { continue };
+        let Some(came) = ask_twice(&world, record, &asked).await else { continue };
         match came {
             Ok(_) => accepted += 1,
             Err(EngineError::Refused(refusal)) => drop(refused.insert(refusal.kind.to_string())),
