@@ -74,6 +74,7 @@ const CIRCLES: &[(&str, &[&str], &str)] = &[
             "create",
             "executor",
             "facts",
+            "follow",
             "health",
             "identity",
             "input",

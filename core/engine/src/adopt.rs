@@ -2,8 +2,10 @@
 
 use crate::answers::replay;
 use crate::arguments;
-use crate::birth::{Birth, NO_OPERATION, NO_VM, as_commit, bear, forgets, refused};
+use crate::birth::{Birth, NO_OPERATION, NO_VM, bear};
+use crate::commit::{Before, Origin, rehearse};
 use crate::handle::{AdoptRequest, EngineError, Idempotency, Replied};
+use crate::journal::Operations;
 use crate::monitor::{driver_of, within};
 use crate::shared::Shared;
 use crate::unusable::Unusable;
@@ -16,7 +18,6 @@ use ostler_model::{
     DomainSeen, DriverError, DriverName, Generation, OperationId, Placement, Power, State, VmId,
     VmUuid, WildDomain,
 };
-use ostler_store::Commit;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,10 +81,8 @@ pub(crate) async fn changes_of(
     let changes = surveyed.wild.changes.clone();
     if accepts_changes(&surveyed.wild, request.accept_changes).is_ok() {
         let (decision, former) = adopted(shared, request, surveyed, (NO_VM, NO_OPERATION))?;
-        let commit = Commit { resources: forgets(former), ..as_commit(shared, &decision) };
-        if let Some(error) = refused(shared.store.rehearse(commit).await?, NO_VM) {
-            return Err(error);
-        }
+        let origin = Origin { before: Before::Unborn { former }, verb: None, idempotency: None };
+        rehearse(shared, origin, &mut Operations::new(), &decision).await?;
     }
     Ok(changes)
 }

@@ -2,7 +2,7 @@
 
 use crate::faults;
 use crate::handle::{ActionRequest, EngineError};
-use crate::input::{Loaded, ask, settle};
+use crate::input::{Loaded, ask, decide_and_commit};
 use crate::shared::Shared;
 use ostler_lifecycle::{Input, due};
 use ostler_model::{Cause, Due, Hint, Refusal, RefusalKind, SCHEDULES_MAX, Verb, VmId};
@@ -46,7 +46,8 @@ pub(crate) async fn fire(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(),
             }
             Err(error) => return Err(error),
         };
-        settle(shared, state, &Input::ScheduleRefused { schedule: id, refusal }, None).await?;
+        decide_and_commit(shared, state, &Input::ScheduleRefused { schedule: id, refusal }, None)
+            .await?;
     }
     Ok(())
 }

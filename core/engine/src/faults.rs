@@ -1,12 +1,14 @@
 //! The deliberate faults that need more than a condition at one place: see [`crate::Sabotage`].
 //! Nothing here runs in a daemon.
 
+use crate::handle::EngineError;
 use crate::hooks::Sabotage;
 use crate::shared::Shared;
 use ostler_lifecycle::PutAway;
 use ostler_model::{DriverError, Effect, Generation, Observation, VmRecord};
 use std::borrow::Cow;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// How long a call waits for a place in its lane under [`Sabotage::WaitCounts`].
 const LANE_WAIT: Duration = Duration::from_secs(60);
@@ -62,4 +64,21 @@ pub(crate) fn as_left<'a>(
         return PutAway { domain: Some(Generation(u64::MAX)), ..left };
     }
     left
+}
+
+/// Carries something out to its end, even if the caller goes away. Under
+/// [`Sabotage::CallerCarries`] it ends where it is when the caller goes away.
+pub(crate) async fn while_asked<T>(
+    sabotage: Sabotage,
+    reply: &mut oneshot::Sender<Result<T, EngineError>>,
+    done: impl Future<Output = Result<T, EngineError>>,
+) -> Result<T, EngineError> {
+    if sabotage != Sabotage::CallerCarries {
+        return done.await;
+    }
+    tokio::select! {
+        biased;
+        answer = done => answer,
+        () = reply.closed() => Err(EngineError::Crashed),
+    }
 }

@@ -4,19 +4,12 @@ use ostler_lifecycle::Decision;
 use ostler_model::{Journal, OperationId, OperationRecord};
 use std::collections::BTreeMap;
 
-/// The operations that a VM's first decision has begun.
-pub(crate) fn born(decision: &Decision) -> Vec<OperationRecord> {
-    let mut operations = BTreeMap::new();
-    note(&mut operations, decision);
-    operations.into_values().collect()
-}
+/// The operations of a VM that have not ended.
+pub(crate) type Operations = BTreeMap<OperationId, OperationRecord>;
 
 /// Writes the decision's journal into the records of the operations. Answers which operations were
 /// changed.
-pub(crate) fn note(
-    operations: &mut BTreeMap<OperationId, OperationRecord>,
-    decision: &Decision,
-) -> Vec<OperationId> {
+pub(crate) fn note(operations: &mut Operations, decision: &Decision) -> Vec<OperationId> {
     let mut touched = Vec::new();
     for entry in &decision.journal {
         let id = entry.operation();

@@ -36,6 +36,7 @@ mod commit;
 mod facts;
 mod faults;
 mod fenced;
+mod follow;
 mod input;
 mod journal;
 mod mailbox;

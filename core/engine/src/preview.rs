@@ -1,17 +1,14 @@
 //! Makes dry runs of actions and of creations.
 
 use crate::birth::{NO_OPERATION, NO_VM};
-use crate::commit::{as_commit, claim_refused};
+use crate::commit::{Before, Origin, rehearse};
 use crate::facts::facts;
 use crate::handle::{ActionRequest, CreateRequest, EngineError, Preview};
+use crate::journal::Operations;
 use crate::shared::Shared;
-use crate::{birth, create, scheduler};
+use crate::{create, scheduler};
 use ostler_lifecycle::{Decision, Input, recipe};
-use ostler_model::{
-    EventKind, MacAddress, OperationId, OperationRecord, Refusal, State, Verb, VmRecord,
-};
-use ostler_store::Committed;
-use std::collections::BTreeMap;
+use ostler_model::{EventKind, MacAddress, Refusal, State, Verb, VmRecord};
 use std::sync::Arc;
 
 /// The result of a dry run of `asked`. It is decided like the action itself, and the store judges
@@ -19,7 +16,7 @@ use std::sync::Arc;
 pub(crate) async fn preview(
     shared: &Arc<Shared>,
     record: &Arc<VmRecord>,
-    mut operations: BTreeMap<OperationId, OperationRecord>,
+    mut operations: Operations,
     asked: &ActionRequest,
 ) -> Result<Preview, EngineError> {
     let input = Input::Request(asked.to_request(NO_OPERATION, None));
@@ -30,22 +27,14 @@ pub(crate) async fn preview(
         Ok(decision) => decision,
     };
     if decision.changed {
-        let (commit, _) = as_commit(shared, record, &mut operations, &decision)?;
-        match shared.store.rehearse(commit).await? {
+        let (before, verb) = (Before::Known(record), Some(asked.verb));
+        let origin = Origin { before, verb, idempotency: None };
+        match rehearse(shared, origin, &mut operations, &decision).await {
+            Ok(()) => {}
             // The action itself would choose another address.
-            Committed::ClaimRefused(claim) if asked.chose(&claim) => {}
-            Committed::ClaimRefused(claim) => {
-                match claim_refused(claim, record.id, Some(asked.verb)) {
-                    EngineError::Refused(refusal) => return refused(refusal),
-                    error => return Err(error),
-                }
-            }
-            Committed::Refused(why) => return Err(EngineError::Resource(why)),
-            // Only this runner writes the record, and there is no idempotency key.
-            Committed::Applied { .. }
-            | Committed::Stale { .. }
-            | Committed::Replayed(_)
-            | Committed::IdempotencyConflict => {}
+            Err(EngineError::Taken(claim)) if asked.chose(&claim) => {}
+            Err(EngineError::Refused(refusal)) => return refused(refusal),
+            Err(error) => return Err(error),
         }
     }
     Ok(describe(&decision, asked.verb))
@@ -64,11 +53,12 @@ pub(crate) async fn creation(
     let given: Vec<MacAddress> =
         request.spec.nics.iter().filter_map(|nic| nic.mac.clone()).collect();
     let decision = create::decided(shared, request, || NO_VM)?;
-    match birth::refused(shared.store.rehearse(birth::as_commit(shared, &decision)).await?, NO_VM) {
+    let origin = Origin { before: Before::Unborn { former: None }, verb: None, idempotency: None };
+    match rehearse(shared, origin, &mut Operations::new(), &decision).await {
+        Ok(()) => {}
         // The creation itself would choose another address.
-        Some(EngineError::Taken(refused)) if create::chose(&given, &refused) => {}
-        Some(error) => return Err(error),
-        None => {}
+        Err(EngineError::Taken(refused)) if create::chose(&given, &refused) => {}
+        Err(error) => return Err(error),
     }
     let record = decision.record;
     let scheduler = if record.state == State::Pending {

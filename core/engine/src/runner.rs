@@ -2,10 +2,10 @@
 //! input decided, and commits. It does what was decided only after that.
 
 use crate::agenda::fire;
-use crate::birth;
+use crate::faults::while_asked;
 use crate::handle::EngineError;
 use crate::hooks::Sabotage;
-use crate::input::{Loaded, answer, settle};
+use crate::input::{Loaded, born, decide_and_commit, request};
 use crate::mailbox::{MAILBOX_MAX, Message};
 use crate::preview::preview;
 use crate::restored;
@@ -87,8 +87,11 @@ fn next(waiting: &mut VecDeque<Box<Message>>) -> Option<Box<Message>> {
 async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, message: Message) {
     let message = match message {
         // There is no record to load yet.
-        Message::Born(birth, reply) => {
-            return drop(reply.send(birth::commit(shared, *birth).await));
+        Message::Born(birth, mut reply) => {
+            let done =
+                while_asked(shared.config.hooks.sabotage, &mut reply, born(shared, loaded, *birth))
+                    .await;
+            return tell(reply, done, loaded);
         }
         message => message,
     };
@@ -110,7 +113,8 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
         Message::Input(input) => take_in(shared, state, &input).await,
         Message::Returned(returned) => take_in(shared, state, &returned.into_input()).await,
         Message::Request(asked, idempotency, mut reply) => {
-            let answer = answer(shared, state, &asked, idempotency.as_ref(), &mut reply).await;
+            let done = request(shared, state, &asked, idempotency.as_ref());
+            let answer = while_asked(shared.config.hooks.sabotage, &mut reply, done).await;
             return tell(reply, answer, loaded);
         }
         Message::Preview(asked, reply) => {
@@ -195,7 +199,7 @@ async fn take_in(
     state: &mut Loaded,
     input: &Input,
 ) -> Result<(), EngineError> {
-    settle(shared, state, input, None).await?;
+    decide_and_commit(shared, state, input, None).await?;
     if *input == Input::Tick {
         fire(shared, state).await?;
     }
@@ -249,7 +253,7 @@ async fn resume_orphans(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), 
         tracing::info!(vm = %state.record.id, "a driver call is open that nobody is at; the VM is looked at, and goes on");
         let places = state.record.placement.iter().chain(&state.record.other);
         shared.executor.maybe_running.mark(state.record.id, places.map(|place| place.host));
-        settle(shared, state, &Input::Restarted, None).await?;
+        decide_and_commit(shared, state, &Input::Restarted, None).await?;
     }
     if shared.config.hooks.sabotage != Sabotage::TimersLost {
         shared.timers.set(state.record.id, state.record.next_due());

@@ -3,6 +3,7 @@
 mod addresses;
 mod adoption;
 mod aliases;
+mod births;
 mod bridges;
 mod callers;
 mod changes;
