@@ -9,7 +9,7 @@ use ostler_driver::{
 };
 use ostler_model::{
     Call, Datastore, DiskFormat, DiskName, DiskState, DriverError, DriverName, Effect, Generation,
-    HostId, Identity, Image, ImageId, Item, MacAddress, SnapshotName, Subject, VmRecord,
+    HostId, Identity, Image, ImageId, Item, JobCall, MacAddress, SnapshotName, Subject, VmRecord,
 };
 use std::sync::Arc;
 
@@ -94,7 +94,7 @@ impl Arguments<'_> {
         match self.effect.call {
             // These calls are sent to the front end, but they are about the files on the host of
             // the VM's placement.
-            Call::CopyOut | Call::DropHome => {
+            Call::Job(JobCall::CopyOut | JobCall::DropHome) => {
                 self.record.placement.as_ref().map_or(HostId::FRONT_END, |place| place.host)
             }
             _ => self.effect.host,
@@ -278,27 +278,27 @@ impl Arguments<'_> {
         self.image(of_subject.ok_or_else(|| missing("the image to be"))?.image, host)
     }
 
-    pub(crate) fn job(&self) -> Result<Job<'_>, DriverError> {
-        Ok(Job { name: &self.effect.driver, work: self.work()? })
+    pub(crate) fn job(&self, job: JobCall) -> Result<Job<'_>, DriverError> {
+        Ok(Job { name: &self.effect.driver, work: self.work(job)? })
     }
 
-    fn work(&self) -> Result<Work, DriverError> {
-        let transfer = match self.effect.call {
-            Call::Prepare => self.prepare()?,
-            Call::CopyIn => self.copy(self.home_to(self.effect.host))?,
-            Call::CopyOut => self.copy(((ON_HOST, self.host()), self.home()))?,
-            Call::CopyAcross => {
+    fn work(&self, job: JobCall) -> Result<Work, DriverError> {
+        let transfer = match job {
+            JobCall::Prepare => self.prepare()?,
+            JobCall::CopyIn => self.copy(self.home_to(self.effect.host))?,
+            JobCall::CopyOut => self.copy(((ON_HOST, self.host()), self.home()))?,
+            JobCall::CopyAcross => {
                 self.copy(((ON_HOST, self.placed()?), (ON_HOST, self.effect.host)))?
             }
-            Call::DropHome => TransferJob::Delete { target: self.file(Place::Home, None)? },
-            Call::DropHost => TransferJob::Delete { target: self.file(Place::Host, None)? },
-            Call::DropDisk => {
+            JobCall::DropHome => TransferJob::Delete { target: self.file(Place::Home, None)? },
+            JobCall::DropHost => TransferJob::Delete { target: self.file(Place::Host, None)? },
+            JobCall::DropDisk => {
                 TransferJob::Delete { target: self.disk_file(self.disk()?, self.effect.host)? }
             }
-            Call::DropRecovery => TransferJob::Delete { target: self.recovery()? },
-            Call::SaveBack => return Ok(Work::SaveBack(self.transfer()?, self.save_back()?)),
-            Call::Migrate => return self.migrate(),
-            Call::CopyDisk => {
+            JobCall::DropRecovery => TransferJob::Delete { target: self.recovery()? },
+            JobCall::SaveBack => return Ok(Work::SaveBack(self.transfer()?, self.save_back()?)),
+            JobCall::Migrate => return self.migrate(),
+            JobCall::CopyDisk => {
                 let disk = self.disk()?;
                 let (target, format) = self.new_image(disk, self.effect.host)?;
                 return Ok(Work::CopyDisk {
@@ -308,7 +308,6 @@ impl Arguments<'_> {
                     format,
                 });
             }
-            _ => return Err(DriverError::refused("wrong-lane", "a call was sent as a job")),
         };
         Ok(Work::Transfer(self.transfer()?, transfer))
     }

@@ -6,8 +6,8 @@ use crate::faults;
 use crate::shared::Shared;
 use ostler_driver::{CallControl, JobStatus, Site, require};
 use ostler_model::{
-    Call, CallResult, DriverError, DriverName, Effect, ErrorKind, HostId, Observation, Outcome,
-    VmRecord,
+    Call, CallResult, DriverError, DriverName, Effect, ErrorKind, HostId, NowCall, Observation,
+    Outcome, VmRecord,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,84 +79,77 @@ pub(crate) async fn call(
     let site =
         directory.site_for(effect.host, &effect.driver).ok_or_else(|| no_host(effect.host))?;
     let args = Arguments { shared, directory: &directory, record, effect };
-    if effect.call.is_job() {
-        let job = args.job()?;
-        return run_job(&job, &site, control).await;
+    match effect.call {
+        Call::Job(job) => run_job(&args.job(job)?, &site, control).await,
+        Call::Now(now) => short_call(now, &args, &site, control).await,
     }
-    hypervisor(&args, &site, control).await
 }
 
-async fn hypervisor(args: &Arguments<'_>, site: &Site, control: &CallControl) -> CallResult {
+async fn short_call(
+    call: NowCall,
+    args: &Arguments<'_>,
+    site: &Site,
+    control: &CallControl,
+) -> CallResult {
     let (driver, name) = (args.hypervisor()?, &args.effect.driver);
-    match args.effect.call {
-        Call::Deploy => {
+    match call {
+        NowCall::Deploy => {
             driver
                 .deploy(site, control, &args.domain(args.effect.host, args.effect.generation)?)
                 .await
         }
-        Call::Restore => {
+        NowCall::Restore => {
             let domain = args.domain(args.effect.host, args.effect.generation)?;
             require(driver.suspend(), name)?
                 .restore(site, control, &domain, &args.recovery()?)
                 .await
         }
-        Call::Unpause => require(driver.suspend(), name)?.unpause(site, control).await,
-        Call::PressPower => driver.press_power(site, control).await,
-        Call::Destroy => driver.destroy(site, control).await,
-        Call::Save => require(driver.suspend(), name)?.save(site, control, &args.recovery()?).await,
-        Call::Remove => driver.remove(site, control).await,
-        Call::Reboot => require(driver.reboot(), name)?.reboot(site, control).await,
-        Call::Reset => require(driver.reboot(), name)?.reset(site, control).await,
-        Call::AttachDisk => {
+        NowCall::Unpause => require(driver.suspend(), name)?.unpause(site, control).await,
+        NowCall::PressPower => driver.press_power(site, control).await,
+        NowCall::Destroy => driver.destroy(site, control).await,
+        NowCall::Save => {
+            require(driver.suspend(), name)?.save(site, control, &args.recovery()?).await
+        }
+        NowCall::Remove => driver.remove(site, control).await,
+        NowCall::Reboot => require(driver.reboot(), name)?.reboot(site, control).await,
+        NowCall::Reset => require(driver.reboot(), name)?.reset(site, control).await,
+        NowCall::AttachDisk => {
             let disk = args.domain_disk(args.disk()?, args.effect.host)?;
             require(driver.hotplug(), name)?.attach_disk(site, control, &disk).await
         }
-        Call::DetachDisk => {
+        NowCall::DetachDisk => {
             require(driver.hotplug(), name)?.detach_disk(site, control, &args.disk()?.name).await
         }
-        Call::AttachNic => {
+        NowCall::AttachNic => {
             require(driver.hotplug(), name)?.attach_nic(site, control, &args.nic()?).await
         }
-        Call::DetachNic => {
+        NowCall::DetachNic => {
             require(driver.hotplug(), name)?.detach_nic(site, control, args.mac()?).await
         }
-        Call::Resize => {
+        NowCall::Resize => {
             let spec = &args.record.spec;
             require(driver.live_resize(), name)?
                 .resize(site, control, spec.vcpus, spec.memory_mib)
                 .await
         }
-        Call::CreateSnapshot => {
+        NowCall::CreateSnapshot => {
             require(driver.snapshots(), name)?.create(site, control, args.snapshot()?).await
         }
-        Call::RevertSnapshot => {
+        NowCall::RevertSnapshot => {
             require(driver.snapshots(), name)?.revert(site, control, args.snapshot()?).await
         }
-        Call::DeleteSnapshot => {
+        NowCall::DeleteSnapshot => {
             require(driver.snapshots(), name)?.delete(site, control, args.snapshot()?).await
         }
-        Call::Stamp => {
+        NowCall::Stamp => {
             let identity = args.identity(args.effect.generation);
             require(driver.adopt(), name)?.stamp(site, control, &identity).await
         }
-        Call::Observe => {
+        NowCall::Observe => {
             let seen = driver.observe(site, args.record.uuid).await?;
             Ok(Outcome { seen: Some(seen), state: None })
         }
-        Call::Migrate
-        | Call::CopyDisk
-        | Call::Prepare
-        | Call::CopyIn
-        | Call::DropHome
-        | Call::DropRecovery => wrong_lane(),
-        Call::CopyOut | Call::DropHost | Call::CopyAcross | Call::DropDisk | Call::SaveBack => {
-            wrong_lane()
-        }
     }
-}
-
-fn wrong_lane() -> CallResult {
-    Err(DriverError::refused("wrong-lane", "a job was sent as a call"))
 }
 
 impl Job<'_> {

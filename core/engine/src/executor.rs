@@ -15,7 +15,7 @@ use ostler_driver::CallControl;
 use ostler_lifecycle::Input;
 use ostler_model::{
     Call, CallContext, CallResult, DriverError, DriverName, Effect, EffectKey, ErrorKind, HostId,
-    Lane, Millis, Progress, Timestamp, VmRecord,
+    JobCall, Lane, Millis, NowCall, Progress, Timestamp, VmRecord,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -186,7 +186,7 @@ impl Executor {
     /// between two such calls in opposite directions.
     fn lanes_for(&self, effect: &Effect, record: &VmRecord) -> Vec<Arc<Semaphore>> {
         let mut at = BTreeMap::from([(effect.host, &effect.driver)]);
-        if matches!(effect.call, Call::Migrate | Call::CopyAcross) {
+        if matches!(effect.call, Call::Job(JobCall::Migrate | JobCall::CopyAcross)) {
             for place in record.placement.iter().chain(&record.other) {
                 let transfer = effect.call.lane() == Lane::Transfer;
                 at.entry(place.host).or_insert(if transfer {
@@ -214,7 +214,7 @@ impl Executor {
 
 fn lane(call: Call, lanes: Lanes) -> Arc<Semaphore> {
     match call {
-        Call::Destroy | Call::Observe => lanes.control,
+        Call::Now(NowCall::Destroy | NowCall::Observe) => lanes.control,
         _ => lanes.work,
     }
 }

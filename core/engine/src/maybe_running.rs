@@ -5,7 +5,8 @@ use crate::calls;
 use crate::hooks::Sabotage;
 use crate::shared::{Shared, locked};
 use ostler_model::{
-    Call, CallResult, DriverError, DriverName, Effect, HostId, Lane, Outcome, VmId, VmRecord,
+    Call, CallResult, DriverError, DriverName, Effect, HostId, JobCall, Lane, NowCall, Outcome,
+    VmId, VmRecord,
 };
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -91,7 +92,7 @@ pub(crate) async fn alone(
     effect: &Effect,
     record: &VmRecord,
 ) -> Result<(), DriverError> {
-    if matches!(effect.call, Call::Destroy | Call::Observe) {
+    if matches!(effect.call, Call::Now(NowCall::Destroy | NowCall::Observe)) {
         return Ok(());
     }
     transfers_are_over(shared, record).await?;
@@ -169,7 +170,7 @@ pub(crate) fn touched(effect: &Effect, record: &VmRecord) -> Vec<HostId> {
     let other = record.other.as_ref().map(|place| place.host);
     let here = record.placement.as_ref().map(|place| place.host);
     let mut hosts = vec![effect.host];
-    if effect.call == Call::Migrate || Some(effect.host) == other {
+    if effect.call == Call::Job(JobCall::Migrate) || Some(effect.host) == other {
         hosts.extend(here);
         hosts.extend(other);
     }
@@ -184,7 +185,7 @@ pub(crate) fn touched(effect: &Effect, record: &VmRecord) -> Vec<HostId> {
 pub(crate) fn beside(shared: &Shared, effect: &Effect, result: CallResult) -> CallResult {
     match result {
         Ok(outcome)
-            if effect.call == Call::Destroy
+            if effect.call == Call::Now(NowCall::Destroy)
                 && shared.executor.maybe_running.is_at(effect.vm, effect.host) =>
         {
             Ok(Outcome { seen: None, ..outcome })

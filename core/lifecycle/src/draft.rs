@@ -7,9 +7,9 @@ use crate::facts::Facts;
 use crate::marks;
 use ostler_model::{
     Active, Answer, Ask, Call, Cause, Destroyed, DriverError, DriverName, Effect, EffectKey,
-    EventKind, Generation, Hint, HistoryEntry, HostId, ImageChange, Item, Journal, Lane, Leftover,
-    Millis, NewImage, OpenCall, OperationId, Placement, PowerReason, Reason, Refusal, RefusalKind,
-    Side, Sighting, State, StateKind, Subject, Timestamp, Verb, VmRecord,
+    EventKind, Generation, Hint, HistoryEntry, HostId, ImageChange, Item, JobCall, Journal, Lane,
+    Leftover, Millis, NewImage, NowCall, OpenCall, OperationId, Placement, PowerReason, Reason,
+    Refusal, RefusalKind, Side, Sighting, State, StateKind, Subject, Timestamp, Verb, VmRecord,
 };
 
 /// The operation if it goes on. None if it has ended.
@@ -144,7 +144,7 @@ impl<'a> Draft<'a> {
         };
         // If two hosts are one hypervisor, a removal at one host of a migration would remove the
         // domain that lives at the other host.
-        let removes = call == Call::Remove && side == Side::Other;
+        let removes = call == Call::Now(NowCall::Remove) && side == Side::Other;
         let spares =
             self.record.placement.as_ref().map(|place| place.generation).filter(|_| removes);
         self.record.open.push(OpenCall { key: key.clone(), call, attempt, cancelled: false });
@@ -175,17 +175,18 @@ impl<'a> Draft<'a> {
         match call.lane() {
             // The call is sent to the host that the VM leaves, with the generation of the placement
             // at which the VM arrives.
-            Lane::Hypervisor if call == Call::Migrate => {
+            Lane::Hypervisor if call == Call::Job(JobCall::Migrate) => {
                 let arrives = record.other.as_ref()?.generation;
                 place.map(|place| (place.host, place.driver.clone(), arrives))
             }
             Lane::Hypervisor => place.map(|place| (place.host, place.driver.clone(), generation)),
             Lane::Transfer => {
-                let where_it_is = matches!(call, Call::SaveBack | Call::DropRecovery);
-                let at_home = matches!(call, Call::CopyOut | Call::DropHome)
+                let where_it_is =
+                    matches!(call, Call::Job(JobCall::SaveBack | JobCall::DropRecovery));
+                let at_home = matches!(call, Call::Job(JobCall::CopyOut | JobCall::DropHome))
                     || (where_it_is && place.is_none());
                 let host = if at_home { HostId::FRONT_END } else { place?.host };
-                let saves = call == Call::SaveBack;
+                let saves = call == Call::Job(JobCall::SaveBack);
                 let driver = if saves {
                     self.new_image(subject, item)?.driver
                 } else {

@@ -22,7 +22,7 @@ use crate::items::items;
 use crate::{marks, recipe, settle};
 use ostler_model::{
     Active, Call, DriverError, EventKind, Goal, ImageChange, ImageState, Item, Journal, Lane,
-    Millis, Patience, Phase, Reason, Side, State, Stated, StepKind, Subject, Verb,
+    Millis, NowCall, Patience, Phase, Reason, Side, State, Stated, StepKind, Subject, Verb,
 };
 
 /// While an operation waits after a press, it looks at least this often. Events make it look at
@@ -189,7 +189,13 @@ pub(crate) fn send(draft: &mut Draft<'_>, mut active: Active) -> Next {
 /// state that it left.
 pub(crate) fn look(draft: &mut Draft<'_>, mut active: Active, phase: Phase) -> Next {
     active.phase = phase;
-    draft.open_call(&active, Call::Observe, look_side(&active), Item::Look, LOOK_PATIENCE);
+    draft.open_call(
+        &active,
+        Call::Now(NowCall::Observe),
+        look_side(&active),
+        Item::Look,
+        LOOK_PATIENCE,
+    );
     Some(active)
 }
 
@@ -287,10 +293,10 @@ pub(crate) fn item_done(draft: &mut Draft<'_>, mut active: Active, kind: StepKin
 /// A call that nobody waits for any more has succeeded. Its result holds, no matter what is stated
 /// about the step.
 pub(crate) fn came_true(draft: &mut Draft<'_>, subject: &Subject, call: Call, item: &Item) {
-    if call == Call::Save {
+    if call == Call::Now(NowCall::Save) {
         draft.memory_is_written();
     }
-    if call == Call::DeleteSnapshot {
+    if call == Call::Now(NowCall::DeleteSnapshot) {
         one_done(draft, subject, StepKind::DeleteSnapshot, item);
     }
 }

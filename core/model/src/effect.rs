@@ -113,7 +113,18 @@ pub enum EffectClass {
 }
 
 /// A driver call. Its arguments are built from the record when it is sent. This keeps the outbox
-/// small, and a repeat uses the current record.
+/// small, and a repeat uses the current record. It is written as its name alone, so a row does not
+/// say whether the call is a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "&'static str")]
+pub enum Call {
+    /// A job: the driver begins it, is polled for its progress, and can be asked to stop it.
+    Job(JobCall),
+    /// It is done in one short call.
+    Now(NowCall),
+}
+
+/// A driver call that is done in one short call, by the host's hypervisor driver.
 #[derive(
     Debug,
     Clone,
@@ -123,16 +134,70 @@ pub enum EffectClass {
     PartialOrd,
     Ord,
     Hash,
-    Serialize,
-    Deserialize,
     Display,
     EnumString,
     IntoStaticStr,
     EnumIter,
 )]
-#[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
-pub enum Call {
+pub enum NowCall {
+    /// Have the domain defined and running.
+    Deploy,
+    /// Have the domain restored from the memory file, paused.
+    Restore,
+    /// Let the paused domain run on.
+    Unpause,
+    /// Press the power button.
+    PressPower,
+    /// Have the domain off.
+    Destroy,
+    /// Have the memory written to the file, and the domain off.
+    Save,
+    /// Have no such domain.
+    Remove,
+    /// Ask the guest to reboot.
+    Reboot,
+    /// Reset the domain.
+    Reset,
+    /// Have the disk.
+    AttachDisk,
+    /// Have no such disk.
+    DetachDisk,
+    /// Have the network card.
+    AttachNic,
+    /// Have no such network card.
+    DetachNic,
+    /// Give the running domain this many CPUs and this much memory.
+    Resize,
+    /// Have the snapshot.
+    CreateSnapshot,
+    /// Revert the domain to the snapshot, and let it run.
+    RevertSnapshot,
+    /// Have no such snapshot.
+    DeleteSnapshot,
+    /// Stamp our identity into the domain, and change nothing else.
+    Stamp,
+    /// Look at the domain.
+    Observe,
+}
+
+/// A driver call that is a job.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+)]
+#[strum(serialize_all = "kebab-case")]
+pub enum JobCall {
     /// Transfer: make one disk on the host.
     Prepare,
     /// Transfer: copy one file from the front end to the host.
@@ -151,48 +216,45 @@ pub enum Call {
     DropDisk,
     /// Transfer: make an image of one disk.
     SaveBack,
-    /// Hypervisor: have the domain defined and running.
-    Deploy,
-    /// Hypervisor: have the domain restored from the memory file, paused.
-    Restore,
-    /// Hypervisor: let the paused domain run on.
-    Unpause,
-    /// Hypervisor: press the power button.
-    PressPower,
-    /// Hypervisor: have the domain off.
-    Destroy,
-    /// Hypervisor: have the memory written to the file, and the domain off.
-    Save,
-    /// Hypervisor: have no such domain.
-    Remove,
-    /// Hypervisor: ask the guest to reboot.
-    Reboot,
-    /// Hypervisor: reset the domain.
-    Reset,
     /// Hypervisor: move the running domain to another host.
     Migrate,
-    /// Hypervisor: have the disk.
-    AttachDisk,
-    /// Hypervisor: have no such disk.
-    DetachDisk,
-    /// Hypervisor: have the network card.
-    AttachNic,
-    /// Hypervisor: have no such network card.
-    DetachNic,
     /// Hypervisor: copy a disk that is in use into an image.
     CopyDisk,
-    /// Hypervisor: give the running domain this many CPUs and this much memory.
-    Resize,
-    /// Hypervisor: have the snapshot.
-    CreateSnapshot,
-    /// Hypervisor: revert the domain to the snapshot, and let it run.
-    RevertSnapshot,
-    /// Hypervisor: have no such snapshot.
-    DeleteSnapshot,
-    /// Hypervisor: stamp our identity into the domain, and change nothing else.
-    Stamp,
-    /// Hypervisor: look at the domain.
-    Observe,
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad((*self).into())
+    }
+}
+
+impl From<Call> for &'static str {
+    fn from(call: Call) -> Self {
+        match call {
+            Call::Job(job) => job.into(),
+            Call::Now(now) => now.into(),
+        }
+    }
+}
+
+impl FromStr for Call {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let job = || text.parse().map(Self::Job);
+        text.parse()
+            .map(Self::Now)
+            .or_else(|_| job())
+            .map_err(|_| format!("{text:?} names no driver call"))
+    }
+}
+
+impl TryFrom<String> for Call {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
 }
 
 /// The kind of driver that serves a call. Each kind has its own lanes.
@@ -213,40 +275,48 @@ impl Call {
     #[must_use]
     pub const fn class(self) -> EffectClass {
         match self {
-            Self::PressPower | Self::Reboot | Self::Reset => EffectClass::Edge,
-            Self::Observe => EffectClass::Question,
-            // A second revert is not harmless: it would undo what the guest has done since the
-            // first one.
-            Self::RevertSnapshot => EffectClass::Edge,
-            Self::Prepare
-            | Self::CopyIn
-            | Self::DropHome
-            | Self::DropRecovery
-            | Self::CopyOut
-            | Self::DropHost => EffectClass::Level,
-            Self::CopyAcross | Self::DropDisk | Self::SaveBack => EffectClass::Level,
-            Self::Deploy
-            | Self::Restore
-            | Self::Unpause
-            | Self::Destroy
-            | Self::Save
-            | Self::Remove => EffectClass::Level,
-            Self::Migrate
-            | Self::AttachDisk
-            | Self::DetachDisk
-            | Self::AttachNic
-            | Self::DetachNic => EffectClass::Level,
-            Self::CopyDisk
-            | Self::Resize
-            | Self::CreateSnapshot
-            | Self::DeleteSnapshot
-            | Self::Stamp => EffectClass::Level,
+            // A job that was lost is begun again, so each of them converges.
+            Self::Job(_) => EffectClass::Level,
+            Self::Now(now) => now.class(),
         }
     }
 
     /// The kind of driver that serves it.
     #[must_use]
     pub const fn lane(self) -> Lane {
+        match self {
+            Self::Job(job) => job.lane(),
+            Self::Now(_) => Lane::Hypervisor,
+        }
+    }
+}
+
+impl NowCall {
+    const fn class(self) -> EffectClass {
+        match self {
+            Self::PressPower | Self::Reboot | Self::Reset => EffectClass::Edge,
+            Self::Observe => EffectClass::Question,
+            // A second revert is not harmless: it would undo what the guest has done since the
+            // first one.
+            Self::RevertSnapshot => EffectClass::Edge,
+            Self::Deploy
+            | Self::Restore
+            | Self::Unpause
+            | Self::Destroy
+            | Self::Save
+            | Self::Remove => EffectClass::Level,
+            Self::AttachDisk | Self::DetachDisk | Self::AttachNic | Self::DetachNic => {
+                EffectClass::Level
+            }
+            Self::Resize | Self::CreateSnapshot | Self::DeleteSnapshot | Self::Stamp => {
+                EffectClass::Level
+            }
+        }
+    }
+}
+
+impl JobCall {
+    const fn lane(self) -> Lane {
         match self {
             Self::Prepare
             | Self::CopyIn
@@ -255,33 +325,8 @@ impl Call {
             | Self::CopyOut
             | Self::DropHost => Lane::Transfer,
             Self::CopyAcross | Self::DropDisk | Self::SaveBack => Lane::Transfer,
-            Self::Deploy
-            | Self::Restore
-            | Self::Unpause
-            | Self::PressPower
-            | Self::Destroy
-            | Self::Save => Lane::Hypervisor,
-            Self::Remove | Self::Reboot | Self::Reset | Self::Migrate | Self::Observe => {
-                Lane::Hypervisor
-            }
-            Self::AttachDisk
-            | Self::DetachDisk
-            | Self::AttachNic
-            | Self::DetachNic
-            | Self::CopyDisk => Lane::Hypervisor,
-            Self::Resize
-            | Self::CreateSnapshot
-            | Self::RevertSnapshot
-            | Self::DeleteSnapshot
-            | Self::Stamp => Lane::Hypervisor,
+            Self::Migrate | Self::CopyDisk => Lane::Hypervisor,
         }
-    }
-
-    /// Whether the call is a job: the driver begins it, is polled for its progress, and can be
-    /// asked to stop it. Any other call is done in one short call.
-    #[must_use]
-    pub const fn is_job(self) -> bool {
-        matches!(self.lane(), Lane::Transfer) || matches!(self, Self::Migrate | Self::CopyDisk)
     }
 }
 
@@ -362,3 +407,56 @@ pub struct Progress {
 
 /// The result of a driver call.
 pub type CallResult = Result<Outcome, DriverError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strum::IntoEnumIterator as _;
+
+    /// The calls as rows have them since the first version.
+    const NAMES: [&str; 30] = [
+        "prepare",
+        "copy-in",
+        "drop-home",
+        "drop-recovery",
+        "copy-out",
+        "drop-host",
+        "copy-across",
+        "drop-disk",
+        "save-back",
+        "deploy",
+        "restore",
+        "unpause",
+        "press-power",
+        "destroy",
+        "save",
+        "remove",
+        "reboot",
+        "reset",
+        "migrate",
+        "attach-disk",
+        "detach-disk",
+        "attach-nic",
+        "detach-nic",
+        "copy-disk",
+        "resize",
+        "create-snapshot",
+        "revert-snapshot",
+        "delete-snapshot",
+        "stamp",
+        "observe",
+    ];
+
+    #[test]
+    fn every_call_of_an_older_row_is_read_and_written_as_it_was() {
+        for name in NAMES {
+            let row = serde_json::Value::from(name);
+            let call: Call = serde_json::from_value(row.clone()).expect(name);
+            assert_eq!(serde_json::to_value(call).expect(name), row);
+            assert_eq!((call.to_string().as_str(), name.parse()), (name, Ok(call)));
+        }
+        let all = JobCall::iter().map(Call::Job).chain(NowCall::iter().map(Call::Now));
+        assert_eq!(all.count(), NAMES.len(), "a new call is added to the names");
+        assert!(serde_json::from_value::<Call>("job".into()).is_err());
+    }
+}

@@ -48,8 +48,8 @@ pub use claim::{
 };
 pub use destroyed::Destroyed;
 pub use effect::{
-    Call, CallContext, CallResult, Effect, EffectClass, EffectKey, Item, Lane, OpaqueState,
-    Outcome, Progress,
+    Call, CallContext, CallResult, Effect, EffectClass, EffectKey, Item, JobCall, Lane, NowCall,
+    OpaqueState, Outcome, Progress,
 };
 pub use event::{Event, EventKind};
 pub use hint::Hint;

@@ -1,6 +1,6 @@
 //! The steps of operations. A step makes at most one driver call per item.
 
-use crate::{Call, EffectClass, State};
+use crate::{Call, EffectClass, JobCall, NowCall, State};
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
@@ -256,37 +256,37 @@ impl StepKind {
     #[must_use]
     pub const fn call(self) -> Call {
         match self {
-            Self::PrepareDisks | Self::PrepareOther => Call::Prepare,
-            Self::CopyIn => Call::CopyIn,
-            Self::DropHome => Call::DropHome,
-            Self::Boot => Call::Deploy,
-            Self::Restore => Call::Restore,
-            Self::Unpause => Call::Unpause,
-            Self::DropRecovery => Call::DropRecovery,
-            Self::PressPower => Call::PressPower,
-            Self::PowerOff => Call::Destroy,
-            Self::Save => Call::Save,
-            Self::Remove | Self::RemoveOther => Call::Remove,
-            Self::CopyOut => Call::CopyOut,
-            Self::DropHost | Self::DropOther => Call::DropHost,
-            Self::Reboot => Call::Reboot,
-            Self::Reset => Call::Reset,
-            Self::CopyAcross => Call::CopyAcross,
-            Self::Migrate => Call::Migrate,
+            Self::PrepareDisks | Self::PrepareOther => Call::Job(JobCall::Prepare),
+            Self::CopyIn => Call::Job(JobCall::CopyIn),
+            Self::DropHome => Call::Job(JobCall::DropHome),
+            Self::Boot => Call::Now(NowCall::Deploy),
+            Self::Restore => Call::Now(NowCall::Restore),
+            Self::Unpause => Call::Now(NowCall::Unpause),
+            Self::DropRecovery => Call::Job(JobCall::DropRecovery),
+            Self::PressPower => Call::Now(NowCall::PressPower),
+            Self::PowerOff => Call::Now(NowCall::Destroy),
+            Self::Save => Call::Now(NowCall::Save),
+            Self::Remove | Self::RemoveOther => Call::Now(NowCall::Remove),
+            Self::CopyOut => Call::Job(JobCall::CopyOut),
+            Self::DropHost | Self::DropOther => Call::Job(JobCall::DropHost),
+            Self::Reboot => Call::Now(NowCall::Reboot),
+            Self::Reset => Call::Now(NowCall::Reset),
+            Self::CopyAcross => Call::Job(JobCall::CopyAcross),
+            Self::Migrate => Call::Job(JobCall::Migrate),
             // Never sent: the step has no items.
-            Self::Switch => Call::Observe,
-            Self::AttachDisk => Call::AttachDisk,
-            Self::DetachDisk => Call::DetachDisk,
-            Self::DropDisk => Call::DropDisk,
-            Self::AttachNic => Call::AttachNic,
-            Self::DetachNic => Call::DetachNic,
-            Self::CopyDisk => Call::CopyDisk,
-            Self::SaveBack => Call::SaveBack,
-            Self::Resize => Call::Resize,
-            Self::CreateSnapshot => Call::CreateSnapshot,
-            Self::RevertSnapshot => Call::RevertSnapshot,
-            Self::DeleteSnapshot => Call::DeleteSnapshot,
-            Self::Stamp => Call::Stamp,
+            Self::Switch => Call::Now(NowCall::Observe),
+            Self::AttachDisk => Call::Now(NowCall::AttachDisk),
+            Self::DetachDisk => Call::Now(NowCall::DetachDisk),
+            Self::DropDisk => Call::Job(JobCall::DropDisk),
+            Self::AttachNic => Call::Now(NowCall::AttachNic),
+            Self::DetachNic => Call::Now(NowCall::DetachNic),
+            Self::CopyDisk => Call::Job(JobCall::CopyDisk),
+            Self::SaveBack => Call::Job(JobCall::SaveBack),
+            Self::Resize => Call::Now(NowCall::Resize),
+            Self::CreateSnapshot => Call::Now(NowCall::CreateSnapshot),
+            Self::RevertSnapshot => Call::Now(NowCall::RevertSnapshot),
+            Self::DeleteSnapshot => Call::Now(NowCall::DeleteSnapshot),
+            Self::Stamp => Call::Now(NowCall::Stamp),
         }
     }
 

@@ -107,7 +107,7 @@ async fn a_delete_overtakes_a_held_start_and_a_late_start_revives_nothing() {
     // The driver ignores that it is told to stop, and is dropped a grace later; its work goes on at
     // the host until here.
     until("the call to be dropped", || {
-        world.record(vm).open.iter().all(|open| open.call != Call::Deploy)
+        world.record(vm).open.iter().all(|open| open.call != Call::Now(NowCall::Deploy))
     })
     .await;
     assert_ne!(world.state(vm), State::Done, "not while the start may still happen");

@@ -60,8 +60,9 @@ fn perturb(rig: &Rig, input: &Input, made: &mut Decision) {
         }
         Fault::NewEdgeIdentity => new_edge_identity(rig, made),
         Fault::ConsumeLate => {
-            let begins =
-                made.effects.iter().any(|effect| effect.call == ostler_model::Call::Unpause);
+            let begins = made.effects.iter().any(|effect| {
+                effect.call == ostler_model::Call::Now(ostler_model::NowCall::Unpause)
+            });
             if let (true, Some(file)) = (begins, &mut made.record.recovery) {
                 file.consumed = false;
             }

@@ -3,7 +3,7 @@
 use crate::rig::{Rig, Violation};
 use ostler_lifecycle::{Decision, Input};
 use ostler_model::{
-    Call, EffectClass, EffectKey, HostId, ImageId, ImageState, Power, PowerReason, State,
+    Call, EffectClass, EffectKey, HostId, ImageId, ImageState, NowCall, Power, PowerReason, State,
     StateKind, Subject, Verb, VmRecord,
 };
 use std::collections::BTreeSet;
@@ -97,10 +97,9 @@ pub(crate) fn standing(rig: &Rig) -> Result<(), Violation> {
         open.iter().all(|key| rig.flying.iter().any(|flight| flight.effect.key == **key)),
         "outbox: an open call was never sent"
     );
-    let mutating = record
-        .open
-        .iter()
-        .filter(|open| open.call.class() != EffectClass::Question && open.call != Call::Destroy);
+    let mutating = record.open.iter().filter(|open| {
+        open.call.class() != EffectClass::Question && open.call != Call::Now(NowCall::Destroy)
+    });
     must!(mutating.count() <= 1, "two mutating calls at a time");
     for (operation, keys) in &rig.edges {
         must!(keys.len() <= 1, "edge: operation {operation} has {} identities", keys.len());

@@ -100,10 +100,10 @@ fn only_what_is_known(rig: &mut Rig, host: HostId) {
 
 /// Only while the call that moves it is open, and is not carried out yet.
 fn half_move(rig: &mut Rig) {
-    let open = rig
-        .flying
-        .iter()
-        .any(|flight| flight.effect.call == ostler_model::Call::Migrate && flight.done.is_none());
+    let open = rig.flying.iter().any(|flight| {
+        flight.effect.call == ostler_model::Call::Job(ostler_model::JobCall::Migrate)
+            && flight.done.is_none()
+    });
     let moves =
         rig.record.operation.as_ref().and_then(|active| active.kind()) == Some(StepKind::Migrate);
     if open && moves && rig.world.domains.len() == 1 {

@@ -428,7 +428,11 @@ impl Rig {
         out
     }
 
-    pub(crate) fn open_calls(&self) -> Vec<Call> {
-        self.record.open.iter().map(|open| open.call).collect()
+    pub(crate) fn open_calls(&self) -> Vec<String> {
+        let name = |call: Call| match call {
+            Call::Now(now) => format!("{now:?}"),
+            Call::Job(job) => format!("{job:?}"),
+        };
+        self.record.open.iter().map(|open| name(open.call)).collect()
     }
 }

@@ -336,7 +336,7 @@ fn told(rig: &Rig, word: &str) -> Option<String> {
                 .map(|effect| effect.patience.to_string());
             last.unwrap_or_else(|| "nothing was sent".to_owned())
         }
-        "open" => format!("{:?}", rig.open_calls()),
+        "open" => format!("[{}]", rig.open_calls().join(", ")),
         _ => return None,
     })
 }

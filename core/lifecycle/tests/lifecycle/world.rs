@@ -7,7 +7,8 @@
 
 use ostler_model::{
     Call, CallResult, DomainSeen, DriverError, Effect, EffectKey, ErrorKind, Generation, HostId,
-    Identity, ImageId, Item, Observation, Outcome, Power, PowerReason, StoreId, VmRecord, VmUuid,
+    Identity, ImageId, Item, JobCall, NowCall, Observation, Outcome, Power, PowerReason, StoreId,
+    VmRecord, VmUuid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -166,7 +167,9 @@ impl World {
             .get(&host)
             .map(|domain| domain.identity.filter(|identity| identity.store == self.store));
         match (there, effect.call) {
-            (_, Call::Observe) => return Ok(Outcome { seen: Some(self.see(host)), state: None }),
+            (_, Call::Now(NowCall::Observe)) => {
+                return Ok(Outcome { seen: Some(self.see(host)), state: None });
+            }
             (Some(Some(identity)), _) if identity.generation > effect.generation => {
                 return Err(DriverError::new(
                     ErrorKind::Stale,
@@ -175,7 +178,8 @@ impl World {
                 ));
             }
             (Some(None), call)
-                if call != Call::Stamp && call.lane() == ostler_model::Lane::Hypervisor =>
+                if call != Call::Now(NowCall::Stamp)
+                    && call.lane() == ostler_model::Lane::Hypervisor =>
             {
                 return Err(DriverError::refused(
                     "foreign",
@@ -195,41 +199,45 @@ impl World {
     fn act(&mut self, effect: &Effect, record: &VmRecord) -> Did {
         let host = effect.host;
         match effect.call {
-            Call::Deploy => self.deploy(effect, record),
-            Call::Restore => self.restore(effect, record),
-            Call::Unpause => self.unpause(effect, record),
-            Call::PressPower | Call::Reboot | Call::Reset | Call::RevertSnapshot => {
-                self.edge(effect)
-            }
-            Call::Destroy => {
+            Call::Now(NowCall::Deploy) => self.deploy(effect, record),
+            Call::Now(NowCall::Restore) => self.restore(effect, record),
+            Call::Now(NowCall::Unpause) => self.unpause(effect, record),
+            Call::Now(
+                NowCall::PressPower | NowCall::Reboot | NowCall::Reset | NowCall::RevertSnapshot,
+            ) => self.edge(effect),
+            Call::Now(NowCall::Destroy) => {
                 self.power(host, Power::Off, PowerReason::Destroyed);
                 Ok(())
             }
-            Call::Save => self.save(effect, record),
-            Call::Remove => {
+            Call::Now(NowCall::Save) => self.save(effect, record),
+            Call::Now(NowCall::Remove) => {
                 self.stamp += 1;
                 self.domains.remove(&host);
                 Ok(())
             }
-            Call::Migrate => self.migrate(effect, record),
-            Call::AttachDisk
-            | Call::DetachDisk
-            | Call::AttachNic
-            | Call::DetachNic
-            | Call::Resize => self.plug(effect, record),
-            Call::CopyDisk => self.copy_disk(effect, record),
-            Call::CreateSnapshot | Call::DeleteSnapshot => self.snapshot(effect),
-            Call::Stamp => self.stamp(effect),
-            Call::Observe
-            | Call::Prepare
-            | Call::CopyIn
-            | Call::DropHome
-            | Call::DropRecovery
-            | Call::CopyOut
-            | Call::DropHost
-            | Call::CopyAcross
-            | Call::DropDisk
-            | Call::SaveBack => Ok(()),
+            Call::Job(JobCall::Migrate) => self.migrate(effect, record),
+            Call::Now(
+                NowCall::AttachDisk
+                | NowCall::DetachDisk
+                | NowCall::AttachNic
+                | NowCall::DetachNic
+                | NowCall::Resize,
+            ) => self.plug(effect, record),
+            Call::Job(JobCall::CopyDisk) => self.copy_disk(effect, record),
+            Call::Now(NowCall::CreateSnapshot | NowCall::DeleteSnapshot) => self.snapshot(effect),
+            Call::Now(NowCall::Stamp) => self.stamp(effect),
+            Call::Now(NowCall::Observe)
+            | Call::Job(
+                JobCall::Prepare
+                | JobCall::CopyIn
+                | JobCall::DropHome
+                | JobCall::DropRecovery
+                | JobCall::CopyOut
+                | JobCall::DropHost
+                | JobCall::CopyAcross
+                | JobCall::DropDisk
+                | JobCall::SaveBack,
+            ) => Ok(()),
         }
     }
 
@@ -282,15 +290,17 @@ impl World {
     fn edge(&mut self, effect: &Effect) -> Did {
         let Some(domain) = self.domains.get_mut(&effect.host) else { return gone() };
         if domain.power == Power::Off {
-            return if effect.call == Call::PressPower { Ok(()) } else { gone() };
+            return if effect.call == Call::Now(NowCall::PressPower) { Ok(()) } else { gone() };
         }
         if domain.edges.contains(&effect.key) {
             return Ok(());
         }
         domain.edges.push(effect.key.clone());
-        domain.pressed |= effect.call == Call::PressPower;
+        domain.pressed |= effect.call == Call::Now(NowCall::PressPower);
         self.edges.push(effect.key.clone());
-        if let (Call::RevertSnapshot, Item::Snapshot(name)) = (effect.call, &effect.key.item) {
+        if let (Call::Now(NowCall::RevertSnapshot), Item::Snapshot(name)) =
+            (effect.call, &effect.key.item)
+        {
             if !self.place(effect.host).snapshots.contains(name.as_str()) {
                 return Err(DriverError::new(
                     ErrorKind::Gone,

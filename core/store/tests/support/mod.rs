@@ -215,7 +215,7 @@ pub(crate) fn busy(mut record: VmRecord, operation: u64, deadline: u64) -> (VmRe
     });
     record.open.push(OpenCall {
         key: key.clone(),
-        call: Call::Deploy,
+        call: Call::Now(NowCall::Deploy),
         attempt: 1,
         cancelled: false,
     });
@@ -224,7 +224,7 @@ pub(crate) fn busy(mut record: VmRecord, operation: u64, deadline: u64) -> (VmRe
         vm: record.id,
         key,
         attempt: 1,
-        call: Call::Deploy,
+        call: Call::Now(NowCall::Deploy),
         host: record.placement.as_ref().map_or(HostId(1), |place| place.host),
         driver: "sim".parse().expect("a name"),
         generation: record.issued,

@@ -2,8 +2,8 @@
 
 use super::{Did, Place, World, gone};
 use ostler_model::{
-    Call, DiskState, DriverError, Effect, HostId, Item, NewImage, Power, StepKind, Subject, Verb,
-    VmRecord,
+    Call, DiskState, DriverError, Effect, HostId, Item, JobCall, NewImage, Power, StepKind,
+    Subject, Verb, VmRecord,
 };
 
 fn missing() -> Did {
@@ -28,14 +28,14 @@ impl World {
         let here = record.placement.as_ref().map_or(HostId::FRONT_END, |place| place.host);
         self.guard(effect, record, here);
         if disk(record, &effect.key.item).is_some_and(|disk| disk.adopted.is_some())
-            && effect.call != Call::SaveBack
+            && effect.call != Call::Job(JobCall::SaveBack)
         {
             self.wrong(format!("{} touches a disk that was adopted", effect.call));
         }
         let (host, item, newest) = (effect.host, &effect.key.item, self.newest);
         let memory = || record.recovery.as_ref().map(|file| file.name.to_string());
         match effect.call {
-            Call::Prepare => {
+            Call::Job(JobCall::Prepare) => {
                 let Some(disk) = disk(record, item) else { return missing() };
                 let to_fill = record.operation.as_ref().and_then(|active| active.kind())
                     == Some(StepKind::PrepareOther);
@@ -50,29 +50,29 @@ impl World {
                 self.place(host).disks.entry(disk.file.to_string()).or_insert(content);
                 Ok(())
             }
-            Call::CopyIn => self.copy(HostId::FRONT_END, host, record, item),
-            Call::CopyOut => self.copy(here, HostId::FRONT_END, record, item),
-            Call::CopyAcross => self.copy(here, host, record, item),
-            Call::DropHost => {
+            Call::Job(JobCall::CopyIn) => self.copy(HostId::FRONT_END, host, record, item),
+            Call::Job(JobCall::CopyOut) => self.copy(here, HostId::FRONT_END, record, item),
+            Call::Job(JobCall::CopyAcross) => self.copy(here, host, record, item),
+            Call::Job(JobCall::DropHost) => {
                 *self.place(host) = Place::default();
                 Ok(())
             }
-            Call::DropHome => {
+            Call::Job(JobCall::DropHome) => {
                 *self.place(HostId::FRONT_END) = Place::default();
                 Ok(())
             }
-            Call::DropRecovery => {
+            Call::Job(JobCall::DropRecovery) => {
                 if let Some(file) = memory() {
                     self.place(host).memory.remove(&file);
                 }
                 Ok(())
             }
-            Call::DropDisk => {
+            Call::Job(JobCall::DropDisk) => {
                 let Some(disk) = disk(record, item) else { return missing() };
                 self.place(host).disks.remove(disk.file.as_str());
                 Ok(())
             }
-            Call::SaveBack => self.write_image(host, record, item),
+            Call::Job(JobCall::SaveBack) => self.write_image(host, record, item),
             call => {
                 self.wrong(format!("{call} is no call of a transfer driver"));
                 Ok(())
@@ -84,16 +84,18 @@ impl World {
     /// there is a domain at all.
     fn guard(&mut self, effect: &Effect, record: &VmRecord, here: HostId) {
         let moves = match effect.call {
-            Call::DropRecovery => return,
-            Call::Prepare | Call::DropDisk => false,
-            Call::SaveBack => {
+            Call::Job(JobCall::DropRecovery) => return,
+            Call::Job(JobCall::Prepare | JobCall::DropDisk) => false,
+            Call::Job(JobCall::SaveBack) => {
                 record.operation.as_ref().is_none_or(|active| active.verb != Verb::DiskSnapshotLive)
             }
             _ => true,
         };
         let sees = |at: HostId, host: HostId| self.shared || at == host;
         let file = disk(record, &effect.key.item).map(|disk| disk.file.to_string());
-        let from = if effect.call == Call::CopyAcross || effect.call == Call::CopyOut {
+        let from = if effect.call == Call::Job(JobCall::CopyAcross)
+            || effect.call == Call::Job(JobCall::CopyOut)
+        {
             here
         } else {
             effect.host
@@ -104,7 +106,7 @@ impl World {
             touched && domain.power != Power::Off && (moves || plugged)
         });
         let there = self.domains.contains_key(&from)
-            && effect.call != Call::CopyAcross
+            && effect.call != Call::Job(JobCall::CopyAcross)
             && from != HostId::FRONT_END;
         if writes || (moves && there) {
             self.wrong(format!("{} touches disks while there is a domain", effect.call));

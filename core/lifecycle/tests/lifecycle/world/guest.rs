@@ -2,7 +2,8 @@
 
 use super::{Did, Domain, World, gone};
 use ostler_model::{
-    Call, DriverError, Effect, Generation, HostId, Identity, Item, Power, PowerReason, VmRecord,
+    Call, DriverError, Effect, Generation, HostId, Identity, Item, NowCall, Power, PowerReason,
+    VmRecord,
 };
 use std::collections::BTreeSet;
 
@@ -140,7 +141,7 @@ impl World {
                 .map(|disk| disk.file.to_string()),
             _ => None,
         };
-        if let (Call::AttachDisk, Some(file)) = (effect.call, &file)
+        if let (Call::Now(NowCall::AttachDisk), Some(file)) = (effect.call, &file)
             && !self.place(effect.host).disks.contains_key(file)
         {
             return Err(DriverError::refused("no-disk", "there is no such file"));
@@ -151,19 +152,19 @@ impl World {
             return gone();
         };
         match (effect.call, &effect.key.item, file) {
-            (Call::AttachDisk, _, Some(file)) => {
+            (Call::Now(NowCall::AttachDisk), _, Some(file)) => {
                 domain.disks.insert(file);
             }
-            (Call::DetachDisk, _, Some(file)) => {
+            (Call::Now(NowCall::DetachDisk), _, Some(file)) => {
                 domain.disks.remove(&file);
             }
-            (Call::AttachNic, Item::Nic(mac), _) => {
+            (Call::Now(NowCall::AttachNic), Item::Nic(mac), _) => {
                 domain.nics.insert(mac.to_string());
             }
-            (Call::DetachNic, Item::Nic(mac), _) => {
+            (Call::Now(NowCall::DetachNic), Item::Nic(mac), _) => {
                 domain.nics.remove(&mac.to_string());
             }
-            (Call::Resize, Item::Domain, _) => domain.vcpus = record.spec.vcpus,
+            (Call::Now(NowCall::Resize), Item::Domain, _) => domain.vcpus = record.spec.vcpus,
             (call, item, _) => self.wrong(format!("{call} does not act on {item}")),
         }
         Ok(())
@@ -179,7 +180,7 @@ impl World {
         }
         let name = name.to_string();
         match effect.call {
-            Call::CreateSnapshot => self.place(effect.host).snapshots.insert(name),
+            Call::Now(NowCall::CreateSnapshot) => self.place(effect.host).snapshots.insert(name),
             _ => self.place(effect.host).snapshots.remove(&name) && self.removed.insert(name),
         };
         Ok(())
