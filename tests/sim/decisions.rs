@@ -43,7 +43,7 @@ impl Seen {
         let is_look = matches!(input, Input::Observed { .. }) && after.operation.is_none();
         let nothing_since = self.ended.get(&before.uuid) == Some(&changes);
         let (Some(place), None, true) =
-            (&after.placement, &after.other, is_look && nothing_since && after.restored.is_none())
+            (&after.placement, &after.moving, is_look && nothing_since && after.restored.is_none())
         else {
             return Ok(());
         };

@@ -38,7 +38,7 @@ impl Run {
         for host in &self.life.hosts {
             let left = record.leftovers.iter().any(|left| left.place.host == *host);
             let is_place =
-                record.placement.iter().chain(&record.other).any(|place| place.host == *host);
+                record.places().any(|place| place.host == *host);
             let domain = self.life.fake.domain(*host, record.uuid);
             must!(
                 left || is_place || domain.is_none(),
@@ -102,7 +102,7 @@ impl Run {
         }
         let id = record.id;
         let has_no_place = || {
-            let has_place = record.placement.is_some() || record.other.is_some();
+            let has_place = record.places().next().is_some();
             must!(!has_place, "capacity: VM {id} is {}, and has a place", record.state);
             Ok(())
         };
@@ -136,7 +136,7 @@ impl Run {
                 if record.state == State::Running {
                     self.has_generation(record, place)?;
                 }
-                if record.other.is_none() && self.lost != Some(place.host) {
+                if record.moving.is_none() && self.lost != Some(place.host) {
                     self.is_whole(record, (place.host, ON_HOST))?;
                 }
             }

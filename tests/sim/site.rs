@@ -207,7 +207,7 @@ impl Run {
 }
 
 fn stands_on(record: &VmRecord, host: HostId) -> bool {
-    record.placement.iter().chain(&record.other).any(|place| place.host == host)
+    record.places().any(|place| place.host == host)
 }
 
 /// The same schedule in another zone, as it would be read from the store.

@@ -152,7 +152,7 @@ impl Run {
                 .is_some_and(|active| active.verb.strength() >= Strength::Delete)
         };
         for record in records.iter().filter(|record| !is_deleted(record)) {
-            for place in record.placement.iter().chain(&record.other) {
+            for place in record.places() {
                 self.knows_hardware(record, place.host)?;
             }
         }
@@ -333,9 +333,7 @@ impl Run {
             let ours = |domain: &FakeDomain| domain.seen.identity.is_some();
             for domain in self.life.fake.domains(*host).into_iter().filter(ours) {
                 let owner = records.iter().find(|record| record.uuid == domain.seen.uuid);
-                let at_home = owner.is_some_and(|vm| {
-                    vm.placement.iter().chain(&vm.other).any(|place| place.host == *host)
-                });
+                let at_home = owner.is_some_and(|vm| vm.places().any(|place| place.host == *host));
                 must!(
                     at_home,
                     "leak: host {host} has domain {} ({}), and no VM has its place there",

@@ -329,8 +329,7 @@ impl Arguments<'_> {
     }
 
     fn migrate(&self) -> Result<Work, DriverError> {
-        let other =
-            self.record.other.as_ref().ok_or_else(|| missing("the host that it goes to"))?;
+        let other = self.record.other().ok_or_else(|| missing("the host that it goes to"))?;
         let to = self.directory.site(other.host).ok_or_else(|| no_host(other.host))?;
         let domain = Box::new(self.domain(other.host, other.generation)?);
         // Read-only disks are not moved: the destination has the same content already, and a

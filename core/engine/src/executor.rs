@@ -187,7 +187,7 @@ impl Executor {
     fn lanes_for(&self, effect: &Effect, record: &VmRecord) -> Vec<Arc<Semaphore>> {
         let mut at = BTreeMap::from([(effect.host, &effect.driver)]);
         if matches!(effect.call, Call::Job(JobCall::Migrate | JobCall::CopyAcross)) {
-            for place in record.placement.iter().chain(&record.other) {
+            for place in record.places() {
                 let transfer = effect.call.lane() == Lane::Transfer;
                 at.entry(place.host).or_insert(if transfer {
                     &effect.driver

@@ -33,7 +33,7 @@ pub(crate) fn follow(
     if before.is_some_and(VmRecord::is_unreconciled) && !next.is_unreconciled() {
         // The lost time may have left a call at work on a host that the record did not know when
         // this process was started.
-        let places = next.placement.iter().chain(&next.other);
+        let places = next.places();
         shared.executor.maybe_running.mark(next.id, places.map(|place| place.host));
         restored::done(shared, next.id);
     }

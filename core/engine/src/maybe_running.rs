@@ -167,7 +167,7 @@ pub(crate) async fn transfers_are_over(
 /// The hosts where an earlier call could still act on the same domain: the host of the call, and
 /// for a migration, or a call at its other host, both hosts of the migration.
 pub(crate) fn touched(effect: &Effect, record: &VmRecord) -> Vec<HostId> {
-    let other = record.other.as_ref().map(|place| place.host);
+    let other = record.other().map(|place| place.host);
     let here = record.placement.as_ref().map(|place| place.host);
     let mut hosts = vec![effect.host];
     if effect.call == Call::Job(JobCall::Migrate) || Some(effect.host) == other {

@@ -272,7 +272,7 @@ async fn look_at_one(shared: &Arc<Shared>, host: HostId, uuid: VmUuid) {
         return;
     }
     // During a migration, the operation knows by itself when the other host must be asked.
-    let other = record.other.as_ref().filter(|_| record.operation.is_none());
+    let other = record.other().filter(|_| record.operation.is_none());
     if other.is_some_and(|place| is_silent(shared, place.host)) {
         // A look at only one of the two hosts does not count. And a host that does not answer must
         // not delay the looks at this host.

@@ -251,7 +251,7 @@ async fn resume_orphans(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), 
     }
     if orphaned && shared.config.hooks.sabotage != Sabotage::NoResume {
         tracing::info!(vm = %state.record.id, "a driver call is open that nobody is at; the VM is looked at, and goes on");
-        let places = state.record.placement.iter().chain(&state.record.other);
+        let places = state.record.places();
         shared.executor.maybe_running.mark(state.record.id, places.map(|place| place.host));
         decide_and_commit(shared, state, &Input::Restarted, None).await?;
     }

@@ -46,7 +46,7 @@ fn needs_silence(record: &VmRecord, verb: Verb) -> bool {
     // After a migration with an unknown outcome, the silent host may be the other one.
     let unseen = record.state == State::Unknown
         && record.reason == Reason::CannotAsk
-        && record.other.is_none();
+        && record.moving.is_none();
     let silent = blind || (record.operation.is_none() && unseen);
     let for_silent =
         verb == Verb::Forget || (verb == Verb::Migrate && record.state == State::Unknown);

@@ -97,7 +97,7 @@ fn about(record: &VmRecord, subject: &Subject) -> Vec<Destroyed> {
 fn disks(record: &VmRecord, meant: impl Fn(&DiskName) -> bool) -> Vec<Destroyed> {
     let files = record.files;
     let left = record.leftovers.iter().any(|left| left.files);
-    if !(files.host || files.home || files.other || left) {
+    if !(files.host || files.home || record.files_at_other() || left) {
         return vec![];
     }
     let own = record.disks.iter().filter(|disk| disk.adopted.is_none() && meant(&disk.name));

@@ -8,8 +8,9 @@ use crate::marks;
 use ostler_model::{
     Active, Answer, Ask, Call, Cause, Destroyed, DriverError, DriverName, Effect, EffectKey,
     EventKind, Generation, Hint, HistoryEntry, HostId, ImageChange, Item, JobCall, Journal, Lane,
-    Leftover, Millis, NewImage, NowCall, OpenCall, OperationId, Placement, PowerReason, Reason,
-    Refusal, RefusalKind, Side, Sighting, State, StateKind, Subject, Timestamp, Verb, VmRecord,
+    Leftover, Millis, Move, NewImage, NowCall, OpenCall, OperationId, Placement, PowerReason,
+    Reason, Refusal, RefusalKind, Side, Sighting, State, StateKind, Subject, Timestamp, Verb,
+    VmRecord,
 };
 
 /// The operation if it goes on. None if it has ended.
@@ -176,7 +177,7 @@ impl<'a> Draft<'a> {
             // The call is sent to the host that the VM leaves, with the generation of the placement
             // at which the VM arrives.
             Lane::Hypervisor if call == Call::Job(JobCall::Migrate) => {
-                let arrives = record.other.as_ref()?.generation;
+                let arrives = record.other()?.generation;
                 place.map(|place| (place.host, place.driver.clone(), arrives))
             }
             Lane::Hypervisor => place.map(|place| (place.host, place.driver.clone(), generation)),
@@ -214,28 +215,28 @@ impl<'a> Draft<'a> {
     /// it is.
     pub(crate) fn switch(&mut self, verb: Verb, guest_runs: bool, back: bool) {
         let record = &mut self.record;
-        let (Some(mut to), Some(from)) = (record.other.take(), record.placement.take()) else {
+        let shared = record.storage_is_shared();
+        let (Some(here), Some(moving)) = (&mut record.placement, &mut record.moving) else {
             return;
         };
+        std::mem::swap(here, &mut moving.place);
         if back {
             record.issued = record.issued.next();
-            to.generation = record.issued;
+            here.generation = record.issued;
         }
-        to.since = self.now;
+        here.since = self.now;
         if guest_runs {
-            record.placed = to.generation;
+            record.placed = here.generation;
         }
-        if !record.storage_is_shared() {
-            std::mem::swap(&mut record.files.host, &mut record.files.other);
+        if !shared {
+            std::mem::swap(&mut record.files.host, &mut moving.files);
             // The unused memory files are on the host that the VM leaves. They are removed with the
             // VM's folder there.
             record.unused.clear();
         }
-        record.other_domain = guest_runs;
+        moving.domain = guest_runs;
         record.resched = false;
-        let (host, generation) = (to.host, to.generation);
-        record.other = Some(from);
-        record.placement = Some(to);
+        let (host, generation) = (here.host, here.generation);
         self.history_end(Some(verb));
         self.history_begin(host, verb, generation);
     }
@@ -243,13 +244,19 @@ impl<'a> Draft<'a> {
     /// The migration is over. If something of the VM may still be at the other placement, a
     /// leftover is written down, and swept when that host is seen.
     pub(crate) fn part_from_other(&mut self) {
-        let record = &mut self.record;
-        if let Some(place) = record.other.take() {
-            let files = std::mem::take(&mut record.files.other);
-            if std::mem::take(&mut record.other_domain) || files {
-                self.leave_behind(place, files);
-            }
+        if let Some(Move { place, domain, files }) = self.record.moving.take()
+            && (domain || files)
+        {
+            self.leave_behind(place, files);
         }
+    }
+
+    /// As [`Self::part_from_other`], after the other host was seen.
+    pub(crate) fn part_from_other_seen(&mut self, there: DomainStatus) {
+        if let Some(moving) = &mut self.record.moving {
+            moving.domain = there != DomainStatus::Absent;
+        }
+        self.part_from_other();
     }
 
     /// Writes down that something of the VM may still be at `place`. A host has one leftover of a

@@ -101,7 +101,9 @@ pub(crate) fn forget(draft: &mut Draft<'_>) {
     let record = &mut draft.record;
     // It is not known whether the guest had begun to arrive at the other host, so a domain may be
     // there.
-    record.other_domain |= record.other.is_some();
+    if let Some(moving) = &mut record.moving {
+        moving.domain = true;
+    }
     if let Some(place) = record.placement.clone() {
         let files = std::mem::take(&mut record.files.host);
         draft.leave_behind(place, files);

@@ -141,7 +141,7 @@ pub fn wants_look(record: &VmRecord, verb: Verb) -> bool {
         // A VM that can be seen must not be moved as from a lost host, nor forgotten.
         Verb::Migrate => unknown || record.state == State::Suspended,
         Verb::RecoverSuccess | Verb::Forget => record.placement.is_some(),
-        Verb::RecoverFailure => unknown && record.other.is_some(),
+        Verb::RecoverFailure => unknown && record.moving.is_some(),
         Verb::Hold
         | Verb::Release
         | Verb::Deploy

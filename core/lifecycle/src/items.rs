@@ -28,7 +28,7 @@ pub(crate) fn items(draft: &Draft<'_>, active: &Active, kind: StepKind) -> Vec<I
         Scope::Memory => record.recovery.iter().map(|_| Item::Recovery).collect(),
         // Files are not removed under a domain that could not be removed. Then both are swept
         // later.
-        Scope::Folder(Folder::Other) if record.other_domain => vec![],
+        Scope::Folder(Folder::Other) if record.domain_at_other() => vec![],
         Scope::Folder(folder) if marks::has_files(record, folder) => vec![Item::Files],
         Scope::Folder(_) => vec![],
         Scope::Nic => nic(subject).into_iter().collect(),

@@ -2,7 +2,7 @@
 //! sent, and what it says after the last call has succeeded. Operations use them, and the tables
 //! that are printed for people.
 
-use ostler_model::{Folder, OperationId, RecoveryFile, StepKind, Timestamp, VmRecord};
+use ostler_model::{Folder, Move, OperationId, RecoveryFile, StepKind, Timestamp, VmRecord};
 
 /// Writes what the record must say before the first call of `step` may be sent. After a crash in
 /// between, the record then says that something may be there.
@@ -12,15 +12,17 @@ pub(crate) fn before(record: &mut VmRecord, step: StepKind, operation: Operation
         // started.
         StepKind::PrepareDisks | StepKind::CopyIn | StepKind::Boot => record.files.host = true,
         StepKind::CopyOut => record.files.home = true,
-        StepKind::CopyAcross | StepKind::PrepareOther => record.files.other = true,
+        StepKind::CopyAcross | StepKind::PrepareOther => {
+            at_other(record, |there| there.files = true)
+        }
         StepKind::Migrate => {
-            record.other_domain = true;
             // The console's log comes with the domain, also to a host where no disk is made.
-            if record.storage_is_shared() {
-                record.files.host = true;
-            } else {
-                record.files.other = true;
-            }
+            let shared = record.storage_is_shared();
+            record.files.host |= shared;
+            at_other(record, |there| {
+                there.domain = true;
+                there.files |= !shared;
+            });
         }
         // From here on the guest may have run, or the memory file may be gone.
         StepKind::Unpause | StepKind::DropRecovery => consume_recovery(record),
@@ -55,8 +57,8 @@ pub(crate) fn after(record: &mut VmRecord, step: StepKind, now: Timestamp) {
             record.files.host = false;
             record.unused.clear();
         }
-        StepKind::DropOther => record.files.other = false,
-        StepKind::RemoveOther => record.other_domain = false,
+        StepKind::DropOther => at_other(record, |there| there.files = false),
+        StepKind::RemoveOther => at_other(record, |there| there.domain = false),
         StepKind::Boot => {
             started(record, now);
             forget_recovery(record);
@@ -97,7 +99,14 @@ pub(crate) const fn has_files(record: &VmRecord, folder: Folder) -> bool {
     match folder {
         Folder::Home => record.files.home,
         Folder::Host => record.files.host,
-        Folder::Other => record.files.other,
+        Folder::Other => record.files_at_other(),
+    }
+}
+
+/// Marks the other host of a migration. Only a VM that moves has steps there.
+fn at_other(record: &mut VmRecord, mark: impl FnOnce(&mut Move)) {
+    if let Some(there) = &mut record.moving {
+        mark(there);
     }
 }
 

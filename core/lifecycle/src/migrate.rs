@@ -6,7 +6,7 @@ use crate::draft::Draft;
 use crate::recipe::{self, Plan};
 use crate::{abilities, placement};
 use ostler_model::{
-    Ask, Cause, Hint, Placement, Refusal, RefusalKind, Request, State, StepKind, VmRecord,
+    Ask, Cause, Hint, Move, Placement, Refusal, RefusalKind, Request, State, StepKind, VmRecord,
 };
 
 /// Checks that the VM can be moved to the target, and gives it a placement there. From now on it
@@ -41,13 +41,12 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<bool, Re
     }
     let record = &mut draft.record;
     record.issued = record.issued.next();
-    record.other = Some(Placement {
+    record.moving = Some(Move::to(Placement {
         host: target.host,
         driver: target.driver,
         generation: record.issued,
         since: draft.now,
-    });
-    record.other_domain = false;
+    }));
     // One attempt uses up the wish to be moved (`resched`). If the attempt fails, that is told, and
     // the move is not begun again and again.
     record.resched = false;

@@ -60,7 +60,7 @@ pub(crate) fn observed(
     }
     // A migration that failed half-way waits for a person, who may carry it on: both placements
     // stay until then. So only `unknown` counts.
-    let apart = draft.record.other.is_some() && draft.record.state == State::Unknown;
+    let apart = draft.record.moving.is_some() && draft.record.state == State::Unknown;
     if apart && !part(draft, seen, there) {
         return;
     }
@@ -85,16 +85,14 @@ fn part(draft: &mut Draft<'_>, seen: DomainStatus, there: Option<&Observation>) 
     let there = status_at(&draft.record, Side::Other, draft.facts.store, there);
     match whereabouts(&draft.record, seen, there) {
         Some(Side::Here) => {
-            draft.record.other_domain = there != DomainStatus::Absent;
-            draft.part_from_other();
+            draft.part_from_other_seen(there);
             true
         }
         Some(Side::Other) => {
             draft.switch(Verb::MigrateLive, there.lives(), false);
             // A look that began before says nothing about the new placement.
             draft.record.step = draft.record.step.next();
-            draft.record.other_domain = seen != DomainStatus::Absent;
-            draft.part_from_other();
+            draft.part_from_other_seen(seen);
             settled(draft, there, there.lives());
             false
         }
@@ -106,7 +104,7 @@ fn part(draft: &mut Draft<'_>, seen: DomainStatus, there: Option<&Observation>) 
 /// while that cannot be told, or may still change.
 fn whereabouts(record: &VmRecord, here: DomainStatus, there: DomainStatus) -> Option<Side> {
     // Without shared storage each host has its own disks, and the disks at the wrong host are old.
-    let one_set_of_disks = record.storage_is_shared() || !record.files.other;
+    let one_set_of_disks = record.storage_is_shared() || !record.files_at_other();
     let moved_away =
         matches!(here, DomainStatus::Absent | DomainStatus::Off(PowerReason::Migrated));
     match (here, there) {

@@ -9,9 +9,9 @@ use crate::recipe::{self, OnFailure, Plan};
 use crate::{marks, plan, recover, rest};
 use ostler_model::{
     Active, BootSpec, DatastoreId, DiskFormat, DiskState, DriverError, Generation, Goal, Graphics,
-    Headroom, HostId, ImageId, NewImage, OperationId, Patience, Phase, Placement, RecoveryFile,
-    RefusalKind, Scope, Side, State, StateKind, StepKind, StepNo, Storage, Strength, Subject,
-    Timestamp, Verb, VmId, VmRecord, VmSpec, VmUuid,
+    Headroom, HostId, ImageId, Move, NewImage, OperationId, Patience, Phase, Placement,
+    RecoveryFile, RefusalKind, Scope, Side, State, StateKind, StepKind, StepNo, Storage, Strength,
+    Subject, Timestamp, Verb, VmId, VmRecord, VmSpec, VmUuid,
 };
 use std::collections::BTreeMap;
 use strum::{Display, EnumIter, IntoEnumIterator};
@@ -150,7 +150,7 @@ impl Stage {
         let place =
             |host, generation| Placement { host, driver: name(), generation, since: Timestamp(0) };
         record.placement = placed.then(|| place(HostId(1), Generation(1)));
-        record.other = verb.is_migration().then(|| place(HostId(2), Generation(2)));
+        record.moving = verb.is_migration().then(|| Move::to(place(HostId(2), Generation(2))));
         if matches!(origin, State::Suspended | State::Stopped) || after == Some(Verb::Stop) {
             record.recovery = Some(RecoveryFile { name: file(), complete: true, consumed: false });
         }
@@ -218,9 +218,11 @@ impl Stage {
             Goal::Off | Goal::Absent | Goal::Nothing => self.guest,
         };
         marks::after(&mut self.record, step, Timestamp(0));
-        if step == StepKind::Switch && !self.record.storage_is_shared() {
-            let files = &mut self.record.files;
-            std::mem::swap(&mut files.host, &mut files.other);
+        if step == StepKind::Switch
+            && !self.record.storage_is_shared()
+            && let Some(moving) = &mut self.record.moving
+        {
+            std::mem::swap(&mut self.record.files.host, &mut moving.files);
         }
     }
 

@@ -226,7 +226,7 @@ pub fn bring_back(record: &VmRecord) -> Plan {
 /// The steps to remove everything of a VM, everywhere.
 #[must_use]
 pub fn clean(record: &VmRecord) -> Plan {
-    match (&record.placement, &record.other) {
+    match (&record.placement, record.other()) {
         (Some(_), Some(_)) => {
             // The VM's own host comes first: after that step, no migration can start from there any
             // more.

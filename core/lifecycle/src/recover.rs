@@ -35,7 +35,7 @@ pub(crate) fn request(
     }
     match (draft.record.state, draft.record.failure.clone()) {
         (State::Failed, Some(failure)) => after_failure(draft, asked, stated, &failure),
-        (State::Unknown, _) if draft.record.other.is_some() => apart(draft, asked, stated),
+        (State::Unknown, _) if draft.record.moving.is_some() => apart(draft, asked, stated),
         (_, _) => {
             let cause = Cause::NothingFailed { state: draft.record.state };
             Err(draft.refuse(asked.verb, RefusalKind::NothingToRecover, cause, Hint::SeeWhy))
@@ -76,7 +76,9 @@ fn apart(draft: &mut Draft<'_>, asked: &Request, stated: Stated) -> Result<(), R
     if arrived {
         draft.switch(Verb::MigrateLive, true, false);
     }
-    draft.record.other_domain = true;
+    if let Some(there) = &mut draft.record.moving {
+        there.domain = true;
+    }
     draft.part_from_other();
     // A look that began before says nothing about the new placement.
     draft.record.step = draft.record.step.next();

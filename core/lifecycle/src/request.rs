@@ -85,7 +85,7 @@ fn resting(draft: &Draft<'_>) -> State {
 fn apart(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     let ends = matches!(asked.verb.strength(), Strength::Delete | Strength::Forget);
     if draft.record.operation.is_some()
-        || draft.record.other.is_none()
+        || draft.record.moving.is_none()
         || ends
         || edit::goes_beside(asked.verb)
     {
@@ -145,8 +145,7 @@ fn while_busy(draft: &mut Draft<'_>, asked: &Request, active: Active) -> Result<
 /// snapshot, to the same host.
 fn is_the_same(draft: &Draft<'_>, asked: &Request, active: &Active) -> bool {
     let record = &draft.record;
-    let place =
-        if asked.verb.is_migration() { record.other.as_ref() } else { record.placement.as_ref() };
+    let place = if asked.verb.is_migration() { record.other() } else { record.placement.as_ref() };
     let to_host = || asked.host.is_none() || place.map(|place| place.host) == asked.host;
     match (&asked.args, &active.subject) {
         (Args::None | Args::Migrate { .. }, Subject::Vm) => {
@@ -361,7 +360,7 @@ fn deploy(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     });
     if storage.shared && record.files.home {
         // Every host sees the same files. They are not copied, and the host has them now.
-        record.files = ostler_model::FilesAt { host: true, home: false, other: false };
+        record.files = ostler_model::FilesAt { host: true, home: false };
     }
     let images: Vec<Ask> = record.images_held().map(Ask::image).collect();
     let plan = match (record.files.host, record.files.home) {

@@ -40,8 +40,7 @@ impl Found {
 /// has lost.
 fn counts(record: &VmRecord, driver: &DriverName) -> bool {
     let left = record.leftovers.iter().map(|left| &left.place);
-    let places =
-        record.placement.iter().chain(&record.other).chain(left).map(|place| &place.driver);
+    let places = record.places().chain(left).map(|place| &place.driver);
     let mut drivers = places.chain(&record.last_driver).peekable();
     if drivers.peek().is_none() {
         // A record that an older daemon wrote does not tell which driver had the VM last.
@@ -251,7 +250,7 @@ fn reconcile(draft: &mut Draft<'_>, found: &[Found], storage: Option<&Storage>, 
 /// arrived since. It has arrived if it lives there, or if it is off there and no domain is left at
 /// the origin.
 fn arrived<'a>(draft: &Draft<'_>, found: &'a [Found]) -> Option<(&'a Found, Generation)> {
-    let other = draft.record.other.as_ref()?;
+    let other = draft.record.other()?;
     let there = found.iter().find(|found| found.host == other.host)?;
     let here = draft
         .record
@@ -346,7 +345,7 @@ fn lives_in_its_place(draft: &Draft<'_>, found: &[Found]) -> bool {
 /// operation was about to move have been in use since.
 fn seen_in_its_place(draft: &mut Draft<'_>, found: &[Found]) {
     // Only these two states are in doubt; any other state of rest is believed.
-    let in_doubt = draft.record.other.is_none()
+    let in_doubt = draft.record.moving.is_none()
         && matches!(draft.record.state, State::Failed | State::Unknown);
     let place = draft.record.placement.as_ref().filter(|_| in_doubt);
     let Some(found) = place.and_then(|place| found.iter().find(|found| found.host == place.host))
@@ -393,7 +392,7 @@ fn take_over(
     }
     record.leftovers.retain(|left| left.place.host != found.host);
     let home = record.files.home && !record.storage_is_shared();
-    record.files = FilesAt { host: true, home, other: false };
+    record.files = FilesAt { host: true, home };
     record.placement = Some(Placement {
         host: found.host,
         driver: found.driver.clone(),

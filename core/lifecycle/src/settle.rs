@@ -109,7 +109,7 @@ fn forget_made(draft: &mut Draft<'_>) {
 fn files_change_hands(draft: &mut Draft<'_>) {
     let record = &mut draft.record;
     if record.files.host && record.storage.as_ref().is_some_and(|storage| storage.shared) {
-        record.files = FilesAt { host: false, home: true, other: false };
+        record.files = FilesAt { host: false, home: true };
     }
 }
 
@@ -394,7 +394,7 @@ pub(crate) fn unknown(
     // After the switch it is decided which of the two hosts has the VM.
     let switched =
         active.plan.get(..active.at).is_some_and(|begun| begun.contains(&StepKind::Switch));
-    if switched || !draft.record.other_domain {
+    if switched || !draft.record.domain_at_other() {
         draft.part_from_other();
     }
     subject::keep_what_may_be_plugged(&mut draft.record, &mut active);

@@ -90,16 +90,17 @@ fn switch(draft: &mut Draft<'_>, active: &Active) {
     // Nothing of ours is about to start on a lost host. The domain that is found there when the
     // host is back is still the one from before, so its generation stays.
     draft.switch(verb, live, undoing && !lost);
-    // The operator has stated that nothing runs on the old host. When that host is back, its domain
-    // must still be swept.
-    draft.record.other_domain |= lost && !undoing;
     // The VM's files are where the operator says that they are. The files that the lost host has
     // are swept.
     draft.record.files.host |= lost && !undoing;
+    let Some(there) = &mut draft.record.moving else { return };
+    // The operator has stated that nothing runs on the old host. When that host is back, its domain
+    // must still be swept.
+    there.domain |= lost && !undoing;
     if lost && undoing {
         // The files at the host on which the VM should have started were brought there by the
         // operator. They stay.
-        draft.record.files.other = false;
+        there.files = false;
     }
 }
 

@@ -323,7 +323,7 @@ fn rests_for(record: &VmRecord, facts: &Facts) -> Option<WaitsFor> {
             host: found.host,
         });
     }
-    match (record.state, here, &record.other) {
+    match (record.state, here, record.other()) {
         (State::Pending, ..) => Some(WaitsFor::Scheduler),
         (State::Failed, ..) => {
             let failure = record.failure.as_ref();

@@ -32,15 +32,15 @@ pub fn listed(
     let generation = domain.identity.map(|identity| identity.generation);
     let newer = record.is_unreconciled()
         || generation.is_some_and(|generation| record.is_ahead(generation));
-    let at = |place: &Option<Placement>| place.as_ref().is_some_and(|place| place.host == host);
+    let at = |place: Option<&Placement>| place.is_some_and(|place| place.host == host);
     // The VM may have a domain on a host that its record does not name yet.
     let unsettled = record.operation.is_some()
         || !record.open.is_empty()
         || record.is_unreconciled()
-        || at(&record.other);
+        || at(record.other());
     let seen = Observation::Present(domain.clone());
-    let is_there =
-        at(&record.placement) && !matches!(status(record, store, &seen), DomainStatus::OlderAlive);
+    let is_there = at(record.placement.as_ref())
+        && !matches!(status(record, store, &seen), DomainStatus::OlderAlive);
     if unsettled || is_there {
         return Listing { newer, ..Listing::default() };
     }
@@ -125,7 +125,7 @@ pub fn doomed(
     let Observation::Present(domain) = seen else { return None };
     let identity =
         domain.identity.filter(|identity| identity.store == store && identity.vm == record.uuid)?;
-    if record.operation.is_some() || !record.open.is_empty() || record.other.is_some() {
+    if record.operation.is_some() || !record.open.is_empty() || record.moving.is_some() {
         return None;
     }
     if record.is_unreconciled() || record.is_ahead(identity.generation) {
@@ -159,7 +159,7 @@ pub fn doomed(
 pub fn to_sweep(record: &VmRecord, host: HostId) -> Option<&Leftover> {
     let busy = record.operation.is_some()
         || !record.open.is_empty()
-        || record.other.is_some()
+        || record.moving.is_some()
         || record.is_unreconciled();
     let here = record.placement.as_ref().is_some_and(|place| place.host == host);
     let left =
@@ -175,7 +175,7 @@ pub fn to_sweep(record: &VmRecord, host: HostId) -> Option<&Leftover> {
 pub fn unused_memory(record: &VmRecord, host: HostId) -> &[RelPath] {
     let busy = record.operation.is_some()
         || !record.open.is_empty()
-        || record.other.is_some()
+        || record.moving.is_some()
         || record.is_unreconciled();
     let here = record.placement.as_ref().is_some_and(|place| place.host == host);
     let ran_on = match record.state {

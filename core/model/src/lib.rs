@@ -75,7 +75,7 @@ pub use operation::{
 pub use planned::Planned;
 pub use reason::{Fault, Reason};
 pub use record::{
-    DiskState, Failure, FilesAt, HistoryEntry, Leftover, NewImage, OpenCall, Placement,
+    DiskState, Failure, FilesAt, HistoryEntry, Leftover, Move, NewImage, OpenCall, Placement,
     RecoveryFile, Sighting, Snapshot, Storage, VmRecord,
 };
 pub use refusal::{Cause, Part, Refusal, RefusalKind, Shown};

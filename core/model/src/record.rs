@@ -32,9 +32,28 @@ pub struct FilesAt {
     pub host: bool,
     /// At the front end.
     pub home: bool,
-    /// On the other host of a migration, if the two hosts do not share their files.
-    #[serde(default)]
-    pub other: bool,
+}
+
+/// The other host of a migration: the destination, and after the switch the origin. While a VM has
+/// one, it holds its capacity there too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    /// The placement there.
+    pub place: Placement,
+    /// Whether a domain of the VM may be there. Set before a step can bring one there, and cleared
+    /// after none is known to be there.
+    pub domain: bool,
+    /// Whether the VM's files may be there, if the two hosts do not share their files. Set and
+    /// cleared like `domain`.
+    pub files: bool,
+}
+
+impl Move {
+    /// The VM is to go to `place`. Nothing of it is there yet.
+    #[must_use]
+    pub const fn to(place: Placement) -> Self {
+        Self { place, domain: false, files: false }
+    }
 }
 
 /// The system datastore of a VM, chosen at its first placement.
@@ -220,13 +239,9 @@ pub struct VmRecord {
     pub placed: Generation,
     /// Its placement, while it has one.
     pub placement: Option<Placement>,
-    /// The other placement of a migration: the destination, and after the switch the origin. While
-    /// there is one, the VM holds its capacity there too.
-    #[serde(default)]
-    pub other: Option<Placement>,
-    /// Whether a domain of the VM may be at the other placement.
-    #[serde(default)]
-    pub other_domain: bool,
+    /// The other host, while the VM moves, or while a migration that failed is not settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<Move>,
     /// Placements that the VM left and that were not seen empty.
     #[serde(default)]
     pub leftovers: Vec<Leftover>,
@@ -331,8 +346,7 @@ impl VmRecord {
     #[must_use]
     pub fn held_too(&self) -> Option<(HostId, Capacity)> {
         let here = self.placement.as_ref().map(|place| place.host);
-        self.other
-            .as_ref()
+        self.other()
             .filter(|place| Some(place.host) != here)
             .map(|place| (place.host, self.holds()))
     }
@@ -342,7 +356,8 @@ impl VmRecord {
     #[must_use]
     pub fn also_on(&self) -> Vec<HostId> {
         let here = self.placement.as_ref().map(|place| place.host);
-        let places = self.other.iter().chain(self.leftovers.iter().map(|left| &left.place));
+        let left = self.leftovers.iter().map(|left| &left.place);
+        let places = self.other().into_iter().chain(left);
         let mut hosts: Vec<HostId> =
             places.map(|place| place.host).filter(|host| Some(*host) != here).collect();
         hosts.sort_unstable();
@@ -362,8 +377,35 @@ impl VmRecord {
     pub const fn place(&self, side: crate::Side) -> Option<&Placement> {
         match side {
             crate::Side::Here => self.placement.as_ref(),
-            crate::Side::Other => self.other.as_ref(),
+            crate::Side::Other => self.other(),
         }
+    }
+
+    /// The placement at the other host of a migration.
+    #[must_use]
+    pub const fn other(&self) -> Option<&Placement> {
+        match &self.moving {
+            Some(moving) => Some(&moving.place),
+            None => None,
+        }
+    }
+
+    /// Its placements: none, one, or the two of a migration.
+    pub fn places(&self) -> impl Iterator<Item = &Placement> {
+        self.placement.iter().chain(self.other())
+    }
+
+    /// Whether a domain of the VM may be at the other host of a migration.
+    #[must_use]
+    pub const fn domain_at_other(&self) -> bool {
+        matches!(&self.moving, Some(moving) if moving.domain)
+    }
+
+    /// Whether files of the VM may be at the other host of a migration, and only that host sees
+    /// them.
+    #[must_use]
+    pub const fn files_at_other(&self) -> bool {
+        matches!(&self.moving, Some(moving) if moving.files)
     }
 
     /// Whether all hosts and the front end see the same files of the VM.

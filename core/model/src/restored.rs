@@ -127,11 +127,8 @@ impl VmRecord {
     /// record has this generation, and another copy of the store may have issued it.
     #[must_use]
     pub fn is_ahead(&self, generation: Generation) -> bool {
-        let mut places = self
-            .placement
-            .iter()
-            .chain(&self.other)
-            .chain(self.leftovers.iter().map(|left| &left.place));
+        let left = self.leftovers.iter().map(|left| &left.place);
+        let mut places = self.places().chain(left);
         if places.any(|place| place.generation == generation) {
             return false;
         }

@@ -129,6 +129,7 @@ mod timer;
 mod token;
 mod txn;
 mod vm;
+mod vm_row;
 mod writer;
 
 pub use backup::{Restored, Unreadable, restore};

@@ -9,10 +9,6 @@ use ostler_model::{Claim, Effect, EffectKey, OperationRecord, Version, VmId, VmR
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-impl Row for VmRecord {
-    const TABLE: &'static str = "vm";
-}
-
 impl Row for OperationRecord {
     const TABLE: &'static str = "operation";
 }

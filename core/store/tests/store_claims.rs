@@ -59,7 +59,7 @@ fn commit(what: &Try, known: &BTreeMap<u64, VmRecord>) -> Commit {
     }
     let mut record = idle(old.cloned().unwrap_or_else(|| vm(what.vm)), what.state);
     record.spec.cpu_milli = what.cpu_milli;
-    (record.placement, record.storage, record.other) = (None, None, None);
+    (record.placement, record.storage, record.moving) = (None, None, None);
     if let Some(host) = what.host {
         record = placed(record, host);
     }

@@ -334,6 +334,9 @@ async fn the_kept_store_of_schema_2_is_read() {
     assert_eq!(reader.done_before(Timestamp(u64::MAX), 9).expect("reads"), [VmId(11)]);
     assert_eq!(reader.vms_on_host(HostId(1)).expect("reads"), [8, 9, 10].map(VmId));
     assert_eq!(reader.vms_on_host(HostId(2)).expect("reads"), [7, 8, 9].map(VmId));
+    let moving = reader.vm(VmId(9)).expect("reads").expect("is there").moving;
+    let moving = moving.map(|moving| (moving.place.host, moving.domain, moving.files));
+    assert_eq!(moving, Some((HostId(1), false, false)), "its row is of an older version");
     let states = |id| reader.image(ImageId(id)).expect("reads").map(|image| image.state);
     assert_eq!([3, 4, 5].map(states), [Some(ImageState::Ready), None, Some(ImageState::Locked)]);
 }

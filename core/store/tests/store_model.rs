@@ -165,14 +165,13 @@ impl Model {
             let there = |place: &Placement| place.host == host;
             let should = self.ids(|vm| {
                 let left = vm.leftovers.iter().any(|left| there(&left.place));
-                left || vm.placement.as_ref().is_some_and(there)
-                    || vm.other.as_ref().is_some_and(there)
+                left || vm.placement.as_ref().is_some_and(there) || vm.other().is_some_and(there)
             });
             prop_assert_eq!(reader.vms_on_host(host).expect("reads"), should);
         }
         prop_assert_eq!(reader.vms_to_resched().expect("reads"), self.ids(|vm| vm.resched));
         let over = self.ids(|vm| {
-            let nowhere = vm.placement.is_none() && vm.other.is_none() && vm.leftovers.is_empty();
+            let nowhere = vm.placement.is_none() && vm.moving.is_none() && vm.leftovers.is_empty();
             vm.state == State::Done && vm.open.is_empty() && nowhere
         });
         prop_assert_eq!(reader.done_before(Timestamp(u64::MAX), 99).expect("reads"), over);

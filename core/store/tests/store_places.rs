@@ -62,7 +62,7 @@ async fn a_vm_that_moves_is_found_on_both_hosts_and_holds_both_until_it_is_seen_
         store.read().expect("reads").vm_page(&filter(host), None, 9).expect("reads").items.len()
     };
     assert_eq!((listed(1), listed(2)), (1, 0), "a list shows it where it has its place");
-    let unseen = next(&store, VmRecord { other: None, ..left(there, 2) }).await;
+    let unseen = next(&store, VmRecord { moving: None, ..left(there, 2) }).await;
     assert_eq!(
         (usage(&store, 1), usage(&store, 2)),
         ((1, 1000), (0, 0)),

@@ -144,7 +144,7 @@ async fn a_guest_that_is_moved_to_another_name_of_its_hypervisor_runs_on() {
         world.engine.why(vm)
     );
     let record = world.record(vm);
-    assert_eq!((record.other, record.leftovers.len()), (None, 0));
+    assert_eq!((record.moving, record.leftovers.len()), (None, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

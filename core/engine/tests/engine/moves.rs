@@ -29,7 +29,7 @@ async fn a_running_vm_moves_and_is_the_same_run_of_its_guest() {
     assert_eq!(world.state(vm), State::Running);
     assert_eq!((run_of(&world, ALPHA, vm), run_of(&world, BETA, vm)), (None, before));
     let record = world.record(vm);
-    assert_eq!((record.placed, record.issued, record.other), (Generation(2), Generation(2), None));
+    assert_eq!((record.placed, record.issued, record.moving), (Generation(2), Generation(2), None));
     let stays: Vec<_> =
         record.history.iter().map(|stay| (stay.host, stay.begun_by, stay.ended_by)).collect();
     let live = Some(Verb::MigrateLive);
@@ -92,7 +92,7 @@ async fn a_move_that_fails_leaves_the_guest_running_where_it_was() {
             waited.operation
         );
         assert_eq!(world.state(vm), State::Running, "{verb} {op}: {:?}", world.engine.why(vm));
-        assert_eq!(world.record(vm).other, None, "{verb} {op}");
+        assert_eq!(world.record(vm).moving, None, "{verb} {op}");
         let same = verb != Verb::MigratePoweroffHard;
         assert_eq!(run_of(&world, ALPHA, vm) == before, same, "{verb} {op}");
         world.healthy();

@@ -140,5 +140,5 @@ fn migrate_back(record: &VmRecord, active: &Active, begun: &[StepKind]) -> Optio
 pub fn may_have_written(record: &VmRecord, active: &Active) -> bool {
     let refused =
         active.attempt <= 1 && active.error.as_ref().is_some_and(|error| is_definite(error.kind));
-    active.kind() == Some(StepKind::Boot) && !active.undoing && record.files.other && !refused
+    active.kind() == Some(StepKind::Boot) && !active.undoing && record.files_at_other() && !refused
 }

@@ -4,8 +4,8 @@ use crate::rig::STORE;
 use crate::samples::new_vm;
 use ostler_lifecycle::{DomainStatus, create, doomed, status_at};
 use ostler_model::{
-    DomainSeen, Generation, HostId, Identity, Leftover, Observation, Placement, Power, PowerReason,
-    Side, Timestamp, VmRecord,
+    DomainSeen, Generation, HostId, Identity, Leftover, Move, Observation, Placement, Power,
+    PowerReason, Side, Timestamp, VmRecord,
 };
 
 fn place(host: u32, generation: u64) -> Placement {
@@ -45,7 +45,7 @@ fn seen(record: &VmRecord, generation: u64, power: Power) -> Observation {
 
 #[test]
 fn it_is_not_what_a_move_has_brought_to_the_other() {
-    let record = VmRecord { other: Some(place(2, 2)), ..record() };
+    let record = VmRecord { moving: Some(Move::to(place(2, 2))), ..record() };
     let status = |side, generation| {
         status_at(&record, side, STORE, &seen(&record, generation, Power::Running))
     };

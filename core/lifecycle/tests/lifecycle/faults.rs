@@ -133,8 +133,8 @@ fn perturb_the_rest(rig: &Rig, input: &Input, made: &mut Decision) {
             }
         }
         Fault::SameGeneration => {
-            if let (Some(place), Some(other)) = (&made.record.placement, &mut made.record.other) {
-                other.generation = place.generation;
+            if let (Some(place), Some(moving)) = (&made.record.placement, &mut made.record.moving) {
+                moving.place.generation = place.generation;
             }
         }
         Fault::UndoWithoutRemoveOther => {
@@ -146,7 +146,9 @@ fn perturb_the_rest(rig: &Rig, input: &Input, made: &mut Decision) {
                 // As if it had been seen empty there.
                 active.plan.remove(0);
                 take_the_calls_back(made);
-                made.record.other_domain = false;
+                if let Some(moving) = &mut made.record.moving {
+                    moving.domain = false;
+                }
                 redo(rig, made);
             }
         }

@@ -158,7 +158,7 @@ fn places(rig: &Rig) -> Result<(), Violation> {
     let given = record
         .placement
         .iter()
-        .chain(&record.other)
+        .chain(record.other())
         .chain(record.leftovers.iter().map(|left| &left.place));
     let generations: Vec<_> = given.map(|place| place.generation).collect();
     must!(
@@ -169,11 +169,11 @@ fn places(rig: &Rig) -> Result<(), Violation> {
         generations.iter().all(|generation| *generation <= record.issued),
         "generation: a place has one that was never issued"
     );
-    let other = |host: HostId| record.other.as_ref().is_some_and(|place| place.host == host);
+    let other = |host: HostId| record.other().is_some_and(|place| place.host == host);
     let left = |host: HostId| record.leftovers.iter().find(|left| left.place.host == host);
     for host in rig.world.of_ours() {
         let known = rig.host() == Some(host)
-            || (other(host) && record.other_domain)
+            || (other(host) && record.domain_at_other())
             || left(host).is_some();
         must!(known, "leak: a domain on host {host}, which is not the place");
     }
@@ -191,7 +191,7 @@ fn places(rig: &Rig) -> Result<(), Violation> {
             (true, false) => record.files.home,
             (false, _) => {
                 (record.files.host && rig.host() == Some(*at))
-                    || (record.files.other && other(*at))
+                    || (record.files_at_other() && other(*at))
                     || swept
             }
         };
@@ -247,7 +247,7 @@ fn done(rig: &Rig) -> Result<(), Violation> {
         .any(|(at, place)| !place.is_empty() && !rig.world.brought.contains(at));
     must!(!files || record.leftovers.iter().any(|left| left.files), "done, and there are files");
     must!(
-        record.placement.is_none() && record.other.is_none(),
+        record.placement.is_none() && record.moving.is_none(),
         "capacity: done, and it has a place"
     );
     must!(record.history.iter().all(|stay| stay.to.is_some()), "done, and its stay has no end");
@@ -308,7 +308,7 @@ fn on_host(rig: &Rig) -> Result<(), Violation> {
         "poweroff with saved memory"
     );
     plugged(rig, host)?;
-    let Some(other) = &record.other else { return complete(rig, host) };
+    let Some(other) = record.other() else { return complete(rig, host) };
     must!(record.state == State::Unknown, "capacity: {} with a place too many", record.state);
     // It is at one of them.
     complete(rig, host).or_else(|_| complete(rig, other.host))
@@ -350,7 +350,7 @@ fn complete(rig: &Rig, host: HostId) -> Result<(), Violation> {
 /// A state of rest on a host says what a look shows.
 pub(crate) fn agrees(rig: &Rig, when: &str) -> Result<(), Violation> {
     let Some(host) = rig.host() else { return Ok(()) };
-    if rig.record.other.is_some() {
+    if rig.record.moving.is_some() {
         return Ok(());
     }
     let domain = rig.world.domains.get(&host);

@@ -70,7 +70,7 @@ fn guest(rig: &mut Rig, happening: Happening) -> Result<(), Violation> {
                 && rig.world.answers(host)
                 && rig.state() != State::Failed
                 && rig.host() == Some(host)
-                && rig.record.other.is_none() =>
+                && rig.record.moving.is_none() =>
         {
             only_what_is_known(rig, host);
             rig.world.power(host, Power::Running, PowerReason::None);
@@ -115,7 +115,7 @@ fn half_move(rig: &mut Rig) {
 /// Whether the operator would tell the truth. Lies about files are believed, because no look can
 /// contradict them.
 fn true_to_say(rig: &Rig, verb: Verb) -> bool {
-    if let (State::Unknown, Some(other)) = (rig.state(), &rig.record.other) {
+    if let (State::Unknown, Some(other)) = (rig.state(), rig.record.other()) {
         let gone = rig
             .host()
             .and_then(|host| rig.world.domains.get(&host))
@@ -167,7 +167,7 @@ fn fitting(rig: &mut Rig, verb: Verb, which: u8, to: HostId) -> Args {
     if let (Verb::Migrate, State::Unknown, Some(from)) = (verb, rig.state(), rig.host()) {
         let off = rig.world.domains.get(&from).is_none_or(|domain| domain.power == Power::Off);
         let fenced =
-            off && !rig.world.answers(from) && which % 2 == 1 && rig.record.other.is_none();
+            off && !rig.world.answers(from) && which % 2 == 1 && rig.record.moving.is_none();
         if fenced
             && !rig.world.shared
             && rig.record.leftovers.iter().all(|left| left.place.host != to)
@@ -223,7 +223,7 @@ pub(crate) fn happen(rig: &mut Rig, act: &Act) -> Result<(), Violation> {
     let error = |kind| DriverError::new(kind, "made-up", "as the story wants");
     match act {
         Act::Ask(verb, host, which) => ask(rig, *verb, *host, *which),
-        Act::Recover(verb) if rig.state() == State::Failed || rig.record.other.is_some() => {
+        Act::Recover(verb) if rig.state() == State::Failed || rig.record.moving.is_some() => {
             ask(rig, *verb, 1, 0)
         }
         Act::Recover(_) => Ok(()),

@@ -89,7 +89,7 @@ fn to_move(shared: bool) -> VmRecord {
         state: State::Running,
         resched: true,
         placement: Some(at(A)),
-        files: FilesAt { host: true, home: false, other: false },
+        files: FilesAt { host: true, home: false },
         ..pending(shared)
     }
 }

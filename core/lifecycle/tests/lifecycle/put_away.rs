@@ -3,8 +3,8 @@
 use crate::rig::{Fault, Rig, STORE};
 use ostler_lifecycle::{Listing, PutAway, listed, put_away};
 use ostler_model::{
-    DomainSeen, FilesAt, Generation, HostId, Identity, Leftover, Observation, Placement, Power,
-    PowerReason, State, StoreId, Timestamp, VmRecord,
+    DomainSeen, FilesAt, Generation, HostId, Identity, Leftover, Move, Observation, Placement,
+    Power, PowerReason, State, StoreId, Timestamp, VmRecord,
 };
 
 const A: HostId = HostId(1);
@@ -27,7 +27,7 @@ fn moved(shared: bool, files: bool) -> VmRecord {
     (record.state, record.storage, record.placement) =
         (State::Running, Some(storage), Some(at(A, 2)));
     (record.issued, record.placed) = (Generation(2), Generation(2));
-    record.files = FilesAt { host: true, home: false, other: false };
+    record.files = FilesAt { host: true, home: false };
     record.leftovers = vec![Leftover { place: at(B, 1), files }];
     record.clone()
 }
@@ -122,6 +122,6 @@ fn a_listed_domain_is_the_vm_a_zombie_or_newer_than_the_store() {
     let mut restored = vm.clone();
     restored.mark_restored(Timestamp(0));
     assert_eq!(is(Some(&restored), B, 1), Listing { newer: true, ..Listing::default() });
-    let moving = VmRecord { other: Some(at(B, 3)), ..vm.clone() };
+    let moving = VmRecord { moving: Some(Move::to(at(B, 3))), ..vm.clone() };
     assert_eq!(is(Some(&moving), B, 3), Listing { newer: false, ..Listing::default() });
 }

@@ -12,7 +12,7 @@ impl Rig {
     /// unless all of them answer.
     pub(crate) fn seen(&self) -> Option<(Observation, Option<Observation>)> {
         let here = self.world.look(self.host()?).ok()?;
-        let there = self.record.other.as_ref().map(|place| self.world.look(place.host));
+        let there = self.record.other().map(|place| self.world.look(place.host));
         there.transpose().ok().map(|there| (here, there))
     }
 

@@ -346,9 +346,12 @@ pub(crate) fn r#where(rig: &Rig) -> String {
     let record = &rig.record;
     let at = |place: &ostler_model::Placement| format!("{}g{}", place.host, place.generation);
     let mut out = format!("at {}", record.placement.as_ref().map_or_else(|| "-".to_owned(), at));
-    if let Some(other) = &record.other {
-        out +=
-            &format!(" other {}{}", at(other), if record.other_domain { " (domain)" } else { "" });
+    if let Some(other) = record.other() {
+        out += &format!(
+            " other {}{}",
+            at(other),
+            if record.domain_at_other() { " (domain)" } else { "" }
+        );
     }
     for left in &record.leftovers {
         out += &format!(" left {}{}", at(&left.place), if left.files { " (files)" } else { "" });

@@ -332,7 +332,7 @@ impl World {
     /// What a driver that moves a running domain does: the source is gone, or off, and the
     /// destination runs.
     fn migrate(&mut self, effect: &Effect, record: &VmRecord) -> Did {
-        let Some(to) = record.other.clone() else {
+        let Some(to) = record.other().cloned() else {
             self.wrong("a domain is moved to nowhere");
             return gone();
         };

@@ -66,7 +66,7 @@ pub(crate) fn vm(record: &VmRecord, names: &Names) -> wire::Vm {
         version: record.version.0,
         spec: spec_to_wire(&record.spec),
         placement: record.placement.as_ref().map(|place| placed(place, record, names)),
-        moving: record.other.as_ref().map(|place| moving(place, record, names)),
+        moving: record.other().map(|place| moving(place, record, names)),
         resched: record.resched,
         leftovers: record.leftovers.iter().map(|left| leftover(left, names)).collect(),
         datastore: datastore

@@ -43,7 +43,7 @@ impl Derived {
         self.by_state.insert((record.state.to_string(), id));
         self.by_uuid.insert((record.uuid.0.as_u128(), id));
         let left = record.leftovers.iter().map(|left| &left.place);
-        for place in record.placement.iter().chain(&record.other).chain(left) {
+        for place in record.places().chain(left) {
             self.by_host.insert((place.host.0, id));
         }
         if record.state != State::Done {
@@ -61,7 +61,7 @@ impl Derived {
             self.resched.insert(id);
         }
         let nowhere =
-            record.placement.is_none() && record.other.is_none() && record.leftovers.is_empty();
+            record.placement.is_none() && record.moving.is_none() && record.leftovers.is_empty();
         if record.state == State::Done && nowhere && !active {
             self.done.insert((record.since.0, id));
         }

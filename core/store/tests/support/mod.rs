@@ -166,13 +166,15 @@ pub(crate) fn placed(mut record: VmRecord, host: u32) -> VmRecord {
 
 /// With another host beside that of its place.
 pub(crate) fn moving(mut record: VmRecord, host: u32) -> VmRecord {
-    record.other = Some(place(&mut record, host));
+    record.moving = Some(Move::to(place(&mut record, host)));
     record
 }
 
 /// The two hosts of a migration change their parts.
 pub(crate) fn switched(mut record: VmRecord) -> VmRecord {
-    std::mem::swap(&mut record.placement, &mut record.other);
+    if let (Some(here), Some(moving)) = (&mut record.placement, &mut record.moving) {
+        std::mem::swap(here, &mut moving.place);
+    }
     record
 }
 

@@ -101,7 +101,7 @@ pub(crate) fn commit(what: &Try, base: &BTreeMap<u64, VmRecord>, ids: u64) -> Co
     let old = base.get(&what.vm);
     let mut record = idle(old.cloned().unwrap_or_else(|| vm(what.vm)), what.state);
     record.spec.cpu_milli = what.cpu_milli;
-    (record.placement, record.storage, record.other) = (None, None, None);
+    (record.placement, record.storage, record.moving) = (None, None, None);
     record.leftovers.clear();
     record.resched = what.resched;
     if let Some(host) = what.host {

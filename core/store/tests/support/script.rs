@@ -49,7 +49,7 @@ fn migration(id: u64) -> Vec<Commit> {
     let mut there = change(idle(switched(of(&begun)), State::Running));
     there.outbox_del = vec![effect.key];
     let mut rests = left(of(&there), 2);
-    rests.other = None;
+    rests.moving = None;
     rests.resched = true;
     let mut rests = change(rests);
     rests.operations = vec![operation(id * 10, id, true)];

@@ -44,7 +44,7 @@ impl World {
 
     /// A migration stops half-way: the source stands still, and the destination waits for the rest.
     pub(crate) fn half_moved(&mut self, record: &VmRecord) {
-        let (Some(from), Some(to)) = (&record.placement, &record.other) else { return };
+        let (Some(from), Some(to)) = (&record.placement, record.other()) else { return };
         if self.domains.get(&from.host).is_some_and(|domain| domain.power == Power::Running) {
             self.power(from.host, Power::Paused, PowerReason::Migrated);
             self.define(to.host, to.generation, Power::Paused, record);
