@@ -7,7 +7,7 @@ use crate::coverage::Coverage;
 use ostler_driver_testkit::fake::Fake;
 use ostler_engine::Decides;
 use ostler_lifecycle::{Decision, Input};
-use ostler_model::{Call, Power, Refusal, State, VmRecord, VmUuid};
+use ostler_model::{Call, NowCall, Power, Refusal, State, VmRecord, VmUuid};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -194,14 +194,14 @@ fn promises(before: &VmRecord, input: &Input, made: &Decision) -> Result<(), Vio
         );
         let place = after.placement.as_ref().map(|place| place.generation);
         must!(
-            !matches!(effect.call, Call::Deploy | Call::Restore)
+            !matches!(effect.call, Call::Now(NowCall::Deploy) | Call::Now(NowCall::Restore))
                 || place == Some(effect.generation),
             "fence: VM {id} is started under {}, and its place has {place:?}",
             effect.generation
         );
         let used = after.recovery.as_ref().is_none_or(|file| file.consumed);
         must!(
-            effect.call != Call::Unpause || used,
+            effect.call != Call::Now(NowCall::Unpause) || used,
             "VM {id}: restored memory runs before it counts as used"
         );
     }

@@ -5,8 +5,8 @@ use super::Run;
 use super::watch::{Violation, must, said};
 use ostler_lifecycle::{Summary, why};
 use ostler_model::{
-    Call, DatastoreName, DiskState, EffectClass, EffectKey, HostId, Placement, RelPath, State,
-    StateKind, Verb, VmRecord,
+    Call, DatastoreName, DiskState, EffectClass, EffectKey, HostId, NowCall, Placement, RelPath,
+    State, StateKind, Verb, VmRecord,
 };
 use ostler_store::Reader;
 use std::collections::BTreeSet;
@@ -37,8 +37,7 @@ impl Run {
         let id = record.id;
         for host in &self.life.hosts {
             let left = record.leftovers.iter().any(|left| left.place.host == *host);
-            let is_place =
-                record.places().any(|place| place.host == *host);
+            let is_place = record.places().any(|place| place.host == *host);
             let domain = self.life.fake.domain(*host, record.uuid);
             must!(
                 left || is_place || domain.is_none(),
@@ -50,10 +49,9 @@ impl Run {
         // The operator has given up the files on a host that was lost for good.
         let lost = |host: &&HostId| Some(**host) == self.lost;
         for host in self.life.hosts.iter().filter(|host| !shared && !lost(host)) {
-            let at =
-                |place: &Option<Placement>| place.as_ref().is_some_and(|place| place.host == *host);
-            let known = record.files.host && at(&record.placement)
-                || record.files.other && at(&record.other)
+            let at = |place: Option<&Placement>| place.is_some_and(|place| place.host == *host);
+            let known = record.files.host && at(record.placement.as_ref())
+                || record.files_at_other() && at(record.other())
                 || record.leftovers.iter().any(|left| left.files && left.place.host == *host);
             self.may_have_files(record, (*host, ON_HOST), known)?;
         }
@@ -217,10 +215,9 @@ fn outbox(reader: &Reader, record: &VmRecord) -> Result<(), Violation> {
     let rows = reader.outbox_of(id).map_err(said)?;
     let rows: BTreeSet<EffectKey> = rows.into_iter().map(|effect| effect.key).collect();
     must!(open == rows, "outbox: it does not hold the open calls of VM {id}: {rows:?}");
-    let changes = record
-        .open
-        .iter()
-        .filter(|open| open.call.class() != EffectClass::Question && open.call != Call::Destroy);
+    let changes = record.open.iter().filter(|open| {
+        open.call.class() != EffectClass::Question && open.call != Call::Now(NowCall::Destroy)
+    });
     must!(changes.count() <= 1, "doubled: VM {id} has two mutating calls open");
     Ok(())
 }

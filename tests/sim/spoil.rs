@@ -6,7 +6,8 @@ use super::{Dice, Fault, dice};
 use ostler_engine::Sends;
 use ostler_lifecycle::{Decision, Facts, Input, decide as rightly_decide};
 use ostler_model::{
-    Call, Effect, ErrorKind, Observation, Outcome, Phase, Refusal, State, Timestamp, VmRecord,
+    Call, Effect, ErrorKind, NowCall, Observation, Outcome, Phase, Refusal, State, Timestamp,
+    VmRecord,
 };
 use std::sync::Arc;
 
@@ -69,7 +70,8 @@ fn spoiled(
         Fault::ForgetLeftovers => made.record.leftovers.clear(),
         Fault::NoNewGeneration => old_generation(&mut made),
         Fault::ReuseMemory => {
-            let begins = made.effects.iter().any(|effect| effect.call == Call::Unpause);
+            let begins =
+                made.effects.iter().any(|effect| effect.call == Call::Now(NowCall::Unpause));
             if let (true, Some(file)) = (begins, &mut made.record.recovery) {
                 file.consumed = false;
             }
@@ -84,7 +86,11 @@ fn spoiled(
         Fault::KeepPlace if made.record.state == State::Stopped => {
             made.record.placement.clone_from(&before.placement);
         }
-        Fault::ForgetOther => made.record.other_domain = false,
+        Fault::ForgetOther => {
+            if let Some(moving) = &mut made.record.moving {
+                moving.domain = false;
+            }
+        }
         Fault::NoRemove => return without_remove(facts, now, made),
         _ => {}
     }
@@ -94,7 +100,8 @@ fn spoiled(
 /// The domain gets the generation before the one that was issued for it.
 fn old_generation(made: &mut Decision) {
     let starts = |effect: &&mut Effect| {
-        matches!(effect.call, Call::Deploy | Call::Restore) && effect.generation.0 > 1
+        matches!(effect.call, Call::Now(NowCall::Deploy) | Call::Now(NowCall::Restore))
+            && effect.generation.0 > 1
     };
     for effect in made.effects.iter_mut().filter(starts) {
         effect.generation.0 -= 1;
@@ -103,7 +110,8 @@ fn old_generation(made: &mut Decision) {
 
 /// Changes the decision as if the domain had been seen absent before its removal was asked for.
 fn without_remove(facts: &Facts, now: Timestamp, made: Decision) -> Decision {
-    let Some(effect) = made.effects.iter().find(|effect| effect.call == Call::Remove) else {
+    let Some(effect) = made.effects.iter().find(|effect| effect.call == Call::Now(NowCall::Remove))
+    else {
         return made;
     };
     let (key, version) = (effect.key.clone(), made.record.version);

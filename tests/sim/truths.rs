@@ -4,12 +4,12 @@
 use super::Run;
 use super::life::SYSTEM_STORE;
 use ostler_driver_testkit::fake::FakeDomain;
-use ostler_model::{HostId, Power, RelPath, StepKind, VmRecord};
+use ostler_model::{HostId, Placement, Power, RelPath, StepKind, VmRecord};
 
 impl Run {
     /// True if no host of the VM answers.
     pub(crate) fn may_forget(&self, record: &VmRecord) -> bool {
-        let mut places = record.placement.iter().chain(&record.other);
+        let mut places = record.places();
         record.placement.is_some() && places.all(|place| self.life.fake.is_cut_off(place.host))
     }
 
@@ -22,10 +22,8 @@ impl Run {
         if self.life.fake.is_at_work(record.uuid) {
             return false;
         }
-        let host = |place: &Option<ostler_model::Placement>| {
-            place.as_ref().map_or(HostId::FRONT_END, |place| place.host)
-        };
-        let (here, other) = (host(&record.placement), host(&record.other));
+        let host = |place: Option<&Placement>| place.map_or(HostId::FRONT_END, |place| place.host);
+        let (here, other) = (host(record.placement.as_ref()), host(record.other()));
         let domain = |host| self.life.fake.domain(host, record.uuid);
         let is_off = |domain: Option<FakeDomain>| {
             domain.is_none_or(|domain| domain.seen.power == Power::Off)

@@ -298,7 +298,7 @@ impl Run {
     /// True if nothing is under way.
     pub(crate) fn is_quiet(&self) -> Result<bool, Violation> {
         let rests = |record: &Rc<VmRecord>| {
-            let apart = record.other.is_some() && record.state != State::Failed && !self.aged;
+            let apart = record.moving.is_some() && record.state != State::Failed && !self.aged;
             let alive = matches!(record.state, State::Running | State::Suspended);
             let swept = record.leftovers.is_empty() && (!alive || record.unused.is_empty());
             let blind = record.reason == Reason::CannotAsk && !self.aged;
