@@ -88,10 +88,10 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
     let message = match message {
         // There is no record to load yet.
         Message::Born(birth, mut reply) => {
-            let done =
-                while_asked(shared.config.hooks.sabotage, &mut reply, born(shared, loaded, *birth))
-                    .await;
-            return tell(reply, done, loaded);
+            // Boxed, because this future and the one that holds it are large.
+            let done = Box::pin(born(shared, loaded, *birth));
+            let answer = while_asked(shared.config.hooks.sabotage, &mut reply, done).await;
+            return tell(reply, answer, loaded);
         }
         message => message,
     };
@@ -113,7 +113,7 @@ async fn handle(shared: &Arc<Shared>, vm: VmId, loaded: &mut Option<Loaded>, mes
         Message::Input(input) => take_in(shared, state, &input).await,
         Message::Returned(returned) => take_in(shared, state, &returned.into_input()).await,
         Message::Request(asked, idempotency, mut reply) => {
-            let done = request(shared, state, &asked, idempotency.as_ref());
+            let done = Box::pin(request(shared, state, &asked, idempotency.as_ref()));
             let answer = while_asked(shared.config.hooks.sabotage, &mut reply, done).await;
             return tell(reply, answer, loaded);
         }
