@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The longest file. A longer one probably holds two ideas.
-const FILE_LINES_MAX: usize = 600;
+const FILE_LINES_MAX: usize = 500;
 /// The longest function, from the line of `fn` to its closing brace. A longer one probably holds
 /// two ideas.
 const FUNCTION_LINES_MAX: usize = 70;

@@ -31,6 +31,7 @@
 
 mod abilities;
 mod calls;
+mod files;
 mod hypervisor;
 mod jobs;
 mod knobs;
@@ -41,6 +42,8 @@ mod writes;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod writes_tests;
 
 pub use knobs::{Gate, Order, Whim};
 pub use machine::{FakeMachine, FakeSnapshot};

@@ -15,7 +15,7 @@ fn site() -> Site {
     host(1)
 }
 
-fn host(id: u32) -> Site {
+pub(super) fn host(id: u32) -> Site {
     Site {
         id: HostId(id),
         name: format!("host-{id}").parse().expect("a name"),
@@ -25,7 +25,7 @@ fn host(id: u32) -> Site {
     }
 }
 
-fn call(step: u64) -> CallControl {
+pub(super) fn call(step: u64) -> CallControl {
     let key =
         EffectKey { vm: vm(), operation: OperationId(1), step: StepNo(step), item: Item::Domain };
     let context = CallContext {
@@ -38,7 +38,7 @@ fn call(step: u64) -> CallControl {
     CallControl::detached(context, Instant::now() + Duration::from_secs(60))
 }
 
-fn vm() -> VmUuid {
+pub(super) fn vm() -> VmUuid {
     VmUuid(uuid::Uuid::from_u128(7))
 }
 
@@ -116,7 +116,7 @@ async fn a_host_that_is_cut_off_says_nothing() {
     assert!(Hypervisor::list(&fake, &site()).await.is_ok());
 }
 
-fn file(host: u32, path: &str) -> FileRef {
+pub(super) fn file(host: u32, path: &str) -> FileRef {
     let datastore = "system".parse().expect("a name");
     FileRef {
         host: HostId(host),
@@ -126,7 +126,7 @@ fn file(host: u32, path: &str) -> FileRef {
     }
 }
 
-fn domain(host: u32, generation: u64) -> DomainSpec {
+pub(super) fn domain(host: u32, generation: u64) -> DomainSpec {
     let disk = |name: &str| DomainDisk {
         name: name.parse().expect("a name"),
         file: file(host, name),

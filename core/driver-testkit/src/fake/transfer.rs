@@ -1,7 +1,7 @@
 //! The fake as a transfer driver.
 
 use super::calls::done;
-use super::world::NAMES;
+use super::files::NAMES;
 use super::{Fake, Op, State};
 use async_trait::async_trait;
 use ostler_driver::{

@@ -3,7 +3,7 @@
 
 use super::FakeMachine;
 use super::writes::Writes;
-use ostler_driver::{DiskSource, DomainSpec, FileRef, SaveBackJob, TransferJob};
+use ostler_driver::{DomainSpec, FileRef};
 use ostler_model::{
     CallContext, DatastoreName, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, HostId,
     Identity, Observation, OperationId, Outcome, Power, PowerReason, RelPath, VmUuid,
@@ -33,9 +33,6 @@ pub struct EdgeCount {
     pub resets: u32,
     pub reverts: u32,
 }
-
-/// The prefix of a disk's content that marks a disk as naming another file.
-pub(super) const NAMES: &str = "names ";
 
 /// A file of the fake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -403,134 +400,6 @@ impl World {
                 Ok(outcome)
             }
             Some(_) | None => Err(gone("not-running", "the domain is not there or off")),
-        }
-    }
-
-    pub(super) fn put_file(
-        &mut self,
-        host: HostId,
-        datastore: DatastoreName,
-        path: RelPath,
-        file: FakeFile,
-    ) {
-        self.files.insert(self.at(host, &datastore, &path), file);
-    }
-
-    pub(super) fn file(
-        &self,
-        host: HostId,
-        datastore: &DatastoreName,
-        path: &RelPath,
-    ) -> Option<FakeFile> {
-        self.files.get(&self.at(host, datastore, path)).cloned()
-    }
-
-    pub(super) fn files(&self, host: HostId) -> Vec<(DatastoreName, RelPath)> {
-        self.files
-            .keys()
-            .filter(|(at, _, _)| *at == host)
-            .map(|(_, datastore, path)| (datastore.clone(), path.clone()))
-            .collect()
-    }
-
-    /// The VM of a domain that is not off and has a disk whose file is `target`, or is in the
-    /// folder `target`.
-    pub(super) fn user_of(&self, target: &FileRef) -> Option<VmUuid> {
-        let (host, datastore, path) = self.place(target);
-        let below = format!("{path}/");
-        let is_it = |file: &FileRef| {
-            let file = self.place(file);
-            file.0 == host
-                && file.1 == datastore
-                && (file.2 == path || file.2.as_str().starts_with(&below))
-        };
-        let alive = self.domains.iter().filter(|(_, domain)| domain.seen.power != Power::Off);
-        let mut users =
-            alive.filter(|(_, domain)| domain.machine.disks.iter().any(|disk| is_it(&disk.file)));
-        users.next().map(|((_, vm), _)| *vm)
-    }
-
-    pub(super) fn transfer(&mut self, vm: VmUuid, job: &TransferJob) -> Result<(), DriverError> {
-        match job {
-            TransferJob::Prepare { target, format, source } => {
-                let content = match source {
-                    DiskSource::Image { base, .. } => {
-                        if !self.files.get(&self.place(base)).is_some_and(|base| base.complete) {
-                            return Err(gone(
-                                "no-image",
-                                &format!("the image {} is not there", base.absolute),
-                            ));
-                        }
-                        if self
-                            .files
-                            .get(&self.place(base))
-                            .is_some_and(|base| base.content.starts_with(NAMES))
-                        {
-                            return Err(DriverError::refused(
-                                "names-other-file",
-                                format!("{} names another file", base.absolute),
-                            ));
-                        }
-                        format!("{format} on {}:{}", base.datastore, base.path)
-                    }
-                    DiskSource::Blank { size_mib } => format!("{format} blank {size_mib}"),
-                    DiskSource::Swap { size_mib } => format!("{format} swap {size_mib}"),
-                };
-                let at = self.place(target);
-                // A disk that is complete stays as it is.
-                if !self.files.get(&at).is_some_and(|file| file.complete) {
-                    self.writes.made(vm, at.clone());
-                }
-                self.files.insert(at, FakeFile { content, complete: true });
-                Ok(())
-            }
-            TransferJob::Copy { from, to, .. } => {
-                match self.files.get(&self.place(from)).cloned() {
-                    Some(file) => {
-                        let torn = self.user_of(from).is_some();
-                        let (from, to) = (self.place(from), self.place(to));
-                        self.writes.copied(vm, &from, to.clone(), torn);
-                        self.files.insert(to, file);
-                        Ok(())
-                    }
-                    None if self.files.get(&self.place(to)).is_some_and(|file| file.complete) => {
-                        Ok(())
-                    }
-                    None => Err(gone("no-source", &format!("{} is not there", from.absolute))),
-                }
-            }
-            TransferJob::Delete { target } => {
-                let (host, datastore, path) = self.place(target);
-                let below = format!("{path}/");
-                let is_gone = |(at, store, file): &Place| {
-                    *at == host
-                        && *store == datastore
-                        && (*file == path || file.as_str().starts_with(&below))
-                };
-                self.files.retain(|place, _| !is_gone(place));
-                self.writes.removed(is_gone);
-                Ok(())
-            }
-        }
-    }
-
-    pub(super) fn save_back(
-        &mut self,
-        SaveBackJob { disk, image, format, .. }: &SaveBackJob,
-    ) -> Result<(), DriverError> {
-        match self.files.get(&self.place(disk)).cloned() {
-            Some(file) if file.content.starts_with(NAMES) => Err(DriverError::refused(
-                "names-other-file",
-                format!("{} names another file", disk.absolute),
-            )),
-            Some(file) => {
-                let content = format!("{format} of {}", file.content);
-                self.writes.image_of(&self.place(disk), self.user_of(disk));
-                self.files.insert(self.place(image), FakeFile { content, complete: true });
-                Ok(())
-            }
-            None if self.files.get(&self.place(image)).is_some_and(|file| file.complete) => Ok(()),
-            None => Err(gone("no-disk", &format!("{} is not there", disk.absolute))),
         }
     }
 }
