@@ -16,7 +16,7 @@ use strum::IntoEnumIterator;
 
 /// The seeds are 1 to this one. A deliberate fault must be found within them. Without the fault
 /// they hold, so a violation is the fault's.
-const SEEDS: u64 = 80;
+const SEEDS: u64 = 160;
 /// After so many seeds that failed, the test ends. More would only say the same.
 const TOLD: usize = 10;
 

@@ -264,7 +264,7 @@ async fn attempt(
         return (None, Err(stopping()));
     }
     let sent = Some(shared.now());
-    let Some(effect) = faults::as_sent(shared, effect) else {
+    let Some(effect) = faults::as_sent(&shared.config.hooks, effect) else {
         drop(places);
         shared.stop.cancelled().await;
         return (None, Err(stopping()));

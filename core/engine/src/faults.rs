@@ -2,8 +2,7 @@
 //! Nothing here runs in a daemon.
 
 use crate::handle::EngineError;
-use crate::hooks::Sabotage;
-use crate::shared::Shared;
+use crate::hooks::{Hooks, Sabotage};
 use ostler_lifecycle::PutAway;
 use ostler_model::{DriverError, Effect, Generation, Observation, VmRecord};
 use std::borrow::Cow;
@@ -37,8 +36,8 @@ pub(crate) async fn waited_too_long(sabotage: Sabotage) {
 }
 
 /// The call as it is sent. None if [`crate::Hooks::sends`] loses it.
-pub(crate) fn as_sent<'a>(shared: &Shared, effect: &'a Effect) -> Option<Cow<'a, Effect>> {
-    match &shared.config.hooks.sends {
+pub(crate) fn as_sent<'a>(hooks: &Hooks, effect: &'a Effect) -> Option<Cow<'a, Effect>> {
+    match &hooks.sends {
         Some(sends) => sends(effect).map(Cow::Owned),
         None => Some(Cow::Borrowed(effect)),
     }

@@ -308,7 +308,8 @@ pub struct StepTrace {
     pub undoing: bool,
 }
 
-/// The record of one operation. It is kept as long as its VM's record.
+/// The record of one operation. The store keeps those that have not ended, and the newest ended
+/// ones of each VM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationRecord {
     /// Its id.
