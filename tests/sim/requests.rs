@@ -254,6 +254,7 @@ fn verb(chance: &mut Rng, record: &VmRecord) -> Verb {
     let later = record.disks.iter().any(|disk| disk.save_as.is_some());
     let fond: &[(bool, &[Verb])] = &[
         (running, PLUGS),
+        (running, &[MigrateLive, MigrateLive, MigrateLive, Migrate, MigratePoweroff]),
         (running && !record.snapshots.is_empty(), &[SnapshotRevert, SnapshotDelete]),
         (!record.schedules.is_empty(), &[Unschedule, Reschedule]),
         (later, &[DiskSnapshotCancel]),

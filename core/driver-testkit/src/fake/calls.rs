@@ -98,8 +98,9 @@ impl Fake {
     ) -> CallResult {
         let mut state = self.lock();
         Self::lives(&state, host)?;
-        if op != Op::Stamp {
-            state.world.fence(host, context.key.vm, context.generation)?;
+        let (vm, stamped) = (context.key.vm, state.world.is_stamped(host, context.key.vm));
+        if op != Op::Stamp || stamped {
+            state.world.fence(host, vm, context.generation)?;
         }
         let ignored = state.ignore_acpi;
         let result = deed(&mut state.world, host, ignored);

@@ -8,8 +8,8 @@ use ostler_driver::{
     CallControl, DiskCopy, DomainDisk, DomainSpec, FileRef, JobStatus, Migrate, Site,
 };
 use ostler_model::{
-    CallContext, DiskFormat, DiskName, DriverError, EffectKey, HostId, Outcome, Power, PowerReason,
-    Progress, VmUuid,
+    CallContext, DiskFormat, DiskName, DriverError, EffectKey, ErrorKind, HostId, Outcome, Power,
+    PowerReason, Progress, VmUuid,
 };
 
 /// The kinds of job.
@@ -171,6 +171,12 @@ impl State {
     }
 }
 
+/// Whether the job is over when a poll answers this error. Only *not now* and a lost answer leave it
+/// at work.
+pub(super) fn ends_job(error: &DriverError) -> bool {
+    !matches!(error.kind, ErrorKind::Retry | ErrorKind::Unknown)
+}
+
 impl Fake {
     /// The VMs for which a job is at work on a host, if jobs go on by themselves
     /// ([`Fake::jobs_go_on`]).
@@ -245,7 +251,12 @@ impl Fake {
         let recorded = self.record(Op::PollJob, site, Some(&call.context), Some(key.vm));
         self.reach(site)?;
         let plan = self.lock().knobs.plan(&recorded);
-        plan.before().await?;
+        if let Err(error) = plan.before().await {
+            if ends_job(&error) {
+                self.lock().hyper_jobs.remove(key);
+            }
+            return Err(error);
+        }
         let status = self.with_state(key.vm, |state| state.poll_job(key, kind))?;
         plan.after().await?;
         Ok(status)
@@ -350,7 +361,11 @@ impl World {
         self.fence(to, identity.vm, identity.generation)?;
         self.ours(from, identity)?;
         self.ours(to, identity)?;
-        self.at_work(from, identity.vm)?;
+        let disks = self.at_work(from, identity.vm)?.machine.disk_names();
+        if let Some(missing) = journey.move_disks.iter().find(|name| !disks.contains(name)) {
+            let told = format!("the domain has no disk {missing} that could be moved");
+            return Err(DriverError::refused("no-disk", told));
+        }
         match self.domains.get(&(to, identity.vm)) {
             Some(there) if there.seen.power != Power::Off => Err(DriverError::refused(
                 "in-the-way",

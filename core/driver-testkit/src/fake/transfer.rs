@@ -2,6 +2,7 @@
 
 use super::calls::done;
 use super::files::NAMES;
+use super::jobs::ends_job;
 use super::{Fake, Op, State};
 use async_trait::async_trait;
 use ostler_driver::{
@@ -57,7 +58,12 @@ impl Transfer for Fake {
         let recorded = self.record(Op::Poll, site, Some(&call.context), Some(call.context.key.vm));
         self.reach(site)?;
         let plan = self.lock().knobs.plan(&recorded);
-        plan.before().await?;
+        if let Err(error) = plan.before().await {
+            if ends_job(&error) {
+                self.lock().jobs.remove(&call.context.key);
+            }
+            return Err(error);
+        }
         let status = self.step(call)?;
         plan.after().await?;
         Ok(status)

@@ -191,6 +191,11 @@ impl World {
             .map_or(Observation::Absent, |domain| Observation::Present(domain.seen.clone()))
     }
 
+    /// Whether somebody has stamped the domain that is there.
+    pub(super) fn is_stamped(&self, host: HostId, vm: VmUuid) -> bool {
+        self.domains.get(&(host, vm)).is_some_and(|domain| domain.seen.identity.is_some())
+    }
+
     /// Compares identities: `foreign` if nobody has stamped the domain, `stale` if a higher
     /// generation is there. Every mutating call does this first, except a stamp.
     pub(super) fn fence(

@@ -55,11 +55,11 @@ async fn memory_that_is_older_than_the_disks_is_told() {
     let fake = has_run().await;
     let memory = file(1, "memory");
     fake.save(&host(1), &call(2), &memory).await.expect("saved");
-    fake.restore(&host(1), &call(3), &domain(1, 2), &memory).await.expect("restored");
+    fake.restore(&host(1), &call(3), &domain(1, 1), &memory).await.expect("restored");
     assert_eq!(fake.lost_writes(), [] as [&str; 0], "nobody has written since it was saved");
     fake.unpause(&host(1), &call(4)).await.expect("runs");
     fake.destroy(&host(1), &call(5)).await.expect("off");
-    fake.restore(&host(1), &call(6), &domain(1, 3), &memory).await.expect("restored");
+    fake.restore(&host(1), &call(6), &domain(1, 1), &memory).await.expect("restored");
     let lost = fake.lost_writes();
     assert!(lost.len() == 2 && lost[0].contains("old memory"), "{lost:?}");
 }
