@@ -96,7 +96,7 @@ const CIRCLES: &[(&str, &[&str], &str)] = &[
     ),
     (
         "core/lifecycle",
-        &["judge", "settle", "step"],
+        &["operation_end", "step", "step_result"],
         "a step is judged; the judgement begins the next step or settles the operation; a rollback \
          is made of steps again",
     ),

@@ -4,7 +4,7 @@
 use crate::decision::{Decision, Input};
 use crate::draft::Draft;
 use crate::facts::Facts;
-use crate::{gone, judge, monitor, request, restored, schedules, wake};
+use crate::{gone, monitor, request, restored, schedules, step_result, wake};
 use ostler_model::{
     Answer, Args, Ask, DiskState, EventKind, FilesAt, Generation, MacAddress, OperationId,
     Placement, Reason, Refusal, Request, ScheduleId, State, StepKind, StepNo, Storage, Subject,
@@ -185,7 +185,9 @@ pub fn decide(
         Input::Request(asked) => request::request(&mut draft, asked)?,
         input if record.is_unreconciled() => restored::unreconciled(&mut draft, input),
         Input::Reconcile { found, by, .. } => restored::stated(&mut draft, found, by.as_deref())?,
-        Input::Answered { key, sent, result } => judge::answered(&mut draft, key, *sent, result),
+        Input::Answered { key, sent, result } => {
+            step_result::answered(&mut draft, key, *sent, result)
+        }
         Input::Observed { step, seen, there } => {
             monitor::observed(&mut draft, *step, seen, there.as_ref())
         }

@@ -15,14 +15,15 @@
 //! all of these are decided.
 //!
 //! An operation is a *plan*: a list of steps fixed when it begins ([`recipe`]). All operations run
-//! through the same few functions (`step`, `judge`): begin a step, send its items one after the
+//! through the same few functions (`step`, `step_result`): begin a step, send its items one after the
 //! other, judge the answers against the step's goal, go on or fail. The consequence of a failure is
 //! a policy of (verb, step), not code of its own.
 //!
 //! ```text
 //! decide ─┬─ request ── may it begin, and with which plan: admission, abilities, advice, placement, migrate, hardware, edit, plan
 //!         │     └────── recover carries a failed operation on;   destroys tells what is removed for good
-//!         ├─ judge, wake ── an operation goes on: step <─> judge <─> settle, over items, marks, slot, subject, rest
+//!         ├─ step_result, wake ── an operation goes on: step <─> step_result <─> operation_end, over
+//!         │                       items, marks, slot, subject, rest
 //!         ├─ monitor, gone ── what is seen without an operation
 //!         └─ restored ── the record is older than the world
 //! allowed, why, outcomes, table: the same rules, told to people
@@ -54,12 +55,12 @@ mod schedules;
 
 mod draft;
 mod items;
-mod judge;
 mod marks;
+mod operation_end;
 mod rest;
-mod settle;
 mod slot;
 mod step;
+mod step_result;
 mod subject;
 mod wake;
 

@@ -3,7 +3,7 @@
 
 use crate::domain_status::{DomainStatus, status, status_at};
 use crate::draft::Draft;
-use crate::{advice, judge, rest, restored};
+use crate::{advice, rest, restored, step_result};
 use ostler_model::{
     Millis, Monitored, Observation, Power, PowerReason, Reason, Side, State, StepNo, Timestamp,
     Verb, VmRecord,
@@ -51,7 +51,7 @@ pub(crate) fn observed(
     let lives = matches!(seen, Observation::Present(domain) if domain.power != Power::Off);
     let seen = status(&draft.record, draft.facts.store, seen);
     if draft.record.operation.is_some() {
-        return draft.work(|draft, active| judge::seen_while_waiting(draft, active, seen));
+        return draft.work(|draft, active| step_result::seen_while_waiting(draft, active, seen));
     }
     if draft.record.placement.is_none()
         || matches!(seen, DomainStatus::Paused(PowerReason::Starting))

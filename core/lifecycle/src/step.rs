@@ -19,7 +19,7 @@
 
 use crate::draft::{Draft, Next};
 use crate::items::items;
-use crate::{marks, recipe, settle};
+use crate::{marks, operation_end, recipe};
 use ostler_model::{
     Active, Call, DriverError, EventKind, Goal, ImageChange, ImageState, Item, Journal, Lane,
     Millis, NowCall, Patience, Phase, Reason, Side, State, Stated, StepKind, Subject, Verb,
@@ -72,7 +72,7 @@ pub(crate) fn begin(draft: &mut Draft<'_>, mut active: Active) -> Next {
 /// asks no host, so it gets here while such calls are open.
 fn end(draft: &mut Draft<'_>, mut active: Active) -> Next {
     if draft.record.open.is_empty() {
-        return settle::succeeded(draft, active);
+        return operation_end::succeeded(draft, active);
     }
     draft.set_state(State::Epilog, Reason::Asked);
     active.phase = Phase::Draining;
@@ -239,12 +239,12 @@ pub(crate) fn drained(draft: &mut Draft<'_>, mut active: Active) -> Next {
         Some(Stated::Success | Stated::SuccessForced) => all_done(draft, active, kind),
         // For a migration, the place of the guest decides whether it can be taken back, not the
         // operator's wish.
-        Some(Stated::Failure | Stated::Undo) if kind == StepKind::Migrate => settle::fail(
+        Some(Stated::Failure | Stated::Undo) if kind == StepKind::Migrate => operation_end::fail(
             draft,
             active,
             &DriverError::unknown("operator", "the operator had it rolled back"),
         ),
-        Some(Stated::Failure) => settle::fail(
+        Some(Stated::Failure) => operation_end::fail(
             draft,
             active,
             &DriverError::unknown("operator", "the operator stated that it failed"),
@@ -252,7 +252,7 @@ pub(crate) fn drained(draft: &mut Draft<'_>, mut active: Active) -> Next {
         Some(Stated::Undo) => {
             let asked = DriverError::unknown("undone", "the operator had it rolled back");
             active.error = Some(asked.clone());
-            settle::roll_back(draft, active, &asked)
+            operation_end::roll_back(draft, active, &asked)
         }
     }
 }

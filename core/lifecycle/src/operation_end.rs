@@ -2,10 +2,10 @@
 
 use crate::domain_status::DomainStatus;
 use crate::draft::{Draft, Next};
-use crate::judge::FOREIGN;
 use crate::recipe::{self, OnFailure, OnSuccess};
 use crate::slot;
-use crate::{judge, rest, schedules, step, subject};
+use crate::step_result::FOREIGN;
+use crate::{rest, schedules, step, step_result, subject};
 use ostler_model::{
     Active, DriverError, Ended, ErrorKind, FilesAt, ImageChange, ImageState, Monitored, Phase,
     PowerReason, Reason, State, StepKind, Strength, Subject, Verb,
@@ -147,7 +147,7 @@ fn outcome(active: &Active, error: &DriverError) -> Ended {
 
 /// The current step has failed for good.
 pub(crate) fn fail(draft: &mut Draft<'_>, mut active: Active, error: &DriverError) -> Next {
-    let policy = judge::policy(&active);
+    let policy = step_result::policy(&active);
     let may_have_written = recipe::may_have_written(&draft.record, &active);
     let (undoing, kind, verb) = (active.undoing, active.kind(), active.verb);
     let only_makes_sure = recipe::only_makes_sure(&active);
@@ -172,7 +172,7 @@ pub(crate) fn fail(draft: &mut Draft<'_>, mut active: Active, error: &DriverErro
         draft.step_failed(&active, error);
     }
     match policy {
-        OnFailure::Insist => judge::send_later(draft, active, error),
+        OnFailure::Insist => step_result::send_later(draft, active, error),
         // The guest may run at the other host. Until that is known, nothing is started or resumed
         // at this one.
         OnFailure::Skip if undoing && kind == Some(StepKind::RemoveOther) => {
@@ -275,7 +275,7 @@ pub(crate) fn failed_with_status(
         draft.memory_is_not_written();
     }
     if may_be_saved(draft, &active, error, seen) {
-        return judge::send_later(draft, active, error);
+        return step_result::send_later(draft, active, error);
     }
     if active.verb.strength() == Strength::Delete {
         // A delete never settles: if something is still there, that is only a reason to go on.
@@ -317,7 +317,7 @@ fn may_be_saved(
         && begun
         && off
         && recipe::is_definite(error.kind)
-        && judge::has_time(active, draft.now)
+        && step_result::has_time(active, draft.now)
 }
 
 /// A live migration has failed, and `seen` is what is at its origin. A guest that is still there

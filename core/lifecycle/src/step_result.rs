@@ -6,7 +6,7 @@ use crate::draft::{Draft, Next};
 use crate::facts::Look;
 use crate::recipe::{self, OnFailure};
 use crate::step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, SKIP_TRIES, retry_after};
-use crate::{settle, step};
+use crate::{operation_end, step};
 use ostler_model::{
     Active, Call, CallResult, DriverError, EffectClass, EffectKey, ErrorKind, EventKind, Goal,
     Item, Journal, Lane, OpenCall, Outcome, Phase, PowerReason, Reason, Side, Stated, StepKind,
@@ -151,14 +151,14 @@ fn judge(
                 "store-is-stale",
                 "a generation above all this store issued is at the host",
             );
-            return settle::unknown(draft, active, Reason::StoreIsStale, &error);
+            return operation_end::unknown(draft, active, Reason::StoreIsStale, &error);
         }
         DomainStatus::Foreign => {
             let error = DriverError::refused(
                 FOREIGN,
                 "a domain of this UUID is there that this store did not stamp",
             );
-            return settle::fail(draft, active, &error);
+            return operation_end::fail(draft, active, &error);
         }
         // The domain does not count as paused yet either. The restore that is under way may fail,
         // and then its memory must not count as used.
@@ -179,7 +179,7 @@ fn judge(
         && seen != DomainStatus::Running
         && let Some(error) = active.error.clone().filter(is_definite)
     {
-        return settle::fail(draft, active, &error);
+        return operation_end::fail(draft, active, &error);
     }
     // The driver or the operator said that the step is done, or a look alone proves this kind of
     // step.
@@ -198,7 +198,7 @@ fn still_starting(draft: &mut Draft<'_>, active: Active, kind: StepKind) -> Next
             "still-starting",
             format!("{kind} was sent, and the domain was still being started at the deadline"),
         );
-        return settle::fail(draft, active, &error);
+        return operation_end::fail(draft, active, &error);
     }
     wait(active, draft.now)
 }
@@ -229,7 +229,7 @@ fn not_met(
                     "guest-ignored",
                     "the guest did not switch itself off in time",
                 );
-                return settle::failed_with_status(draft, active, &error, seen);
+                return operation_end::failed_with_status(draft, active, &error, seen);
             }
             // If the answer was lost, the press may have been lost too. Send it again under the
             // same effect key.
@@ -243,7 +243,7 @@ fn not_met(
                 "goal-not-met",
                 format!("{kind} was sent, and the domain is {}", seen.words()),
             );
-            settle::failed_with_status(draft, active, &error, seen)
+            operation_end::failed_with_status(draft, active, &error, seen)
         }
         EffectClass::Level => {
             let error = DriverError::unknown(
@@ -256,7 +256,7 @@ fn not_met(
                 && kind.goal() == Goal::Running
                 && matches!(seen, DomainStatus::Off(PowerReason::Guest))
             {
-                return settle::failed_with_status(draft, active, &error, seen);
+                return operation_end::failed_with_status(draft, active, &error, seen);
             }
             send_later(draft, active, &error)
         }
@@ -297,7 +297,7 @@ fn erred(draft: &mut Draft<'_>, mut active: Active, kind: StepKind, error: &Driv
         return step::look(draft, active, Phase::Confirming);
     }
     if poisoned {
-        return settle::fail(draft, active, error);
+        return operation_end::fail(draft, active, error);
     }
     match error.kind {
         ErrorKind::Retry => send_later(draft, active, error),
@@ -319,9 +319,9 @@ fn erred(draft: &mut Draft<'_>, mut active: Active, kind: StepKind, error: &Driv
             }
             step::look(draft, active, Phase::Confirming)
         }
-        ErrorKind::Stale => settle::unknown(draft, active, Reason::StoreIsStale, error),
+        ErrorKind::Stale => operation_end::unknown(draft, active, Reason::StoreIsStale, error),
         ErrorKind::Gone | ErrorKind::Refused | ErrorKind::NotHere | ErrorKind::Cancelled => {
-            settle::fail(draft, active, error)
+            operation_end::fail(draft, active, error)
         }
     }
 }
@@ -340,11 +340,11 @@ pub(crate) fn has_time(active: &Active, now: Timestamp) -> bool {
 pub(crate) fn send_later(draft: &mut Draft<'_>, mut active: Active, error: &DriverError) -> Next {
     let until = next_try(&active, draft.now);
     if may_be_skipped(&active) && active.attempt >= SKIP_TRIES {
-        return settle::fail(draft, active, error);
+        return operation_end::fail(draft, active, error);
     }
     if !has_time(&active, draft.now) {
         if policy(&active) != OnFailure::Insist {
-            return settle::fail(draft, active, error);
+            return operation_end::fail(draft, active, error);
         }
         // A step that is insisted on gets its whole time again. Otherwise a job that needs more
         // than the time that is left would never end.
@@ -395,7 +395,7 @@ fn looked(draft: &mut Draft<'_>, mut active: Active, look: &Look) -> Next {
             let error = error.unwrap_or_else(|| {
                 DriverError::unknown("not-told", "the step failed without a word")
             });
-            settle::failed_with_status(draft, active, &error, seen)
+            operation_end::failed_with_status(draft, active, &error, seen)
         }
     }
 }
@@ -414,11 +414,11 @@ fn blind(draft: &mut Draft<'_>, mut active: Active, settling: bool) -> Next {
     };
     if many && may_be_skipped(&active) {
         let error = cause(&active);
-        return settle::fail(draft, active, &error);
+        return operation_end::fail(draft, active, &error);
     }
     if many && policy(&active) != OnFailure::Insist && (settling || late(&active, draft.now)) {
         let error = cause(&active);
-        return settle::unknown(draft, active, Reason::CannotAsk, &error);
+        return operation_end::unknown(draft, active, Reason::CannotAsk, &error);
     }
     active.phase = Phase::Blind {
         until: draft.now.plus(retry_after(active.blind.saturating_add(2))),
