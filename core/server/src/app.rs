@@ -2,7 +2,7 @@
 
 use crate::drivers::Loader;
 use crate::metrics::Metrics;
-use crate::problem::{Answer, ApiError};
+use crate::problem::{ApiError, Handled};
 use axum::http::StatusCode;
 use ostler_api::code;
 use ostler_driver::Registry;
@@ -96,8 +96,8 @@ impl App {
     /// reads a few rows by their keys does so on the async runtime: see [`ostler_store::Reader`].
     pub(crate) async fn reading<T: Send + 'static>(
         self: &Arc<Self>,
-        read: impl FnOnce(&Self, &Reader) -> Answer<T> + Send + 'static,
-    ) -> Answer<T> {
+        read: impl FnOnce(&Self, &Reader) -> Handled<T> + Send + 'static,
+    ) -> Handled<T> {
         let app = Arc::clone(self);
         let read = tokio::task::spawn_blocking(move || read(&app, &app.store().read()?));
         read.await.map_err(|err| broken(&err))?
@@ -105,7 +105,7 @@ impl App {
 
     /// Copies the store to a new file, and returns how many rows it has. This runs on a thread of
     /// its own, because it takes as long as the disk needs.
-    pub(crate) async fn backup(&self, to: PathBuf) -> Answer<u64> {
+    pub(crate) async fn backup(&self, to: PathBuf) -> Handled<u64> {
         let store = self.store().clone();
         Ok(tokio::task::spawn_blocking(move || store.backup(&to))
             .await
@@ -115,7 +115,7 @@ impl App {
     /// Checks that the books add up. It reads the whole store on a thread of its own, and only one
     /// check runs at a time. A request that comes meanwhile waits, and gets the findings of a check
     /// that began after the request came.
-    pub(crate) async fn check(&self) -> Answer<Arc<Vec<String>>> {
+    pub(crate) async fn check(&self) -> Handled<Arc<Vec<String>>> {
         let came = Instant::now();
         let mut last = Arc::clone(&self.checking).lock_owned().await;
         if let Some((_, findings)) = last.as_ref().filter(|(begun, _)| *begun >= came) {
@@ -134,7 +134,7 @@ impl App {
     }
 
     /// A place for one more read of a datastore's file.
-    pub(crate) fn file_permit(&self) -> Answer<OwnedSemaphorePermit> {
+    pub(crate) fn file_permit(&self) -> Handled<OwnedSemaphorePermit> {
         let busy = format!("{FILES_MAX} files are being read already");
         Arc::clone(&self.files)
             .try_acquire_owned()
@@ -142,7 +142,7 @@ impl App {
     }
 
     /// A place for one more event stream.
-    pub(crate) fn stream_permit(&self) -> Answer<OwnedSemaphorePermit> {
+    pub(crate) fn stream_permit(&self) -> Handled<OwnedSemaphorePermit> {
         let many = format!("{STREAMS_MAX} event streams are open already");
         let streams = Arc::clone(&self.streams);
         streams

@@ -8,7 +8,7 @@
 use crate::app::Shared;
 use crate::clock::now;
 use crate::extract::hex;
-use crate::problem::{Answer, ApiError};
+use crate::problem::{ApiError, Handled};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -52,7 +52,7 @@ pub(crate) struct Caller {
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Answer<Self> {
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Handled<Self> {
         parts.extensions.get::<Self>().cloned().ok_or_else(missing)
     }
 }
@@ -90,7 +90,7 @@ pub(crate) async fn authorise(
     }
 }
 
-fn identify(app: &Shared, request: &Request) -> Answer<Caller> {
+fn identify(app: &Shared, request: &Request) -> Handled<Caller> {
     if request.extensions().get::<OverUnixSocket>().is_some() {
         return Ok(Caller { name: LOCAL.to_owned(), admin: true });
     }
@@ -103,7 +103,7 @@ fn identify(app: &Shared, request: &Request) -> Answer<Caller> {
     Ok(Caller { admin: token.scopes.iter().any(|scope| scope == ADMIN), name: token.name })
 }
 
-fn may(caller: Caller, method: &Method, path: &str) -> Answer<Caller> {
+fn may(caller: Caller, method: &Method, path: &str) -> Handled<Caller> {
     let reads = matches!(*method, Method::GET | Method::HEAD)
         && !ADMIN_ONLY.iter().any(|part| path.starts_with(part));
     if caller.admin || reads {

@@ -1,7 +1,7 @@
 //! Extractors for the body, the parameters and the headers of a request. Each value is checked. If
 //! it is wrong, the client gets a problem that says what to do.
 
-use crate::problem::{Answer, ApiError};
+use crate::problem::{ApiError, Handled};
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -30,7 +30,7 @@ pub(crate) struct Body<T> {
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _state: &S) -> Answer<Self> {
+    async fn from_request(request: Request, _state: &S) -> Handled<Self> {
         let declared = request.headers().get(header::CONTENT_TYPE).cloned();
         let bytes = read(request.into_body()).await?;
         if bytes.is_empty() {
@@ -51,7 +51,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
-async fn read(body: axum::body::Body) -> Answer<Bytes> {
+async fn read(body: axum::body::Body) -> Handled<Bytes> {
     let too_large = || {
         let detail = format!("the body is larger than {BODY_MAX} bytes");
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code::TOO_LARGE, detail)
@@ -75,7 +75,7 @@ async fn read(body: axum::body::Body) -> Answer<Bytes> {
     })
 }
 
-fn is_json(declared: Option<&HeaderValue>) -> Answer<()> {
+fn is_json(declared: Option<&HeaderValue>) -> Handled<()> {
     let text = declared.and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = text.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
@@ -92,7 +92,7 @@ pub(crate) struct Params<T>(pub(crate) T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Answer<Self> {
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Handled<Self> {
         Query::<T>::try_from_uri(&parts.uri).map(|Query(value)| Self(value)).map_err(|err| {
             let text = std::error::Error::source(&err)
                 .map_or_else(|| err.to_string(), ToString::to_string);
@@ -117,7 +117,7 @@ pub(crate) struct Key(pub(crate) Option<String>);
 impl<S: Send + Sync> FromRequestParts<S> for Key {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Answer<Self> {
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Handled<Self> {
         let Some(given) = parts.headers.get("idempotency-key") else { return Ok(Self(None)) };
         let text = given.to_str().unwrap_or_default();
         if text.is_empty() || text.len() > KEY_MAX || text.contains(char::is_control) {
@@ -136,7 +136,7 @@ pub(crate) struct IfMatch(pub(crate) Option<Version>);
 impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Answer<Self> {
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Handled<Self> {
         let Some(given) = parts.headers.get(header::IF_MATCH) else { return Ok(Self(None)) };
         let text = given.to_str().unwrap_or_default().trim();
         if text == "*" {

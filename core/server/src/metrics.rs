@@ -1,7 +1,7 @@
 //! Metrics for Prometheus. Requests are counted as they come; everything else is read when
 //! Prometheus asks.
 
-use crate::problem::{Answer, ApiError};
+use crate::problem::{ApiError, Handled};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
@@ -60,7 +60,7 @@ impl Metrics {
     }
 
     /// Everything as text.
-    pub(crate) fn render(&self, asked: Asked<'_>, reader: &Reader) -> Answer<String> {
+    pub(crate) fn render(&self, asked: Asked<'_>, reader: &Reader) -> Handled<String> {
         let mut text = String::new();
         let defect = |err: std::fmt::Error| {
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, err.to_string())
@@ -75,7 +75,7 @@ impl Metrics {
 }
 
 /// The metrics that are read from the store and the engine now.
-fn now(asked: Asked<'_>, reader: &Reader) -> Answer<Registry> {
+fn now(asked: Asked<'_>, reader: &Reader) -> Handled<Registry> {
     let mut registry = Registry::with_prefix("ostler");
     let vms = Family::<One, Gauge>::default();
     for (state, count) in reader.state_counts()? {
@@ -129,7 +129,7 @@ fn drivers(asked: Asked<'_>, registry: &mut Registry) {
     registry.register("driver_busy_seconds", "Time spent in calls of drivers", busy);
 }
 
-fn hosts(engine: &Engine, reader: &Reader, registry: &mut Registry) -> Answer<()> {
+fn hosts(engine: &Engine, reader: &Reader, registry: &mut Registry) -> Handled<()> {
     let reachable = Family::<One, Gauge>::default();
     let (memory, held) = (Family::<One, Gauge>::default(), Family::<One, Gauge>::default());
     for host in reader.hosts()? {

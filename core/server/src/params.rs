@@ -5,7 +5,7 @@
 //! route also puts it into the document. So a new route needs no code here. A route that forgets to
 //! declare its parameters refuses them, and its first test shows that.
 
-use crate::problem::{Answer, ApiError};
+use crate::problem::{ApiError, Handled};
 use axum::extract::{MatchedPath, Query, Request, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
@@ -36,7 +36,7 @@ impl Known {
         methods.iter().find(|(known, _)| known == method).map_or(&[], |(_, names)| names)
     }
 
-    fn check(&self, path: &str, method: &Method, uri: &Uri) -> Answer<()> {
+    fn check(&self, path: &str, method: &Method, uri: &Uri) -> Handled<()> {
         if uri.query().is_none_or(str::is_empty) {
             return Ok(());
         }
@@ -109,7 +109,7 @@ pub(crate) async fn only_known(
 mod tests {
     use super::*;
 
-    fn check(method: &Method, path: &str, uri: &str) -> Answer<()> {
+    fn check(method: &Method, path: &str, uri: &str) -> Handled<()> {
         Known::of(&crate::openapi()).check(path, method, &uri.parse().expect("a URI"))
     }
 

@@ -36,7 +36,7 @@ fn shorten(text: &mut String) {
 pub(crate) struct ApiError(pub(crate) Box<Problem>);
 
 /// The result of every handler.
-pub(crate) type Answer<T> = Result<T, ApiError>;
+pub(crate) type Handled<T> = Result<T, ApiError>;
 
 /// A kind of things that requests name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

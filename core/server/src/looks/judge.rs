@@ -2,7 +2,7 @@
 //! is refused with a reason.
 
 use super::{Missed, Seen};
-use crate::problem::{Answer, ApiError};
+use crate::problem::{ApiError, Handled};
 use axum::http::StatusCode;
 use ostler_api::code;
 use ostler_driver::{FileKind, FileLook};
@@ -26,7 +26,12 @@ pub(crate) struct Fit {
 }
 
 /// Judges whether disks can be made of a file.
-pub(crate) fn image(file: &FilePath, told: DiskFormat, shared: bool, seen: &[Seen]) -> Answer<Fit> {
+pub(crate) fn image(
+    file: &FilePath,
+    told: DiskFormat,
+    shared: bool,
+    seen: &[Seen],
+) -> Handled<Fit> {
     let notes = presence(file, shared, seen)?;
     let mut fit = Fit { virtual_size: None, stands_alone: looked_into(shared, seen), notes };
     for Seen { at, found } in seen {
@@ -60,7 +65,7 @@ fn refused(code: &str, detail: String, hint: &str) -> ApiError {
     ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail).field("path").hint(hint)
 }
 
-fn content(what: &str, told: DiskFormat, found: &FileLook) -> Answer<()> {
+fn content(what: &str, told: DiskFormat, found: &FileLook) -> Handled<()> {
     let kind = match found.kind {
         FileKind::File => None,
         FileKind::Directory => Some("a folder"),
@@ -118,7 +123,7 @@ fn content(what: &str, told: DiskFormat, found: &FileLook) -> Answer<()> {
 
 /// Notes on the machines that do not see the file. The file is refused if it is missing for
 /// certain, if a machine may not use it, or if the time was over before any machine could look.
-fn presence(file: &FilePath, shared: bool, seen: &[Seen]) -> Answer<Vec<String>> {
+fn presence(file: &FilePath, shared: bool, seen: &[Seen]) -> Handled<Vec<String>> {
     let there = seen.iter().any(|seen| seen.found.is_ok());
     let of = |missed: fn(&Missed) -> bool| -> Vec<&str> {
         seen.iter()
@@ -180,7 +185,7 @@ fn presence(file: &FilePath, shared: bool, seen: &[Seen]) -> Answer<Vec<String>>
 
 /// Notes on the machines that do not see a datastore's root. `seen` has looks for a file in it that
 /// does not exist. The root is refused if all machines could look and none of them sees it.
-pub(crate) fn root(root: &str, seen: &[Seen]) -> Answer<Vec<String>> {
+pub(crate) fn root(root: &str, seen: &[Seen]) -> Handled<Vec<String>> {
     let notes = root_notes(root, seen);
     let seen_by =
         seen.iter().any(|seen| !matches!(seen.found, Err(Missed::NoRoot | Missed::Blind { .. })));

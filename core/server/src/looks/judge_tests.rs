@@ -30,7 +30,7 @@ fn judged(found: Result<FileLook, Missed>) -> Result<Fit, (String, String)> {
     told(image(&file(), DiskFormat::Raw, true, &[seen("front-end", found)]))
 }
 
-fn told<T>(answer: Answer<T>) -> Result<T, (String, String)> {
+fn told<T>(answer: Handled<T>) -> Result<T, (String, String)> {
     answer.map_err(|error| (error.0.code, error.0.hint.unwrap_or_default()))
 }
 

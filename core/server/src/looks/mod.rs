@@ -5,7 +5,7 @@
 pub(crate) mod judge;
 
 use crate::app::{App, LOOKS_MAX};
-use crate::problem::{Answer, ApiError};
+use crate::problem::{ApiError, Handled};
 use crate::services;
 use axum::http::StatusCode;
 use futures::future::join_all;
@@ -76,7 +76,7 @@ pub(crate) async fn everywhere(
     datastore: &Datastore,
     path: Option<&RelPath>,
     patience: Duration,
-) -> Answer<Vec<Seen>> {
+) -> Handled<Vec<Seen>> {
     let driver = app
         .registry
         .transfer(&datastore.driver)
@@ -115,7 +115,7 @@ struct Named {
 /// Refuses a new VM if a file that it needs is missing for certain: the front end sees the
 /// datastore's root, and the file is not there. In any doubt the VM is not refused, and its host
 /// finds out.
-pub(crate) async fn of_new_vm(app: &App, spec: &VmSpec) -> Answer<()> {
+pub(crate) async fn of_new_vm(app: &App, spec: &VmSpec) -> Handled<()> {
     let named = named(&app.store().read()?, spec)?;
     for Named { field, what, datastore, path } in named {
         // If too many requests look already, the VM is not refused here, and its host finds out.
@@ -137,7 +137,7 @@ pub(crate) async fn of_new_vm(app: &App, spec: &VmSpec) -> Answer<()> {
 }
 
 /// The files that a specification names, if the front end sees the same files as the VM's host.
-fn named(reader: &Reader, spec: &VmSpec) -> Answer<Vec<Named>> {
+fn named(reader: &Reader, spec: &VmSpec) -> Handled<Vec<Named>> {
     let mut named = Vec::new();
     for (field, file) in [("boot.kernel", &spec.boot.kernel), ("boot.initrd", &spec.boot.initrd)] {
         if let Some(file) = file
@@ -174,7 +174,7 @@ fn named(reader: &Reader, spec: &VmSpec) -> Answer<Vec<Named>> {
     Ok(named)
 }
 
-fn permit(app: &App) -> Answer<OwnedSemaphorePermit> {
+fn permit(app: &App) -> Handled<OwnedSemaphorePermit> {
     Arc::clone(&app.looks).try_acquire_owned().map_err(|_| {
         let detail = format!("{LOOKS_MAX} requests are looking at files already");
         ApiError::new(StatusCode::TOO_MANY_REQUESTS, code::OVERLOADED, detail)

@@ -1,9 +1,9 @@
 //! Reads the body of each verb, checks it, and converts it into the engine's types before the
 //! engine is asked.
 
-use super::find;
+use super::lookup;
 use crate::convert::{self, Unfit, new_name, parse, word};
-use crate::problem::{Answer, ApiError, Thing};
+use crate::problem::{ApiError, Handled, Thing};
 use ostler_api as wire;
 use ostler_api::{Misfit, decode};
 use ostler_model::{
@@ -75,14 +75,18 @@ impl From<Args> for Asked {
 }
 
 /// Reads the body of `verb`.
-pub(crate) fn asked(reader: &Reader, vm: VmId, verb: Verb, body: Value, by: &str) -> Answer<Asked> {
+pub(crate) fn asked(
+    reader: &Reader,
+    vm: VmId,
+    verb: Verb,
+    body: Value,
+    by: &str,
+) -> Handled<Asked> {
     match verb {
         Verb::Migrate | Verb::MigrateLive | Verb::MigratePoweroff | Verb::MigratePoweroffHard => {
             migrate(reader, verb, &fits::<wire::MigrateBody>(body)?)
         }
-        Verb::Resched | Verb::Unresched => {
-            fits::<wire::NothingBody>(body).map(|_| Asked::default())
-        }
+        Verb::Resched | Verb::Unresched => fits(body).map(nothing),
         Verb::DiskAttach => disk_attach(reader, &fits(body)?),
         Verb::DiskDetach => {
             let body: wire::DiskDetachBody = fits(body)?;
@@ -118,10 +122,7 @@ pub(crate) fn asked(reader: &Reader, vm: VmId, verb: Verb, body: Value, by: &str
             Ok(Args::Schedule { id: ScheduleId(body.id) }.into())
         }
         Verb::Reschedule => reschedule(reader, vm, &fits(body)?),
-        Verb::Forget => {
-            let body: wire::ForgetBody = fits(body)?;
-            Ok(Asked { force: body.force, ..Asked::default() })
-        }
+        Verb::Forget => fits(body).map(forget),
         Verb::Deploy => plain(reader, verb, &fits(body)?, &["host", "enforce"]),
         Verb::RecoverSuccess | Verb::RecoverFailure | Verb::RecoverRetry | Verb::RecoverUndo => {
             plain(reader, verb, &fits(body)?, &["force"])
@@ -146,7 +147,15 @@ pub(crate) fn asked(reader: &Reader, vm: VmId, verb: Verb, body: Value, by: &str
     }
 }
 
-fn fits<T: DeserializeOwned>(body: Value) -> Answer<T> {
+fn nothing(_: wire::NothingBody) -> Asked {
+    Asked::default()
+}
+
+fn forget(body: wire::ForgetBody) -> Asked {
+    Asked { force: body.force, ..Asked::default() }
+}
+
+fn fits<T: DeserializeOwned>(body: Value) -> Handled<T> {
     if !body.is_object() {
         let detail = "the body must be a JSON object".to_owned();
         return Err(Misfit { path: String::new(), detail, nearest: None }.into());
@@ -157,7 +166,7 @@ fn fits<T: DeserializeOwned>(body: Value) -> Answer<T> {
 /// Reads the body of a verb that has none of its own. `takes` names the fields that the verb takes;
 /// any other field that asks for something is refused, because it would have no effect. `false`
 /// asks for nothing: clients send it with every verb.
-fn plain(reader: &Reader, verb: Verb, body: &wire::ActionBody, takes: &[&str]) -> Answer<Asked> {
+fn plain(reader: &Reader, verb: Verb, body: &wire::ActionBody, takes: &[&str]) -> Handled<Asked> {
     let given = [("host", body.host.is_some()), ("enforce", body.enforce), ("force", body.force)];
     if let Some((field, _)) =
         given.into_iter().find(|(field, given)| *given && !takes.contains(field))
@@ -166,12 +175,16 @@ fn plain(reader: &Reader, verb: Verb, body: &wire::ActionBody, takes: &[&str]) -
             Unfit::new(field, format!("is not for {verb}, and would have no effect")).into()
         );
     }
-    let host =
-        body.host.as_deref().map(|host| find::host(reader, host)).transpose()?.map(|host| host.id);
+    let host = body
+        .host
+        .as_deref()
+        .map(|host| lookup::host(reader, host))
+        .transpose()?
+        .map(|host| host.id);
     Ok(Asked { args: Args::None, host, enforce: body.enforce, force: body.force })
 }
 
-fn migrate(reader: &Reader, verb: Verb, body: &wire::MigrateBody) -> Answer<Asked> {
+fn migrate(reader: &Reader, verb: Verb, body: &wire::MigrateBody) -> Handled<Asked> {
     let wire::MigrateBody { enforce, fenced, storage_moved, .. } = *body;
     if (fenced || storage_moved) && verb != Verb::Migrate {
         let field = if fenced { "fenced" } else { "storage_moved" };
@@ -181,11 +194,11 @@ fn migrate(reader: &Reader, verb: Verb, body: &wire::MigrateBody) -> Answer<Aske
         )
         .into());
     }
-    let host = Some(find::host(reader, &body.host)?.id);
+    let host = Some(lookup::host(reader, &body.host)?.id);
     Ok(Asked { args: Args::Migrate { fenced, storage_moved }, host, enforce, force: false })
 }
 
-fn disk_attach(reader: &Reader, body: &wire::DiskAttachBody) -> Answer<Asked> {
+fn disk_attach(reader: &Reader, body: &wire::DiskAttachBody) -> Handled<Asked> {
     let source = match (&body.image, body.size, body.swap) {
         (Some(image), None, None) => {
             DiskSource::Image { image: image_name(reader, "image", image)? }
@@ -215,7 +228,7 @@ fn disk_attach(reader: &Reader, body: &wire::DiskAttachBody) -> Answer<Asked> {
     .into())
 }
 
-fn nic_attach(body: wire::NicAttachBody) -> Answer<Asked> {
+fn nic_attach(body: wire::NicAttachBody) -> Handled<Asked> {
     let nic = wire::Nic { bridge: body.bridge, mac: body.mac };
     Ok(Args::NewNic(convert::nic_from_wire("", &nic)?).into())
 }
@@ -226,14 +239,14 @@ fn update(body: wire::UpdateBody) -> Asked {
 
 /// An image by name or id. A name is not looked up here. The lifecycle refuses it if there is no
 /// such image, and for a scheduled action the image may be made later.
-fn image_name(reader: &Reader, field: &str, which: &str) -> Answer<ImageName> {
-    if find::is_id(which) {
-        return Ok(find::image(reader, which)?.name);
+fn image_name(reader: &Reader, field: &str, which: &str) -> Handled<ImageName> {
+    if lookup::is_id(which) {
+        return Ok(lookup::image(reader, which)?.name);
     }
     Ok(parse(field, which)?)
 }
 
-fn disk_snapshot(reader: &Reader, body: &wire::DiskSnapshotBody) -> Answer<Asked> {
+fn disk_snapshot(reader: &Reader, body: &wire::DiskSnapshotBody) -> Handled<Asked> {
     let datastore =
         body.datastore.as_deref().map(|which| image_datastore(reader, which)).transpose()?;
     Ok(Args::NewImage {
@@ -244,8 +257,8 @@ fn disk_snapshot(reader: &Reader, body: &wire::DiskSnapshotBody) -> Answer<Asked
     .into())
 }
 
-fn image_datastore(reader: &Reader, which: &str) -> Answer<DatastoreName> {
-    let found = find::datastore(reader, which)?;
+fn image_datastore(reader: &Reader, which: &str) -> Handled<DatastoreName> {
+    let found = lookup::datastore(reader, which)?;
     if found.kind == DatastoreKind::Image {
         return Ok(found.name);
     }
@@ -253,7 +266,7 @@ fn image_datastore(reader: &Reader, which: &str) -> Answer<DatastoreName> {
     Err(ApiError::unusable("datastore", &why))
 }
 
-fn resize(body: &wire::ResizeBody) -> Answer<Asked> {
+fn resize(body: &wire::ResizeBody) -> Handled<Asked> {
     if body.cpu.is_none() && body.vcpus.is_none() && body.memory.is_none() {
         return Err(Unfit::new("cpu", "give at least one of cpu, vcpus and memory").into());
     }
@@ -263,7 +276,7 @@ fn resize(body: &wire::ResizeBody) -> Answer<Asked> {
     Ok(Asked { enforce: body.enforce, force: body.force, ..Asked::from(args) })
 }
 
-fn schedule(reader: &Reader, vm: VmId, body: &wire::ScheduleBody, by: &str) -> Answer<Asked> {
+fn schedule(reader: &Reader, vm: VmId, body: &wire::ScheduleBody, by: &str) -> Handled<Asked> {
     let verb: Verb = word("verb", &body.verb)?;
     let later = if matches!(verb, Verb::Schedule | Verb::Unschedule | Verb::Reschedule) {
         // The lifecycle refuses to schedule these verbs, so the body for them is not read.
@@ -280,7 +293,7 @@ fn schedule(reader: &Reader, vm: VmId, body: &wire::ScheduleBody, by: &str) -> A
 
 /// Refuses what a scheduled action cannot state ahead: only a person who looks at the host at that
 /// time can say that it is fenced, that the storage was moved, or that force is right.
-fn stated_now(later: &Asked) -> Answer<()> {
+fn stated_now(later: &Asked) -> Handled<()> {
     let (fenced, moved) = (later.args.fenced(), later.args.storage_moved());
     for (given, field) in
         [(fenced, "args.fenced"), (moved, "args.storage_moved"), (later.force, "args.force")]
@@ -301,7 +314,7 @@ fn stated_now(later: &Asked) -> Answer<()> {
     Ok(())
 }
 
-fn reschedule(reader: &Reader, vm: VmId, body: &wire::RescheduleBody) -> Answer<Asked> {
+fn reschedule(reader: &Reader, vm: VmId, body: &wire::RescheduleBody) -> Handled<Asked> {
     let id = ScheduleId(body.id);
     let record = reader.vm(vm)?.ok_or_else(|| ApiError::not_found(Thing::Vm, &vm.to_string()))?;
     let Some(known) = record.schedules.iter().find(|planned| planned.id() == id) else {

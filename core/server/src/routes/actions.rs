@@ -1,12 +1,12 @@
 //! `POST /v1/vms/{vm}/actions/{verb}`.
 
-use super::ask::{self, AnyBody};
-use super::{find, vms};
+use super::action_body::{self, AnyBody};
+use super::{lookup, vms};
 use crate::app::{App, Shared};
 use crate::auth::Caller;
 use crate::convert::{self, named};
 use crate::extract::{Body, IfMatch, Key, Params, Tagged};
-use crate::problem::{Answer, ApiError};
+use crate::problem::{ApiError, Handled};
 use axum::Json;
 use axum::extract::{Path, State as Shares};
 use axum::http::StatusCode;
@@ -76,7 +76,7 @@ pub(crate) async fn act(
     IfMatch(if_version): IfMatch,
     Key(key): Key,
     body: Body<Value>,
-) -> Answer<Response> {
+) -> Handled<Response> {
     let wait = checked(params.wait)?;
     let (id, request) = request(&app, &which, &verb, body.value, caller.name.clone(), if_version)?;
     if params.dry_run {
@@ -98,12 +98,13 @@ fn request(
     body: Value,
     by: String,
     if_version: Option<Version>,
-) -> Answer<(VmId, ActionRequest)> {
+) -> Handled<(VmId, ActionRequest)> {
     let verb: Verb =
         verb.parse().ok().filter(|verb| *verb != Verb::Adopt).ok_or_else(|| unknown_verb(verb))?;
     let reader = app.store().read()?;
-    let id = find::vm_id(&reader, which)?;
-    let ask::Asked { args, host, enforce, force } = ask::asked(&reader, id, verb, body, &by)?;
+    let id = lookup::vm_id(&reader, which)?;
+    let action_body::Asked { args, host, enforce, force } =
+        action_body::asked(&reader, id, verb, body, &by)?;
     if let Args::Snapshot { name } = &args {
         has_snapshot(&reader, (id, verb), name)?;
     }
@@ -115,7 +116,7 @@ fn request(
 
 /// Refuses a snapshot that the VM does not have. This comes before the snapshot rules are asked:
 /// otherwise the refusal would be about the rules.
-fn has_snapshot(reader: &Reader, (vm, verb): (VmId, Verb), which: &str) -> Answer<()> {
+fn has_snapshot(reader: &Reader, (vm, verb): (VmId, Verb), which: &str) -> Handled<()> {
     // A VM without a host is refused later, for its state.
     let Some(record) = reader.vm(vm)?.filter(|record| record.placement.is_some()) else {
         return Ok(());
@@ -157,7 +158,7 @@ fn unknown_verb(given: &str) -> ApiError {
 }
 
 /// Checks how long a request wants to wait.
-pub(crate) fn checked(wait: Option<Span>) -> Answer<Option<Duration>> {
+pub(crate) fn checked(wait: Option<Span>) -> Handled<Option<Duration>> {
     match wait.map(Span::duration) {
         Some(wait) if wait > WAIT_MAX => {
             let error =
@@ -173,7 +174,7 @@ pub(crate) async fn followed(
     app: &App,
     replied: Replied,
     wait: Option<Duration>,
-) -> Answer<Tagged<ActionReply>> {
+) -> Handled<Tagged<ActionReply>> {
     let operation = replied.answer.operation;
     let mut reply = reply(app, replied)?;
     let mut status = if reply.already { StatusCode::OK } else { StatusCode::ACCEPTED };
@@ -193,7 +194,7 @@ fn location(operation: OperationId) -> String {
 }
 
 /// The answer as it is sent.
-pub(crate) fn reply(app: &App, replied: Replied) -> Answer<ActionReply> {
+pub(crate) fn reply(app: &App, replied: Replied) -> Handled<ActionReply> {
     let Replied { answer, replayed } = replied;
     let operation = match answer.operation {
         Some(id) => app.store().read()?.operation(id)?,

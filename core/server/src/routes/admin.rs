@@ -2,7 +2,7 @@
 
 use crate::app::Shared;
 use crate::extract::Body;
-use crate::problem::{Answer, ApiError};
+use crate::problem::{ApiError, Handled};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 pub(crate) async fn backup(
     State(app): State<Shared>,
     body: Body<BackupBody>,
-) -> Answer<(StatusCode, Json<BackupReply>)> {
+) -> Handled<(StatusCode, Json<BackupReply>)> {
     let path = PathBuf::from(&body.value.path);
     if !path.is_absolute() {
         return Err(ApiError::new(
@@ -38,7 +38,7 @@ pub(crate) async fn backup(
     get, path = "/v1/admin/check", tag = "admin",
     responses((status = 200, body = CheckReply), ApiError),
 )]
-pub(crate) async fn check(State(app): State<Shared>) -> Answer<Json<CheckReply>> {
+pub(crate) async fn check(State(app): State<Shared>) -> Handled<Json<CheckReply>> {
     let findings = app.check().await?;
     Ok(Json(CheckReply { ok: findings.is_empty(), findings: findings.to_vec() }))
 }
@@ -48,7 +48,7 @@ pub(crate) async fn check(State(app): State<Shared>) -> Answer<Json<CheckReply>>
     get, path = "/v1/version", tag = "admin",
     responses((status = 200, body = Version), ApiError),
 )]
-pub(crate) async fn version(State(app): State<Shared>) -> Answer<Json<Version>> {
+pub(crate) async fn version(State(app): State<Shared>) -> Handled<Json<Version>> {
     let seq = app.store().read()?.seq()?.0;
     Ok(Json(Version {
         version: env!("CARGO_PKG_VERSION").to_owned(),

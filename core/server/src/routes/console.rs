@@ -1,10 +1,10 @@
 //! `GET /v1/vms/{vm}/console-log`: the serial console's log, where its file can be read on this
 //! machine.
 
-use super::find;
+use super::lookup;
 use crate::app::Shared;
 use crate::extract::Params;
-use crate::problem::{Answer, ApiError, Thing};
+use crate::problem::{ApiError, Handled, Thing};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -47,10 +47,10 @@ pub(crate) async fn console_log(
     State(app): State<Shared>,
     Path(which): Path<String>,
     Params(params): Params<FromParams>,
-) -> Answer<Json<ConsoleChunk>> {
+) -> Handled<Json<ConsoleChunk>> {
     let (root, path) = {
         let reader = app.store().read()?;
-        file(&reader, &find::vm(&reader, &which)?)?
+        file(&reader, &lookup::vm(&reader, &which)?)?
     };
     let permit = app.file_permit()?;
     let told = format!("{root}/{path} cannot be read");
@@ -74,7 +74,7 @@ fn unavailable(detail: &str) -> ApiError {
 }
 
 /// Where the log is, if it is on this machine.
-fn file(reader: &Reader, record: &VmRecord) -> Answer<(String, RelPath)> {
+fn file(reader: &Reader, record: &VmRecord) -> Handled<(String, RelPath)> {
     let (Some(place), Some(storage)) = (&record.placement, &record.storage) else {
         return Err(unavailable(&format!("VM {} is on no host", record.id)));
     };

@@ -1,14 +1,14 @@
 //! `/v1/datastores`.
 
-use super::find;
-use super::once::{self, Added, add_once};
+use super::idempotent_add::{self, Added, add_once};
+use super::lookup;
 use crate::app::Shared;
 use crate::auth::Caller;
 use crate::clock::now;
 use crate::convert;
 use crate::extract::{Body, Key};
 use crate::looks::{self, judge};
-use crate::problem::{Answer, ApiError};
+use crate::problem::{ApiError, Handled};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -20,7 +20,7 @@ use ostler_store::ResourceChange;
     get, path = "/v1/datastores", tag = "datastores",
     responses((status = 200, body = [Datastore]), ApiError),
 )]
-pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Datastore>>> {
+pub(crate) async fn list(State(app): State<Shared>) -> Handled<Json<Vec<Datastore>>> {
     Ok(Json(app.store().read()?.datastores()?.into_iter().map(convert::datastore).collect()))
 }
 
@@ -33,8 +33,8 @@ pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Datastore
 pub(crate) async fn show(
     State(app): State<Shared>,
     Path(which): Path<String>,
-) -> Answer<Json<Datastore>> {
-    let datastore = find::datastore(&app.store().read()?, &which)?;
+) -> Handled<Json<Datastore>> {
+    let datastore = lookup::datastore(&app.store().read()?, &which)?;
     let notes = match looks::everywhere(&app, &datastore, None, looks::TO_SHOW).await {
         Ok(seen) => judge::root_notes(&datastore.root, &seen),
         Err(error) => vec![format!("not looked at: {}", error.0.detail)],
@@ -60,7 +60,7 @@ pub(crate) async fn add(
     caller: Caller,
     key: Key,
     body: Body<NewDatastore>,
-) -> Answer<Added<Datastore>> {
+) -> Handled<Added<Datastore>> {
     let new = convert::new_datastore(&body.value, app.store().next_datastore_id(), now())?;
     app.registry.transfer(&new.driver).map_err(|err| ApiError::unusable("driver", &err))?;
     let (name, mut notes) = (new.name.clone(), Vec::new());
@@ -76,7 +76,7 @@ pub(crate) async fn add(
             Ok(old == ostler_model::Datastore { id: old.id, added: old.added, ..new })
         })
         .await?;
-    let added = find::datastore(&app.store().read()?, name.as_str())?;
+    let added = lookup::datastore(&app.store().read()?, name.as_str())?;
     Ok((status, Json(Datastore { notes, ..convert::datastore(added) })))
 }
 
@@ -90,8 +90,8 @@ pub(crate) async fn remove(
     State(app): State<Shared>,
     caller: Caller,
     Path(which): Path<String>,
-) -> Answer<StatusCode> {
-    let id = find::datastore(&app.store().read()?, &which)?.id;
-    once::change(&app, ResourceChange::DatastoreRemove(id), &caller).await?;
+) -> Handled<StatusCode> {
+    let id = lookup::datastore(&app.store().read()?, &which)?.id;
+    idempotent_add::change(&app, ResourceChange::DatastoreRemove(id), &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -4,7 +4,7 @@ use crate::app::{App, Shared};
 use crate::auth::Caller;
 use crate::convert::{self, named};
 use crate::extract::{Body, Key};
-use crate::problem::{Answer, ApiError, Thing};
+use crate::problem::{ApiError, Handled, Thing};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -13,7 +13,7 @@ use ostler_model::{DriverName, Hint};
 use ostler_store::{ResourceChange, RulesBinding};
 use std::sync::Arc;
 
-fn all(app: &App) -> Answer<Vec<Driver>> {
+fn all(app: &App) -> Handled<Vec<Driver>> {
     let bound = app.store().read()?.rules()?;
     let told = |(info, kinds): (ostler_driver::DriverInfo, Vec<&'static str>)| {
         let health = app.engine.driver_health(&info.name);
@@ -37,7 +37,7 @@ fn rules_of(app: &App, bound: &[RulesBinding], driver: &DriverName) -> Option<Ru
         .or_else(|| app.rules.get(driver).map(|rules| told(rules, false)))
 }
 
-fn one(app: &App, name: &str) -> Answer<Driver> {
+fn one(app: &App, name: &str) -> Handled<Driver> {
     let mut all = all(app)?;
     match all.iter().position(|driver| driver.name == name) {
         Some(at) => Ok(all.swap_remove(at)),
@@ -54,7 +54,7 @@ fn one(app: &App, name: &str) -> Answer<Driver> {
     get, path = "/v1/drivers", tag = "drivers",
     responses((status = 200, body = [Driver]), ApiError),
 )]
-pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Driver>>> {
+pub(crate) async fn list(State(app): State<Shared>) -> Handled<Json<Vec<Driver>>> {
     all(&app).map(Json)
 }
 
@@ -67,7 +67,7 @@ pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Driver>>>
 pub(crate) async fn show(
     State(app): State<Shared>,
     Path(name): Path<String>,
-) -> Answer<Json<Driver>> {
+) -> Handled<Json<Driver>> {
     one(&app, &name).map(Json)
 }
 
@@ -82,7 +82,7 @@ pub(crate) async fn add(
     caller: Caller,
     _key: Key,
     body: Body<NewDriver>,
-) -> Answer<(StatusCode, Json<Driver>)> {
+) -> Handled<(StatusCode, Json<Driver>)> {
     // A task of its own, because a driver that is committed must also be loaded, even if the client
     // has gone.
     let adding = tokio::spawn(load(Arc::clone(&app), body.value, caller.name));
@@ -90,7 +90,7 @@ pub(crate) async fn add(
     Ok((StatusCode::CREATED, Json(one(&app, name.as_str())?)))
 }
 
-async fn load(app: Shared, new: NewDriver, by: String) -> Answer<DriverName> {
+async fn load(app: Shared, new: NewDriver, by: String) -> Handled<DriverName> {
     let _alone = app.loader.adding.lock().await;
     let entered = enter(&app, &new, &by).await;
     // Removes the file of a driver that was replaced, or that could not be loaded.
@@ -98,7 +98,7 @@ async fn load(app: Shared, new: NewDriver, by: String) -> Answer<DriverName> {
     entered
 }
 
-async fn enter(app: &Shared, new: &NewDriver, by: &str) -> Answer<DriverName> {
+async fn enter(app: &Shared, new: &NewDriver, by: &str) -> Handled<DriverName> {
     let loaded = app.loader.load(new, &app.registry, app.store()).await?;
     let name = loaded.row.name.clone();
     // The driver enters the registry with the commit, not after it. So the store and this process
@@ -121,7 +121,7 @@ pub(crate) async fn remove(
     State(app): State<Shared>,
     caller: Caller,
     Path(name): Path<String>,
-) -> Answer<StatusCode> {
+) -> Handled<StatusCode> {
     let missing = || ApiError::not_found(Thing::Driver, &name);
     let name: DriverName = name.parse().map_err(|_| missing())?;
     app.engine
@@ -143,7 +143,7 @@ pub(crate) async fn bind(
     caller: Caller,
     Path(name): Path<String>,
     body: Body<BindRules>,
-) -> Answer<Json<Driver>> {
+) -> Handled<Json<Driver>> {
     let hypervisor = loaded(&app, &name)?;
     app.registry.hypervisor(&hypervisor).map_err(|err| ApiError::unusable("driver", &err))?;
     let rules = rules_named(&app, &body.value)?;
@@ -155,14 +155,14 @@ pub(crate) async fn bind(
 }
 
 /// A loaded driver that holds snapshot rules.
-pub(crate) fn rules_named(app: &App, body: &BindRules) -> Answer<DriverName> {
+pub(crate) fn rules_named(app: &App, body: &BindRules) -> Handled<DriverName> {
     let rules: DriverName = convert::parse("rules", &body.rules)?;
     let held = app.registry.rules(&rules);
     held.map_err(|err| ApiError::unusable("rules", &err).advise(&Hint::ListDrivers, None))?;
     Ok(rules)
 }
 
-fn loaded(app: &App, name: &str) -> Answer<DriverName> {
+fn loaded(app: &App, name: &str) -> Handled<DriverName> {
     one(app, name)?.name.parse().map_err(|err| ApiError::unusable("driver", &err))
 }
 
@@ -176,7 +176,7 @@ pub(crate) async fn unbind(
     State(app): State<Shared>,
     caller: Caller,
     Path(name): Path<String>,
-) -> Answer<StatusCode> {
+) -> Handled<StatusCode> {
     let missing = || ApiError::not_found(Thing::Driver, &name);
     let name: DriverName = name.parse().map_err(|_| missing())?;
     app.engine

@@ -4,11 +4,11 @@
 //! that is sent. A slow reader holds a connection and nothing else, and falls behind until the
 //! events it wants are trimmed; then it is told so.
 
-use super::find;
+use super::lookup;
 use crate::app::Shared;
 use crate::convert;
 use crate::extract::Params;
-use crate::problem::{Answer, ApiError};
+use crate::problem::{ApiError, Handled};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
@@ -58,10 +58,10 @@ pub(crate) async fn watch(
     State(app): State<Shared>,
     Params(params): Params<WatchParams>,
     headers: HeaderMap,
-) -> Answer<Response> {
+) -> Handled<Response> {
     let permit = app.stream_permit()?;
     let reader = app.store().read()?;
-    let vm = params.vm.as_deref().map(|vm| find::vm_id(&reader, vm)).transpose()?;
+    let vm = params.vm.as_deref().map(|vm| lookup::vm_id(&reader, vm)).transpose()?;
     let last = last_event_id(&headers)?;
     let after = match last.or(params.after) {
         Some(after) => EventSeq(after),
@@ -77,7 +77,7 @@ pub(crate) async fn watch(
 }
 
 /// Checks the kinds that a client asks for. It would wait for ever for a kind that is misspelt.
-fn kinds_of(list: &str) -> Answer<Vec<String>> {
+fn kinds_of(list: &str) -> Handled<Vec<String>> {
     let kind = |kind: &str| match convert::EVENT_KINDS.contains(&kind) {
         true => Ok(kind.to_owned()),
         false => {
@@ -94,7 +94,7 @@ fn kinds_of(list: &str) -> Answer<Vec<String>> {
     list.split(',').map(kind).collect()
 }
 
-fn last_event_id(headers: &HeaderMap) -> Answer<Option<u64>> {
+fn last_event_id(headers: &HeaderMap) -> Handled<Option<u64>> {
     let Some(given) = headers.get("last-event-id") else { return Ok(None) };
     let number = given.to_str().ok().and_then(|text| text.parse().ok());
     number.map(Some).ok_or_else(|| {

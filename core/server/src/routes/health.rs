@@ -2,7 +2,7 @@
 
 use crate::app::Shared;
 use crate::metrics::Asked;
-use crate::problem::{Answer, ApiError};
+use crate::problem::{ApiError, Handled};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -43,7 +43,7 @@ pub(crate) async fn readyz(State(app): State<Shared>) -> (StatusCode, Json<Healt
         ApiError,
     ),
 )]
-pub(crate) async fn metrics(State(app): State<Shared>) -> Answer<Response> {
+pub(crate) async fn metrics(State(app): State<Shared>) -> Handled<Response> {
     let text = app
         .reading(|app, reader| {
             let asked = Asked { engine: &app.engine, drivers: &app.registry };

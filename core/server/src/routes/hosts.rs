@@ -2,14 +2,14 @@
 
 use super::actions::{checked, followed};
 use super::drivers::rules_named;
-use super::{find, vms};
+use super::{lookup, vms};
 use crate::app::{App, Shared};
 use crate::auth::Caller;
 use crate::clock::now;
 use crate::convert::{self, named, new_name, word};
 use crate::extract::{Body, Key, Params, Tagged};
-use crate::problem::{Answer, ApiError};
-use crate::routes::once::{self, Added, add_once};
+use crate::problem::{ApiError, Handled};
+use crate::routes::idempotent_add::{self, Added, add_once};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -21,7 +21,7 @@ use ostler_store::{HostEdit, Reader, ResourceChange};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-fn told(app: &App, reader: &Reader, host: ostler_model::Host) -> Answer<Host> {
+fn told(app: &App, reader: &Reader, host: ostler_model::Host) -> Handled<Host> {
     let (usage, health) = (reader.usage(host.id)?, app.engine.host_health(host.id));
     Ok(convert::host(host, usage, health))
 }
@@ -31,7 +31,7 @@ fn told(app: &App, reader: &Reader, host: ostler_model::Host) -> Answer<Host> {
     get, path = "/v1/hosts", tag = "hosts",
     responses((status = 200, body = [Host]), ApiError),
 )]
-pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Host>>> {
+pub(crate) async fn list(State(app): State<Shared>) -> Handled<Json<Vec<Host>>> {
     let read = |app: &App, reader: &Reader| {
         reader.hosts()?.into_iter().map(|host| told(app, reader, host)).collect()
     };
@@ -47,9 +47,9 @@ pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Host>>> {
 pub(crate) async fn show(
     State(app): State<Shared>,
     Path(which): Path<String>,
-) -> Answer<Json<Host>> {
+) -> Handled<Json<Host>> {
     let reader = app.store().read()?;
-    told(&app, &reader, find::host(&reader, &which)?).map(Json)
+    told(&app, &reader, lookup::host(&reader, &which)?).map(Json)
 }
 
 /// Adds a host. It is probed at once; `health` tells what was found.
@@ -70,7 +70,7 @@ pub(crate) async fn add(
     caller: Caller,
     key: Key,
     body: Body<NewHost>,
-) -> Answer<Added<Host>> {
+) -> Handled<Added<Host>> {
     let new = convert::new_host(&body.value, app.store().next_host_id(), now())?;
     app.registry.hypervisor(&driver_of(&new)?).map_err(|err| ApiError::unusable("driver", &err))?;
     let new = identified(&app, new).await;
@@ -91,7 +91,7 @@ pub(crate) async fn add(
     })
     .await?;
     let reader = app.store().read()?;
-    Ok((status, Json(told(&app, &reader, find::host(&reader, name.as_str())?)?)))
+    Ok((status, Json(told(&app, &reader, lookup::host(&reader, name.as_str())?)?)))
 }
 
 /// The host with its hypervisor identity, as the host itself says. If the host does not answer or
@@ -101,7 +101,7 @@ async fn identified(app: &App, host: ostler_model::Host) -> ostler_model::Host {
     ostler_model::Host { identity: id.map(|id| Identified { id, since: now() }), ..host }
 }
 
-fn driver_of(host: &ostler_model::Host) -> Answer<ostler_model::DriverName> {
+fn driver_of(host: &ostler_model::Host) -> Handled<ostler_model::DriverName> {
     let missing = || {
         ApiError::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -123,11 +123,11 @@ pub(crate) async fn change(
     caller: Caller,
     Path(which): Path<String>,
     body: Body<ChangeHost>,
-) -> Answer<Json<Host>> {
+) -> Handled<Json<Host>> {
     let ChangeHost { state, labels, config } = body.value;
     let state: Option<HostState> =
         state.as_deref().map(|state| word("state", state)).transpose()?;
-    let host = find::host(&app.store().read()?, &which)?;
+    let host = lookup::host(&app.store().read()?, &which)?;
     let id = host.id;
     // With another configuration the host may be another hypervisor.
     let identity = match (&config, &host.hypervisor) {
@@ -139,9 +139,9 @@ pub(crate) async fn change(
         (_, _) => None,
     };
     let edit = HostEdit { state, labels, config, identity, ..HostEdit::default() };
-    once::change(&app, ResourceChange::HostEdit { id, edit }, &caller).await?;
+    idempotent_add::change(&app, ResourceChange::HostEdit { id, edit }, &caller).await?;
     let reader = app.store().read()?;
-    told(&app, &reader, find::host(&reader, &id.to_string())?).map(Json)
+    told(&app, &reader, lookup::host(&reader, &id.to_string())?).map(Json)
 }
 
 /// How a removal is asked for.
@@ -165,15 +165,15 @@ pub(crate) async fn remove(
     caller: Caller,
     Path(which): Path<String>,
     Params(params): Params<RemoveParams>,
-) -> Answer<StatusCode> {
-    let id = find::host(&app.store().read()?, &which)?.id;
+) -> Handled<StatusCode> {
+    let id = lookup::host(&app.store().read()?, &which)?.id;
     if params.fenced {
         app.engine
             .remove_fenced(id, &caller.name)
             .await
             .map_err(|err| named::refused(&app, err))?;
     } else {
-        once::change(&app, ResourceChange::HostRemove(id), &caller).await?;
+        idempotent_add::change(&app, ResourceChange::HostRemove(id), &caller).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -190,8 +190,8 @@ pub(crate) async fn bind(
     caller: Caller,
     Path(which): Path<String>,
     body: Body<BindRules>,
-) -> Answer<Json<Host>> {
-    let host = find::host(&app.store().read()?, &which)?;
+) -> Handled<Json<Host>> {
+    let host = lookup::host(&app.store().read()?, &which)?;
     let rules = rules_named(&app, &body.value)?;
     set_rules(&app, &caller, host.id, Some(rules)).await
 }
@@ -206,8 +206,8 @@ pub(crate) async fn unbind(
     State(app): State<Shared>,
     caller: Caller,
     Path(which): Path<String>,
-) -> Answer<StatusCode> {
-    let host = find::host(&app.store().read()?, &which)?;
+) -> Handled<StatusCode> {
+    let host = lookup::host(&app.store().read()?, &which)?;
     if host.rules.is_none() {
         let detail = format!("no snapshot rules are bound to host {}", host.name);
         return Err(ApiError::new(StatusCode::NOT_FOUND, ostler_api::code::NOT_FOUND, detail));
@@ -220,11 +220,11 @@ async fn set_rules(
     caller: &Caller,
     id: HostId,
     rules: Option<DriverName>,
-) -> Answer<Json<Host>> {
+) -> Handled<Json<Host>> {
     let edit = HostEdit { rules: Some(rules), ..HostEdit::default() };
-    once::change(app, ResourceChange::HostEdit { id, edit }, caller).await?;
+    idempotent_add::change(app, ResourceChange::HostEdit { id, edit }, caller).await?;
     let reader = app.store().read()?;
-    told(app, &reader, find::host(&reader, &id.to_string())?).map(Json)
+    told(app, &reader, lookup::host(&reader, &id.to_string())?).map(Json)
 }
 
 /// How an adoption is asked for.
@@ -264,10 +264,10 @@ pub(crate) async fn adopt(
     Params(params): Params<AdoptParams>,
     Key(key): Key,
     body: Body<AdoptBody>,
-) -> Answer<Response> {
+) -> Handled<Response> {
     let wait = checked(params.wait)?;
     let AdoptBody { domain, name, accept_changes } = body.value;
-    let host = find::host(&app.store().read()?, &which)?.id;
+    let host = lookup::host(&app.store().read()?, &which)?.id;
     let name = name.as_deref().map(|name| new_name("name", name)).transpose()?;
     let once = key.map(|key| {
         vms::idempotency(&caller, format!("POST /v1/hosts/{host}/adopt"), key, body.hash)

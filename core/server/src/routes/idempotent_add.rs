@@ -5,7 +5,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::named;
 use crate::extract::Key;
-use crate::problem::Answer;
+use crate::problem::Handled;
 use axum::Json;
 use axum::http::StatusCode;
 use ostler_engine::EngineError;
@@ -16,7 +16,7 @@ use ostler_store::{Reader, ResourceChange};
 pub(crate) type Added<T> = (StatusCode, Json<T>);
 
 /// Commits a change of a resource. A refusal has names in the place of ids.
-pub(crate) async fn change(app: &App, change: ResourceChange, caller: &Caller) -> Answer<()> {
+pub(crate) async fn change(app: &App, change: ResourceChange, caller: &Caller) -> Handled<()> {
     app.engine.change(change, &caller.name).await.map_err(|err| named::refused(app, err))
 }
 
@@ -28,8 +28,8 @@ pub(crate) async fn add_once(
     change: ResourceChange,
     caller: &Caller,
     Key(key): Key,
-    same: impl FnOnce(&Reader) -> Answer<bool>,
-) -> Answer<StatusCode> {
+    same: impl FnOnce(&Reader) -> Handled<bool>,
+) -> Handled<StatusCode> {
     match app.engine.change(change, &caller.name).await {
         Ok(()) => Ok(StatusCode::CREATED),
         Err(EngineError::Resource(refused @ ResourceRefused::NameTaken { .. })) => {

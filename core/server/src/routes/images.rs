@@ -1,14 +1,14 @@
 //! `/v1/images`.
 
-use super::find;
-use super::once::{self, Added, add_once};
+use super::idempotent_add::{self, Added, add_once};
+use super::lookup;
 use crate::app::{App, Shared};
 use crate::auth::Caller;
 use crate::clock::now;
 use crate::convert::{self, parse};
 use crate::extract::{Body, Key};
 use crate::looks::{self, judge};
-use crate::problem::{Answer, ApiError};
+use crate::problem::{ApiError, Handled};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -16,7 +16,7 @@ use ostler_api::{Image, NewImage};
 use ostler_model::{DatastoreKind, FilePath};
 use ostler_store::{Reader, ResourceChange};
 
-fn told(reader: &Reader, image: ostler_model::Image) -> Answer<Image> {
+fn told(reader: &Reader, image: ostler_model::Image) -> Handled<Image> {
     let datastore = reader
         .datastore(image.datastore)?
         .map_or_else(|| image.datastore.to_string(), |found| found.name.into());
@@ -29,7 +29,7 @@ fn told(reader: &Reader, image: ostler_model::Image) -> Answer<Image> {
     get, path = "/v1/images", tag = "images",
     responses((status = 200, body = [Image]), ApiError),
 )]
-pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Image>>> {
+pub(crate) async fn list(State(app): State<Shared>) -> Handled<Json<Vec<Image>>> {
     let read = |_: &App, reader: &Reader| {
         reader.images()?.into_iter().map(|image| told(reader, image)).collect()
     };
@@ -45,9 +45,9 @@ pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Image>>> 
 pub(crate) async fn show(
     State(app): State<Shared>,
     Path(which): Path<String>,
-) -> Answer<Json<Image>> {
+) -> Handled<Json<Image>> {
     let reader = app.store().read()?;
-    told(&reader, find::image(&reader, &which)?).map(Json)
+    told(&reader, lookup::image(&reader, &which)?).map(Json)
 }
 
 /// Registers a file that is in an image datastore already, after it was looked at where it can be
@@ -69,9 +69,9 @@ pub(crate) async fn add(
     caller: Caller,
     key: Key,
     body: Body<NewImage>,
-) -> Answer<Added<Image>> {
+) -> Handled<Added<Image>> {
     let file: FilePath = parse("path", &body.value.path)?;
-    let datastore = find::datastore(&app.store().read()?, file.datastore.as_str())?;
+    let datastore = lookup::datastore(&app.store().read()?, file.datastore.as_str())?;
     if datastore.kind != DatastoreKind::Image {
         return Err(ApiError::unusable(
             "path",
@@ -105,7 +105,7 @@ pub(crate) async fn add(
     })
     .await?;
     let reader = app.store().read()?;
-    let added = told(&reader, find::image(&reader, name.as_str())?)?;
+    let added = told(&reader, lookup::image(&reader, name.as_str())?)?;
     Ok((status, Json(Image { notes, ..added })))
 }
 
@@ -119,8 +119,8 @@ pub(crate) async fn remove(
     State(app): State<Shared>,
     caller: Caller,
     Path(which): Path<String>,
-) -> Answer<StatusCode> {
-    let id = find::image(&app.store().read()?, &which)?.id;
-    once::change(&app, ResourceChange::ImageRemove(id), &caller).await?;
+) -> Handled<StatusCode> {
+    let id = lookup::image(&app.store().read()?, &which)?.id;
+    idempotent_add::change(&app, ResourceChange::ImageRemove(id), &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,7 +1,7 @@
 //! Finds things by name or id: a text that is all digits is an id, anything else is a name.
 
 use crate::convert::Names;
-use crate::problem::{Answer, ApiError, Thing};
+use crate::problem::{ApiError, Handled, Thing};
 use crate::words;
 use ostler_api::Candidate;
 use ostler_model::{Datastore, Host, Image, ScheduleState, VmId, VmName, VmRecord};
@@ -19,19 +19,19 @@ pub(crate) fn is_id(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn as_id<T: FromStr>(what: Thing, text: &str) -> Answer<T> {
+fn as_id<T: FromStr>(what: Thing, text: &str) -> Handled<T> {
     text.parse().map_err(|_| ApiError::not_found(what, text))
 }
 
 /// A VM by id or name. If several VMs have the name, those that are done count only if all are
 /// done.
-pub(crate) fn vm(reader: &Reader, which: &str) -> Answer<VmRecord> {
+pub(crate) fn vm(reader: &Reader, which: &str) -> Handled<VmRecord> {
     let missing = || ApiError::not_found(Thing::Vm, which);
     reader.vm(vm_id(reader, which)?)?.ok_or_else(missing)
 }
 
 /// The id of a VM. Digits are the id, without a look into the store.
-pub(crate) fn vm_id(reader: &Reader, which: &str) -> Answer<VmId> {
+pub(crate) fn vm_id(reader: &Reader, which: &str) -> Handled<VmId> {
     if is_id(which) {
         return as_id(Thing::Vm, which);
     }
@@ -66,7 +66,7 @@ fn too_many<'a>(name: &str, vms: impl Iterator<Item = &'a ostler_store::VmSummar
 }
 
 /// A host by id or name.
-pub(crate) fn host(reader: &Reader, which: &str) -> Answer<Host> {
+pub(crate) fn host(reader: &Reader, which: &str) -> Handled<Host> {
     let found = if is_id(which) {
         reader.host(as_id(Thing::Host, which)?)?
     } else {
@@ -83,7 +83,7 @@ pub(crate) fn host(reader: &Reader, which: &str) -> Answer<Host> {
 }
 
 /// A datastore by id or name.
-pub(crate) fn datastore(reader: &Reader, which: &str) -> Answer<Datastore> {
+pub(crate) fn datastore(reader: &Reader, which: &str) -> Handled<Datastore> {
     let found = if is_id(which) {
         reader.datastore(as_id(Thing::Datastore, which)?)?
     } else {
@@ -100,7 +100,7 @@ pub(crate) fn datastore(reader: &Reader, which: &str) -> Answer<Datastore> {
 }
 
 /// An image by id or name.
-pub(crate) fn image(reader: &Reader, which: &str) -> Answer<Image> {
+pub(crate) fn image(reader: &Reader, which: &str) -> Handled<Image> {
     let found = if is_id(which) {
         reader.image(as_id(Thing::Image, which)?)?
     } else {
@@ -120,7 +120,7 @@ pub(crate) fn image(reader: &Reader, which: &str) -> Answer<Image> {
 pub(crate) fn names_of_hosts(
     reader: &Reader,
     hosts: impl Iterator<Item = ostler_model::HostId>,
-) -> Answer<Names> {
+) -> Handled<Names> {
     let mut names = Names::default();
     for id in hosts {
         add_host(&mut names, reader, id)?;
@@ -129,7 +129,7 @@ pub(crate) fn names_of_hosts(
 }
 
 /// The names for the ids in one record.
-pub(crate) fn names_of(reader: &Reader, record: &VmRecord) -> Answer<Names> {
+pub(crate) fn names_of(reader: &Reader, record: &VmRecord) -> Handled<Names> {
     let mut names = Names::default();
     let here = record.placement.as_ref().map(|place| place.host);
     let planned = record.schedules.iter().filter_map(|planned| planned.host);
@@ -160,7 +160,11 @@ pub(crate) fn names_of(reader: &Reader, record: &VmRecord) -> Answer<Names> {
 }
 
 /// Adds the name of a host, if it is not known yet.
-pub(crate) fn add_host(names: &mut Names, reader: &Reader, id: ostler_model::HostId) -> Answer<()> {
+pub(crate) fn add_host(
+    names: &mut Names,
+    reader: &Reader,
+    id: ostler_model::HostId,
+) -> Handled<()> {
     if let std::collections::hash_map::Entry::Vacant(place) = names.hosts.entry(id) {
         place.insert(reader.host(id)?.map_or_else(|| id.to_string(), |host| host.name.into()));
     }

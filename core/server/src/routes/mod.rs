@@ -1,9 +1,9 @@
 //! All routes. One line serves a route and puts it into the OpenAPI document. A handler converts
 //! the request, makes one call, and converts the answer.
 
+mod action_body;
 mod actions;
 mod admin;
-mod ask;
 mod console;
 mod datastores;
 mod drivers;
@@ -16,8 +16,8 @@ mod restored;
 mod tokens;
 mod vms;
 
-pub(crate) mod find;
-pub(crate) mod once;
+pub(crate) mod idempotent_add;
+pub(crate) mod lookup;
 
 use crate::app::{App, Shared};
 use crate::auth::authorise;

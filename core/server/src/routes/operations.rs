@@ -4,7 +4,7 @@ use super::actions::checked;
 use crate::app::Shared;
 use crate::convert::{self, named};
 use crate::extract::Params;
-use crate::problem::{Answer, ApiError, Thing};
+use crate::problem::{ApiError, Handled, Thing};
 use axum::Json;
 use axum::extract::{Path, State};
 use ostler_api::{Operation, Span};
@@ -33,7 +33,7 @@ pub(crate) async fn show(
     State(app): State<Shared>,
     Path(which): Path<String>,
     Params(params): Params<WaitParams>,
-) -> Answer<Json<Operation>> {
+) -> Handled<Json<Operation>> {
     let id: OperationId =
         which.parse().map_err(|_| ApiError::not_found(Thing::Operation, &which))?;
     if let Some(wait) = checked(params.wait)? {

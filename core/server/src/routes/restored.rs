@@ -1,12 +1,12 @@
 //! `/v1/admin/restored`: the VMs that are not reconciled since the store was restored from a
 //! backup.
 
-use super::find;
+use super::lookup;
 use crate::app::Shared;
 use crate::auth::Caller;
 use crate::convert::{Names, named, time};
 use crate::extract::Body;
-use crate::problem::{Answer, ApiError};
+use crate::problem::{ApiError, Handled};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
@@ -18,7 +18,7 @@ use ostler_engine::{Restored, Unreconciled};
     get, path = "/v1/admin/restored", tag = "admin",
     responses((status = 200, body = RestoredReply), ApiError),
 )]
-pub(crate) async fn show(State(app): State<Shared>) -> Answer<Json<RestoredReply>> {
+pub(crate) async fn show(State(app): State<Shared>) -> Handled<Json<RestoredReply>> {
     let Some(restored) = app.engine.restored().map_err(|err| named::refused(&app, err))? else {
         return Ok(Json(RestoredReply {
             waits: false,
@@ -30,7 +30,7 @@ pub(crate) async fn show(State(app): State<Shared>) -> Answer<Json<RestoredReply
     };
     let found = restored.vms.iter().flat_map(|vm| &vm.found).map(|found| found.host);
     let names =
-        find::names_of_hosts(&app.store().read()?, restored.hosts.iter().copied().chain(found))?;
+        lookup::names_of_hosts(&app.store().read()?, restored.hosts.iter().copied().chain(found))?;
     Ok(Json(told(&names, restored)))
 }
 
@@ -46,8 +46,8 @@ pub(crate) async fn accept(
     Extension(caller): Extension<Caller>,
     Path(which): Path<String>,
     _body: Body<NothingBody>,
-) -> Answer<StatusCode> {
-    let vm = find::vm_id(&app.store().read()?, &which)?;
+) -> Handled<StatusCode> {
+    let vm = lookup::vm_id(&app.store().read()?, &which)?;
     app.engine.accept_record(vm, caller.name).await.map_err(|err| named::refused(&app, err))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,7 +5,7 @@ use crate::auth::{ADMIN, Caller, READ, expired, hash, new_secret};
 use crate::clock::now;
 use crate::convert::{Unfit, named, time};
 use crate::extract::{Body, Key};
-use crate::problem::{Answer, ApiError};
+use crate::problem::{ApiError, Handled};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -34,7 +34,7 @@ fn told(row: TokenRow) -> Token {
     get, path = "/v1/tokens", tag = "tokens",
     responses((status = 200, body = [Token]), ApiError),
 )]
-pub(crate) async fn list(State(app): State<Shared>) -> Answer<Json<Vec<Token>>> {
+pub(crate) async fn list(State(app): State<Shared>) -> Handled<Json<Vec<Token>>> {
     Ok(Json(app.store().read()?.tokens()?.into_iter().map(told).collect()))
 }
 
@@ -49,7 +49,7 @@ pub(crate) async fn add(
     caller: Caller,
     _key: Key,
     body: Body<NewToken>,
-) -> Answer<(StatusCode, Json<TokenMade>)> {
+) -> Handled<(StatusCode, Json<TokenMade>)> {
     let secret = new_secret();
     let row = row(&body.value, &secret)?;
     app.engine
@@ -97,7 +97,7 @@ pub(crate) async fn remove(
     State(app): State<Shared>,
     caller: Caller,
     Path(name): Path<String>,
-) -> Answer<StatusCode> {
+) -> Handled<StatusCode> {
     app.engine
         .change(ResourceChange::TokenRemove(name), &caller.name)
         .await

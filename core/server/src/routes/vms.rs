@@ -1,13 +1,13 @@
 //! `/v1/vms`.
 
-use super::find;
+use super::lookup;
 use crate::app::{App, Shared};
 use crate::auth::Caller;
 use crate::clock::now;
 use crate::convert::{self, Names, Unfit, named, word};
 use crate::extract::{Body, Key, Params, Tagged};
 use crate::looks;
-use crate::problem::{Answer, ApiError};
+use crate::problem::{ApiError, Handled};
 use axum::Json;
 use axum::extract::{Path, State as Shares};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -55,12 +55,12 @@ pub(crate) struct ListParams {
 pub(crate) async fn list(
     Shares(app): Shares<Shared>,
     Params(params): Params<ListParams>,
-) -> Answer<Json<VmPage>> {
+) -> Handled<Json<VmPage>> {
     let read = move |_: &App, reader: &Reader| {
         let page = page(reader, &params)?;
         let mut names = Names::default();
         for host in page.items.iter().filter_map(|vm| vm.host) {
-            find::add_host(&mut names, reader, host)?;
+            lookup::add_host(&mut names, reader, host)?;
         }
         let vms = page.items.into_iter().map(|vm| convert::vm_summary(vm, &names)).collect();
         Ok(VmPage { vms, next: page.next.map(|id| id.0), seq: page.seq.0 })
@@ -68,7 +68,7 @@ pub(crate) async fn list(
     app.reading(read).await.map(Json)
 }
 
-fn page(reader: &Reader, params: &ListParams) -> Answer<Page<VmSummary>> {
+fn page(reader: &Reader, params: &ListParams) -> Handled<Page<VmSummary>> {
     let limit = params.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(ApiError::invalid(
@@ -83,7 +83,7 @@ fn page(reader: &Reader, params: &ListParams) -> Answer<Page<VmSummary>> {
         host: params
             .host
             .as_deref()
-            .map(|host| find::host(reader, host))
+            .map(|host| lookup::host(reader, host))
             .transpose()?
             .map(|host| host.id),
         owner: params.owner.clone(),
@@ -102,7 +102,7 @@ fn named(
     filter: &VmFilter,
     after: Option<VmId>,
     limit: usize,
-) -> Answer<Page<VmSummary>> {
+) -> Handled<Page<VmSummary>> {
     let name: VmName = convert::parse("name", name)?;
     let mut items = Vec::new();
     let ids =
@@ -160,7 +160,7 @@ pub(crate) async fn create(
     Params(params): Params<CreateParams>,
     Key(key): Key,
     body: Body<CreateVm>,
-) -> Answer<Response> {
+) -> Handled<Response> {
     let spec = convert::spec_from_wire(&body.value.spec).map_err(in_spec)?;
     let once = key.map(|key| idempotency(&caller, "POST /v1/vms".to_owned(), key, body.hash));
     // A repeat of a request gets its old answer, even if files have gone since.
@@ -213,14 +213,14 @@ pub(crate) async fn show(
     Shares(app): Shares<Shared>,
     Path(which): Path<String>,
     headers: HeaderMap,
-) -> Answer<Response> {
+) -> Handled<Response> {
     let reader = app.store().read()?;
-    let record = find::vm(&reader, &which)?;
+    let record = lookup::vm(&reader, &which)?;
     let tag = format!("\"{}\"", record.version);
     if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
-    let names = find::names_of(&reader, &record)?;
+    let names = lookup::names_of(&reader, &record)?;
     Ok(Tagged::ok(record.version.0, convert::vm(&record, &names)).into_response())
 }
 
@@ -233,9 +233,9 @@ pub(crate) async fn show(
 pub(crate) async fn why(
     Shares(app): Shares<Shared>,
     Path(which): Path<String>,
-) -> Answer<Json<Why>> {
+) -> Handled<Json<Why>> {
     let reader = app.store().read()?;
-    let record = find::vm(&reader, &which)?;
+    let record = lookup::vm(&reader, &which)?;
     let unseen = unseen(&app, &reader, &record)?;
     let explained = app.engine.why(record.id).map_err(|err| named::refused(&app, err))?;
     Ok(Json(convert::why(explained, record.spec.name.to_string(), unseen, &reader)))
@@ -243,7 +243,7 @@ pub(crate) async fn why(
 
 /// Says so if the VM's host does not answer. Then all that is known of the VM is from before that
 /// time.
-fn unseen(app: &App, reader: &Reader, record: &VmRecord) -> Answer<Option<String>> {
+fn unseen(app: &App, reader: &Reader, record: &VmRecord) -> Handled<Option<String>> {
     let Some(place) = record.placement.as_ref() else { return Ok(None) };
     let Some(health) = app.engine.host_health(place.host).filter(|health| !health.reachable) else {
         return Ok(None);
@@ -263,9 +263,9 @@ fn unseen(app: &App, reader: &Reader, record: &VmRecord) -> Answer<Option<String
 pub(crate) async fn operations(
     Shares(app): Shares<Shared>,
     Path(which): Path<String>,
-) -> Answer<Json<OperationPage>> {
+) -> Handled<Json<OperationPage>> {
     let reader = app.store().read()?;
-    let id = find::vm(&reader, &which)?.id;
+    let id = lookup::vm(&reader, &which)?.id;
     let operations = reader.operations_of(id, OPERATIONS_MAX)?;
     Ok(Json(OperationPage { operations: operations.iter().map(convert::operation).collect() }))
 }
@@ -279,8 +279,8 @@ pub(crate) async fn operations(
 pub(crate) async fn snapshots(
     Shares(app): Shares<Shared>,
     Path(which): Path<String>,
-) -> Answer<Json<SnapshotAdvice>> {
-    let record = find::vm(&app.store().read()?, &which)?;
+) -> Handled<Json<SnapshotAdvice>> {
+    let record = lookup::vm(&app.store().read()?, &which)?;
     let advice =
         app.engine.snapshot_advice(record.id).await.map_err(|err| named::refused(&app, err))?;
     let snapshots = record.snapshots.iter().map(convert::snapshot).collect();
@@ -301,8 +301,8 @@ pub(crate) async fn snapshots(
 pub(crate) async fn counters(
     Shares(app): Shares<Shared>,
     Path(which): Path<String>,
-) -> Answer<Json<Counters>> {
-    let id = find::vm_id(&app.store().read()?, &which)?;
+) -> Handled<Json<Counters>> {
+    let id = lookup::vm_id(&app.store().read()?, &which)?;
     Ok(Json(
         app.engine
             .counters(id)
