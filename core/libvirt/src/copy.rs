@@ -13,7 +13,7 @@ use crate::folder::Folder;
 use crate::jobs::Job;
 use crate::link::Link;
 use crate::live::Live;
-use crate::look::{Sight, description, look};
+use crate::look::{SeenDomain, description, look};
 use crate::raw;
 use crate::raw_jobs;
 use crate::stamp::Stamp;
@@ -166,7 +166,7 @@ async fn step<T: Send + 'static>(
     link.work.run(Instant::now() + STEP, None, ErrorKind::Unknown, deed).await
 }
 
-fn running(live: &Live, order: &Order) -> Result<(Sight, Stamp), DriverError> {
+fn running(live: &Live, order: &Order) -> Result<(SeenDomain, Stamp), DriverError> {
     let gone = || DriverError::new(ErrorKind::Gone, "not-running", "the domain is not running");
     let sight = look(live, order.vm())?.ok_or_else(gone)?;
     let stamp = order.is_meant(&sight)?;
@@ -202,7 +202,7 @@ fn next(live: &Live, plan: &Plan, begun: bool) -> Result<Next, DriverError> {
 
 fn mirror(
     live: &Live,
-    sight: &Sight,
+    sight: &SeenDomain,
     disk: &DiskName,
     target: Option<&str>,
 ) -> Result<Mirror, DriverError> {
@@ -264,7 +264,9 @@ pub(crate) fn abort(
     order: &Order,
     disk: Option<&DiskName>,
 ) -> Result<bool, DriverError> {
-    let Some(sight) = look(live, order.vm())?.filter(Sight::is_active) else { return Ok(true) };
+    let Some(sight) = look(live, order.vm())?.filter(SeenDomain::is_active) else {
+        return Ok(true);
+    };
     let stamp = order.may_touch(&sight)?;
     if stamp.job.as_ref() != Some(&order.key) {
         return Ok(true);
@@ -284,7 +286,7 @@ pub(crate) fn abort(
 }
 
 /// The disks that are mirrored.
-fn mirrored(live: &Live, sight: &Sight) -> Result<Vec<String>, DriverError> {
+fn mirrored(live: &Live, sight: &SeenDomain) -> Result<Vec<String>, DriverError> {
     let domain = description(live, sight, 0)?;
     let devices = domain.child("devices").into_iter().flat_map(Node::children);
     let disks = devices.filter(|node| node.name == "disk" && node.child("mirror").is_some());
@@ -293,7 +295,9 @@ fn mirrored(live: &Live, sight: &Sight) -> Result<Vec<String>, DriverError> {
 
 /// Bytes done, and bytes in all, of the disks that are mirrored.
 pub(crate) fn progress(live: &Live, order: &Order) -> Result<Option<(u64, u64)>, DriverError> {
-    let Some(sight) = look(live, order.vm())?.filter(Sight::is_active) else { return Ok(None) };
+    let Some(sight) = look(live, order.vm())?.filter(SeenDomain::is_active) else {
+        return Ok(None);
+    };
     let mut sum = None;
     for name in mirrored(live, &sight)? {
         let text = raw::c_string(&name).unwrap_or_default(); // as above

@@ -5,7 +5,7 @@
 use crate::failure::During;
 use crate::host;
 use crate::live::Live;
-use crate::look::{Sight, description, look, observation};
+use crate::look::{SeenDomain, description, look, observation};
 use crate::options::HostConfig;
 use crate::raw;
 use crate::stamp::{Mark, NAMESPACE, PREFIX, Stamp};
@@ -59,7 +59,7 @@ impl Order {
     }
 
     /// Whether this call may touch the domain. Returns the domain's stamp, if so.
-    pub(crate) fn may_touch(&self, sight: &Sight) -> Result<Stamp, DriverError> {
+    pub(crate) fn may_touch(&self, sight: &SeenDomain) -> Result<Stamp, DriverError> {
         if sight.mark == Mark::Unreadable {
             return Err(foreign(
                 self.vm(),
@@ -90,7 +90,7 @@ impl Order {
     }
 
     /// As [`Self::may_touch`], and the domain must be the very placement that the call is for.
-    pub(crate) fn is_meant(&self, sight: &Sight) -> Result<Stamp, DriverError> {
+    pub(crate) fn is_meant(&self, sight: &SeenDomain) -> Result<Stamp, DriverError> {
         let stamp = self.may_touch(sight)?;
         if stamp.identity.generation < self.generation {
             let detail = format!(
@@ -124,7 +124,7 @@ pub(crate) fn look_after(live: &Live, vm: VmUuid) -> CallResult {
 }
 
 /// The answer when nothing had to be done.
-pub(crate) fn look_before(live: &Live, sight: &Sight) -> CallResult {
+pub(crate) fn look_before(live: &Live, sight: &SeenDomain) -> CallResult {
     observation(live, sight).map(outcome)
 }
 
@@ -179,7 +179,11 @@ pub(crate) fn deploy(
 /// Whether the guest goes on from memory that libvirt keeps. It does if somebody asked libvirt to
 /// save the guest (`virsh managedsave`; a host may do so when it shuts down), and no disk or
 /// network card was plugged in or out since.
-fn kept_memory_fits(live: &Live, sight: &Sight, spec: &DomainSpec) -> Result<bool, DriverError> {
+fn kept_memory_fits(
+    live: &Live,
+    sight: &SeenDomain,
+    spec: &DomainSpec,
+) -> Result<bool, DriverError> {
     if !sight.managed {
         return Ok(false);
     }
@@ -220,7 +224,7 @@ pub(crate) fn take_name_back(live: &Live, domain: &Domain, name: &str) -> Result
 }
 
 /// The definition, with the file of firmware variables that the domain already has.
-fn with_variables_of(live: &Live, sight: &Sight, xml: String) -> Result<String, DriverError> {
+fn with_variables_of(live: &Live, sight: &SeenDomain, xml: String) -> Result<String, DriverError> {
     let defined = description(live, sight, 0)?;
     let variables = defined
         .child("os")

@@ -11,7 +11,7 @@ use crate::domain_ops::{Order, look_after, outcome};
 use crate::failure::During;
 use crate::link::Link;
 use crate::live::Live;
-use crate::look::{Sight, description, look};
+use crate::look::{SeenDomain, description, look};
 use crate::tree::Node;
 use crate::xml;
 use ostler_driver::{CallControl, DomainDisk, DomainNic};
@@ -124,7 +124,7 @@ impl Scope {
 
 fn find(
     live: &Live,
-    sight: &Sight,
+    sight: &SeenDomain,
     scope: Scope,
     device: &Device,
 ) -> Result<Option<Node>, DriverError> {
@@ -137,7 +137,7 @@ fn find(
 
 /// The descriptions to change. The running domain comes first, so that a refusal there leaves the
 /// definition as it was.
-fn scopes(live: &Live, sight: &Sight) -> Result<Vec<Scope>, DriverError> {
+fn scopes(live: &Live, sight: &SeenDomain) -> Result<Vec<Scope>, DriverError> {
     if sight.power == Power::Crashed {
         return Err(DriverError::refused(
             "crashed",

@@ -12,7 +12,7 @@ use virt::error::{Error, ErrorNumber};
 use virt_sys as sys;
 
 /// A domain that was looked at.
-pub(crate) struct Sight {
+pub(crate) struct SeenDomain {
     /// Its handle.
     pub(crate) domain: Domain,
     /// Its power state.
@@ -26,7 +26,7 @@ pub(crate) struct Sight {
     pub(crate) managed: bool,
 }
 
-impl Sight {
+impl SeenDomain {
     /// Whether it has a process: it runs, is paused, or has crashed and was kept.
     pub(crate) const fn is_active(&self) -> bool {
         match self.power {
@@ -55,7 +55,7 @@ impl Sight {
 }
 
 /// Looks at one domain. None: there is no such domain. Changes nothing.
-pub(crate) fn look(live: &Live, vm: VmUuid) -> Result<Option<Sight>, DriverError> {
+pub(crate) fn look(live: &Live, vm: VmUuid) -> Result<Option<SeenDomain>, DriverError> {
     let found = Domain::lookup_by_uuid(live.connect(), vm.0);
     let sight = found.and_then(|domain| sight(&domain));
     absent_is_a_fact(live, sight)?.transpose()
@@ -68,13 +68,17 @@ pub(crate) fn observe(live: &Live, vm: VmUuid) -> Result<Observation, DriverErro
 }
 
 /// The observation of a domain that was just looked at, for the engine.
-pub(crate) fn observation(live: &Live, sight: &Sight) -> Result<Observation, DriverError> {
+pub(crate) fn observation(live: &Live, sight: &SeenDomain) -> Result<Observation, DriverError> {
     let seen = sight.seen().map_err(|error| live.error(&error, During::Asking))?;
     Ok(Observation::Present(seen))
 }
 
 /// The domain's description as XML.
-pub(crate) fn description(live: &Live, sight: &Sight, flags: u32) -> Result<Node, DriverError> {
+pub(crate) fn description(
+    live: &Live,
+    sight: &SeenDomain,
+    flags: u32,
+) -> Result<Node, DriverError> {
     let xml =
         sight.domain.get_xml_desc(flags).map_err(|error| live.error(&error, During::Asking))?;
     Node::parse(&xml)
@@ -122,7 +126,7 @@ fn absent_is_a_fact<T>(live: &Live, looked: Result<T, Error>) -> Result<Option<T
 
 /// Reads the state first and the stamp second. If the domain is replaced in between, the look has
 /// the newer stamp, and the call is then refused as stale.
-fn sight(domain: &Domain) -> Result<Result<Sight, DriverError>, Error> {
+fn sight(domain: &Domain) -> Result<Result<SeenDomain, DriverError>, Error> {
     let (state, mut reason) = domain.get_state()?;
     if rests_after_restore(domain, state, reason) {
         reason = c_int::try_from(sys::VIR_DOMAIN_PAUSED_UNKNOWN).unwrap_or_default();
@@ -135,7 +139,7 @@ fn sight(domain: &Domain) -> Result<Result<Sight, DriverError>, Error> {
             format!("libvirt does not know the domain's state ({state})"),
         )));
     };
-    Ok(Ok(Sight { domain: domain.clone(), power, reason, mark, managed }))
+    Ok(Ok(SeenDomain { domain: domain.clone(), power, reason, mark, managed }))
 }
 
 /// Whether a paused domain was restored and only waits to be unpaused. libvirt gives it the reason

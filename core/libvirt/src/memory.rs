@@ -11,7 +11,7 @@ use crate::element;
 use crate::failure::During;
 use crate::image;
 use crate::live::Live;
-use crate::look::{Sight, look};
+use crate::look::{SeenDomain, look};
 use crate::raw;
 use crate::raw_jobs;
 use crate::stamp::Stamp;
@@ -94,7 +94,7 @@ pub(crate) fn save_stopped(live: &Live, order: &Order, file: &FileRef) -> CallRe
 /// Ends this very save, if it is at work. No error if it is not. Does not end a job that somebody
 /// else began.
 pub(crate) fn abort_save(live: &Live, order: &Order) -> Result<(), DriverError> {
-    let Some(sight) = look(live, order.vm())?.filter(Sight::is_active) else { return Ok(()) };
+    let Some(sight) = look(live, order.vm())?.filter(SeenDomain::is_active) else { return Ok(()) };
     if order.is_meant(&sight)?.save.as_ref() != Some(&order.key) {
         return Ok(());
     }
@@ -106,7 +106,7 @@ pub(crate) fn abort_save(live: &Live, order: &Order) -> Result<(), DriverError> 
     }
 }
 
-fn is_being_saved(order: &Order, sight: &Sight, stamp: &Stamp) -> bool {
+fn is_being_saved(order: &Order, sight: &SeenDomain, stamp: &Stamp) -> bool {
     let paused_by_libvirt = (sight.power, sight.reason) == (Power::Paused, PowerReason::Starting);
     // If libvirt could not resume the guest after a failed save, the guest is paused without a job.
     paused_by_libvirt && stamp.save.as_ref() == Some(&order.key) && sight.may_have_job()
@@ -128,7 +128,12 @@ fn unless_saved(live: &Live, order: &Order, file: &FileRef, error: DriverError) 
 /// The result of a repeated save that finds the domain off or gone: done if the file is whole and
 /// this call wrote it. A file that another save wrote counts only if libvirt still knows that the
 /// domain went off by being saved.
-fn saved_already(live: &Live, order: &Order, file: &FileRef, sight: Option<Sight>) -> CallResult {
+fn saved_already(
+    live: &Live,
+    order: &Order,
+    file: &FileRef,
+    sight: Option<SeenDomain>,
+) -> CallResult {
     let gone = |detail: &str| Err(DriverError::new(ErrorKind::Gone, "not-running", detail));
     if let Some(sight) = &sight {
         order.is_meant(sight)?;
@@ -182,7 +187,7 @@ const fn ran_on(reason: PowerReason) -> bool {
 
 /// Removes older memory that libvirt keeps. It must not stay beside newer memory: a later start
 /// would go on from it, and a person who finds it would take it for the newest.
-fn drop_kept(live: &Live, sight: &Sight) -> Result<(), DriverError> {
+fn drop_kept(live: &Live, sight: &SeenDomain) -> Result<(), DriverError> {
     let kept = sight.managed
         || sight.domain.has_managed_save(0).map_err(|error| live.error(&error, During::Asking))?;
     if kept {

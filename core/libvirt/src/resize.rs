@@ -16,7 +16,7 @@ use crate::domain_ops::{Order, look_after};
 use crate::failure::During;
 use crate::link::Link;
 use crate::live::Live;
-use crate::look::{Sight, description, look};
+use crate::look::{SeenDomain, description, look};
 use ostler_driver::CallControl;
 use ostler_model::{CallResult, DriverError, ErrorKind, Power, VmUuid};
 use std::time::{Duration, Instant};
@@ -78,9 +78,9 @@ pub(crate) async fn resize(
     }
 }
 
-fn running(live: &Live, order: &Order) -> Result<Sight, DriverError> {
+fn running(live: &Live, order: &Order) -> Result<SeenDomain, DriverError> {
     let gone = || DriverError::new(ErrorKind::Gone, "not-running", "the domain is not running");
-    let sight = look(live, order.vm())?.filter(Sight::is_active).ok_or_else(gone)?;
+    let sight = look(live, order.vm())?.filter(SeenDomain::is_active).ok_or_else(gone)?;
     order.is_meant(&sight)?;
     match sight.power {
         Power::Running => Ok(sight),
@@ -138,7 +138,7 @@ fn check(size: Size, vcpus: u32, vcpus_most: u32, kib_most: u64) -> Result<(), D
     Ok(())
 }
 
-fn set_memory(live: &Live, sight: &Sight, kib: u64) -> Result<(), DriverError> {
+fn set_memory(live: &Live, sight: &SeenDomain, kib: u64) -> Result<(), DriverError> {
     let acting = |error: Error| live.error(&error, During::Acting);
     let is_persistent =
         sight.domain.is_persistent().map_err(|error| live.error(&error, During::Asking))?;
@@ -152,11 +152,11 @@ fn set_memory(live: &Live, sight: &Sight, kib: u64) -> Result<(), DriverError> {
 /// The balloon's size now.
 fn balloon(live: &Live, vm: VmUuid) -> Result<u64, DriverError> {
     let gone = || DriverError::new(ErrorKind::Gone, "not-running", "the domain stopped");
-    let sight = look(live, vm)?.filter(Sight::is_active).ok_or_else(gone)?;
+    let sight = look(live, vm)?.filter(SeenDomain::is_active).ok_or_else(gone)?;
     balloon_of(live, &sight)
 }
 
-fn balloon_of(live: &Live, sight: &Sight) -> Result<u64, DriverError> {
+fn balloon_of(live: &Live, sight: &SeenDomain) -> Result<u64, DriverError> {
     let stats = sight.domain.memory_stats(0).map_err(|error| live.error(&error, During::Asking))?;
     let actual = stats
         .iter()

@@ -8,7 +8,7 @@
 use crate::domain_ops::{Order, changed_meanwhile, look_after, look_before, outcome, write_stamp};
 use crate::failure::During;
 use crate::live::Live;
-use crate::look::{Sight, look};
+use crate::look::{SeenDomain, look};
 use crate::stamp::Stamp;
 use crate::tree::Node;
 use ostler_model::{
@@ -28,7 +28,7 @@ struct SnapshotXml<'a> {
 
 fn find(
     live: &Live,
-    sight: &Sight,
+    sight: &SeenDomain,
     name: &SnapshotName,
 ) -> Result<Option<DomainSnapshot>, DriverError> {
     match DomainSnapshot::lookup_by_name(&sight.domain, name.as_str(), 0) {
@@ -84,7 +84,7 @@ pub(crate) fn create(live: &Live, order: &Order, name: &SnapshotName) -> CallRes
 /// The answer for a snapshot that is there. libvirt lists a snapshot from the moment that it begins
 /// to make it, and keeps the guest paused until the snapshot is made. If a person had paused the
 /// guest before, it keeps that person's reason, and only the job tells.
-fn made(live: &Live, sight: &Sight) -> CallResult {
+fn made(live: &Live, sight: &SeenDomain) -> CallResult {
     if sight.reason == PowerReason::Starting || sight.power == Power::Paused && sight.may_have_job()
     {
         return Err(DriverError::retry("busy", "an earlier call is still making this snapshot"));
@@ -121,7 +121,7 @@ pub(crate) fn revert(live: &Live, order: &Order, name: &SnapshotName) -> CallRes
 /// that goes on from it.
 fn restamp(
     live: &Live,
-    sight: &Sight,
+    sight: &SeenDomain,
     identity: Identity,
     order: &Order,
 ) -> Result<(), DriverError> {
@@ -132,7 +132,7 @@ fn restamp(
     )
 }
 
-fn run_on(live: &Live, order: &Order, sight: &Sight) -> CallResult {
+fn run_on(live: &Live, order: &Order, sight: &SeenDomain) -> CallResult {
     if sight.power == Power::Paused {
         match sight.domain.resume() {
             Err(error) if !changed_meanwhile(&error) => {
