@@ -208,7 +208,11 @@ fn snapshots_are_made_gone_back_to_and_lost() {
     assert_eq!(names(&shown["snapshots"], "label"), ["before"]);
     let second = shown["snapshots"][1]["name"].as_str().expect("a name").to_owned();
     world.refused(&["snapshot-create", "web", "before"], 1, "already");
-    world.refused(&["snapshot-revert", "web", "nonsense"], 1, "has no snapshot nonsense");
+    world.refused(
+        &["snapshot-revert", "web", "nonsense"],
+        1,
+        "has no snapshot \"nonsense\" that is offered",
+    );
     world.refused(&["snapshot-revert", "web", "befroe"], 1, "did you mean before?");
     world.vm(&["snapshot-revert", "web", "before"]).expect(0);
     world.vm(&["snapshot-delete", "web", &second]).expect(0);

@@ -287,12 +287,25 @@ fn is_a_name(label: &str) -> bool {
     })
 }
 
+/// Refuses a snapshot that the VM does not have. This comes before the snapshot rules are heard:
+/// otherwise the refusal would be about the rules.
+pub(crate) fn has_snapshot(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
+    let Args::Snapshot { name } = &asked.args else { return Ok(()) };
+    if asked.verb.is_snapshot() && draft.record.snapshot(name).is_none() {
+        return Err(no_such_snapshot(draft, asked, name));
+    }
+    Ok(())
+}
+
 fn no_such_snapshot(draft: &Draft<'_>, asked: &Request, name: &str) -> Refusal {
     let snapshots: Vec<SnapshotName> =
         draft.record.snapshots_called(name).map(|snapshot| snapshot.name.clone()).collect();
     let name = name.to_owned();
     if snapshots.is_empty() {
-        return bad(draft, asked, Cause::NoSnapshot { name }, Hint::ShowVm);
+        let offered = draft.record.snapshots.iter().filter(|snapshot| !snapshot.hidden);
+        let known = offered.flat_map(|found| [found.name.to_string(), found.label.clone()]);
+        let known = known.filter(|known| !known.is_empty()).collect();
+        return bad(draft, asked, Cause::NoSnapshot { name, known }, Hint::ShowVm);
     }
     bad(draft, asked, Cause::SnapshotsCalled { name, snapshots }, Hint::SnapshotByName)
 }

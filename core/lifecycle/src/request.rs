@@ -197,6 +197,7 @@ fn overtake(draft: &mut Draft<'_>, asked: &Request, weaker: Active) -> Result<Ne
 fn begin(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     check_abilities(draft, asked.verb)?;
     can_answer(draft, asked.verb)?;
+    hardware::has_snapshot(draft, asked)?;
     advice::allowed(draft, asked)?;
     still_off(draft, asked.verb)?;
     adopted_stays(draft, asked.verb)?;

@@ -331,6 +331,9 @@ pub enum Cause {
     NoSnapshot {
         /// The name or label.
         name: String,
+        /// The names and labels of the snapshots that are offered.
+        #[serde(default)]
+        known: Vec<String>,
     },
     /// Several snapshots have that label.
     SnapshotsCalled {

@@ -301,8 +301,10 @@ impl ApiError {
             | RefusalKind::NotFenced
             | RefusalKind::Rules => StatusCode::CONFLICT,
         };
-        Self::new(status, refusal.kind.into(), words::refusal(names, refusal))
-            .advise(&refusal.hint, Some((refusal.vm, refusal.verb)))
+        let (hint, advice) = words::of_refusal(refusal);
+        let mut error = Self::new(status, refusal.kind.into(), words::refusal(names, refusal));
+        error.0.advice = Some(advice);
+        error.hint(hint)
     }
 
     /// Why the change of a resource is refused.

@@ -21,7 +21,7 @@ fn create_and_delete() {
             snapshot-delete:one snapshot (delete-snapshot: calling) > delete-snapshot snapshot:snap-3
               delete-snapshot running [asked] | operation 6 succeeded
             snapshots      snap-5
-            snapshot-delete:nine refused bad-request: NoSnapshot { name: "nine" }
+            snapshot-delete:nine refused bad-request: NoSnapshot { name: "nine", known: ["snap-5"] }
         "#]],
     );
 }

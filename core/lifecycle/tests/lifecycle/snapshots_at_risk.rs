@@ -198,8 +198,8 @@ fn hidden() {
               restore      boot (unpause: calling) > unpause
               unpause      boot (drop-recovery: calling) > drop-recovery recovery
               drop-recovery running [asked] | operation 5 succeeded
-            snapshot-revert:one refused bad-request: NoSnapshot { name: "one" }
-            snapshot-delete:one refused bad-request: NoSnapshot { name: "one" }
+            snapshot-revert:one refused bad-request: NoSnapshot { name: "one", known: [] }
+            snapshot-delete:one refused bad-request: NoSnapshot { name: "one", known: [] }
             snapshots      snap-3 (hidden)
         "#]],
     );

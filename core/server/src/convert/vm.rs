@@ -266,13 +266,12 @@ pub(crate) fn destroyed(what: &Destroyed) -> wire::Destroyed {
 /// The preview of a request: what it would do.
 pub(crate) fn preview(preview: Preview, reader: &Reader) -> wire::PlanPreview {
     let refused = preview.refused;
+    let (hint, advice) = refused.as_ref().map(words::of_refusal).unzip();
     wire::PlanPreview {
         allowed: refused.is_none(),
         code: refused.as_ref().map(|refusal| refusal.kind.to_string()),
-        hint: refused.as_ref().map(|refusal| words::hint(&refusal.hint, Some(refusal.verb))),
-        advice: refused
-            .as_ref()
-            .map(|refusal| words::advice(&refusal.hint, Some((refusal.vm, refusal.verb)))),
+        hint,
+        advice,
         refused: refused.as_ref().map(|refusal| words::refusal(reader, refusal)),
         in_words: preview
             .steps

@@ -13,8 +13,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use ostler_api::{ActionReply, PlanPreview, Span, VERBS, code};
 use ostler_engine::{ActionRequest, Replied, WAIT_MAX};
-use ostler_model::{Args, Hint, OperationId, RefusalKind, Verb, Version, VmId};
-use ostler_store::Reader;
+use ostler_model::{OperationId, Verb, Version, VmId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
@@ -105,38 +104,10 @@ fn request(
     let id = lookup::vm_id(&reader, which)?;
     let action_body::Asked { args, host, enforce, force } =
         action_body::asked(&reader, id, verb, body, &by)?;
-    if let Args::Snapshot { name } = &args {
-        has_snapshot(&reader, (id, verb), name)?;
-    }
     Ok((
         id,
         ActionRequest { args, host, enforce, force, if_version, ..ActionRequest::of(verb, by) },
     ))
-}
-
-/// Refuses a snapshot that the VM does not have. This comes before the snapshot rules are asked:
-/// otherwise the refusal would be about the rules.
-fn has_snapshot(reader: &Reader, (vm, verb): (VmId, Verb), which: &str) -> Handled<()> {
-    // A VM without a host is refused later, for its state.
-    let Some(record) = reader.vm(vm)?.filter(|record| record.placement.is_some()) else {
-        return Ok(());
-    };
-    let known = || {
-        record
-            .snapshots
-            .iter()
-            .flat_map(|snapshot| [snapshot.name.as_str(), snapshot.label.as_str()])
-    };
-    if known().any(|name| name == which && !name.is_empty()) {
-        return Ok(());
-    }
-    let error = ApiError::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        RefusalKind::BadRequest.into(),
-        format!("VM {vm} has no snapshot {which}"),
-    );
-    let near = ostler_api::nearest(which, known().filter(|name| !name.is_empty()));
-    Err(error.advise(&Hint::ShowVm, Some((vm, verb))).near(near))
 }
 
 fn unknown_verb(given: &str) -> ApiError {

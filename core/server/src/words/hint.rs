@@ -1,7 +1,7 @@
 //! Hints: in words that fit every client, and as they are sent.
 
-use ostler_api::Advice;
-use ostler_model::{Hint, Verb, VmId};
+use ostler_api::{Advice, nearest};
+use ostler_model::{Cause, Hint, Refusal, Verb, VmId};
 
 /// The hint of a refusal as it is sent.
 pub(crate) fn advice(hint: &Hint, about: Option<(VmId, Verb)>) -> Advice {
@@ -9,6 +9,20 @@ pub(crate) fn advice(hint: &Hint, about: Option<(VmId, Verb)>) -> Advice {
     let states = states.iter().map(ToString::to_string).collect();
     let (vm, verb) = about.map_or((None, None), |(vm, verb)| (Some(vm.0), Some(verb.to_string())));
     Advice { code: hint.code().to_owned(), vm, verb, states, near: None }
+}
+
+/// The hint of a refusal, in words and as it is sent. If the VM has something that is called nearly
+/// as what was asked for, that comes first.
+pub(crate) fn of_refusal(refusal: &Refusal) -> (String, Advice) {
+    let mut words = hint(&refusal.hint, Some(refusal.verb));
+    let mut sent = advice(&refusal.hint, Some((refusal.vm, refusal.verb)));
+    if let Cause::NoSnapshot { name, known } = &refusal.cause
+        && let Some(near) = nearest(name, known.iter().map(String::as_str))
+    {
+        words = format!("did you mean {near}? {words}");
+        sent.near = Some(near.to_owned());
+    }
+    (words, sent)
 }
 
 /// The hint in words. They have no command line, because each client has its own.

@@ -12,7 +12,7 @@ mod scheduler;
 mod unusable;
 mod why;
 
-pub(crate) use hint::{advice, hint};
+pub(crate) use hint::{advice, hint, of_refusal};
 pub(crate) use refusal::{came, claim, not_done, refusal};
 pub(crate) use resource::resource_refused;
 pub(crate) use scheduler::waits;

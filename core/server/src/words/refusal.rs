@@ -181,7 +181,7 @@ fn cause(names: &dyn Names, refusal: &Refusal) -> String {
             format!("cannot have a snapshot called that: at most {most} printable bytes")
         }
         Cause::SnapshotsFull { most } => format!("has {most} snapshots already"),
-        Cause::NoSnapshot { name } => format!("has no snapshot {name:?} that is offered"),
+        Cause::NoSnapshot { name, .. } => format!("has no snapshot {name:?} that is offered"),
         Cause::SnapshotsCalled { name, snapshots } => {
             let called: Vec<&str> = snapshots.iter().map(SnapshotName::as_str).collect();
             format!("has more than one snapshot called {name:?}: {}", called.join(", "))

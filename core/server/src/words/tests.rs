@@ -175,7 +175,7 @@ fn of_requests() -> Vec<Cause> {
         Cause::LabelIsAName { label: "snap-1".to_owned() },
         Cause::BadLabel { most: 128 },
         Cause::SnapshotsFull { most: 64 },
-        Cause::NoSnapshot { name: label.clone() },
+        Cause::NoSnapshot { name: label.clone(), known: vec!["befroe".to_owned()] },
         Cause::SnapshotsCalled { name: label, snapshots: vec![named("snap-1"), named("snap-2")] },
         Cause::RulesSayNo { rules: "kvm-rules".to_owned(), reason: "a raw disk".to_owned() },
         Cause::RulesSilent { error: error() },
