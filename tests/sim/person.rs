@@ -3,7 +3,7 @@
 //! it cannot know.
 
 use super::requests::root;
-use super::watch::Violation;
+use super::watch::{Violation, must, said};
 use super::{Run, dice};
 use ostler_engine::{
     ActionRequest, AdoptRequest, CreateRequest, Engine, EngineError, Idempotency, Replied,
@@ -11,6 +11,7 @@ use ostler_engine::{
 use ostler_model::{
     DiskSource, DiskSpec, OperationId, State, Verb, VmId, VmRecord, VmSpec, VmUuid,
 };
+use ostler_store::OPERATIONS_KEPT;
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -202,15 +203,16 @@ impl Run {
             .map(|(id, vm)| (*id, *vm))
             .collect();
         for (operation, vm) in acked {
-            let forgotten = reader.vm(vm).map_err(|error| error.to_string())?.is_none();
-            if !forgotten
-                && reader.operation(operation).map_err(|error| error.to_string())?.is_none()
-            {
-                return Err(format!(
-                    "lost: operation {operation} of VM {vm} was answered, and the store does not \
-                     know it"
-                ));
+            let forgotten = reader.vm(vm).map_err(said)?.is_none();
+            if forgotten || reader.operation(operation).map_err(said)?.is_some() {
+                continue;
             }
+            // The store keeps the newest ended operations of each VM.
+            let kept = reader.operations_of(vm, OPERATIONS_KEPT).map_err(said)?;
+            must!(
+                kept.len() >= OPERATIONS_KEPT && kept.iter().all(|kept| kept.id > operation),
+                "lost: operation {operation} of VM {vm} was answered, and the store does not know it"
+            );
         }
         Ok(())
     }

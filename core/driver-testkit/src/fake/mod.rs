@@ -254,6 +254,9 @@ impl Fake {
         let mut state = self.lock();
         state.dead.insert(host);
         state.cut_off.insert(host);
+        for domain in state.world.domains(host) {
+            state.world.note(domain.seen.uuid);
+        }
         state.world.domains.retain(|(at, _), _| *at != host);
         state.world.writes.lose_host(host);
         state.hyper_jobs.retain(|_, job| !job.holds(host));

@@ -27,6 +27,18 @@ fn create_and_delete() {
 }
 
 #[test]
+fn one_that_is_not_there_is_refused_before_the_rules_are_heard() {
+    check(
+        "deploy; drive; rules-refuse; snapshot-revert:nine; snapshot-create:nine",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-revert:nine refused bad-request: NoSnapshot { name: "nine", known: [] }
+            snapshot-create:nine refused rules: RulesSayNo { rules: "rules", reason: "they do not like it" }
+        "#]],
+    );
+}
+
+#[test]
 fn revert() {
     check(
         "deploy; drive; snapshot-create:one; run; snapshot-revert:one; run; snapshots; memory",

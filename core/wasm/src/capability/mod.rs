@@ -80,7 +80,7 @@ impl Env {
     }
 
     /// Denies, and reports that to the audit, unless the manifest asks and the operator granted.
-    /// `grant` and `wanted` are [`told`] texts.
+    /// `grant` and `wanted` are texts as [`crate::text::told`] makes them.
     fn check(&self, grant: &str, asks: bool, granted: bool, wanted: &str) -> Result<(), Error> {
         let missing = match (asks, granted) {
             (true, true) => return Ok(()),
