@@ -27,8 +27,9 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Checks a decision about a look. If nothing has happened to the VM since its last operation
-    /// ended, the look must have shown what is there. A look from before shows something else.
+    /// Checks a decision about a look that counts. If nothing has happened to the VM since its last
+    /// operation ended, the look must have shown what is there. A look from before shows something
+    /// else. It does not count, so it must change nothing.
     fn looked(
         &mut self,
         fake: &Fake,
@@ -40,7 +41,8 @@ impl Seen {
         if before.operation.is_some() && after.operation.is_none() {
             self.ended.insert(before.uuid, changes);
         }
-        let is_look = matches!(input, Input::Observed { .. }) && after.operation.is_none();
+        let Input::Observed { step, .. } = input else { return Ok(()) };
+        let is_look = after.operation.is_none() && (made.changed || *step == before.step);
         let nothing_since = self.ended.get(&before.uuid) == Some(&changes);
         let (Some(place), None, true) =
             (&after.placement, &after.moving, is_look && nothing_since && after.restored.is_none())

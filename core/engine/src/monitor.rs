@@ -278,8 +278,8 @@ async fn look_at_one(shared: &Arc<Shared>, host: HostId, uuid: VmUuid) {
         // not delay the looks at this host.
         return;
     }
-    // The step counter was read before the look. If a step begins meanwhile, the look is void. An
-    // operation that ends without another step does not void it: the next list then corrects it.
+    // The step counter was read before the look. If a step begins or an operation ends meanwhile,
+    // the counter rises and the look is void.
     let both = async {
         let seen = calls::observe(shared, &record).await?;
         let there = match other {
