@@ -9,6 +9,7 @@ use crate::handle::{
 use crate::hooks::Sabotage;
 use crate::mailbox::Message;
 use crate::rules;
+use crate::seen::elsewhere;
 use crate::shared::{Shared, locked};
 use crate::{
     EngineConfig, adopt, answers, create, identity, monitor, preview, restored, retention,
@@ -293,7 +294,7 @@ impl Engine {
             .and_then(|place| self.host_health(place.host))
             .is_some_and(|health| !health.reachable);
         let abilities = place.and_then(|place| abilities(&self.shared, place.host, &place.driver));
-        let elsewhere = self.shared.seen.elsewhere(&record, self.shared.store.id());
+        let elsewhere = elsewhere(&self.shared, &record);
         let mut why =
             why_with(&record, &Facts { abilities, elsewhere, ..presumed(&record, silent) });
         if why.last_error.is_none() && record.operation.is_none() {

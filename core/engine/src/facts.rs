@@ -3,6 +3,7 @@
 use crate::bridges::interfaces;
 use crate::calls;
 use crate::rules;
+use crate::seen;
 use crate::shared::{Shared, locked};
 use ostler_lifecycle::{
     Candidate, Facts, Input, Interfaces, Shelf, image_to_be, wants_advice, wants_look,
@@ -65,7 +66,7 @@ pub(crate) async fn after_seeing(shared: &Arc<Shared>, record: &VmRecord, state:
 /// The facts that every decision has.
 fn bare(shared: &Shared, record: &VmRecord) -> Facts {
     let store = shared.store.id();
-    Facts { elsewhere: shared.seen.elsewhere(record, store), ..Facts::bare(store) }
+    Facts { elsewhere: seen::elsewhere(shared, record), ..Facts::bare(store) }
 }
 
 fn subject(asked: &Request) -> Option<&str> {

@@ -3,8 +3,8 @@
 //! start, and a restore waits for that.
 
 use crate::shared::{Shared, locked};
-use ostler_lifecycle::{Found, is_elsewhere};
-use ostler_model::{DomainSeen, DriverName, Host, HostId, HostState, StoreId, VmRecord, VmUuid};
+use ostler_lifecycle::{Elsewhere, Found};
+use ostler_model::{DomainSeen, DriverName, Host, HostId, HostState, VmRecord, VmUuid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
@@ -38,11 +38,6 @@ impl Seen {
         locked(&self.0).values().any(|list| list.domains.contains_key(&vm))
     }
 
-    /// A domain that is newer than `record`, on another host than that of its placement.
-    pub(crate) fn elsewhere(&self, record: &VmRecord, store: StoreId) -> Option<Found> {
-        self.found(record.uuid).into_iter().find(|found| is_elsewhere(record, store, found))
-    }
-
     /// All domains of this VM that are kept.
     pub(crate) fn found(&self, vm: VmUuid) -> Vec<Found> {
         let lists = locked(&self.0);
@@ -57,6 +52,12 @@ impl Seen {
     pub(crate) fn is_unreadable(&self, vm: VmUuid) -> bool {
         locked(&self.0).values().any(|list| list.unreadable.contains(&vm))
     }
+}
+
+/// A domain that is newer than `record`, on another host than that of its placement.
+pub(crate) fn elsewhere(shared: &Shared, record: &VmRecord) -> Option<Elsewhere> {
+    let found = shared.seen.found(record.uuid);
+    ostler_lifecycle::elsewhere(record, shared.store.id(), &found, || unlisted(shared).is_empty())
 }
 
 /// Hosts that are not off and were not listed since the start.

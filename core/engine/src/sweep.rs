@@ -12,6 +12,7 @@ use crate::faults;
 use crate::mailbox::Message;
 use crate::maybe_running::transfers_are_over;
 use crate::monitor;
+use crate::seen;
 use crate::shared::{Shared, locked};
 use ostler_driver::{CallControl, JobStatus, TransferJob};
 use ostler_lifecycle::{PutAway, put_away, unused_memory};
@@ -135,7 +136,7 @@ fn decide<'a>(
     host: HostId,
     seen: &Observation,
 ) -> PutAway<'a> {
-    let elsewhere = shared.seen.elsewhere(record, shared.store.id()).is_some();
+    let elsewhere = seen::elsewhere(shared, record).is_some();
     let directory = shared.directory();
     let in_use =
         record.placement.as_ref().is_some_and(|place| directory.same_files(place.host, host));
@@ -151,7 +152,7 @@ pub(crate) async fn drop_memory(
     host: HostId,
 ) -> Option<RelPath> {
     let name = unused_memory(record, host).first()?;
-    if shared.seen.elsewhere(record, shared.store.id()).is_some() {
+    if seen::elsewhere(shared, record).is_some() {
         // The domain on the other host may use the file.
         return None;
     }

@@ -77,6 +77,15 @@ pub struct Found {
     pub seen: DomainSeen,
 }
 
+/// A domain that is newer than the record, on another host than the VM's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The domain.
+    pub found: Found,
+    /// Whether every host that is on has been listed, and no third host has a domain of the VM.
+    pub alone: bool,
+}
+
 /// The network interfaces of a host, its bridges among them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interfaces {
@@ -107,8 +116,8 @@ pub struct Facts {
     pub advice: Option<Result<Advice, DriverError>>,
     /// For disk-attach: the image that the disk stands on.
     pub image: Option<Image>,
-    /// A domain on another host that is newer than the record ([`crate::is_elsewhere`]).
-    pub elsewhere: Option<Found>,
+    /// A domain on another host that is newer than the record ([`crate::elsewhere`]).
+    pub elsewhere: Option<Elsewhere>,
     /// For disk-snapshot: the image that is to be made, and the transfer driver of its datastore.
     pub new_image: Option<(Image, DriverName)>,
 }

@@ -83,7 +83,8 @@ pub use creation::{Named, NotCreated, Reachable, bridges_are_somewhere, disks_of
 pub use decision::{Decision, Input};
 pub use domain_status::{DomainStatus, status, status_at};
 pub use facts::{
-    Advice, Candidate, Facts, Fate, Found, Interfaces, Look, Near, wants_advice, wants_look,
+    Advice, Candidate, Elsewhere, Facts, Fate, Found, Interfaces, Look, Near, wants_advice,
+    wants_look,
 };
 pub use input::{Adopted, NewVm, adopt, create, decide};
 pub use lost_host::{NotLost, is_lost};
@@ -94,7 +95,7 @@ pub use placement::{
     Declined, MOVES_AT_ONE_HOST, Offer, Proposal, Scene, Waits, WhyNot, missing_bridge, propose,
 };
 pub use recipe::{OnFailure, Plan};
-pub use restored::{is_elsewhere, must_rest};
+pub use restored::{elsewhere, is_elsewhere, must_rest};
 pub use schedules::due;
 pub use step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, SKIP_TRIES, retry_after};
 pub use table::{diagram, table};

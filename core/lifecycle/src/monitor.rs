@@ -70,7 +70,9 @@ pub(crate) fn observed(
         Some(Monitored::Running) if seen == DomainStatus::Running => {
             draft.record.blind_since = None
         }
-        Some(_) if restored::is_contradicted(draft.facts, seen) => restored::contradicted(draft),
+        Some(_) if restored::is_contradicted(draft.facts, seen) => {
+            restored::contradicted(draft, seen)
+        }
         Some(Monitored::Running | Monitored::Unknown) => settled(draft, seen, lives),
         Some(Monitored::Poweroff | Monitored::Suspended) => off(draft, seen, lives),
     }

@@ -19,7 +19,7 @@
 use crate::decision::Input;
 use crate::domain_status::{DomainStatus, status, status_at};
 use crate::draft::{Draft, Next};
-use crate::facts::{Facts, Found};
+use crate::facts::{Elsewhere, Facts, Found};
 use crate::{gone, rest, slot, subject};
 use ostler_model::{
     Active, Cause, DriverError, DriverName, Ended, EventKind, FilesAt, Generation, Hint, Placement,
@@ -59,6 +59,21 @@ pub fn is_elsewhere(record: &VmRecord, store: StoreId, found: &Found) -> bool {
     !here && ahead && counts(record, &found.driver)
 }
 
+/// The domain among `found` that is newer than the record and on another host than the VM's own.
+/// `all_listed`: every host that is on has been listed.
+#[must_use]
+pub fn elsewhere(
+    record: &VmRecord,
+    store: StoreId,
+    found: &[Found],
+    all_listed: impl FnOnce() -> bool,
+) -> Option<Elsewhere> {
+    let here = record.placement.as_ref().map(|place| place.host);
+    let others = || found.iter().filter(|found| Some(found.host) != here);
+    let newer = others().find(|other| is_elsewhere(record, store, other))?;
+    Some(Elsewhere { found: newer.clone(), alone: others().count() == 1 && all_listed() })
+}
+
 /// Refuses a request that would start a second domain of the VM, or would take the disks away from
 /// the domain that exists.
 pub(crate) fn gate(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
@@ -85,7 +100,7 @@ pub(crate) fn gate(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     if forgets || record.operation.is_some() || record.state == State::Running {
         return Ok(());
     }
-    let Some(found) = &draft.facts.elsewhere else { return Ok(()) };
+    let Some(Elsewhere { found, .. }) = &draft.facts.elsewhere else { return Ok(()) };
     let cause = Cause::NewerElsewhere { host: found.host, domain: found.seen.name.clone() };
     Err(draft.refuse(verb, RefusalKind::Contradicted, cause, Hint::AcceptRecord))
 }
@@ -427,8 +442,40 @@ fn rest_as_seen(draft: &mut Draft<'_>, seen: DomainStatus) {
 
 /// Another domain is newer than the record, and the VM is not alive where the record has it: the
 /// record is too old. Its saved memory is not given up because of what another host says.
-pub(crate) fn contradicted(draft: &mut Draft<'_>) {
-    draft.set_state(State::Unknown, Reason::StoreIsStale);
+///
+/// `seen`: the VM's own domain, at its own host.
+pub(crate) fn contradicted(draft: &mut Draft<'_>, seen: DomainStatus) {
+    let Some((found, generation)) = arrived_late(draft, seen) else {
+        draft.set_state(State::Unknown, Reason::StoreIsStale);
+        return;
+    };
+    take_over(draft, found, generation, None);
+    let host = found.host;
+    reconciled(draft, format!("it has arrived on host {host}: the lost store was moving it there"));
+}
+
+/// The domain that is the VM, if the lost store has sent it to another host and it arrived after
+/// the VM was reconciled: a hypervisor carries a live migration on without a daemon.
+///
+/// This is certain only if the guest lives there and nowhere else, if its own host has let go of
+/// it, and if this store has not placed it since the restore.
+fn arrived_late<'a>(draft: &Draft<'a>, seen: DomainStatus) -> Option<(&'a Found, Generation)> {
+    let gone = matches!(seen, DomainStatus::Absent | DomainStatus::Off(PowerReason::Migrated));
+    let newer = draft.facts.elsewhere.as_ref().filter(|newer| gone && newer.alone)?;
+    let record = &draft.record;
+    let restored = record.restored.as_ref()?;
+    let untouched =
+        record.placement.as_ref().is_some_and(|place| !restored.is_latest(place.generation))
+            && record.moving.is_none()
+            && record.usable_recovery().is_none();
+    let found = &newer.found;
+    let lives = match found.seen.power {
+        Power::Running => true,
+        Power::Paused => found.seen.reason != PowerReason::Starting,
+        Power::Off | Power::Crashed => false,
+    };
+    let generation = found.generation(record, draft.facts.store)?;
+    (untouched && lives && restored.is_latest(generation)).then_some((found, generation))
 }
 
 /// Whether a domain that is newer than the record counts more than what was seen at the VM's own

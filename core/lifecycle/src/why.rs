@@ -315,12 +315,12 @@ fn rests_for(record: &VmRecord, facts: &Facts) -> Option<WaitsFor> {
     if record.is_unreconciled() {
         return Some(WaitsFor::Reconciled);
     }
-    if let (State::Unknown, Reason::StoreIsStale, Some(found)) =
+    if let (State::Unknown, Reason::StoreIsStale, Some(newer)) =
         (record.state, record.reason, &facts.elsewhere)
     {
         return Some(WaitsFor::PersonAtDomain {
-            domain: found.seen.name.clone(),
-            host: found.host,
+            domain: newer.found.seen.name.clone(),
+            host: newer.found.host,
         });
     }
     match (record.state, here, record.other()) {

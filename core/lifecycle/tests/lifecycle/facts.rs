@@ -5,7 +5,7 @@ use crate::rig::{Rig, Rules, STORE, Violation};
 use crate::samples::new_vm;
 use crate::world::HOSTS;
 use ostler_lifecycle::{
-    Advice, Candidate, Facts, Fate, Found, NewVm, is_elsewhere, wants_advice, wants_look,
+    Advice, Candidate, Elsewhere, Facts, Fate, Found, NewVm, elsewhere, wants_advice, wants_look,
 };
 use ostler_model::{
     Args, DatastoreId, DiskFormat, DriverError, Generation, HostId, Image, ImageChange, ImageId,
@@ -69,8 +69,8 @@ impl Rig {
         HOSTS.iter().filter_map(list).collect()
     }
 
-    fn elsewhere(&self) -> Option<Found> {
-        self.found().into_iter().find(|found| is_elsewhere(&self.record, STORE, found))
+    fn elsewhere(&self) -> Option<Elsewhere> {
+        elsewhere(&self.record, STORE, &self.found(), || true)
     }
 
     pub(crate) fn storage(&self) -> Storage {

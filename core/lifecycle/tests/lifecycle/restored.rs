@@ -2,7 +2,7 @@
 //! the store into its place.
 
 use crate::rig::{Fault, Rig, STORE, Violation};
-use ostler_lifecycle::{DomainStatus, Found, Input, status};
+use ostler_lifecycle::{DomainStatus, Elsewhere, Found, Input, status};
 use ostler_model::{
     Args, Cause, DiskFormat, DiskSource, DriverError, EventKind, Generation, HostId, Identity,
     Power, PowerReason, Reason, RefusalKind, State, Verb, VmRecord,
@@ -340,6 +340,46 @@ fn a_person_s_word_about_a_vm_that_is_busy_ends_nothing() {
     assert_eq!(rig.state(), State::Undeployed);
 }
 
+/// The backup is restored while a live migration of the lost time is at work. The guest is seen at
+/// its own host, so the VM is reconciled there. Then the hypervisor ends the migration.
+#[test]
+fn a_guest_that_arrives_after_the_vm_was_reconciled_is_followed() {
+    // The guest is at B, and A has let go of it, while the record has it at A.
+    let arrives = |verbs: &[(Verb, HostId)]| {
+        let mut rig = rig(true, &[(Verb::Deploy, A)]);
+        let backup = rig.record.clone();
+        goes(&mut rig, verbs);
+        rig.restore(backup);
+        rig.record.restored.as_mut().unwrap().reconciled = true;
+        rig
+    };
+    let mut moved = arrives(&[(Verb::MigrateLive, B)]);
+    moved.observe().unwrap();
+    assert_eq!((moved.state(), moved.host()), (State::Running, Some(B)));
+    goes(&mut moved, &[(Verb::Delete, B)]);
+    assert_eq!((moved.state(), moved.world.domains.len()), (State::Done, 0));
+
+    // The guest has ended there: the disks at A may be newer.
+    let mut off = arrives(&[(Verb::MigrateLive, B)]);
+    off.world.power(B, Power::Off, PowerReason::Guest);
+    // A third host has a domain, too, or one was not listed yet.
+    let mut third = arrives(&[(Verb::MigrateLive, B)]);
+    let mut facts = third.facts(None);
+    facts.elsewhere.as_mut().unwrap().alone = false;
+    // This store has placed the VM anew since the restore.
+    let mut placed = arrives(&[(Verb::MigrateLive, B)]);
+    let issued = placed.record.issued.next();
+    placed.record.placement.as_mut().unwrap().generation = issued;
+    placed.record.issued = issued;
+    for (rig, facts) in [(&mut off, None), (&mut third, Some(facts)), (&mut placed, None)] {
+        let facts = facts.unwrap_or_else(|| rig.facts(None));
+        let seen = rig.world.see(A);
+        let input = Input::Observed { step: rig.record.step, seen, there: None };
+        rig.feed(&input, &facts).unwrap().unwrap();
+        assert_eq!((rig.state(), rig.host()), (State::Unknown, Some(A)), "a person decides");
+    }
+}
+
 /// A host of another driver, or one that was never asked about this VM, says that it has it.
 fn claim(rig: &Rig, driver: &str, generation: u64) -> Found {
     let seen = ostler_model::DomainSeen {
@@ -379,7 +419,7 @@ fn the_word_of_another_driver_s_host_does_not_count() {
 fn a_look_at_another_host_never_uses_up_saved_memory() {
     let mut rig = rig(true, &[(Verb::Deploy, A), (Verb::Suspend, A)]);
     let mut facts = rig.facts(None);
-    facts.elsewhere = Some(claim(&rig, "hyper", 99));
+    facts.elsewhere = Some(Elsewhere { found: claim(&rig, "hyper", 99), alone: true });
     let seen = rig.world.see(A);
     rig.feed(&Input::Observed { step: rig.record.step, seen, there: None }, &facts)
         .unwrap()
