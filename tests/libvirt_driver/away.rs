@@ -49,7 +49,7 @@ fn a_daemon_that_hangs_costs_its_callers_their_deadline_and_nobody_else() {
     hung.host.virsh(&["version"]).expect("answers");
     signal_daemon(&hung.host, "STOP");
     let began = Instant::now();
-    let short = rig::call(vm.uuid, 2, 1, Duration::from_millis(700));
+    let short = rig::call((hung.store, vm.uuid), 2, 1, Duration::from_millis(700));
     let doubt = refusal(hung.run(hung.kvm.press_power(&hung.site, &short)));
     assert!(matches!(doubt.0, ErrorKind::Unknown | ErrorKind::Retry), "{doubt:?}");
     assert!(began.elapsed() < Duration::from_secs(5), "the deadline holds: {:?}", began.elapsed());

@@ -255,10 +255,10 @@ fn a_domain_of_somebody_else_is_read_and_stamped_without_a_stop() {
     );
     let foreign =
         Identity { store: StoreId(uuid::Uuid::new_v4()), generation: Generation(9), ..identity };
-    let theirs = ostler_libvirt::Kvm::new(ostler_libvirt::KvmOptions::default());
-    let call = rig.call(&vm, 4, 9);
+    let mut call = rig.call(&vm, 4, 9);
+    call.context.store = foreign.store;
     assert_eq!(
-        refusal(rig.run(theirs.stamp(&rig.site, &call, &foreign))),
+        refusal(rig.run(rig.kvm.stamp(&rig.site, &call, &foreign))),
         (ErrorKind::Refused, "foreign".to_owned())
     );
     assert_eq!(

@@ -138,10 +138,6 @@ fn what_is_not_ours_is_never_touched() {
     // Another store asks for the same UUID.
     let ours = rig.store;
     rig.store = StoreId(uuid::Uuid::new_v4());
-    rig.kvm = std::sync::Arc::new(ostler_libvirt::Kvm::new(ostler_libvirt::KvmOptions {
-        store: Some(rig.store),
-        ..ostler_libvirt::KvmOptions::default()
-    }));
     let foreign = (ErrorKind::Refused, "foreign".to_owned());
     assert_eq!(refusal(rig.deploy(&vm, 3, 9)), foreign);
     assert_eq!(refusal(rig.remove(&vm, 3)), foreign);

@@ -125,7 +125,7 @@ fn a_guest_that_does_not_let_go_keeps_its_disk_and_can_be_asked_again() {
     rig.run(rig.kvm.deploy(&rig.site, &rig.call(&vm, 1, 1), &spec)).expect("deploys");
     vm.console.wait_for("GUEST-READY", BOOT);
     for step in 3..5 {
-        let short = crate::rig::call(vm.uuid, step, 1, Duration::from_secs(8));
+        let short = crate::rig::call((rig.store, vm.uuid), step, 1, Duration::from_secs(8));
         assert_eq!(
             refusal(detach_by(&rig, &short, "vdb")),
             (ErrorKind::Refused, "guest-ignored".to_owned())
@@ -236,7 +236,7 @@ fn a_guest_without_a_balloon_driver_keeps_its_memory() {
     // A guest does not obey for some seconds while it is being reset. The call has less time than
     // that.
     rig.host.virsh(&["reset", &vm.name]).expect("reset");
-    let short = crate::rig::call(vm.uuid, 2, 1, Duration::from_secs(3));
+    let short = crate::rig::call((rig.store, vm.uuid), 2, 1, Duration::from_secs(3));
     let ignored = rig.run(rig.kvm.resize(&rig.site, &short, 1, 80));
     assert_eq!(refusal(ignored), (ErrorKind::Refused, "guest-ignored".to_owned()));
     let xml = rig.host.virsh(&["dumpxml", "--inactive", &vm.name]).expect("dumped");

@@ -40,8 +40,8 @@ pub(crate) struct Other {
     pub(crate) site: Site,
 }
 
-fn new_driver(store: StoreId) -> Arc<Kvm> {
-    Arc::new(Kvm::new(KvmOptions { store: Some(store), ..KvmOptions::default() }))
+fn new_driver() -> Arc<Kvm> {
+    Arc::new(Kvm::new(KvmOptions::default()))
 }
 
 fn site(host: &LibvirtHost) -> Site {
@@ -85,7 +85,7 @@ impl Rig {
         let store = StoreId(Uuid::new_v4());
         let site = site(&host);
         let runtime = Runtime::new().expect("a runtime");
-        let kvm = new_driver(store);
+        let kvm = new_driver();
         Self { host, kvm, site, store, runtime }
     }
 
@@ -94,7 +94,7 @@ impl Rig {
     pub(crate) fn forget(&mut self) {
         std::mem::replace(&mut self.runtime, Runtime::new().expect("a runtime"))
             .shutdown_background();
-        self.kvm = new_driver(self.store);
+        self.kvm = new_driver();
     }
 
     pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
@@ -134,7 +134,7 @@ impl Rig {
 
     /// Runs the suite that every driver must pass. It uses its own stores.
     pub(crate) fn conformance(&self, other: &Other) -> Report {
-        let kvm = Arc::new(Kvm::new(KvmOptions::default()));
+        let kvm = new_driver();
         self.run(conformance::hypervisor(
             kvm,
             Arc::new(LabBench { rig: self.shared(), second: other.site.clone() }),
@@ -143,7 +143,7 @@ impl Rig {
 
     /// A call of a step for a generation. It has a minute.
     pub(crate) fn call(&self, vm: &Vm, step: u64, generation: u64) -> CallControl {
-        call(vm.uuid, step, generation, Duration::from_secs(60))
+        call((self.store, vm.uuid), step, generation, Duration::from_secs(60))
     }
 
     pub(crate) fn deploy(&self, vm: &Vm, step: u64, generation: u64) -> CallResult {
@@ -343,9 +343,15 @@ impl Bench for LabBench {
     }
 }
 
-pub(crate) fn call(vm: VmUuid, step: u64, generation: u64, time: Duration) -> CallControl {
+pub(crate) fn call(
+    (store, vm): (StoreId, VmUuid),
+    step: u64,
+    generation: u64,
+    time: Duration,
+) -> CallControl {
     let key = EffectKey { vm, operation: OperationId(1), step: StepNo(step), item: Item::Domain };
     let context = CallContext {
+        store,
         key,
         attempt: 1,
         generation: Generation(generation),

@@ -26,11 +26,7 @@ fn a_host_that_stands_still_and_goes_on_costs_its_connections_and_nothing_else()
         return;
     }
     let mut rig = Rig::up("still");
-    rig.kvm = Arc::new(Kvm::new(KvmOptions {
-        store: Some(rig.store),
-        ask_timeout: PATIENCE,
-        ..KvmOptions::default()
-    }));
+    rig.kvm = Arc::new(Kvm::new(KvmOptions { ask_timeout: PATIENCE, ..KvmOptions::default() }));
     for round in 1..=5 {
         let answers: Vec<Arc<AtomicUsize>> = (0..AT_ONCE).map(|_| Arc::default()).collect();
         let asking: Vec<_> = answers

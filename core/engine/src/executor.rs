@@ -293,6 +293,7 @@ async fn bounded(
     let until = clock::instant() + effect.patience.duration();
     let control = CallControl {
         context: CallContext {
+            store: shared.store.id(),
             key: effect.key.clone(),
             attempt: effect.attempt,
             generation: effect.generation,

@@ -223,6 +223,7 @@ fn control(shared: &Shared, record: &VmRecord, generation: Generation, item: Ite
     // A swept domain is of another generation than the placement. The host checks this in the same
     // step as the removal.
     let spares = record.placement.as_ref().map(|place| place.generation);
-    let context = CallContext { key, attempt: 1, generation, spares, deadline: now.plus(PATIENCE) };
+    let (store, deadline) = (shared.store.id(), now.plus(PATIENCE));
+    let context = CallContext { store, key, attempt: 1, generation, spares, deadline };
     CallControl::detached(context, clock::instant() + PATIENCE.duration())
 }

@@ -33,7 +33,7 @@ pub(crate) const UNDEFINE_ALL: u32 = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
 #[derive(Debug, Clone)]
 pub(crate) struct Order {
     /// Our store, if it is known.
-    pub(crate) store: Option<StoreId>,
+    pub(crate) store: StoreId,
     /// The call's effect key.
     pub(crate) key: EffectKey,
     /// The generation it acts for.
@@ -76,7 +76,7 @@ impl Order {
         if stamp.identity.vm != self.vm() {
             return Err(foreign("carries another VM's stamp"));
         }
-        if self.store.is_some_and(|store| store != stamp.identity.store) {
+        if self.store != stamp.identity.store {
             return Err(foreign(&format!("belongs to the store {}", stamp.identity.store)));
         }
         if stamp.identity.generation > self.generation {

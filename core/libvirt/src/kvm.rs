@@ -58,7 +58,7 @@ impl Kvm {
     fn order(&self, call: &CallControl) -> Order {
         let context = &call.context;
         Order {
-            store: self.options.store,
+            store: context.store,
             key: context.key.clone(),
             generation: context.generation,
             spares: context.spares,
@@ -74,13 +74,13 @@ impl Kvm {
     fn order_of(&self, call: &CallControl, identity: &Identity) -> Result<Order, DriverError> {
         let order = self.order(call);
         let same = identity.vm == order.key.vm && identity.generation == order.generation;
-        if !same || order.store.is_some_and(|store| store != identity.store) {
+        if !same || order.store != identity.store {
             return Err(DriverError::refused(
                 "bad-identity",
                 "the specification's identity is not the call's",
             ));
         }
-        Ok(Order { store: Some(identity.store), ..order })
+        Ok(order)
     }
 
     async fn press(&self, site: &Site, call: &CallControl, edge: Edge) -> CallResult {

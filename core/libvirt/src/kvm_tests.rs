@@ -25,6 +25,7 @@ fn call(vm: VmUuid, until: Instant) -> CallControl {
     let key = EffectKey { vm, operation: OperationId(1), step: StepNo(1), item: Item::Domain };
     CallControl::detached(
         CallContext {
+            store: StoreId(Uuid::from_u128(1)),
             key,
             attempt: 1,
             generation: Generation(1),
@@ -122,8 +123,7 @@ async fn a_host_that_cannot_be_reached_is_retried_and_never_empty() {
 
 #[tokio::test]
 async fn a_specification_of_another_identity_is_not_sent() {
-    let kvm =
-        Kvm::new(KvmOptions { store: Some(StoreId(Uuid::from_u128(1))), ..KvmOptions::default() });
+    let kvm = Kvm::new(KvmOptions::default());
     let vm = VmUuid(Uuid::from_u128(8));
     let mut spec = crate::xml::tests::spec();
     for (store, uuid, generation) in [(2, vm, 1), (1, VmUuid(Uuid::from_u128(9)), 1), (1, vm, 2)] {

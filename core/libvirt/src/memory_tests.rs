@@ -50,7 +50,7 @@ impl Rig {
             item: Item::Domain,
         };
         Order {
-            store: Some(self.spec.identity.store),
+            store: self.spec.identity.store,
             key,
             generation: Generation(generation),
             spares: None,

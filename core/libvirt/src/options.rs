@@ -2,16 +2,12 @@
 
 use crate::uri::checked_uri;
 use ostler_driver::Site;
-use ostler_model::{DriverError, StoreId};
+use ostler_model::DriverError;
 use std::time::Duration;
 
 /// Settings of the driver for all hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KvmOptions {
-    /// Our store. Domains with the stamp of another store are never touched. Without this setting,
-    /// only calls that get an identity (`deploy`, `restore`, `begin_migrate`, `stamp`) know the
-    /// store and can check it.
-    pub store: Option<StoreId>,
     /// How long a call waits for a connection to open. The opening goes on after the call has given
     /// up waiting.
     pub open_timeout: Duration,
@@ -28,7 +24,7 @@ impl Default for KvmOptions {
         // longer than the 8 s after which keepalive declares a daemon dead, so that the caller
         // learns *that* and not just "timeout".
         let (open_timeout, open_give_up) = (Duration::from_secs(5), Duration::from_secs(15));
-        Self { store: None, open_timeout, open_give_up, ask_timeout: Duration::from_secs(10) }
+        Self { open_timeout, open_give_up, ask_timeout: Duration::from_secs(10) }
     }
 }
 

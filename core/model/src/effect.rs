@@ -2,7 +2,7 @@
 
 use crate::{
     DiskName, DriverError, DriverName, Generation, HostId, MacAddress, Millis, Observation,
-    OperationId, SnapshotName, StepNo, Timestamp, VmId, VmUuid,
+    OperationId, SnapshotName, StepNo, StoreId, Timestamp, VmId, VmUuid,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -359,6 +359,9 @@ pub struct Effect {
 /// The data that every driver call gets, beside its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallContext {
+    /// The store whose daemon calls. A driver that finds a domain of another store, or of nobody, at
+    /// the host answers `refused` with code `foreign`.
+    pub store: StoreId,
     /// The effect key.
     pub key: EffectKey,
     /// The number of the attempt. Information only.

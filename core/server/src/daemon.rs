@@ -209,7 +209,7 @@ async fn drivers(
 ) -> Result<(Loader, bool), DaemonError> {
     let kvm: DriverName = KVM.parse()?;
     let mut all = true;
-    if let Err(err) = enter_kvm(registry, kvm.clone(), store) {
+    if let Err(err) = enter_kvm(registry, kvm.clone()) {
         all = false;
         tracing::error!(driver = %kvm, error = chain(&err), "a driver is not loaded");
     }
@@ -247,9 +247,8 @@ async fn drivers(
     Ok((loader, all))
 }
 
-fn enter_kvm(registry: &Registry, name: DriverName, store: &Store) -> Result<(), DriverProblem> {
-    let driver =
-        Arc::new(Kvm::new(KvmOptions { store: Some(store.id()), ..KvmOptions::default() }));
+fn enter_kvm(registry: &Registry, name: DriverName) -> Result<(), DriverProblem> {
+    let driver = Arc::new(Kvm::new(KvmOptions::default()));
     let info = DriverInfo {
         name,
         version: env!("CARGO_PKG_VERSION").to_owned(),

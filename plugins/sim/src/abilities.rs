@@ -1,7 +1,7 @@
 //! The calls of the abilities hotplug, snapshots, resizing and adoption. `machine` decides the
 //! change, and each call writes it once.
 
-use crate::driver::{Sim, act, ask};
+use crate::driver::{Sim, act, ask, change};
 use crate::machine;
 use ostler_sdk::{
     Adopt, Call, DomainDisk, DomainNic, Error, Hotplug, Identity, LiveResize, Outcome, Snapshots,
@@ -63,6 +63,13 @@ impl Adopt for Sim {
     }
 
     fn stamp(call: &Call, identity: Identity) -> Result<Outcome, Error> {
-        act(call, "stamp", |_, found| machine::stamp(found, &identity.store, identity.generation))
+        change(call, "stamp", |site| {
+            let found = site.read(&call.vm())?;
+            // A domain that nobody has stamped may be stamped.
+            if let Some(stamped) = found.as_ref().filter(|domain| domain.store.is_some()) {
+                call.may_touch(stamped)?;
+            }
+            machine::stamp(found, &identity.store, identity.generation)
+        })
     }
 }

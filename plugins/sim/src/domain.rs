@@ -1,7 +1,7 @@
 //! The content of a domain's file, and how each call changes it. No IO.
 
 use crate::parts::{Journey, Machine, Snapshot};
-use ostler_sdk::{DomainSeen, DomainSpec, EffectId, Error, Identity, Power, PowerReason};
+use ostler_sdk::{DomainSeen, DomainSpec, EffectId, Error, Identity, Power, PowerReason, Stamped};
 use serde::{Deserialize, Serialize};
 
 /// A domain as its file holds it.
@@ -154,6 +154,12 @@ impl Domain {
             last_edge: self.edge.as_deref().and_then(EffectId::parse),
             extra: Vec::new(),
         }
+    }
+}
+
+impl Stamped for Domain {
+    fn stamp(&self) -> Option<(&str, u64)> {
+        Some((self.store.as_deref()?, self.generation))
     }
 }
 

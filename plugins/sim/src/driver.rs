@@ -102,18 +102,25 @@ fn is_uuid(name: &str) -> bool {
     name.len() == 36 && name.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
-/// Runs one mutating call: knobs, read, compare generations, decide, write, knobs.
+/// Runs one mutating call: knobs, read, compare stores and generations, decide, write, knobs.
 pub(crate) fn act(
     call: &Call,
     name: &str,
     decide: impl FnOnce(&Site, Option<Domain>) -> Result<Change, Error>,
 ) -> Result<Outcome, Error> {
+    change(call, name, |site| decide(site, call.find(|vm| site.read(vm))?))
+}
+
+/// Runs one mutating call that finds its domain by itself.
+pub(crate) fn change(
+    call: &Call,
+    name: &str,
+    decide: impl FnOnce(&Site) -> Result<Change, Error>,
+) -> Result<Outcome, Error> {
     let site = Site::open()?;
     let vm = call.vm();
     let after = site.knobs.before(Subject::effect(name, &vm, call))?;
-    let found = site.read(&vm)?;
-    call.fence(found.as_ref().map_or(0, |domain| domain.generation))?;
-    let outcome = site.apply(&vm, decide(&site, found)?)?;
+    let outcome = site.apply(&vm, decide(&site)?)?;
     after.finish()?;
     Ok(outcome)
 }

@@ -114,8 +114,7 @@ impl Migrate for Sim {
         job(call, "migrate", |site| {
             let (vm, folder) = (call.vm(), bound_for(site, &to)?);
             let other = site.other(&folder);
-            let here = site.read(&vm)?;
-            call.fence(here.as_ref().map_or(0, |domain| domain.generation))?;
+            let here = call.find(|vm| site.read(vm))?;
             site.meet(&other, &to.host, call)?;
             let journey = Journey::new(&call.id(), &domain, to.host, folder);
             let journey = journey.taking(clock::now_ms(), site.knobs.migrate_ms);
@@ -133,7 +132,7 @@ impl Migrate for Sim {
     fn poll(call: &Call) -> Result<JobStatus, Error> {
         job(call, "migrate-poll", |site| {
             let domain = there(site.read(&call.vm())?)?;
-            call.fence(domain.generation)?;
+            call.may_touch(&domain)?;
             if let Some(journey) = own_journey(call, &domain) {
                 site.meet(&site.other(&journey.folder), &journey.host, call)?;
             }
@@ -145,7 +144,7 @@ impl Migrate for Sim {
         job(call, "migrate-abort", |site| {
             let moved = || Error::unknown("moved", "the domain is not here any more");
             let mut domain = site.read(&call.vm())?.ok_or_else(moved)?;
-            call.fence(domain.generation)?;
+            call.may_touch(&domain)?;
             let Some(journey) = own_journey(call, &domain).cloned() else { return Ok(()) };
             domain.journey = None;
             site.write(&domain)?;

@@ -25,14 +25,48 @@ impl Call {
         }
     }
 
-    /// Compares the generation that is stamped into the domain with the one that the call acts for.
-    /// Every mutating call must do this first.
+    /// Finds the call's domain with `load`, which is given the VM, and checks whether the call may
+    /// touch it. Every mutating call does this first. Only a stamp of an adoption does not, because
+    /// the domain that it is for has no stamp yet.
     ///
     /// # Errors
-    /// `stale` if `stamped` is higher.
-    pub fn fence(&self, stamped: u64) -> Result<(), Error> {
-        let wanted = self.generation();
-        if stamped > wanted { Err(Error::stale(stamped, wanted)) } else { Ok(()) }
+    /// Those of `load`, and those of [`Call::may_touch`].
+    pub fn find<D: Stamped>(
+        &self,
+        load: impl FnOnce(&str) -> Result<Option<D>, Error>,
+    ) -> Result<Option<D>, Error> {
+        let found = load(&self.vm())?;
+        if let Some(domain) = &found {
+            self.may_touch(domain)?;
+        }
+        Ok(found)
+    }
+
+    /// Compares the store and the generation that are stamped into a domain with those that the
+    /// call acts for.
+    ///
+    /// # Errors
+    /// `refused` with code `foreign` if another store or nobody has stamped it; `stale` if its
+    /// generation is higher.
+    pub fn may_touch(&self, domain: &impl Stamped) -> Result<(), Error> {
+        may_touch(domain.stamp(), &self.store(), self.generation())
+    }
+}
+
+/// A domain, as a driver keeps or finds it.
+pub trait Stamped {
+    /// The store and the generation that are stamped into it. None if nobody has stamped it.
+    fn stamp(&self) -> Option<(&str, u64)>;
+}
+
+fn may_touch(stamp: Option<(&str, u64)>, store: &str, generation: u64) -> Result<(), Error> {
+    match stamp {
+        None => Err(Error::refused("foreign", "the domain does not carry a stamp")),
+        Some((other, _)) if other != store => {
+            Err(Error::refused("foreign", format!("the domain belongs to the store {other}")))
+        }
+        Some((_, stamped)) if stamped > generation => Err(Error::stale(stamped, generation)),
+        Some(_) => Ok(()),
     }
 }
 
@@ -206,6 +240,16 @@ mod tests {
         };
         assert_eq!(file.beside("/srv/s/i/a").map(|found| found.path), Some("i/a".to_owned()));
         assert!(file.beside("/srv/sx/i/a").is_none() && file.beside("/etc/shadow").is_none());
+    }
+
+    #[test]
+    fn a_domain_of_another_store_is_not_touched_whatever_its_generation() {
+        let code = |stamp| may_touch(stamp, "ours", 5).map_err(|error| error.code);
+        assert_eq!(code(Some(("ours", 5))), Ok(()));
+        assert_eq!(code(Some(("ours", 6))), Err("stale".to_owned()));
+        for stamp in [None, Some(("theirs", 1)), Some(("theirs", 9))] {
+            assert_eq!(code(stamp), Err("foreign".to_owned()), "{stamp:?}");
+        }
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub use bindings::transfer::exports::ostler::driver::transfer::{
 pub use bindings::transfer_images::exports::ostler::driver::transfer_images::SaveBackJob;
 pub use bindings::transfer_inspect::exports::ostler::driver::transfer_inspect::FileLook;
 pub use bindings::transfer_usage::exports::ostler::driver::transfer_usage::Space as Usage;
+pub use call::Stamped;
 pub use traits::{
     Adopt, Changes, Console, DiskCopy, Fence, Hotplug, Hypervisor, Listed, LiveResize, Metrics,
     Migrate, Reboot, SnapshotRules, Snapshots, Suspend, Transfer, TransferImages, TransferInspect,

@@ -45,6 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             item: Item::Domain,
         };
         let context = CallContext {
+            store: StoreId(vm.0),
             key,
             attempt: 1,
             generation: Generation(round),

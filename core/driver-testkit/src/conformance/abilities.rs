@@ -108,7 +108,7 @@ async fn reboot_fences(stage: &Stage) -> Verdict {
 }
 
 /// A VM that was saved, and its memory file.
-async fn saved(stage: &Stage) -> Result<(VmUuid, FileRef), super::Trouble> {
+pub(super) async fn saved(stage: &Stage) -> Result<(VmUuid, FileRef), super::Trouble> {
     let suspends = stage.suspends()?;
     let vm = stage.vm();
     let file = stage.bench.recovery(vm);

@@ -112,7 +112,10 @@ async fn has_nic(stage: &Stage, when: &str, vm: VmUuid, nic: &DomainNic, wanted:
 }
 
 /// A running domain, and a disk that can be plugged into it.
-async fn spare_disk(stage: &Stage, generation: u64) -> Result<(VmUuid, DomainDisk), Trouble> {
+pub(super) async fn spare_disk(
+    stage: &Stage,
+    generation: u64,
+) -> Result<(VmUuid, DomainDisk), Trouble> {
     stage.plugs()?;
     let vm = stage.vm();
     let Some(disk) = stage.bench.spare_disk(vm).await else {
@@ -123,7 +126,10 @@ async fn spare_disk(stage: &Stage, generation: u64) -> Result<(VmUuid, DomainDis
     Ok((vm, disk))
 }
 
-async fn spare_nic(stage: &Stage, generation: u64) -> Result<(VmUuid, DomainNic), Trouble> {
+pub(super) async fn spare_nic(
+    stage: &Stage,
+    generation: u64,
+) -> Result<(VmUuid, DomainNic), Trouble> {
     stage.plugs()?;
     let Some(nic) = stage.bench.spare_nic() else {
         return skip(
@@ -350,16 +356,13 @@ async fn stamp_fences(stage: &Stage) -> Verdict {
 
 async fn stamp_leaves_foreign(stage: &Stage) -> Verdict {
     let adopts = stage.adopts()?;
-    let vm = stage.vm();
-    let (call, theirs) = (stage.call(vm, 1), stage.foreign(vm, 1).await);
-    stage
-        .done("deploy by another store", || stage.driver.deploy(&stage.site, &call, &theirs))
-        .await?;
+    let (theirs, vm) = (stage.of_another_store(), stage.vm());
+    theirs.deploy(vm, 1).await?;
     let (call, ours) = (stage.call(vm, 2), stage.identity(vm, 2));
     stage
         .fails("stamp of another store's", ErrorKind::Refused, || {
             adopts.stamp(&stage.site, &call, &ours)
         })
         .await?;
-    stage.untouched("after stamp of another store's", theirs.identity).await
+    theirs.untouched("after stamp of another store's", theirs.identity(vm, 1)).await
 }

@@ -194,11 +194,8 @@ async fn deploy_fences(stage: &Stage) -> Verdict {
 }
 
 async fn deploy_leaves_foreign(stage: &Stage) -> Verdict {
-    let vm = stage.vm();
-    let (call, theirs) = (stage.call(vm, 1), stage.foreign(vm, 1).await);
-    stage
-        .done("deploy by another store", || stage.driver.deploy(&stage.site, &call, &theirs))
-        .await?;
+    let (theirs, vm) = (stage.of_another_store(), stage.vm());
+    theirs.deploy(vm, 1).await?;
     let (call, ours) = (stage.call(vm, 2), stage.domain(vm, 2).await);
     let result = stage
         .outcome("deploy over another store's", || stage.driver.deploy(&stage.site, &call, &ours))
@@ -206,7 +203,7 @@ async fn deploy_leaves_foreign(stage: &Stage) -> Verdict {
     if result.is_ok() {
         return broken("deploy answered success over another store's domain");
     }
-    stage.untouched("after a deploy over another store's", theirs.identity).await
+    theirs.untouched("after a deploy over another store's", theirs.identity(vm, 1)).await
 }
 
 fn agrees(what: &str, outcome: &Outcome, seen: &Observation) -> Verdict {

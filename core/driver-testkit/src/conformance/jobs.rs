@@ -123,7 +123,7 @@ impl Stage {
         }
     }
 
-    async fn migrate(
+    pub(super) async fn migrate(
         &self,
         call: &CallControl,
         journey: &Journey,
@@ -142,10 +142,10 @@ impl Stage {
 }
 
 /// A migration of a domain: generation 1 here, generation 2 there.
-struct Journey {
-    vm: VmUuid,
-    spec: DomainSpec,
-    to: Site,
+pub(super) struct Journey {
+    pub(super) vm: VmUuid,
+    pub(super) spec: DomainSpec,
+    pub(super) to: Site,
 }
 
 async fn journey(stage: &Stage) -> Result<Journey, Trouble> {
@@ -289,8 +289,9 @@ async fn migrate_fences_there(stage: &Stage) -> Verdict {
 async fn migrate_leaves_foreign(stage: &Stage) -> Verdict {
     stage.migrates()?;
     let (vm, to) = (stage.vm(), stage.there()?);
-    let theirs = stage.foreign(vm, 1).await.identity;
-    off_there(stage, &to, theirs).await?;
+    let others = stage.of_another_store();
+    let theirs = others.identity(vm, 1);
+    off_there(&others, &to, theirs).await?;
     stage.deploy(vm, 1).await?;
     stage.bench.guest_ready(vm).await;
     let spec = stage.bench.domain_there(stage.identity(vm, 2)).await;
@@ -331,14 +332,14 @@ async fn migrate_needs_the_other(stage: &Stage) -> Verdict {
 }
 
 /// A running domain, its disk, and the place for a copy of that disk.
-struct Copying {
-    vm: VmUuid,
-    disk: DiskName,
+pub(super) struct Copying {
+    pub(super) vm: VmUuid,
+    pub(super) disk: DiskName,
     target: FileRef,
 }
 
 impl Copying {
-    async fn new(stage: &Stage, generation: u64) -> Result<Self, Trouble> {
+    pub(super) async fn new(stage: &Stage, generation: u64) -> Result<Self, Trouble> {
         stage.copies()?;
         let vm = stage.vm();
         let Some(target) = stage.bench.copy_place(vm) else {
@@ -355,7 +356,7 @@ impl Copying {
         Ok(Self { vm, disk, target })
     }
 
-    async fn copy(
+    pub(super) async fn copy(
         &self,
         stage: &Stage,
         call: &CallControl,
@@ -374,7 +375,7 @@ impl Copying {
         stage.untouched(what, stage.identity(self.vm, 1)).await
     }
 
-    async fn there(&self, stage: &Stage, when: &str, wanted: bool) -> Verdict {
+    pub(super) async fn there(&self, stage: &Stage, when: &str, wanted: bool) -> Verdict {
         match stage.bench.is_there(&self.target).await {
             Some(found) if found != wanted => broken(format!(
                 "after {when}, {} is {}there",

@@ -12,6 +12,7 @@
 //! ```
 
 mod abilities;
+mod foreign;
 mod hardware;
 mod hypervisor;
 mod jobs;
@@ -255,10 +256,16 @@ async fn run_all<S>(checks: &[Check<S>], stage: &S, mut tidy: impl AsyncFnMut(&S
 
 /// The checks of the optional abilities of a hypervisor driver.
 fn ability_checks() -> Vec<Check<stage::Stage>> {
-    [abilities::checks(), hardware::checks(), snapshots::checks(), jobs::checks()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        abilities::checks(),
+        hardware::checks(),
+        snapshots::checks(),
+        jobs::checks(),
+        foreign::ability_checks(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Tests a hypervisor driver. The domains that it makes are removed afterwards, unless the driver
@@ -266,6 +273,7 @@ fn ability_checks() -> Vec<Check<stage::Stage>> {
 pub async fn hypervisor(driver: Arc<dyn Hypervisor>, bench: Arc<dyn Bench>) -> Report {
     let stage = stage::Stage::new(driver, bench);
     let mut checks = hypervisor::checks();
+    checks.extend(foreign::checks());
     checks.extend(ability_checks());
     run_all(&checks, &stage, async |stage: &stage::Stage| stage.tidy().await).await
 }

@@ -53,12 +53,12 @@ pub(super) fn checks() -> Vec<Check<Stage>> {
 }
 
 /// Parses a snapshot's name.
-fn name(text: &str) -> Result<SnapshotName, Trouble> {
+pub(super) fn name(text: &str) -> Result<SnapshotName, Trouble> {
     text.parse()
         .or_else(|error| super::stage::skip(format!("{text} is no snapshot's name: {error}")))
 }
 
-async fn listed(stage: &Stage, when: &str, vm: VmUuid, wanted: &[&str]) -> Verdict {
+pub(super) async fn listed(stage: &Stage, when: &str, vm: VmUuid, wanted: &[&str]) -> Verdict {
     let snaps = stage.snaps()?;
     match stage.asked("list-snapshots", || snaps.list(&stage.site, vm)).await? {
         Ok(found) if found == wanted => Ok(()),
@@ -68,7 +68,10 @@ async fn listed(stage: &Stage, when: &str, vm: VmUuid, wanted: &[&str]) -> Verdi
 }
 
 /// A running domain with the snapshot `one`.
-async fn taken(stage: &Stage, generation: u64) -> Result<(VmUuid, SnapshotName), Trouble> {
+pub(super) async fn taken(
+    stage: &Stage,
+    generation: u64,
+) -> Result<(VmUuid, SnapshotName), Trouble> {
     let snaps = stage.snaps()?;
     let (vm, one) = (stage.vm(), name("one")?);
     stage.deploy(vm, generation).await?;

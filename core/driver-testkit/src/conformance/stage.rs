@@ -28,10 +28,10 @@ pub(super) struct Stage {
     pub(super) bench: Arc<dyn Bench>,
     pub(super) site: Site,
     store: StoreId,
-    steps: AtomicU64,
-    made: Mutex<Vec<VmUuid>>,
+    steps: Arc<AtomicU64>,
+    made: Arc<Mutex<Vec<VmUuid>>>,
     /// Whether the check has used the second host.
-    abroad: AtomicBool,
+    abroad: Arc<AtomicBool>,
 }
 
 /// The result of a check that the driver fails; `detail` says how.
@@ -58,12 +58,17 @@ pub(super) async fn answered<T>(
     })
 }
 
-/// A call with that effect key, and with `patience` until its deadline.
-pub(super) fn control(key: EffectKey, generation: u64, patience: Duration) -> CallControl {
+/// A call for `store` with that effect key, and with `patience` until its deadline.
+pub(super) fn control(
+    store: StoreId,
+    key: EffectKey,
+    generation: u64,
+    patience: Duration,
+) -> CallControl {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + patience;
     let deadline = Timestamp(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
-    let context =
-        CallContext { key, attempt: 1, generation: Generation(generation), spares: None, deadline };
+    let generation = Generation(generation);
+    let context = CallContext { store, key, attempt: 1, generation, spares: None, deadline };
     CallControl::detached(context, Instant::now() + patience)
 }
 
@@ -76,9 +81,22 @@ impl Stage {
             bench,
             site,
             store,
-            steps: AtomicU64::new(1),
-            made: Mutex::new(Vec::new()),
-            abroad: AtomicBool::new(false),
+            steps: Arc::new(AtomicU64::new(1)),
+            made: Arc::default(),
+            abroad: Arc::default(),
+        }
+    }
+
+    /// The same stage for another store: its calls and identities are that store's.
+    pub(super) fn of_another_store(&self) -> Self {
+        Self {
+            driver: Arc::clone(&self.driver),
+            bench: Arc::clone(&self.bench),
+            site: self.site.clone(),
+            store: StoreId(Uuid::new_v4()),
+            steps: Arc::clone(&self.steps),
+            made: Arc::clone(&self.made),
+            abroad: Arc::clone(&self.abroad),
         }
     }
 
@@ -107,16 +125,16 @@ impl Stage {
         self.bench.domain(self.identity(vm, generation)).await
     }
 
-    /// A domain with the identity that another store would stamp.
-    pub(super) async fn foreign(&self, vm: VmUuid, generation: u64) -> DomainSpec {
-        let store = StoreId(Uuid::new_v4());
-        self.bench.domain(Identity { store, vm, generation: Generation(generation) }).await
-    }
-
     /// A call with a new effect key.
     pub(super) fn call(&self, vm: VmUuid, generation: u64) -> CallControl {
+        self.call_of(self.store, vm, generation)
+    }
+
+    /// A call of any store, with a new effect key.
+    pub(super) fn call_of(&self, store: StoreId, vm: VmUuid, generation: u64) -> CallControl {
         let step = StepNo(self.steps.fetch_add(1, Ordering::Relaxed));
         control(
+            store,
             EffectKey { vm, operation: OperationId(1), step, item: Item::Domain },
             generation,
             self.patience(),
@@ -125,8 +143,12 @@ impl Stage {
 
     /// The same call, sent again.
     pub(super) fn again(&self, call: &CallControl) -> CallControl {
-        let mut again =
-            control(call.context.key.clone(), call.context.generation.0, self.patience());
+        let mut again = control(
+            self.store,
+            call.context.key.clone(),
+            call.context.generation.0,
+            self.patience(),
+        );
         again.context.attempt = call.context.attempt + 1;
         again
     }
@@ -345,7 +367,13 @@ impl Stage {
         let second = if abroad { self.bench.second_site() } else { None };
         for site in second.iter().chain([&self.site]) {
             for vm in &made {
-                let call = self.call(*vm, u64::MAX);
+                // A domain of another store is removed as that store would remove it.
+                let theirs = match self.driver.observe(site, *vm).await {
+                    Ok(Observation::Present(domain)) => domain.identity,
+                    Ok(Observation::Absent) | Err(_) => None,
+                };
+                let store = theirs.map_or(self.store, |identity| identity.store);
+                let call = self.call_of(store, *vm, u64::MAX);
                 let removed = self.done("remove", || self.driver.remove(site, &call)).await;
                 if let Err(trouble) = removed {
                     tracing::debug!(

@@ -7,7 +7,8 @@ use ostler_driver::{
     CallControl, DiskSource, FileRef, JobStatus, SaveBackJob, Site, Transfer, TransferJob,
 };
 use ostler_model::{
-    DiskFormat, DriverError, EffectKey, ErrorKind, Item, OperationId, Outcome, StepNo, VmUuid,
+    DiskFormat, DriverError, EffectKey, ErrorKind, Item, OperationId, Outcome, StepNo, StoreId,
+    VmUuid,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,6 +42,7 @@ pub(super) struct Stage {
     pub(super) driver: Arc<dyn Transfer>,
     pub(super) bench: Arc<dyn TransferBench>,
     pub(super) site: Site,
+    store: StoreId,
     steps: AtomicU64,
     made: Mutex<Vec<FileRef>>,
 }
@@ -48,7 +50,9 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) fn new(driver: Arc<dyn Transfer>, bench: Arc<dyn TransferBench>) -> Self {
         let site = bench.site();
-        Self { driver, bench, site, steps: AtomicU64::new(1), made: Mutex::new(Vec::new()) }
+        let store = StoreId(Uuid::new_v4());
+        let steps = AtomicU64::new(1);
+        Self { driver, bench, site, store, steps, made: Mutex::new(Vec::new()) }
     }
 
     /// A place for a file in a new folder.
@@ -66,11 +70,11 @@ impl Stage {
             step,
             item: Item::Files,
         };
-        control(key, 1, self.bench.patience())
+        control(self.store, key, 1, self.bench.patience())
     }
 
     pub(super) fn again(&self, call: &CallControl) -> CallControl {
-        let mut again = control(call.context.key.clone(), 1, self.bench.patience());
+        let mut again = control(self.store, call.context.key.clone(), 1, self.bench.patience());
         again.context.attempt = call.context.attempt + 1;
         again
     }

@@ -100,7 +100,7 @@ impl Fake {
         Self::lives(&state, host)?;
         let (vm, stamped) = (context.key.vm, state.world.is_stamped(host, context.key.vm));
         if op != Op::Stamp || stamped {
-            state.world.fence(host, vm, context.generation)?;
+            state.world.fence(host, vm, (context.store, context.generation))?;
         }
         let ignored = state.ignore_acpi;
         let result = deed(&mut state.world, host, ignored);

@@ -104,7 +104,7 @@ impl State {
                 format!("the job of step {} is at work", other.step),
             ));
         }
-        self.world.fence(host, vm, context.generation)?;
+        self.world.fence(host, vm, (context.store, context.generation))?;
         self.far_end(&job)?;
         if self.polls == 0 || self.world.has_moved(host, &job) {
             return self.finish(host, vm, job);
@@ -159,7 +159,7 @@ impl State {
         kind: JobKind,
     ) -> Result<(), DriverError> {
         let vm = context.key.vm;
-        self.world.fence(host, vm, context.generation)?;
+        self.world.fence(host, vm, (context.store, context.generation))?;
         self.hyper_jobs.remove(&context.key);
         match kind {
             JobKind::CopyDisk => Ok(()),
@@ -358,7 +358,7 @@ impl World {
     /// Checks that the domain runs here, and that no domain at the destination is in its way.
     fn may_move(&mut self, from: HostId, journey: &Journey) -> Result<(), DriverError> {
         let (identity, to) = (&journey.domain.identity, journey.to.id);
-        self.fence(to, identity.vm, identity.generation)?;
+        self.fence(to, identity.vm, (identity.store, identity.generation))?;
         self.ours(from, identity)?;
         self.ours(to, identity)?;
         let disks = self.at_work(from, identity.vm)?.machine.disk_names();

@@ -52,7 +52,7 @@ pub use world::{EdgeCount, FakeDomain, FakeFile};
 use knobs::Knobs;
 use ostler_driver::Site;
 use ostler_model::{
-    Ability, DatastoreName, DriverError, EffectKey, HostId, PowerReason, RelPath, VmUuid,
+    Ability, DatastoreName, DriverError, EffectKey, HostId, Identity, PowerReason, RelPath, VmUuid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -331,6 +331,14 @@ impl Fake {
     #[must_use]
     pub fn domain(&self, host: HostId, vm: VmUuid) -> Option<FakeDomain> {
         self.lock().world.domains.get(&(host, vm)).cloned()
+    }
+
+    /// The stamp of the VM's domain at the first host that has one.
+    #[must_use]
+    pub fn stamped(&self, vm: VmUuid) -> Option<Identity> {
+        let state = self.lock();
+        let mut domains = state.world.domains.iter().filter(|((_, of), _)| *of == vm);
+        domains.find_map(|(_, domain)| domain.seen.identity)
     }
 
     /// The effect keys of migrations and copies of disks that were begun and have not ended.

@@ -29,6 +29,7 @@ pub(super) fn call(step: u64) -> CallControl {
     let key =
         EffectKey { vm: vm(), operation: OperationId(1), step: StepNo(step), item: Item::Domain };
     let context = CallContext {
+        store: StoreId(uuid::Uuid::nil()),
         key,
         attempt: 1,
         generation: Generation(1),

@@ -6,7 +6,7 @@ use super::writes::Writes;
 use ostler_driver::{DomainSpec, FileRef};
 use ostler_model::{
     CallContext, DatastoreName, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, HostId,
-    Identity, Observation, OperationId, Outcome, Power, PowerReason, RelPath, VmUuid,
+    Identity, Observation, OperationId, Outcome, Power, PowerReason, RelPath, StoreId, VmUuid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -196,17 +196,20 @@ impl World {
         self.domains.get(&(host, vm)).is_some_and(|domain| domain.seen.identity.is_some())
     }
 
-    /// Compares identities: `foreign` if nobody has stamped the domain, `stale` if a higher
-    /// generation is there. Every mutating call does this first, except a stamp.
+    /// Compares identities: `foreign` if another store or nobody has stamped the domain, `stale` if
+    /// a higher generation is there. Every mutating call does this first, except a stamp.
     pub(super) fn fence(
         &self,
         host: HostId,
         vm: VmUuid,
-        generation: Generation,
+        (store, generation): (StoreId, Generation),
     ) -> Result<(), DriverError> {
         let Some(domain) = self.domains.get(&(host, vm)) else { return Ok(()) };
         match domain.seen.identity {
             None => Err(DriverError::refused("foreign", "the domain does not carry a stamp")),
+            Some(identity) if identity.store != store => {
+                Err(DriverError::refused("foreign", "the domain is another store's"))
+            }
             Some(identity) if identity.generation > generation => Err(DriverError::new(
                 ErrorKind::Stale,
                 "higher-generation",

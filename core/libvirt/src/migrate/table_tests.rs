@@ -26,7 +26,7 @@ fn side(power: Power, generation: u64, work: Work, job: Option<u64>) -> Standing
 }
 
 fn order() -> Order {
-    Order { store: Some(STORE), key: key(5), generation: Generation(4), spares: None }
+    Order { store: STORE, key: key(5), generation: Generation(4), spares: None }
 }
 
 fn next(there: Option<&Standing>, here: Option<&Standing>, settled: bool) -> String {

@@ -33,6 +33,12 @@ impl HostCall for View<'_> {
         })
     }
 
+    async fn store(&mut self, _: Resource<Call>) -> wasmtime::Result<String> {
+        let control = self.env.control.as_ref();
+        let control = control.ok_or_else(|| wasmtime::Error::msg("this call has no context"))?;
+        Ok(control.context.store.to_string())
+    }
+
     async fn attempt(&mut self, _: Resource<Call>) -> wasmtime::Result<u32> {
         Ok(self.env.control.as_ref().map_or(1, |control| control.context.attempt))
     }

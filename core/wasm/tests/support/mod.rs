@@ -5,7 +5,7 @@
 use ostler_driver::{CallControl, DriverKind, Hypervisor, Site, SnapshotRules};
 use ostler_model::{
     CallContext, DatastoreName, DriverError, DriverName, EffectKey, ExecTransport, Generation,
-    HostId, HostName, Item, Observation, OperationId, StepNo, Timestamp, VmUuid,
+    HostId, HostName, Item, Observation, OperationId, StepNo, StoreId, Timestamp, VmUuid,
 };
 use ostler_wasm::{AuditSink, Grants, Host, HostOptions, LoadedDriver, SiteDirectory};
 use std::collections::BTreeMap;
@@ -140,6 +140,7 @@ pub(crate) fn call(number: u128, patience: Duration) -> CallControl {
         item: Item::Domain,
     };
     let context = CallContext {
+        store: StoreId(uuid::Uuid::from_u128(5)),
         key,
         attempt: 3,
         generation: Generation(9),

@@ -5,7 +5,7 @@
 use ostler_sdk::host::{config, files};
 use ostler_sdk::{
     Call, DomainSeen, DomainSpec, EffectId, Error, ErrorKind, FilePath, HostFacts, Hypervisor,
-    Identity, Listed, Observation, Outcome, Power, PowerReason, Reboot,
+    Identity, Listed, Observation, Outcome, Power, PowerReason, Reboot, Stamped,
 };
 
 /// The driver.
@@ -65,6 +65,12 @@ impl Domain {
     }
 }
 
+impl Stamped for Domain {
+    fn stamp(&self) -> Option<(&str, u64)> {
+        Some((&self.store, self.generation))
+    }
+}
+
 /// The folder of this host. Each host needs its own: two hosts with the same folder would see each
 /// other's domains.
 fn folder() -> Result<FilePath, Error> {
@@ -100,17 +106,10 @@ fn names() -> Result<Vec<String>, Error> {
     }
 }
 
-/// Every mutating call begins with this: it reads the domain and checks whether the call may change
-/// it.
-fn found(call: &Call) -> Result<Option<Domain>, Error> {
-    let found = load(&call.vm())?;
-    call.fence(found.as_ref().map_or(0, |domain| domain.generation))?;
-    Ok(found)
-}
-
 /// Sends an edge effect. It is stamped before it is sent, and not sent again if the stamp is there.
 fn edge(call: &Call, send: impl FnOnce(&mut Domain)) -> Result<Outcome, Error> {
-    let Some(mut domain) = found(call)? else {
+    // Every mutating call begins with this: it finds the domain, and checks whether it may touch it.
+    let Some(mut domain) = call.find(load)? else {
         return Err(Error::gone("no-domain", "there is no such domain"));
     };
     let stamp = call.id().to_string();
@@ -139,10 +138,7 @@ impl Hypervisor for Driver {
     }
 
     fn deploy(call: &Call, spec: DomainSpec) -> Result<Outcome, Error> {
-        let found = found(call)?;
-        if found.as_ref().is_some_and(|domain| domain.store != spec.identity.store) {
-            return Err(Error::refused("foreign", "a domain of another store is there"));
-        }
+        let found = call.find(load)?;
         store(&Domain {
             vm: spec.identity.vm,
             name: spec.name,
@@ -161,7 +157,7 @@ impl Hypervisor for Driver {
     }
 
     fn destroy(call: &Call) -> Result<Outcome, Error> {
-        match found(call)? {
+        match call.find(load)? {
             Some(mut domain) if domain.power != Power::Off.as_str() => {
                 (domain.power, domain.reason) = (Power::Off.into(), PowerReason::Destroyed.into());
                 store(&domain)
@@ -172,7 +168,7 @@ impl Hypervisor for Driver {
     }
 
     fn remove(call: &Call) -> Result<Outcome, Error> {
-        found(call)?;
+        call.find(load)?;
         files::remove(&place(&call.vm())?)?;
         Ok(Outcome::absent())
     }

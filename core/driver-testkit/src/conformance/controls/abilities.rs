@@ -42,7 +42,7 @@ impl Suspend for Faulty {
         file: &FileRef,
     ) -> CallResult {
         let call = self.twist(call, false);
-        let result = self.inner.restore(site, &call, domain, file).await;
+        let result = self.inner.restore(site, &call, &self.meant(&call, domain), file).await;
         match result {
             Ok(_) if self.is(Fault::RestoresRunning) => self.inner.unpause(site, &call).await,
             Err(error) if self.is(Fault::RestoreStartsAnew) && error.kind == ErrorKind::Gone => {

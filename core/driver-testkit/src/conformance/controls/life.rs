@@ -66,7 +66,8 @@ impl Faulty {
         {
             self.inner.drop_domain(to.id, vm);
         }
-        let status = Migrate::begin(&self.inner, site, &call, domain, to, &[]).await;
+        let status =
+            Migrate::begin(&self.inner, site, &call, &self.meant(&call, domain), to, &[]).await;
         match (&status, here) {
             (Err(error), _)
                 if self.is(Fault::MigrateBelievesTheBlind) && error.code == "unreachable" =>

@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     ForgetsGeneration,
+    ForgetsStore,
     PressesTwice,
     DoesNotStampEdges,
     SaysAbsentWhenBlind,
@@ -83,10 +84,23 @@ impl Faulty {
         if self.is(Fault::ForgetsGeneration) {
             call.context.generation = Generation(u64::MAX);
         }
+        if self.is(Fault::ForgetsStore) {
+            let stamped = self.inner.stamped(call.context.key.vm);
+            call.context.store = stamped.map_or(call.context.store, |identity| identity.store);
+        }
         if self.is(Fault::PressesTwice) && edge && call.context.attempt > 1 {
             call.context.key.step = StepNo(1_000_000 + self.count.fetch_add(1, Ordering::Relaxed));
         }
         call
+    }
+
+    /// The specification as a driver sees it that takes whatever store is there for its own.
+    fn meant(&self, call: &CallControl, domain: &DomainSpec) -> DomainSpec {
+        let mut meant = domain.clone();
+        if self.is(Fault::ForgetsStore) {
+            meant.identity.store = call.context.store;
+        }
+        meant
     }
 
     fn tell(&self, result: CallResult) -> CallResult {
@@ -137,7 +151,7 @@ impl Hypervisor for Faulty {
             }
             Ok(Observation::Present(found)) if self.is(Fault::DeployReplacesForeign) => {
                 if found.identity.is_some_and(|identity| identity.store != domain.identity.store) {
-                    self.inner.remove(site, &call).await?;
+                    self.inner.drop_domain(site.id, domain.identity.vm);
                 }
             }
             Ok(_) | Err(_) => {}
@@ -242,6 +256,22 @@ const FAULTS: &[(Fault, &[&str])] = &[
             "copy-disk-fences",
         ],
     ),
+    (
+        Fault::ForgetsStore,
+        &[
+            "destroy-leaves-foreign",
+            "remove-leaves-foreign",
+            "press-leaves-foreign",
+            "reboot-leaves-foreign",
+            "save-leaves-foreign",
+            "restore-leaves-foreign",
+            "hotplug-leaves-foreign",
+            "resize-leaves-foreign",
+            "snapshot-leaves-foreign",
+            "migrate-leaves-foreign-here",
+            "copy-disk-leaves-foreign",
+        ],
+    ),
     (Fault::PressesTwice, &["press-once", "reboot-once", "reset-once", "revert-once"]),
     (Fault::DoesNotStampEdges, &["press-once", "reboot-once", "reset-once", "revert-once"]),
     (Fault::SaysAbsentWhenBlind, &["blind-never-absent"]),
@@ -258,7 +288,7 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::UnpauseSucceedsIfOff, &["unpause-off-is-gone"]),
     (Fault::SaveFailsIfOff, &["save-twice", "save-lost-answer"]),
     (Fault::ClaimsAbility, &["probe-answers"]),
-    (Fault::StatesMore, &["reboot-once", "reset-once", "reboot-fences"]),
+    (Fault::StatesMore, &["reboot-once", "reset-once", "reboot-fences", "reboot-leaves-foreign"]),
     (Fault::HangsWhenCancelled, &["cancelled-ends"]),
     (Fault::TellsOfNoChange, &["changes-wake"]),
     (Fault::ForgetsMetrics, &["metrics-tell-of-running"]),
@@ -276,16 +306,22 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::MigrateBelievesTheBlind, &["migrate-needs-the-other"]),
     (Fault::AbortGoesOn, &["migrate-abort"]),
     (Fault::AttachFailsIfThere, &["attach-disk-twice", "attach-nic-twice"]),
-    (Fault::AttachDoesNothing, &["attach-disk-twice", "attach-nic-twice"]),
+    (
+        Fault::AttachDoesNothing,
+        &["attach-disk-twice", "attach-nic-twice", "hotplug-leaves-foreign"],
+    ),
     (Fault::AttachMakesDomains, &["hotplug-needs-domain"]),
     (Fault::DetachFailsIfGone, &["detach-disk-twice", "detach-nic-twice"]),
-    (Fault::ResizeDoesNothing, &["resize-twice", "revert-once", "revert-brings-back"]),
+    (
+        Fault::ResizeDoesNothing,
+        &["resize-twice", "revert-once", "revert-brings-back", "resize-leaves-foreign"],
+    ),
     (Fault::SnapshotFailsIfThere, &["snapshot-twice", "snapshot-lost-answer"]),
     (Fault::RevertForgetsStamp, &["revert-restamps"]),
     (Fault::RevertLeavesOff, &["revert-brings-back"]),
     (Fault::RevertStartsAnew, &["revert-needs-snapshot"]),
     (Fault::DeleteSnapshotFailsIfGone, &["delete-snapshot-twice"]),
-    (Fault::CopyMakesNothing, &["copy-disk-twice", "copy-disk-abort"]),
+    (Fault::CopyMakesNothing, &["copy-disk-twice", "copy-disk-abort", "copy-disk-leaves-foreign"]),
     (Fault::CopyTakesAnyDisk, &["copy-disk-nothing"]),
     (Fault::CopyAbortFails, &["copy-disk-abort"]),
     (Fault::InspectForgetsDisks, &["attach-disk-twice", "inspect-tells"]),
