@@ -265,7 +265,7 @@ pub async fn rules(client: &Client, hypervisor: &str, rules: &str) {
 pub async fn driver(client: &Client, file: &Path) -> String {
     let new = NewDriver {
         path: file.display().to_string(),
-        grants: vec!["all".to_owned()],
+        grants: Some(vec!["all".to_owned()]),
         ..NewDriver::default()
     };
     client.add_driver(&new).await.expect("a driver is added").name

@@ -87,6 +87,7 @@ pub const ADVICE: &[&str] = &[
     "show-datastore",
     "list-drivers",
     "inspect-driver",
+    "name-grants",
     "replace-driver",
     "list-tokens",
     "give-name",

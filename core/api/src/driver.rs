@@ -10,13 +10,16 @@ use utoipa::ToSchema;
 pub struct NewDriver {
     /// Absolute path of the component on the daemon's machine.
     pub path: String,
-    /// The capabilities to grant, out of those that the manifest asks for.
-    #[serde(default)]
-    pub grants: Vec<String>,
+    /// The capabilities to grant, out of those that the manifest asks for. If this is left out, a
+    /// driver that takes the place of another keeps the grants of that one, and a new driver gets
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<Vec<String>>,
     /// The driver's settings for all hosts. If it is a hypervisor driver, the settings of a host
-    /// override these.
-    #[serde(default)]
-    pub config: BTreeMap<String, String>,
+    /// override these. If this is left out, a driver that takes the place of another keeps the
+    /// settings of that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<BTreeMap<String, String>>,
     /// Whether it may replace a driver of the same name that has another file, other grants or
     /// other settings.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -51,6 +54,24 @@ pub struct Driver {
     /// The error that a call ended with last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// In the answer of `POST /v1/drivers`, if the driver took the place of another file: the
+    /// difference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Upgrade>,
+}
+
+/// The difference between a driver and the one whose place it took.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Upgrade {
+    /// SHA-256 of the file before.
+    pub from: String,
+    /// What was granted before and is granted now. Commands are `exec:NAME`.
+    pub kept: Vec<String>,
+    /// What is granted now and was not granted before.
+    pub granted: Vec<String>,
+    /// What was granted before and is not granted now. Most often the new file does not ask for it
+    /// any more.
+    pub revoked: Vec<String>,
 }
 
 /// The snapshot rules that apply to a hypervisor driver.

@@ -77,6 +77,9 @@ fn in_general(code: &str) -> Option<&'static str> {
         "show-datastore" => "`ostler datastore show` tells its directory",
         "list-drivers" => "`ostler driver list` shows them",
         "inspect-driver" => "`ostler plugin inspect FILE` shows what it asks for",
+        "name-grants" => {
+            "`ostler plugin inspect FILE` shows what they run now; name all grants: --grant"
+        }
         "replace-driver" => "to put this one in its place, say so: `ostler driver add --replace`",
         "list-tokens" => "`ostler token list` on the daemon's machine shows them",
         "give-name" => "give it another with --name",

@@ -55,10 +55,12 @@ pub struct AddDriver {
     /// The component's file on the daemon's machine
     file: PathBuf,
     /// A capability to grant, of those its manifest asks for (`ostler plugin inspect`): config,
-    /// secrets, files, exec, exec:COMMAND, all
+    /// secrets, files, exec, exec:COMMAND, all, none. Without this option, a driver that takes the
+    /// place of another keeps the grants of that one, and a new driver gets none
     #[arg(long = "grant", value_name = "CAPABILITY", value_delimiter = ',')]
     grants: Vec<String>,
-    /// A setting for all hosts; those of a host whose hypervisor driver it is come first
+    /// A setting for all hosts; those of a host whose hypervisor driver it is come first. Without
+    /// this option, a driver that takes the place of another keeps the settings of that one
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     config: Vec<(String, String)>,
     /// Put it in the place of the driver of the same name, which must be of the same kind
@@ -149,6 +151,35 @@ fn page(cx: &Context, driver: &Driver) -> String {
     page.done()
 }
 
+/// The grants that were named. None if none were, so that those of an earlier file are kept.
+fn given(words: Vec<String>) -> Option<Vec<String>> {
+    match words.as_slice() {
+        [] => None,
+        [word] if word == "none" => Some(Vec::new()),
+        _ => Some(words),
+    }
+}
+
+/// The lines for people after a driver was loaded.
+fn added(driver: &Driver) -> String {
+    let kinds = driver.kinds.join(", ");
+    let mut lines = format!("driver {} {}: loaded ({kinds})\n", driver.name, driver.version);
+    let mut list = |what: &str, words: &[String]| {
+        if !words.is_empty() {
+            lines.push_str(&format!("  {what}: {}\n", words.join(", ")));
+        }
+    };
+    if let Some(upgrade) = &driver.upgrade {
+        list("grants kept", &upgrade.kept);
+        list("granted now", &upgrade.granted);
+        list("no longer granted", &upgrade.revoked);
+    }
+    if let DriverOrigin::Component { missing, .. } = &driver.origin {
+        list("asked for and not granted (`--grant`)", missing);
+    }
+    lines
+}
+
 /// Runs the command.
 pub(crate) async fn run(cx: &Context, command: DriverCommand) -> Result<(), Failure> {
     let client = cx.client()?;
@@ -157,20 +188,12 @@ pub(crate) async fn run(cx: &Context, command: DriverCommand) -> Result<(), Fail
             let path = crate::admin::path_on_daemon(cx, &add.file)?;
             let new = NewDriver {
                 path,
-                grants: add.grants,
-                config: map(&add.config),
+                grants: given(add.grants),
+                config: Some(map(&add.config)).filter(|config| !config.is_empty()),
                 replace: add.replace,
             };
             let driver = client.add_driver(&new).await?;
-            let line = || {
-                format!(
-                    "driver {} {}: loaded ({})\n",
-                    driver.name,
-                    driver.version,
-                    driver.kinds.join(", ")
-                )
-            };
-            cx.out.write(&cx.out.one(&driver, &driver.name, line)?)
+            cx.out.write(&cx.out.one(&driver, &driver.name, || added(&driver))?)
         }
         DriverCommand::List(watch) => {
             watch::run(cx, &watch, async || cx.out.rows(&client.drivers().await?)).await

@@ -346,3 +346,65 @@ fn on_a_terminal_it_is_asked_once_before_something_is_destroyed() {
     daemon.run(&["vm", "delete", "d"]).expect(0);
     assert_eq!(vms(), "3 ");
 }
+
+/// The same component with some bytes of its manifest replaced, and a section that nobody reads: a
+/// file of another digest.
+fn another(component: &[u8], from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len(), "the sections keep their length");
+    let mut other = component.to_vec();
+    // The manifest may be there more than once: the tools that link a component copy its sections.
+    let places: Vec<usize> = (0..component.len().saturating_sub(from.len()))
+        .filter(|at| component[*at..].starts_with(from.as_bytes()))
+        .collect();
+    assert!(!places.is_empty(), "the manifest has no {from}");
+    for at in places {
+        other[at..at + to.len()].copy_from_slice(to.as_bytes());
+    }
+    // A custom section: id 0, its size, the length of its name, the name.
+    other.extend([0, 5, 4]);
+    other.extend(b"mark");
+    other
+}
+
+#[test]
+fn a_driver_that_is_replaced_keeps_the_grants_of_what_it_still_asks_for() {
+    let (Some(plugins), Some(daemon)) = (support::plugins(), Daemon::start(None)) else { return };
+    let first = plugins.join("transfer-qcow2.wasm");
+    let component = std::fs::read(&first).expect("it is built");
+    let write = |name: &str, from: &str, to: &str| {
+        let path = daemon.file(name, "");
+        std::fs::write(&path, another(&component, from, to)).expect("written");
+        path
+    };
+    let first = first.display().to_string();
+    let tells = |args: &[&str], words: &str| {
+        let out = daemon.run(&[&["driver", "add"], args].concat()).expect(0).out;
+        assert!(out.contains(words), "no {words:?} in {out}");
+    };
+    tells(
+        &[&first, "--grant", "files,exec:head,exec:check"],
+        "asked for and not granted (`--grant`): exec:overlay",
+    );
+
+    let later = write("later.wasm", "exec", "exec");
+    daemon.run(&["driver", "add", &later]).expect(4).says("--replace");
+    tells(&[&later, "--replace"], "grants kept: exec:check, exec:head, files");
+
+    // A command of the same name does something else. It was not granted.
+    let changed = write("changed.wasm", r#""check", "-q""#, r#""check", "-r""#);
+    daemon
+        .run(&["driver", "add", &changed, "--replace"])
+        .expect(1)
+        .says("run something else in the new file: check");
+    let shown = daemon.run(&["driver", "show", "transfer-qcow2"]).expect(0).out;
+    assert!(shown.contains("files"), "{shown}");
+
+    tells(
+        &[&changed, "--replace", "--grant", "files,exec:check"],
+        "grants kept: exec:check, files\n  no longer granted: exec:head\n",
+    );
+    tells(
+        &[&first, "--replace", "--grant", "none"],
+        "no longer granted: exec:check, files\n  asked for and not granted (`--grant`): files",
+    );
+}

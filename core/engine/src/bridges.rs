@@ -22,14 +22,44 @@ type Began = Arc<tokio::sync::Mutex<Option<Instant>>>;
 #[derive(Default)]
 pub(crate) struct Probes {
     began: Mutex<BTreeMap<HostId, Began>>,
-    /// Hosts without a bridge that a VM waits for. The monitor probes them with its next list.
+    /// Hosts that the monitor probes with its next list.
     wanted: Mutex<BTreeSet<HostId>>,
+    /// Hosts that are to be listed at once.
+    hurried: Mutex<BTreeSet<HostId>>,
+    /// Wakes the monitor of each host, to look whether the host is hurried.
+    woken: tokio::sync::Notify,
 }
 
 impl Probes {
     /// Asks the monitor to probe a host soon.
     pub(crate) fn want(&self, host: HostId) {
         locked(&self.wanted).insert(host);
+    }
+
+    /// Has the monitor probe these hosts at once.
+    pub(crate) fn want_now(&self, hosts: impl IntoIterator<Item = HostId>) {
+        let hosts: BTreeSet<HostId> = hosts.into_iter().collect();
+        locked(&self.wanted).extend(&hosts);
+        locked(&self.hurried).extend(hosts);
+        self.woken.notify_waiters();
+    }
+
+    /// Waits until it is time to list a host again: after `wait`, or at once if somebody wants it.
+    pub(crate) async fn rest(&self, host: HostId, wait: Duration) {
+        let timer = tokio::time::sleep(wait);
+        tokio::pin!(timer);
+        loop {
+            // A call of `want_now` between this line and the wait below is not missed.
+            let woken = self.woken.notified();
+            if locked(&self.hurried).remove(&host) {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = &mut timer => return,
+                () = woken => {}
+            }
+        }
     }
 
     /// Whether somebody has asked for a probe of this host since the last call.
@@ -41,6 +71,7 @@ impl Probes {
     pub(crate) fn prune(&self, directory: &Directory) {
         locked(&self.began).retain(|host, _| directory.hosts.contains_key(host));
         locked(&self.wanted).retain(|host| directory.hosts.contains_key(host));
+        locked(&self.hurried).retain(|host| directory.hosts.contains_key(host));
     }
 }
 

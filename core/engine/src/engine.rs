@@ -190,6 +190,16 @@ impl Engine {
         self.carry_out(change, by, Some(Box::new(then))).await
     }
 
+    /// Call this when another file has become the driver of that name: the hosts of a hypervisor
+    /// driver are probed at once, because it may be able to do other things there.
+    pub fn driver_changed(&self, driver: &DriverName) {
+        let directory = self.shared.directory();
+        let of = |host: &&Host| {
+            host.hypervisor.as_ref().is_some_and(|hypervisor| hypervisor.driver == *driver)
+        };
+        self.shared.probes.want_now(directory.hosts.values().filter(of).map(|host| host.id));
+    }
+
     /// Removes a host that the operator states to be fenced and not to come back. Ostler no longer
     /// waits to sweep what VMs left there. If VMs have their placement there, the removal is
     /// refused and names them; these VMs are not changed.

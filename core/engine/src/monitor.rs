@@ -130,7 +130,8 @@ pub(crate) async fn within<T>(
 }
 
 /// Lists the host regularly. Probes it at first, when it comes back, after every `PROBE_EVERY`
-/// lists, and when a VM waits for a bridge that the host does not have.
+/// lists, when a VM waits for a bridge that the host does not have, and when its driver was
+/// replaced.
 async fn poll(shared: &Arc<Shared>, host: HostId) {
     let mut blind_since: Option<Timestamp> = None;
     let mut lists = 0;
@@ -153,7 +154,7 @@ async fn poll(shared: &Arc<Shared>, host: HostId) {
                 shared.config.retry_every
             }
         };
-        tokio::time::sleep(wait).await;
+        shared.probes.rest(host, wait).await;
     }
 }
 

@@ -146,6 +146,8 @@ pub enum Hint {
     ListDrivers,
     /// The manifest of the driver's file says which capabilities it asks for.
     InspectDriver,
+    /// Look at the commands of the driver's new file, and name all grants that it is to have.
+    NameGrants,
     /// Say that the driver is to be put in the place of the one of that name.
     ReplaceDriver,
     /// The list of tokens shows which there are.

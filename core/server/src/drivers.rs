@@ -7,13 +7,14 @@
 
 use crate::clock::now;
 use crate::config::DriverConfig;
+use crate::grants;
 use crate::problem::ApiError;
 use axum::http::StatusCode;
-use ostler_api::{NewDriver, code};
+use ostler_api::{NewDriver, Upgrade, code};
 use ostler_driver::{DriverEntry, DriverInfo, Registry, WithoutPart};
 use ostler_model::{DriverName, Hint};
 use ostler_store::{DriverRow, Store};
-use ostler_wasm::{Grants, Host, Inspection, LoadError, Manifest, Secret};
+use ostler_wasm::{Grants, Host, Inspection, LoadError, Secret};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,17 @@ pub enum DriverProblem {
         grant: String,
         /// The capabilities that its manifest asks for.
         asks: String,
+    },
+    /// Commands that were granted for the file before run something else in the new file.
+    #[error(
+        "driver {driver}: these commands were granted and run something else in the new file: {}",
+        .commands.join(", ")
+    )]
+    CommandsChanged {
+        /// The driver.
+        driver: DriverName,
+        /// The commands' names.
+        commands: Vec<String>,
     },
     /// The name is that of a driver that is compiled into `ostlerd`.
     #[error("driver {0} is built in and cannot be replaced")]
@@ -100,6 +112,9 @@ impl From<DriverProblem> for ApiError {
             DriverProblem::NotAsked { .. } => {
                 unusable.field("grants").advise(&Hint::InspectDriver, None)
             }
+            DriverProblem::CommandsChanged { .. } => {
+                unusable.field("grants").advise(&Hint::NameGrants, None)
+            }
             DriverProblem::BuiltIn(_) => unusable,
             DriverProblem::Exists(_) => taken().advise(&Hint::ReplaceDriver, None),
             DriverProblem::OtherKind { .. } => {
@@ -113,6 +128,8 @@ impl From<DriverProblem> for ApiError {
 pub(crate) struct Fresh {
     /// The row that the store is to keep.
     pub(crate) row: DriverRow,
+    /// The difference to the driver whose place it takes.
+    pub(crate) upgrade: Option<Upgrade>,
     entry: DriverEntry,
 }
 
@@ -147,21 +164,46 @@ impl Loader {
         if self.built_in.contains(&name) {
             return Err(DriverProblem::BuiltIn(name).into());
         }
-        let grants = granted(&inspection.manifest, &new.grants)?;
+        let before = store.read()?.drivers()?.into_iter().find(|old| old.name == name);
+        let grants = self.grants(new, &inspection, before.as_ref()).await?;
+        let kept = || before.as_ref().map(|before| before.config.clone());
         let row = DriverRow {
             file: self.place(&name, &inspection.digest).display().to_string(),
             name,
             digest: inspection.digest.clone(),
             grants,
-            config: new.config.clone(),
+            config: new.config.clone().or_else(kept).unwrap_or_default(),
             enabled: true,
             added: now(),
         };
-        let before = store.read()?.drivers()?.into_iter().find(|old| old.name == row.name);
         may_enter(&row, &inspection, before.as_ref(), registry.get(&row.name), new.replace)?;
         self.keep(&bytes, Path::new(&row.file)).await?;
         let entry = self.load_as(&row, bytes).await?;
-        Ok(Fresh { row, entry })
+        let before = before.filter(|before| before.digest != row.digest);
+        let upgrade = before.map(|before| grants::difference(&before, &row));
+        Ok(Fresh { row, upgrade, entry })
+    }
+
+    /// The grants that the operator names. If none are named, those of the driver whose place the
+    /// new one takes.
+    async fn grants(
+        &self,
+        new: &NewDriver,
+        inspection: &Inspection,
+        before: Option<&DriverRow>,
+    ) -> Result<BTreeMap<String, Vec<String>>, DriverProblem> {
+        if let Some(words) = &new.grants {
+            return grants::granted(&inspection.manifest, words);
+        }
+        let takes_over = |before: &&DriverRow| new.replace || before.digest == inspection.digest;
+        let Some(before) = before.filter(takes_over) else { return Ok(BTreeMap::new()) };
+        // If the old file is gone, its commands cannot be compared, and so they are not kept.
+        let old = match ostler_wasm::read_component(Path::new(&before.file)).await {
+            Ok(bytes) => ostler_wasm::inspect(&before.file, &bytes).ok(),
+            Err(_) => None,
+        };
+        let old = old.filter(|old| old.digest == before.digest).map(|old| old.manifest);
+        grants::carried(before, old.as_ref(), &inspection.manifest)
     }
 
     /// Where a component's file is kept.
@@ -246,7 +288,7 @@ impl Loader {
             return Err(DriverProblem::BuiltIn(name));
         }
         let config = configs.get(name.as_str()).cloned().unwrap_or_default();
-        let granted = granted(&inspection.manifest, &config.grants)?;
+        let granted = grants::granted(&inspection.manifest, &config.grants)?;
         let grants = Grants {
             capabilities: granted.keys().cloned().collect(),
             commands: granted.get("exec").into_iter().flatten().cloned().collect(),
@@ -307,56 +349,11 @@ async fn secrets(
     Ok(secrets)
 }
 
-/// Translates words like `files`, `exec`, `exec:info` and `all` for this manifest: into
-/// capabilities, and for `exec` into commands.
-fn granted(
-    manifest: &Manifest,
-    words: &[String],
-) -> Result<BTreeMap<String, Vec<String>>, DriverProblem> {
-    let commands = || -> Vec<String> {
-        manifest.commands.iter().map(|command| command.name().to_owned()).collect()
-    };
-    let mut granted: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for word in words {
-        let (capability, command) =
-            word.split_once(':').map_or((word.as_str(), None), |(left, right)| (left, Some(right)));
-        match (capability, command) {
-            ("all", None) => {
-                for asked in &manifest.capabilities {
-                    granted.insert(
-                        asked.name.clone(),
-                        if asked.name == "exec" { commands() } else { Vec::new() },
-                    );
-                }
-            }
-            ("exec", Some(name)) if manifest.asks("exec") && manifest.command(name).is_some() => {
-                granted.entry("exec".to_owned()).or_default().push(name.to_owned());
-            }
-            ("exec", None) if manifest.asks("exec") => {
-                granted.insert("exec".to_owned(), commands());
-            }
-            (other, None) if manifest.asks(other) => {
-                granted.entry(other.to_owned()).or_default();
-            }
-            (_, None | Some(_)) => {
-                let asks: Vec<&str> =
-                    manifest.capabilities.iter().map(|asked| asked.name.as_str()).collect();
-                let asks = if asks.is_empty() { "nothing".to_owned() } else { asks.join(", ") };
-                return Err(DriverProblem::NotAsked {
-                    driver: manifest.name.clone(),
-                    grant: word.clone(),
-                    asks,
-                });
-            }
-        }
-    }
-    Ok(granted)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use ostler_driver::DriverOrigin;
+    use ostler_wasm::Manifest;
 
     fn file(kinds: &[&'static str]) -> Inspection {
         let manifest = "name = \"x\"\nversion = \"1.0.0\"\nsummary = \"s\"\nlicence = \"l\"\nauthors = [\"a\"]\n";

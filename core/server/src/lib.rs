@@ -30,6 +30,7 @@ mod convert;
 mod daemon;
 mod drivers;
 mod extract;
+mod grants;
 mod listen;
 mod log;
 mod looks;

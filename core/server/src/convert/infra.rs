@@ -249,5 +249,6 @@ pub(crate) fn driver(
         errors: health.errors,
         mean_us: health.busy_us.checked_div(health.calls).unwrap_or(0),
         last_error: health.last_error,
+        upgrade: None,
     }
 }

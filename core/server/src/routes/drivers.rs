@@ -8,7 +8,7 @@ use crate::problem::{ApiError, Handled, Thing};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use ostler_api::{BindRules, Driver, NewDriver, RulesOf};
+use ostler_api::{BindRules, Driver, NewDriver, RulesOf, Upgrade};
 use ostler_model::{DriverName, Hint};
 use ostler_store::{ResourceChange, RulesBinding};
 use std::sync::Arc;
@@ -86,11 +86,11 @@ pub(crate) async fn add(
     // A task of its own, because a driver that is committed must also be loaded, even if the client
     // has gone.
     let adding = tokio::spawn(load(Arc::clone(&app), body.value, caller.name));
-    let name = adding.await.map_err(|err| crate::app::broken(&err))??;
-    Ok((StatusCode::CREATED, Json(one(&app, name.as_str())?)))
+    let (name, upgrade) = adding.await.map_err(|err| crate::app::broken(&err))??;
+    Ok((StatusCode::CREATED, Json(Driver { upgrade, ..one(&app, name.as_str())? })))
 }
 
-async fn load(app: Shared, new: NewDriver, by: String) -> Handled<DriverName> {
+async fn load(app: Shared, new: NewDriver, by: String) -> Handled<(DriverName, Option<Upgrade>)> {
     let _alone = app.loader.adding.lock().await;
     let entered = enter(&app, &new, &by).await;
     // Removes the file of a driver that was replaced, or that could not be loaded.
@@ -98,17 +98,21 @@ async fn load(app: Shared, new: NewDriver, by: String) -> Handled<DriverName> {
     entered
 }
 
-async fn enter(app: &Shared, new: &NewDriver, by: &str) -> Handled<DriverName> {
-    let loaded = app.loader.load(new, &app.registry, app.store()).await?;
-    let name = loaded.row.name.clone();
+async fn enter(app: &Shared, new: &NewDriver, by: &str) -> Handled<(DriverName, Option<Upgrade>)> {
+    let mut loaded = app.loader.load(new, &app.registry, app.store()).await?;
+    let (name, upgrade) = (loaded.row.name.clone(), loaded.upgrade.take());
     // The driver enters the registry with the commit, not after it. So the store and this process
     // always agree on which driver has the name.
     let (change, known) = (ResourceChange::DriverPut(loaded.row.clone()), Arc::clone(app));
     app.engine
-        .change_then(change, by, move || known.loader.enter(&known.registry, loaded))
+        .change_then(change, by, move || {
+            let name = loaded.row.name.clone();
+            known.loader.enter(&known.registry, loaded);
+            known.engine.driver_changed(&name);
+        })
         .await
         .map_err(|err| named::refused(app, err))?;
-    Ok(name)
+    Ok((name, upgrade))
 }
 
 /// Forgets a component that no host or datastore names. It is unloaded at the next start.

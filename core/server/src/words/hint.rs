@@ -126,6 +126,9 @@ pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
         Hint::InspectDriver => {
             "the manifest in the driver's file says which capabilities it asks for"
         }
+        Hint::NameGrants => {
+            "look at what these commands run, and name all grants that the driver is to have"
+        }
         Hint::ReplaceDriver => "to put this one in its place, say so: \"replace\": true",
         Hint::ListTokens => {
             "the list of tokens shows which there are; it can be asked for on the daemon's machine"

@@ -1,0 +1,189 @@
+//! Grants of drivers: which capabilities an operator gives to a component, of those that its
+//! manifest asks for, and what becomes of them when another file takes the driver's place.
+
+use crate::drivers::DriverProblem;
+use ostler_api::Upgrade;
+use ostler_store::DriverRow;
+use ostler_wasm::Manifest;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Capabilities, each with the list of what exactly is allowed: for `exec` the names of commands.
+type Granted = BTreeMap<String, Vec<String>>;
+
+/// Translates words like `files`, `exec`, `exec:info` and `all` for this manifest: into
+/// capabilities, and for `exec` into commands.
+pub(crate) fn granted(manifest: &Manifest, words: &[String]) -> Result<Granted, DriverProblem> {
+    let commands = || -> Vec<String> {
+        manifest.commands.iter().map(|command| command.name().to_owned()).collect()
+    };
+    let mut granted: Granted = BTreeMap::new();
+    for word in words {
+        let (capability, command) =
+            word.split_once(':').map_or((word.as_str(), None), |(left, right)| (left, Some(right)));
+        match (capability, command) {
+            ("all", None) => {
+                for asked in &manifest.capabilities {
+                    granted.insert(
+                        asked.name.clone(),
+                        if asked.name == "exec" { commands() } else { Vec::new() },
+                    );
+                }
+            }
+            ("exec", Some(name)) if manifest.asks("exec") && manifest.command(name).is_some() => {
+                granted.entry("exec".to_owned()).or_default().push(name.to_owned());
+            }
+            ("exec", None) if manifest.asks("exec") => {
+                granted.insert("exec".to_owned(), commands());
+            }
+            (other, None) if manifest.asks(other) => {
+                granted.entry(other.to_owned()).or_default();
+            }
+            (_, None | Some(_)) => {
+                let asks: Vec<&str> =
+                    manifest.capabilities.iter().map(|asked| asked.name.as_str()).collect();
+                let asks = if asks.is_empty() { "nothing".to_owned() } else { asks.join(", ") };
+                return Err(DriverProblem::NotAsked {
+                    driver: manifest.name.clone(),
+                    grant: word.clone(),
+                    asks,
+                });
+            }
+        }
+    }
+    Ok(granted)
+}
+
+/// The grants of a component that takes the place of `before`, if the operator names none: those
+/// that were given and that it still asks for. `old`: the manifest of the file before, if it is
+/// still there.
+///
+/// # Errors
+/// If a command that was granted runs something else in the new file. The operator has granted
+/// that program with these arguments, and not whatever has its name.
+pub(crate) fn carried(
+    before: &DriverRow,
+    old: Option<&Manifest>,
+    new: &Manifest,
+) -> Result<Granted, DriverProblem> {
+    let (mut kept, mut changed) = (Granted::new(), Vec::new());
+    for (capability, allowed) in &before.grants {
+        if !new.asks(capability) {
+            continue;
+        }
+        let here: &mut Vec<String> = kept.entry(capability.clone()).or_default();
+        // What the new file does not have is not asked for any more.
+        for name in allowed.iter().filter(|name| new.command(name).is_some()) {
+            let same = old.is_some_and(|old| old.command(name) == new.command(name));
+            let list = if same { &mut *here } else { &mut changed };
+            list.push(name.clone());
+        }
+    }
+    if changed.is_empty() {
+        Ok(kept)
+    } else {
+        Err(DriverProblem::CommandsChanged { driver: new.name.clone(), commands: changed })
+    }
+}
+
+/// The difference between the grants of two files of one driver.
+pub(crate) fn difference(before: &DriverRow, now: &DriverRow) -> Upgrade {
+    let words = |row: &DriverRow| -> BTreeSet<String> {
+        let of = |(capability, allowed): (&String, &Vec<String>)| match capability.as_str() {
+            "exec" => allowed.iter().map(|name| format!("exec:{name}")).collect(),
+            other => vec![other.to_owned()],
+        };
+        row.grants.iter().flat_map(of).collect()
+    };
+    let (old, new) = (words(before), words(now));
+    Upgrade {
+        from: before.digest.clone(),
+        kept: old.intersection(&new).cloned().collect(),
+        granted: new.difference(&old).cloned().collect(),
+        revoked: old.difference(&new).cloned().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_model::Timestamp;
+
+    const ONE: &str = r#"
+        name = "x"
+        version = "1.0.0"
+        summary = "s"
+        [[capability]]
+        name = "config"
+        why = "w"
+        [[capability]]
+        name = "exec"
+        why = "w"
+        [[command]]
+        name = "info"
+        program = "/usr/bin/qemu-img"
+        argv = ["info", "{disk:path}"]
+        [[command]]
+        name = "check"
+        program = "/usr/bin/qemu-img"
+        argv = ["check", "{disk:path}"]
+    "#;
+
+    fn manifest(text: &str) -> Manifest {
+        Manifest::parse(text.as_bytes()).expect("a manifest")
+    }
+
+    fn row(digest: &str, grants: Granted) -> DriverRow {
+        DriverRow {
+            name: "x".parse().expect("a name"),
+            file: format!("/x-{digest}.wasm"),
+            digest: digest.to_owned(),
+            grants,
+            config: BTreeMap::new(),
+            enabled: true,
+            added: Timestamp(1),
+        }
+    }
+
+    fn all() -> DriverRow {
+        row("a", granted(&manifest(ONE), &["all".to_owned()]).expect("asked for"))
+    }
+
+    #[test]
+    fn grants_that_are_still_asked_for_are_kept() {
+        let before = all();
+        let kept = |new: &str| carried(&before, Some(&manifest(ONE)), &manifest(new));
+        assert_eq!(kept(ONE).expect("the same"), before.grants);
+        // Another version asks for more, and no longer for `check`.
+        let other = ONE.replace("\"check\"", "\"mend\"").replace(
+            "name = \"config\"\n        why = \"w\"",
+            "name = \"files\"\n        why = \"w\"",
+        );
+        let now = row("b", kept(&other).expect("kept"));
+        assert_eq!(now.grants, BTreeMap::from([("exec".to_owned(), vec!["info".to_owned()])]));
+        assert_eq!(
+            difference(&before, &now),
+            Upgrade {
+                from: "a".to_owned(),
+                kept: vec!["exec:info".to_owned()],
+                granted: vec![],
+                revoked: vec!["config".to_owned(), "exec:check".to_owned()],
+            }
+        );
+    }
+
+    #[test]
+    fn a_command_that_runs_something_else_is_not_kept_by_its_name() {
+        let before = all();
+        let other = manifest(&ONE.replace("\"info\", \"{disk", "\"convert\", \"{disk"));
+        let one = manifest(ONE);
+        for old in [Some(&one), None] {
+            let commands = match carried(&before, old, &other) {
+                Err(DriverProblem::CommandsChanged { commands, .. }) => commands,
+                other => panic!("{other:?}"),
+            };
+            // Without the file before, nothing can be compared.
+            let changed = if old.is_some() { vec!["info"] } else { vec!["info", "check"] };
+            assert_eq!(commands, changed);
+        }
+    }
+}
