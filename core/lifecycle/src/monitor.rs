@@ -49,9 +49,14 @@ pub(crate) fn observed(
     // This counts for a domain that is not ours too: while a domain of that UUID is not off, it may
     // write to the disks.
     let lives = matches!(seen, Observation::Present(domain) if domain.power != Power::Off);
-    let seen = status(&draft.record, draft.facts.store, seen);
+    let shown = seen;
+    let seen = status(&draft.record, draft.facts.store, shown);
     if draft.record.operation.is_some() {
         return draft.work(|draft, active| step_result::seen_while_waiting(draft, active, seen));
+    }
+    let doubtful = seen == DomainStatus::AboveIssued && draft.record.state.monitored().is_some();
+    if doubtful && restored::came_back(draft, shown) {
+        return;
     }
     if draft.record.placement.is_none()
         || matches!(seen, DomainStatus::Paused(PowerReason::Starting))

@@ -13,8 +13,9 @@
 //!   that can be the VM.
 //! - **Ahead.** Also without a mark, a domain on another host under a generation that the record
 //!   does not know is newer than the record. Requests that could start a second domain are refused.
-//!   Such a domain counts only on a host of the VM's own driver: a driver must not be able to stop
-//!   the VMs of another driver by claiming them.
+//!   Such a domain counts only on a host of the VM's own driver, or under a generation of a time
+//!   that a restore has lost: a driver must not be able to stop the VMs of another driver by
+//!   claiming them.
 
 use crate::decision::Input;
 use crate::domain_status::{DomainStatus, status, status_at};
@@ -22,9 +23,9 @@ use crate::draft::{Draft, Next};
 use crate::facts::{Elsewhere, Facts, Found};
 use crate::{gone, rest, slot, subject};
 use ostler_model::{
-    Active, Cause, DriverError, DriverName, Ended, EventKind, FilesAt, Generation, Hint, Placement,
-    Power, PowerReason, Reason, Refusal, RefusalKind, Request, Restored, Side, State, StepKind,
-    Storage, StoreId, Strength, Verb, VmRecord,
+    Active, Cause, DriverError, Ended, EventKind, FilesAt, Generation, Hint, Observation,
+    Placement, Power, PowerReason, Reason, Refusal, RefusalKind, Request, Restored, Side, State,
+    StepKind, Storage, StoreId, Strength, Verb, VmRecord,
 };
 
 impl Found {
@@ -35,10 +36,15 @@ impl Found {
     }
 }
 
-/// Whether a host with this `driver` counts for `record`: the VM has, or had, a placement with that
-/// driver. A VM that was never placed is on no host, unless it was placed in a time that a restore
-/// has lost.
-fn counts(record: &VmRecord, driver: &DriverName) -> bool {
+/// Whether a domain that a host with this `driver` has listed counts for `record`: the VM has, or
+/// had, a placement with that driver, or the domain was placed in a time that a restore has lost.
+/// In that time any driver may have got the VM: it was undeployed, and deployed elsewhere. A VM that
+/// was never placed is on no host, unless it was placed in a lost time.
+fn counts(record: &VmRecord, found: &Found, generation: Generation) -> bool {
+    let driver = &found.driver;
+    if record.restored.as_ref().is_some_and(|restored| restored.contains(generation)) {
+        return true;
+    }
     let left = record.leftovers.iter().map(|left| &left.place);
     let places = record.places().chain(left).map(|place| &place.driver);
     let mut drivers = places.chain(&record.last_driver).peekable();
@@ -54,9 +60,8 @@ fn counts(record: &VmRecord, driver: &DriverName) -> bool {
 #[must_use]
 pub fn is_elsewhere(record: &VmRecord, store: StoreId, found: &Found) -> bool {
     let here = record.placement.as_ref().is_some_and(|place| place.host == found.host);
-    let ahead =
-        found.generation(record, store).is_some_and(|generation| record.is_ahead(generation));
-    !here && ahead && counts(record, &found.driver)
+    let counts = |generation| record.is_ahead(generation) && counts(record, found, generation);
+    !here && found.generation(record, store).is_some_and(counts)
 }
 
 /// The domain among `found` that is newer than the record and on another host than the VM's own.
@@ -217,11 +222,18 @@ pub(crate) fn stated(
 /// All hosts that are on were listed, or a person says that the record is right.
 fn reconcile(draft: &mut Draft<'_>, found: &[Found], storage: Option<&Storage>, by: Option<&str>) {
     come_to_rest(draft);
+    // A driver must not be able to stop a VM that runs on another driver's host by claiming it.
+    let claimed = |other: &Found| {
+        lives_in_its_place(draft, found)
+            && draft.record.placement.as_ref().is_some_and(|place| place.driver != other.driver)
+    };
     let newer: Vec<(&Found, Generation)> = found
         .iter()
         .filter_map(|found| Some((found, found.generation(&draft.record, draft.facts.store)?)))
         .filter(|(found, generation)| {
-            draft.record.is_ahead(*generation) && counts(&draft.record, &found.driver)
+            draft.record.is_ahead(*generation)
+                && counts(&draft.record, found, *generation)
+                && !claimed(found)
         })
         .collect();
     if let Some(by) = by {
@@ -347,11 +359,7 @@ fn lives_in_its_place(draft: &Draft<'_>, found: &[Found]) -> bool {
     else {
         return false;
     };
-    let seen = status(
-        &draft.record,
-        draft.facts.store,
-        &ostler_model::Observation::Present(found.seen.clone()),
-    );
+    let seen = status(&draft.record, draft.facts.store, &Observation::Present(found.seen.clone()));
     matches!(seen, DomainStatus::Running | DomainStatus::Paused(_) | DomainStatus::Crashed)
 }
 
@@ -367,11 +375,7 @@ fn seen_in_its_place(draft: &mut Draft<'_>, found: &[Found]) {
     else {
         return;
     };
-    let seen = status(
-        &draft.record,
-        draft.facts.store,
-        &ostler_model::Observation::Present(found.seen.clone()),
-    );
+    let seen = status(&draft.record, draft.facts.store, &Observation::Present(found.seen.clone()));
     match seen {
         DomainStatus::Paused(PowerReason::Starting) => {}
         DomainStatus::Running
@@ -425,7 +429,7 @@ fn take_over(
         &draft.record,
         Side::Here,
         draft.facts.store,
-        &ostler_model::Observation::Present(found.seen.clone()),
+        &Observation::Present(found.seen.clone()),
     );
     rest_as_seen(draft, seen);
 }
@@ -462,20 +466,45 @@ pub(crate) fn contradicted(draft: &mut Draft<'_>, seen: DomainStatus) {
 fn arrived_late<'a>(draft: &Draft<'a>, seen: DomainStatus) -> Option<(&'a Found, Generation)> {
     let gone = matches!(seen, DomainStatus::Absent | DomainStatus::Off(PowerReason::Migrated));
     let newer = draft.facts.elsewhere.as_ref().filter(|newer| gone && newer.alone)?;
-    let record = &draft.record;
-    let restored = record.restored.as_ref()?;
-    let untouched =
-        record.placement.as_ref().is_some_and(|place| !restored.is_latest(place.generation))
-            && record.moving.is_none()
-            && record.usable_recovery().is_none();
     let found = &newer.found;
     let lives = match found.seen.power {
         Power::Running => true,
         Power::Paused => found.seen.reason != PowerReason::Starting,
         Power::Off | Power::Crashed => false,
     };
+    Some((found, in_lost_time(draft, found).filter(|_| lives)?))
+}
+
+/// The generation of a domain that the latest lost time has placed, if this store has not placed
+/// the VM since then, and if the record has no saved memory that a person could want instead.
+fn in_lost_time(draft: &Draft<'_>, found: &Found) -> Option<Generation> {
+    let record = &draft.record;
+    let (restored, place) = (record.restored.as_ref()?, record.placement.as_ref()?);
+    let untouched = !restored.is_latest(place.generation)
+        && record.moving.is_none()
+        && record.usable_recovery().is_none();
     let generation = found.generation(record, draft.facts.store)?;
-    (untouched && lives && restored.is_latest(generation)).then_some((found, generation))
+    (untouched && restored.is_latest(generation)).then_some(generation)
+}
+
+/// The VM's own host has come back with a domain of the lost time, after the VM was reconciled: the
+/// host was off then. No other host has a newer one, so this domain is the VM. Under the generation
+/// of the record the host would refuse every call as stale, also a delete. Returns whether the
+/// record follows it.
+pub(crate) fn came_back(draft: &mut Draft<'_>, seen: &Observation) -> bool {
+    let Observation::Present(domain) = seen else { return false };
+    let unknown_memory =
+        matches!(domain.reason, PowerReason::Saved | PowerReason::Kept | PowerReason::Starting);
+    let Some(place) = draft.record.placement.as_ref() else { return false };
+    let (host, driver) = (place.host, place.driver.clone());
+    let found = Found { host, driver, seen: domain.clone() };
+    let Some(generation) = in_lost_time(draft, &found) else { return false };
+    if unknown_memory || draft.facts.elsewhere.is_some() {
+        return false;
+    }
+    take_over(draft, &found, generation, None);
+    reconciled(draft, format!("host {host} has come back with its domain of the lost time"));
+    true
 }
 
 /// Whether a domain that is newer than the record counts more than what was seen at the VM's own

@@ -82,7 +82,10 @@ impl Restored {
         }
     }
 
-    fn contains(&self, generation: Generation) -> bool {
+    /// Whether a domain of this generation may have been placed in a lost time, of this restore or
+    /// of an earlier one.
+    #[must_use]
+    pub fn contains(&self, generation: Generation) -> bool {
         LostTime { known: self.known, lost: self.lost }.contains(generation)
             || self.earlier.iter().any(|time| time.contains(generation))
     }
