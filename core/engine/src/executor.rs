@@ -322,14 +322,17 @@ async fn bounded(
         result = &mut call => told_in_time(result, until, effect.patience),
         () = stop => Err(DriverError::unknown("deadline", "the driver did not answer in time and was dropped")),
     };
-    if result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown) {
+    let (marks, hosts) = (&shared.executor.maybe_running, touched(effect, record));
+    match (result.as_ref().err().map(|error| error.kind), effect.call.lane()) {
         // The call was dropped, crashed or lost. Its work on the host may go on.
-        match effect.call.lane() {
-            Lane::Hypervisor => {
-                shared.executor.maybe_running.mark(effect.vm, touched(effect, record))
-            }
-            Lane::Transfer => shared.executor.maybe_running.transfers_on(effect.vm, &effect.driver),
+        (Some(ErrorKind::Unknown), Lane::Hypervisor) => marks.mark(effect.vm, hosts),
+        (Some(ErrorKind::Unknown), Lane::Transfer) => marks.transfers_on(effect.vm, &effect.driver),
+        // A job was begun, and how far it is could not be told. A delete that overtakes it must not
+        // be sent while the hypervisor is still moving the domain.
+        (Some(ErrorKind::Retry), Lane::Hypervisor) if matches!(effect.call, Call::Job(_)) => {
+            marks.job_on(effect.vm, &effect.key, hosts)
         }
+        (_, _) => {}
     }
     let took =
         u64::try_from(clock::instant().duration_since(began).as_micros()).unwrap_or(u64::MAX);

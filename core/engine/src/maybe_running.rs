@@ -5,10 +5,10 @@ use crate::calls;
 use crate::hooks::Sabotage;
 use crate::shared::{Shared, locked};
 use ostler_model::{
-    Call, CallResult, DriverError, DriverName, Effect, HostId, JobCall, Lane, NowCall, Outcome,
-    VmId, VmRecord,
+    Call, CallResult, DriverError, DriverName, Effect, EffectKey, HostId, JobCall, Lane, NowCall,
+    Outcome, VmId, VmRecord,
 };
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -20,8 +20,9 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) struct MaybeRunning {
     /// Hosts where a call of a VM may still be at work though nobody waits for it: the call was
     /// dropped, or a previous process sent it. If the host's driver answers a look, no such call is
-    /// at work there.
-    hosts: Mutex<HashSet<(VmId, HostId)>>,
+    /// at work there. The key is that of a job whose driver has said *not now*: sent again, it is
+    /// the same job, and waits for nothing.
+    hosts: Mutex<HashMap<(VmId, HostId), Option<EffectKey>>>,
     /// Transfer drivers where a call of a VM may still be at work in the same way. Only the
     /// transfer driver itself can tell: a hypervisor does not see who copies or removes files
     /// beside it.
@@ -34,7 +35,21 @@ pub(crate) struct MaybeRunning {
 impl MaybeRunning {
     /// Notes that calls of this VM may be at work on these hosts though nobody waits for them.
     pub(crate) fn mark(&self, vm: VmId, hosts: impl IntoIterator<Item = HostId>) {
-        locked(&self.hosts).extend(hosts.into_iter().map(|host| (vm, host)));
+        locked(&self.hosts).extend(hosts.into_iter().map(|host| ((vm, host), None)));
+    }
+
+    /// Notes that the job of this effect may be at work on these hosts: the driver was asked how
+    /// far it is, and said *not now*.
+    pub(crate) fn job_on(
+        &self,
+        vm: VmId,
+        key: &EffectKey,
+        hosts: impl IntoIterator<Item = HostId>,
+    ) {
+        let mut marked = locked(&self.hosts);
+        for host in hosts {
+            marked.entry((vm, host)).or_insert_with(|| Some(key.clone()));
+        }
     }
 
     /// Notes that a transfer of this VM was dropped and may still be at work.
@@ -72,7 +87,13 @@ impl MaybeRunning {
 
     /// Whether such a call of this VM may be at work on this host.
     fn is_at(&self, vm: VmId, host: HostId) -> bool {
-        locked(&self.hosts).contains(&(vm, host))
+        locked(&self.hosts).contains_key(&(vm, host))
+    }
+
+    /// Whether a call other than this effect may be at work on this host.
+    fn is_another_at(&self, effect: &Effect, host: HostId) -> bool {
+        let hosts = locked(&self.hosts);
+        hosts.get(&(effect.vm, host)).is_some_and(|job| job.as_ref() != Some(&effect.key))
     }
 
     /// The driver has answered a look: no such call of this VM is at work on this host.
@@ -100,7 +121,7 @@ pub(crate) async fn alone(
         return Ok(());
     }
     for host in touched(effect, record) {
-        if !shared.executor.maybe_running.is_at(effect.vm, host)
+        if !shared.executor.maybe_running.is_another_at(effect, host)
             || shared.config.hooks.sabotage == Sabotage::CallsBeside
         {
             continue;

@@ -39,6 +39,26 @@ async fn a_running_vm_moves_and_is_the_same_run_of_its_guest() {
     world.healthy();
 }
 
+/// The migration goes on at the hypervisor, and its driver cannot tell how far it is. A removal that
+/// were sent meanwhile would end the guest in the middle of its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_waits_for_a_migration_that_was_begun_and_not_followed() {
+    let world = World::new().await;
+    let vm = world.running("a").await;
+    world.fake.long_jobs(3);
+    world.fake.jobs_go_on(Duration::from_secs(1));
+    world.fake.on(Op::PollJob).fail(DriverError::retry("not-now", "it cannot be told now"));
+    world.engine.act(vm, to(Verb::MigrateLive, BETA), None).await.expect("accepted");
+    until("the migration to wait for its next try", || {
+        let record = world.record(vm);
+        world.fake.count(Op::PollJob) > 0 && record.open.is_empty() && record.operation.is_some()
+    })
+    .await;
+    assert_eq!(world.fake.jobs_at_work().len(), 1);
+    world.succeeds(vm, Verb::Delete).await;
+    world.healthy();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vm_moves_cold_with_its_memory_or_without() {
     for verb in [Verb::Migrate, Verb::MigratePoweroff, Verb::MigratePoweroffHard] {
