@@ -61,6 +61,8 @@ fn nothing_is_lost_doubled_or_stuck() {
         stats.add(ended.stats);
         coverage.add(&ended.coverage);
         let Some(violation) = ended.violation else { continue };
+        // A long run ends much later.
+        println!("seed {seed}: {violation}");
         if failed.is_empty() {
             let from = if setting("OSTLER_SIM_TRACE").is_some() {
                 0

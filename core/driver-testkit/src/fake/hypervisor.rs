@@ -67,12 +67,7 @@ impl Hypervisor for Fake {
 
     async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError> {
         let host = site.id;
-        let dropped = self
-            .lock()
-            .working
-            .values()
-            .any(|call| call.abandoned && call.host == host && call.vm == vm);
-        if dropped || self.has_job(host).any(|other| other == vm) {
+        if self.busy(host).contains(&vm) {
             self.record(Op::Observe, site, None, Some(vm));
             return Err(DriverError::retry("busy", "a call that was dropped is still at work"));
         }
@@ -84,7 +79,7 @@ impl Hypervisor for Fake {
         let domains = self.ask(Op::List, site, None, |world| world.domains(host)).await?;
         Ok(Listed {
             domains: domains.into_iter().map(|domain| domain.seen).collect(),
-            unreadable: self.has_job(host).collect(),
+            unreadable: self.busy(host).into_iter().collect(),
         })
     }
 

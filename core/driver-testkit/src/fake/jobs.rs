@@ -11,6 +11,7 @@ use ostler_model::{
     CallContext, DiskFormat, DiskName, DriverError, EffectKey, ErrorKind, HostId, Outcome, Power,
     PowerReason, Progress, VmUuid,
 };
+use std::collections::BTreeSet;
 
 /// The kinds of job.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -171,22 +172,29 @@ impl State {
     }
 }
 
-/// Whether the job is over when a poll answers this error. Only *not now* and a lost answer leave it
+/// Whether the job is over when its begin or a poll answers this error. Only *not now* and a lost answer leave it
 /// at work.
 pub(super) fn ends_job(error: &DriverError) -> bool {
     !matches!(error.kind, ErrorKind::Retry | ErrorKind::Unknown)
 }
 
 impl Fake {
-    /// The VMs for which a job is at work on a host, if jobs go on by themselves
-    /// ([`Fake::jobs_go_on`]).
-    pub(super) fn has_job(&self, host: HostId) -> impl Iterator<Item = VmUuid> + use<> {
+    /// The VMs for which something is at work on a host that nobody waits for: a call that was
+    /// dropped, or a job, if jobs go on by themselves ([`Fake::jobs_go_on`]). Nothing is told of
+    /// them, neither by a look nor by a list: what they are may change at any moment.
+    pub(super) fn busy(&self, host: HostId) -> BTreeSet<VmUuid> {
         let state = self.lock();
         let jobs = state
             .hyper_jobs
             .iter()
-            .filter(|(_, job)| state.jobs_go_on.is_some() && job.holds(host));
-        jobs.map(|(key, _)| key.vm).collect::<Vec<_>>().into_iter()
+            .filter(|(_, job)| state.jobs_go_on.is_some() && job.holds(host))
+            .map(|(key, _)| key.vm);
+        let dropped = state
+            .working
+            .values()
+            .filter(|call| call.abandoned && call.host == host)
+            .map(|call| call.vm);
+        jobs.chain(dropped).collect()
     }
 
     async fn begin_job(
@@ -213,7 +221,14 @@ impl Fake {
                     }
                     failed => failed,
                 },
-                Err(error) => Err(error),
+                Err(error) => {
+                    // An earlier sending may have begun the job. If this one ends it with a
+                    // definite error, nothing works on it any more.
+                    if ends_job(&error) {
+                        fake.lock().hyper_jobs.remove(&context.key);
+                    }
+                    Err(error)
+                }
             };
             fake.lock().working.remove(&id);
             result
