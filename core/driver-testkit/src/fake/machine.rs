@@ -203,9 +203,14 @@ impl World {
         let found =
             found.ok_or_else(|| gone("no-snapshot", &format!("there is no snapshot {name}")))?;
         let machine = &mut domain.machine;
+        // The domain may have moved since the snapshot: a disk lies where it lies now.
+        let here = |disk: DomainDisk| {
+            let now = machine.disks.iter().find(|now| now.name == disk.name);
+            now.map_or(disk.clone(), |now| DomainDisk { file: now.file.clone(), ..disk })
+        };
+        let disks = found.disks.into_iter().map(here).collect();
         (machine.vcpus, machine.memory_mib) = (found.vcpus, found.memory_mib);
-        (machine.disks, machine.nics, machine.reverted_to) =
-            (found.disks, found.nics, Some(found.name));
+        (machine.disks, machine.nics, machine.reverted_to) = (disks, found.nics, Some(found.name));
         domain.run = found.run;
         domain.edges.reverts += 1;
         domain.seen.last_edge = Some(context.key.clone());
