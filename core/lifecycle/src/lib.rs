@@ -68,6 +68,7 @@ mod adoption;
 mod creation;
 mod gone;
 mod lost_host;
+mod lost_time;
 mod monitor;
 mod restored;
 mod zombie;

@@ -3,7 +3,7 @@
 
 use crate::domain_status::{DomainStatus, status, status_at};
 use crate::draft::Draft;
-use crate::{advice, rest, restored, step_result};
+use crate::{advice, lost_time, rest, step_result};
 use ostler_model::{
     Millis, Monitored, Observation, Power, PowerReason, Reason, Side, State, StepNo, Timestamp,
     Verb, VmRecord,
@@ -55,7 +55,7 @@ pub(crate) fn observed(
         return draft.work(|draft, active| step_result::seen_while_waiting(draft, active, seen));
     }
     let doubtful = seen == DomainStatus::AboveIssued && draft.record.state.monitored().is_some();
-    if doubtful && restored::came_back(draft, shown) {
+    if doubtful && lost_time::came_back(draft, shown) {
         return;
     }
     if draft.record.placement.is_none()
@@ -75,8 +75,8 @@ pub(crate) fn observed(
         Some(Monitored::Running) if seen == DomainStatus::Running => {
             draft.record.blind_since = None
         }
-        Some(_) if restored::is_contradicted(draft.facts, seen) => {
-            restored::contradicted(draft, seen)
+        Some(_) if lost_time::is_contradicted(draft.facts, seen) => {
+            lost_time::contradicted(draft, seen)
         }
         Some(Monitored::Running | Monitored::Unknown) => settled(draft, seen, lives),
         Some(Monitored::Poweroff | Monitored::Suspended) => off(draft, seen, lives),

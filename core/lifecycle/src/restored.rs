@@ -20,7 +20,7 @@
 use crate::decision::Input;
 use crate::domain_status::{DomainStatus, status, status_at};
 use crate::draft::{Draft, Next};
-use crate::facts::{Elsewhere, Facts, Found};
+use crate::facts::{Elsewhere, Found};
 use crate::{gone, rest, slot, subject};
 use ostler_model::{
     Active, Cause, DriverError, Ended, EventKind, FilesAt, Generation, Hint, Observation,
@@ -30,7 +30,7 @@ use ostler_model::{
 
 impl Found {
     /// The generation in its stamp, if `store` stamped it for `record`.
-    fn generation(&self, record: &VmRecord, store: StoreId) -> Option<Generation> {
+    pub(crate) fn generation(&self, record: &VmRecord, store: StoreId) -> Option<Generation> {
         let identity = self.seen.identity?;
         (identity.store == store && identity.vm == record.uuid).then_some(identity.generation)
     }
@@ -338,7 +338,7 @@ fn disown(draft: &mut Draft<'_>, newest: Option<Generation>) {
     }
 }
 
-fn reconciled(draft: &mut Draft<'_>, why: String) {
+pub(crate) fn reconciled(draft: &mut Draft<'_>, why: String) {
     if let Some(restored) = &mut draft.record.restored {
         restored.reconciled = true;
         restored.in_doubt = false;
@@ -392,7 +392,7 @@ fn seen_in_its_place(draft: &mut Draft<'_>, found: &[Found]) {
 
 /// The lost store has placed the VM on this host, and it is nowhere else. The record follows. No
 /// file is removed from the host where it was before.
-fn take_over(
+pub(crate) fn take_over(
     draft: &mut Draft<'_>,
     found: &Found,
     generation: Generation,
@@ -442,73 +442,4 @@ fn rest_as_seen(draft: &mut Draft<'_>, seen: DomainStatus) {
     let (rest, reason) = rest::seen_as(draft, seen, Reason::SeenAgain);
     draft.note_status(seen);
     rest::at(draft, rest, reason);
-}
-
-/// Another domain is newer than the record, and the VM is not alive where the record has it: the
-/// record is too old. Its saved memory is not given up because of what another host says.
-///
-/// `seen`: the VM's own domain, at its own host.
-pub(crate) fn contradicted(draft: &mut Draft<'_>, seen: DomainStatus) {
-    let Some((found, generation)) = arrived_late(draft, seen) else {
-        draft.set_state(State::Unknown, Reason::StoreIsStale);
-        return;
-    };
-    take_over(draft, found, generation, None);
-    let host = found.host;
-    reconciled(draft, format!("it has arrived on host {host}: the lost store was moving it there"));
-}
-
-/// The domain that is the VM, if the lost store has sent it to another host and it arrived after
-/// the VM was reconciled: a hypervisor carries a live migration on without a daemon.
-///
-/// This is certain only if the guest lives there and nowhere else, if its own host has let go of
-/// it, and if this store has not placed it since the restore.
-fn arrived_late<'a>(draft: &Draft<'a>, seen: DomainStatus) -> Option<(&'a Found, Generation)> {
-    let gone = matches!(seen, DomainStatus::Absent | DomainStatus::Off(PowerReason::Migrated));
-    let newer = draft.facts.elsewhere.as_ref().filter(|newer| gone && newer.alone)?;
-    let found = &newer.found;
-    let lives = match found.seen.power {
-        Power::Running => true,
-        Power::Paused => found.seen.reason != PowerReason::Starting,
-        Power::Off | Power::Crashed => false,
-    };
-    Some((found, in_lost_time(draft, found).filter(|_| lives)?))
-}
-
-/// The generation of a domain that the latest lost time has placed, if this store has not placed
-/// the VM since then, and if the record has no saved memory that a person could want instead.
-fn in_lost_time(draft: &Draft<'_>, found: &Found) -> Option<Generation> {
-    let record = &draft.record;
-    let (restored, place) = (record.restored.as_ref()?, record.placement.as_ref()?);
-    let untouched = !restored.is_latest(place.generation)
-        && record.moving.is_none()
-        && record.usable_recovery().is_none();
-    let generation = found.generation(record, draft.facts.store)?;
-    (untouched && restored.is_latest(generation)).then_some(generation)
-}
-
-/// The VM's own host has come back with a domain of the lost time, after the VM was reconciled: the
-/// host was off then. No other host has a newer one, so this domain is the VM. Under the generation
-/// of the record the host would refuse every call as stale, also a delete. Returns whether the
-/// record follows it.
-pub(crate) fn came_back(draft: &mut Draft<'_>, seen: &Observation) -> bool {
-    let Observation::Present(domain) = seen else { return false };
-    let unknown_memory =
-        matches!(domain.reason, PowerReason::Saved | PowerReason::Kept | PowerReason::Starting);
-    let Some(place) = draft.record.placement.as_ref() else { return false };
-    let (host, driver) = (place.host, place.driver.clone());
-    let found = Found { host, driver, seen: domain.clone() };
-    let Some(generation) = in_lost_time(draft, &found) else { return false };
-    if unknown_memory || draft.facts.elsewhere.is_some() {
-        return false;
-    }
-    take_over(draft, &found, generation, None);
-    reconciled(draft, format!("host {host} has come back with its domain of the lost time"));
-    true
-}
-
-/// Whether a domain that is newer than the record counts more than what was seen at the VM's own
-/// placement.
-pub(crate) fn is_contradicted(facts: &Facts, seen: DomainStatus) -> bool {
-    facts.elsewhere.is_some() && !seen.lives()
 }

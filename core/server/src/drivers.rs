@@ -7,7 +7,7 @@
 
 use crate::clock::now;
 use crate::config::DriverConfig;
-use crate::grants;
+use crate::grants::{self, GrantProblem};
 use crate::problem::ApiError;
 use axum::http::StatusCode;
 use ostler_api::{NewDriver, Upgrade, code};
@@ -28,27 +28,9 @@ pub enum DriverProblem {
     /// The host cannot run it.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The driver does not ask for the grant.
-    #[error("driver {driver} does not ask for {grant}; it asks for: {asks}")]
-    NotAsked {
-        /// The driver.
-        driver: DriverName,
-        /// The grant of the operator.
-        grant: String,
-        /// The capabilities that its manifest asks for.
-        asks: String,
-    },
-    /// Commands that were granted for the file before run something else in the new file.
-    #[error(
-        "driver {driver}: these commands were granted and run something else in the new file: {}",
-        .commands.join(", ")
-    )]
-    CommandsChanged {
-        /// The driver.
-        driver: DriverName,
-        /// The commands' names.
-        commands: Vec<String>,
-    },
+    /// The operator's grants do not fit the manifest.
+    #[error(transparent)]
+    Grants(#[from] GrantProblem),
     /// The name is that of a driver that is compiled into `ostlerd`.
     #[error("driver {0} is built in and cannot be replaced")]
     BuiltIn(DriverName),
@@ -109,10 +91,10 @@ impl From<DriverProblem> for ApiError {
             | DriverProblem::WithoutPart(_)
             | DriverProblem::File { .. }
             | DriverProblem::OtherFile { .. } => unusable.field("path"),
-            DriverProblem::NotAsked { .. } => {
+            DriverProblem::Grants(GrantProblem::NotAsked { .. }) => {
                 unusable.field("grants").advise(&Hint::InspectDriver, None)
             }
-            DriverProblem::CommandsChanged { .. } => {
+            DriverProblem::Grants(GrantProblem::CommandsChanged { .. }) => {
                 unusable.field("grants").advise(&Hint::NameGrants, None)
             }
             DriverProblem::BuiltIn(_) => unusable,
@@ -165,7 +147,8 @@ impl Loader {
             return Err(DriverProblem::BuiltIn(name).into());
         }
         let before = store.read()?.drivers()?.into_iter().find(|old| old.name == name);
-        let grants = self.grants(new, &inspection, before.as_ref()).await?;
+        let grants =
+            self.grants(new, &inspection, before.as_ref()).await.map_err(DriverProblem::from)?;
         let kept = || before.as_ref().map(|before| before.config.clone());
         let row = DriverRow {
             file: self.place(&name, &inspection.digest).display().to_string(),
@@ -191,7 +174,7 @@ impl Loader {
         new: &NewDriver,
         inspection: &Inspection,
         before: Option<&DriverRow>,
-    ) -> Result<BTreeMap<String, Vec<String>>, DriverProblem> {
+    ) -> Result<BTreeMap<String, Vec<String>>, GrantProblem> {
         if let Some(words) = &new.grants {
             return grants::granted(&inspection.manifest, words);
         }

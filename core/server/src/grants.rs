@@ -1,18 +1,44 @@
 //! Grants of drivers: which capabilities an operator gives to a component, of those that its
 //! manifest asks for, and what becomes of them when another file takes the driver's place.
 
-use crate::drivers::DriverProblem;
 use ostler_api::Upgrade;
+use ostler_model::DriverName;
 use ostler_store::DriverRow;
 use ostler_wasm::Manifest;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Why a driver does not get the grants.
+#[derive(Debug, thiserror::Error)]
+pub enum GrantProblem {
+    /// The driver does not ask for the grant.
+    #[error("driver {driver} does not ask for {grant}; it asks for: {asks}")]
+    NotAsked {
+        /// The driver.
+        driver: DriverName,
+        /// The grant of the operator.
+        grant: String,
+        /// The capabilities that its manifest asks for.
+        asks: String,
+    },
+    /// Commands that were granted for the file before run something else in the new file.
+    #[error(
+        "driver {driver}: these commands were granted and run something else in the new file: {}",
+        .commands.join(", ")
+    )]
+    CommandsChanged {
+        /// The driver.
+        driver: DriverName,
+        /// The commands' names.
+        commands: Vec<String>,
+    },
+}
 
 /// Capabilities, each with the list of what exactly is allowed: for `exec` the names of commands.
 type Granted = BTreeMap<String, Vec<String>>;
 
 /// Translates words like `files`, `exec`, `exec:info` and `all` for this manifest: into
 /// capabilities, and for `exec` into commands.
-pub(crate) fn granted(manifest: &Manifest, words: &[String]) -> Result<Granted, DriverProblem> {
+pub(crate) fn granted(manifest: &Manifest, words: &[String]) -> Result<Granted, GrantProblem> {
     let commands = || -> Vec<String> {
         manifest.commands.iter().map(|command| command.name().to_owned()).collect()
     };
@@ -42,7 +68,7 @@ pub(crate) fn granted(manifest: &Manifest, words: &[String]) -> Result<Granted, 
                 let asks: Vec<&str> =
                     manifest.capabilities.iter().map(|asked| asked.name.as_str()).collect();
                 let asks = if asks.is_empty() { "nothing".to_owned() } else { asks.join(", ") };
-                return Err(DriverProblem::NotAsked {
+                return Err(GrantProblem::NotAsked {
                     driver: manifest.name.clone(),
                     grant: word.clone(),
                     asks,
@@ -64,7 +90,7 @@ pub(crate) fn carried(
     before: &DriverRow,
     old: Option<&Manifest>,
     new: &Manifest,
-) -> Result<Granted, DriverProblem> {
+) -> Result<Granted, GrantProblem> {
     let (mut kept, mut changed) = (Granted::new(), Vec::new());
     for (capability, allowed) in &before.grants {
         if !new.asks(capability) {
@@ -81,7 +107,7 @@ pub(crate) fn carried(
     if changed.is_empty() {
         Ok(kept)
     } else {
-        Err(DriverProblem::CommandsChanged { driver: new.name.clone(), commands: changed })
+        Err(GrantProblem::CommandsChanged { driver: new.name.clone(), commands: changed })
     }
 }
 
@@ -178,7 +204,7 @@ mod tests {
         let one = manifest(ONE);
         for old in [Some(&one), None] {
             let commands = match carried(&before, old, &other) {
-                Err(DriverProblem::CommandsChanged { commands, .. }) => commands,
+                Err(GrantProblem::CommandsChanged { commands, .. }) => commands,
                 other => panic!("{other:?}"),
             };
             // Without the file before, nothing can be compared.

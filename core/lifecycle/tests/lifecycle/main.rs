@@ -52,6 +52,7 @@ mod recovery_undo;
 mod restarts;
 mod restored;
 mod restored_cut;
+mod restored_late;
 mod restored_lives;
 mod snapshots;
 mod snapshots_at_risk;
