@@ -55,8 +55,9 @@ pub struct AddDriver {
     /// The component's file on the daemon's machine
     file: PathBuf,
     /// A capability to grant, of those its manifest asks for (`ostler plugin inspect`): config,
-    /// secrets, files, exec, exec:COMMAND, all, none. Without this option, a driver that takes the
-    /// place of another keeps the grants of that one, and a new driver gets none
+    /// secrets, files, exec, exec:COMMAND, socket, socket:NAME, all, none. Without this option, a
+    /// driver that takes the place of another keeps the grants of that one, and a new driver gets
+    /// none
     #[arg(long = "grant", value_name = "CAPABILITY", value_delimiter = ',')]
     grants: Vec<String>,
     /// A setting for all hosts; those of a host whose hypervisor driver it is come first. Without

@@ -81,6 +81,13 @@ struct Command<'a> {
 }
 
 #[derive(Serialize)]
+struct Socket<'a> {
+    name: &'a str,
+    /// The path, with its typed placeholders.
+    path: String,
+}
+
+#[derive(Serialize)]
 struct Setting<'a> {
     name: &'a str,
     about: &'a str,
@@ -103,6 +110,7 @@ struct Shown<'a> {
     abilities: Vec<String>,
     capabilities: Vec<Asked<'a>>,
     commands: Vec<Command<'a>>,
+    sockets: Vec<Socket<'a>>,
     settings: Vec<Setting<'a>>,
     imports: &'a [String],
     exports: &'a [String],
@@ -131,6 +139,11 @@ impl<'a> Shown<'a> {
                 .commands
                 .iter()
                 .map(|command| Command { name: command.name(), argv: command.to_string() })
+                .collect(),
+            sockets: manifest
+                .sockets
+                .iter()
+                .map(|socket| Socket { name: socket.name(), path: socket.to_string() })
                 .collect(),
             settings: manifest
                 .config
@@ -170,6 +183,12 @@ impl<'a> Shown<'a> {
             .map(|command| vec![Cell::from(command.name), Cell::from(&command.argv)])
             .collect();
         page.section("Commands").table(&["NAME", "PROGRAM AND ARGUMENTS"], rows, "none");
+        let rows = self
+            .sockets
+            .iter()
+            .map(|socket| vec![Cell::from(socket.name), Cell::from(&socket.path)])
+            .collect();
+        page.section("Sockets").table(&["NAME", "PATH"], rows, "none");
         let setting = |setting: &Setting<'_>| {
             let needed = if setting.required { "yes" } else { "-" };
             vec![

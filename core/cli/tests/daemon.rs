@@ -395,7 +395,7 @@ fn a_driver_that_is_replaced_keeps_the_grants_of_what_it_still_asks_for() {
     daemon
         .run(&["driver", "add", &changed, "--replace"])
         .expect(1)
-        .says("run something else in the new file: check");
+        .says("are something else in the new file: exec:check");
     let shown = daemon.run(&["driver", "show", "transfer-qcow2"]).expect(0).out;
     assert!(shown.contains("files"), "{shown}");
 

@@ -40,7 +40,7 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub struct DriverConfig {
     /// Capabilities: `config`, `secrets`, `files`, `exec` (all commands of the manifest),
-    /// `exec:NAME` (one), or `all`.
+    /// `exec:NAME` (one), `socket` (all sockets of the manifest), `socket:NAME` (one), or `all`.
     pub grants: Vec<String>,
     /// Settings for all hosts.
     pub config: BTreeMap<String, String>,

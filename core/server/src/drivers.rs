@@ -94,7 +94,7 @@ impl From<DriverProblem> for ApiError {
             DriverProblem::Grants(GrantProblem::NotAsked { .. }) => {
                 unusable.field("grants").advise(&Hint::InspectDriver, None)
             }
-            DriverProblem::Grants(GrantProblem::CommandsChanged { .. }) => {
+            DriverProblem::Grants(GrantProblem::PartsChanged { .. }) => {
                 unusable.field("grants").advise(&Hint::NameGrants, None)
             }
             DriverProblem::BuiltIn(_) => unusable,
@@ -252,6 +252,7 @@ impl Loader {
         let grants = Grants {
             capabilities: row.grants.keys().cloned().collect(),
             commands: row.grants.get("exec").into_iter().flatten().cloned().collect(),
+            sockets: row.grants.get("socket").into_iter().flatten().cloned().collect(),
             config: row.config.clone(),
             secrets: BTreeMap::new(),
         };
@@ -275,6 +276,7 @@ impl Loader {
         let grants = Grants {
             capabilities: granted.keys().cloned().collect(),
             commands: granted.get("exec").into_iter().flatten().cloned().collect(),
+            sockets: granted.get("socket").into_iter().flatten().cloned().collect(),
             config: config.config,
             secrets: secrets(&config.secrets).await?,
         };

@@ -20,49 +20,53 @@ pub enum GrantProblem {
         /// The capabilities that its manifest asks for.
         asks: String,
     },
-    /// Commands that were granted for the file before run something else in the new file.
+    /// Commands or sockets that were granted for the file before are others in the new file.
     #[error(
-        "driver {driver}: these commands were granted and run something else in the new file: {}",
-        .commands.join(", ")
+        "driver {driver}: these were granted and are something else in the new file: {}",
+        .grants.join(", ")
     )]
-    CommandsChanged {
+    PartsChanged {
         /// The driver.
         driver: DriverName,
-        /// The commands' names.
-        commands: Vec<String>,
+        /// The grants: `exec:NAME`, `socket:NAME`.
+        grants: Vec<String>,
     },
 }
 
-/// Capabilities, each with the list of what exactly is allowed: for `exec` the names of commands.
+/// Capabilities, each with the list of what exactly is allowed: for `exec` and `socket` the names of
+/// commands and sockets.
 type Granted = BTreeMap<String, Vec<String>>;
 
 /// Translates words like `files`, `exec`, `exec:info` and `all` for this manifest: into
-/// capabilities, and for `exec` into commands.
-pub(crate) fn granted(manifest: &Manifest, words: &[String]) -> Result<Granted, GrantProblem> {
-    let commands = || -> Vec<String> {
-        manifest.commands.iter().map(|command| command.name().to_owned()).collect()
+/// capabilities, and for `exec` and `socket` into the names of commands and sockets.
+pub(crate) fn granted(
+    manifest: &Manifest,
+    words: &[String],
+) -> Result<Granted, GrantProblem> {
+    let parts = |capability: &str| -> Vec<String> {
+        match capability {
+            "exec" => manifest.commands.iter().map(|command| command.name().to_owned()).collect(),
+            "socket" => manifest.sockets.iter().map(|socket| socket.name().to_owned()).collect(),
+            _ => Vec::new(),
+        }
     };
     let mut granted: Granted = BTreeMap::new();
     for word in words {
-        let (capability, command) =
+        let (capability, part) =
             word.split_once(':').map_or((word.as_str(), None), |(left, right)| (left, Some(right)));
-        match (capability, command) {
+        match (capability, part) {
             ("all", None) => {
                 for asked in &manifest.capabilities {
-                    granted.insert(
-                        asked.name.clone(),
-                        if asked.name == "exec" { commands() } else { Vec::new() },
-                    );
+                    granted.insert(asked.name.clone(), parts(&asked.name));
                 }
             }
-            ("exec", Some(name)) if manifest.asks("exec") && manifest.command(name).is_some() => {
-                granted.entry("exec".to_owned()).or_default().push(name.to_owned());
+            (asked, Some(name))
+                if manifest.asks(asked) && parts(asked).iter().any(|part| part == name) =>
+            {
+                granted.entry(asked.to_owned()).or_default().push(name.to_owned());
             }
-            ("exec", None) if manifest.asks("exec") => {
-                granted.insert("exec".to_owned(), commands());
-            }
-            (other, None) if manifest.asks(other) => {
-                granted.entry(other.to_owned()).or_default();
+            (asked, None) if manifest.asks(asked) => {
+                granted.insert(asked.to_owned(), parts(asked));
             }
             (_, None | Some(_)) => {
                 let asks: Vec<&str> =
@@ -84,8 +88,8 @@ pub(crate) fn granted(manifest: &Manifest, words: &[String]) -> Result<Granted, 
 /// still there.
 ///
 /// # Errors
-/// If a command that was granted runs something else in the new file. The operator has granted
-/// that program with these arguments, and not whatever has its name.
+/// If a command that was granted runs something else in the new file, or a socket is another one.
+/// The operator has granted that program with these arguments, and not whatever has its name.
 pub(crate) fn carried(
     before: &DriverRow,
     old: Option<&Manifest>,
@@ -98,16 +102,35 @@ pub(crate) fn carried(
         }
         let here: &mut Vec<String> = kept.entry(capability.clone()).or_default();
         // What the new file does not have is not asked for any more.
-        for name in allowed.iter().filter(|name| new.command(name).is_some()) {
-            let same = old.is_some_and(|old| old.command(name) == new.command(name));
-            let list = if same { &mut *here } else { &mut changed };
-            list.push(name.clone());
+        for name in allowed.iter().filter(|name| has(new, capability, name)) {
+            if old.is_some_and(|old| is_same(old, new, capability, name)) {
+                here.push(name.clone());
+            } else {
+                changed.push(format!("{capability}:{name}"));
+            }
         }
     }
     if changed.is_empty() {
         Ok(kept)
     } else {
-        Err(GrantProblem::CommandsChanged { driver: new.name.clone(), commands: changed })
+        Err(GrantProblem::PartsChanged { driver: new.name.clone(), grants: changed })
+    }
+}
+
+fn has(manifest: &Manifest, capability: &str, name: &str) -> bool {
+    match capability {
+        "exec" => manifest.command(name).is_some(),
+        "socket" => manifest.socket(name).is_some(),
+        _ => false,
+    }
+}
+
+/// Whether a command runs the same in both, or a socket is the same one.
+fn is_same(old: &Manifest, new: &Manifest, capability: &str, name: &str) -> bool {
+    match capability {
+        "exec" => old.command(name) == new.command(name),
+        "socket" => old.socket(name) == new.socket(name),
+        _ => false,
     }
 }
 
@@ -115,7 +138,9 @@ pub(crate) fn carried(
 pub(crate) fn difference(before: &DriverRow, now: &DriverRow) -> Upgrade {
     let words = |row: &DriverRow| -> BTreeSet<String> {
         let of = |(capability, allowed): (&String, &Vec<String>)| match capability.as_str() {
-            "exec" => allowed.iter().map(|name| format!("exec:{name}")).collect(),
+            "exec" | "socket" => {
+                allowed.iter().map(|name| format!("{capability}:{name}")).collect()
+            }
             other => vec![other.to_owned()],
         };
         row.grants.iter().flat_map(of).collect()
@@ -203,13 +228,13 @@ mod tests {
         let other = manifest(&ONE.replace("\"info\", \"{disk", "\"convert\", \"{disk"));
         let one = manifest(ONE);
         for old in [Some(&one), None] {
-            let commands = match carried(&before, old, &other) {
-                Err(GrantProblem::CommandsChanged { commands, .. }) => commands,
+            let grants = match carried(&before, old, &other) {
+                Err(GrantProblem::PartsChanged { grants, .. }) => grants,
                 other => panic!("{other:?}"),
             };
             // Without the file before, nothing can be compared.
-            let changed = if old.is_some() { vec!["info"] } else { vec!["info", "check"] };
-            assert_eq!(commands, changed);
+            let changed = if old.is_some() { vec!["exec:info"] } else { vec!["exec:info", "exec:check"] };
+            assert_eq!(grants, changed);
         }
     }
 }

@@ -34,5 +34,8 @@ wasmtime::component::bindgen!({
     world: "ostler:host/host",
     imports: { default: async | trappable },
     exports: { default: async },
-    with: { "ostler:driver/call-context.call": crate::capability::context::Call },
+    with: {
+        "ostler:driver/call-context.call": crate::capability::context::Call,
+        "ostler:driver/socket.connection": crate::capability::socket::Connection,
+    },
 });

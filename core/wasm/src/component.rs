@@ -144,8 +144,11 @@ impl LoadedDriver {
         let commands = manifest.commands.iter().map(|command| {
             (format!("exec:{}", command.name()), grants.commands.contains(command.name()))
         });
+        let sockets = manifest.sockets.iter().map(|socket| {
+            (format!("socket:{}", socket.name()), grants.sockets.contains(socket.name()))
+        });
         let (granted, missing): (Vec<_>, Vec<_>) =
-            capabilities.chain(commands).partition(|(_, granted)| *granted);
+            capabilities.chain(commands).chain(sockets).partition(|(_, granted)| *granted);
         let names = |list: Vec<(String, bool)>| list.into_iter().map(|(name, _)| name).collect();
         DriverInfo {
             name: manifest.name.clone(),
@@ -219,6 +222,7 @@ impl Component {
             stop: cancel.child_token(),
             lines: AtomicU32::new(0),
             denials: AtomicU32::new(0),
+            sockets: Default::default(),
         });
         self.check_settings(&env)?;
         let begun = Instant::now();

@@ -31,10 +31,12 @@ impl fmt::Debug for Secret {
 /// The operator's grants to one driver. The driver's manifest must ask for a capability as well.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
-    /// Capabilities by name: `config`, `secrets`, `exec`, `files`.
+    /// Capabilities by name: `config`, `secrets`, `exec`, `files`, `socket`.
     pub capabilities: BTreeSet<String>,
     /// Command templates by name; needs `exec` as well.
     pub commands: BTreeSet<String>,
+    /// Local sockets by name; needs `socket` as well.
+    pub sockets: BTreeSet<String>,
     /// The driver's settings.
     pub config: BTreeMap<String, String>,
     /// The driver's secrets.
@@ -55,6 +57,7 @@ impl Grants {
         Self {
             capabilities: manifest.capabilities.iter().map(|asked| asked.name.clone()).collect(),
             commands: manifest.commands.iter().map(|command| command.name().to_owned()).collect(),
+            sockets: manifest.sockets.iter().map(|socket| socket.name().to_owned()).collect(),
             ..Self::default()
         }
     }

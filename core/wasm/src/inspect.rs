@@ -19,8 +19,18 @@ pub(crate) const SERVES: &str = "ostler:driver@0.1.0";
 pub(crate) const FILE_MAX: u64 = 64 * 1024 * 1024;
 
 /// The interfaces of the contract that a driver may import.
-const IMPORTS: [&str; 9] =
-    ["types", "call-context", "log", "clock", "random", "config", "secrets", "exec", "files"];
+const IMPORTS: [&str; 10] = [
+    "types",
+    "call-context",
+    "log",
+    "clock",
+    "random",
+    "config",
+    "secrets",
+    "exec",
+    "files",
+    "socket",
+];
 /// The WASI packages that are linked. All are inert except clocks and randomness.
 const WASI: [&str; 6] =
     ["wasi:cli", "wasi:io", "wasi:clocks", "wasi:filesystem", "wasi:random", "wasi:sockets"];
@@ -238,11 +248,23 @@ fn check_imports(driver: &str, contract: &str, imports: &[String]) -> Result<(),
 const INTERPRETS: &str = "as good as root on the host: this program does what a file says that the \
                           driver can write, or a word of the driver's can be any path";
 
+/// The warning for a socket.
+const REACHES: &str = "the driver may ask of whoever listens there all that is served there";
+
 /// The output of `ostler plugin inspect`.
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Manifest { name, version, summary, licence, authors, capabilities, commands, config } =
-            &self.manifest;
+        let Manifest {
+            name,
+            version,
+            summary,
+            licence,
+            authors,
+            capabilities,
+            commands,
+            sockets,
+            config,
+        } = &self.manifest;
         writeln!(f, "{name} {version}: {summary}")?;
         writeln!(f, "licence     {licence}")?;
         writeln!(f, "authors     {}", authors.join(", "))?;
@@ -266,6 +288,10 @@ impl fmt::Display for Inspection {
             if command.interprets_files() {
                 writeln!(f, "            ! {INTERPRETS}")?;
             }
+        }
+        for socket in sockets {
+            writeln!(f, "socket      {}: {socket}", socket.name())?;
+            writeln!(f, "            ! {REACHES}")?;
         }
         let sorted: BTreeMap<_, _> = config.iter().collect();
         for (key, setting) in sorted {

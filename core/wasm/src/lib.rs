@@ -41,4 +41,4 @@ pub use grants::{AuditSink, Grants, LogAudit, NoSites, Secret, SiteDirectory};
 pub use host::{Host, HostOptions, inspect_file, read_component};
 pub use inspect::{Inspection, inspect};
 pub use manifest::{Asked, Manifest, Setting};
-pub use template::{HoleType, Part, Rendered, Template};
+pub use template::{HoleType, Part, Reached, Rendered, SocketTemplate, Template};

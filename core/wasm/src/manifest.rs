@@ -1,7 +1,7 @@
 //! The manifest: the facts about a driver that cannot be read from the component.
 //! `docs/plugin-guide.md` is its reference.
 
-use crate::template::Template;
+use crate::template::{SocketTemplate, Template};
 use ostler_model::DriverName;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,13 +17,13 @@ const ENTRIES_MAX: usize = 128;
 const TEXT_MAX: usize = 512;
 
 /// Capabilities that need a grant. All others are given to every driver.
-pub(crate) const GRANTABLE: [&str; 4] = ["config", "secrets", "exec", "files"];
+pub(crate) const GRANTABLE: [&str; 5] = ["config", "secrets", "exec", "files", "socket"];
 
 /// A capability that the driver asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
-    /// `config`, `secrets`, `exec` or `files`.
+    /// `config`, `secrets`, `exec`, `files` or `socket`.
     pub name: String,
     /// The purpose, for people.
     pub why: String,
@@ -54,6 +54,13 @@ struct RawCommand {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RawSocket {
+    name: String,
+    path: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Raw {
     name: DriverName,
     version: String,
@@ -66,6 +73,8 @@ struct Raw {
     capability: Vec<Asked>,
     #[serde(default)]
     command: Vec<RawCommand>,
+    #[serde(default)]
+    socket: Vec<RawSocket>,
     #[serde(default)]
     config: BTreeMap<String, Setting>,
 }
@@ -87,6 +96,8 @@ pub struct Manifest {
     pub capabilities: Vec<Asked>,
     /// The commands it may run.
     pub commands: Vec<Template>,
+    /// The local sockets it may connect to.
+    pub sockets: Vec<SocketTemplate>,
     /// The settings it reads.
     pub config: BTreeMap<String, Setting>,
 }
@@ -112,6 +123,12 @@ impl Manifest {
         self.commands.iter().find(|command| command.name() == name)
     }
 
+    /// The socket of that name.
+    #[must_use]
+    pub fn socket(&self, name: &str) -> Option<&SocketTemplate> {
+        self.sockets.iter().find(|socket| socket.name() == name)
+    }
+
     /// Whether the manifest asks for `capability`.
     #[must_use]
     pub fn asks(&self, capability: &str) -> bool {
@@ -131,6 +148,7 @@ impl Raw {
             ("authors", self.authors.len()),
             ("capability", self.capability.len()),
             ("command", self.command.len()),
+            ("socket", self.socket.len()),
             ("config", self.config.len()),
         ] {
             if count > ENTRIES_MAX {
@@ -142,6 +160,21 @@ impl Raw {
             plain_text("config", key)?;
             plain_text("config", &setting.about)?;
         }
+        let (commands, sockets) = (self.commands()?, self.sockets()?);
+        Ok(Manifest {
+            name: self.name,
+            version: self.version,
+            summary: self.summary,
+            licence: self.licence,
+            authors: self.authors,
+            capabilities: self.capability,
+            commands,
+            sockets,
+            config: self.config,
+        })
+    }
+
+    fn commands(&self) -> Result<Vec<Template>, String> {
         let mut commands: Vec<Template> = Vec::with_capacity(self.command.len());
         for raw in &self.command {
             let template = Template::parse(&raw.name, &raw.program, &raw.argv)
@@ -151,16 +184,20 @@ impl Raw {
             }
             commands.push(template);
         }
-        Ok(Manifest {
-            name: self.name,
-            version: self.version,
-            summary: self.summary,
-            licence: self.licence,
-            authors: self.authors,
-            capabilities: self.capability,
-            commands,
-            config: self.config,
-        })
+        Ok(commands)
+    }
+
+    fn sockets(&self) -> Result<Vec<SocketTemplate>, String> {
+        let mut sockets: Vec<SocketTemplate> = Vec::with_capacity(self.socket.len());
+        for raw in &self.socket {
+            let template = SocketTemplate::parse(&raw.name, &raw.path)
+                .map_err(|problem| format!("socket {:?}: {problem}", raw.name))?;
+            if sockets.iter().any(|other| other.name() == template.name()) {
+                return Err(format!("socket {:?} is there twice", raw.name));
+            }
+            sockets.push(template);
+        }
+        Ok(sockets)
     }
 
     fn check_capabilities(&self) -> Result<(), String> {
@@ -186,6 +223,9 @@ impl Raw {
         }
         if !self.command.is_empty() && !seen.iter().any(|name| *name == "exec") {
             return Err("it has commands but does not ask for the capability exec".to_owned());
+        }
+        if !self.socket.is_empty() && !seen.iter().any(|name| *name == "socket") {
+            return Err("it has sockets but does not ask for the capability socket".to_owned());
         }
         Ok(())
     }
@@ -213,6 +253,12 @@ mod tests {
         name = "info"
         program = "/usr/bin/qemu-img"
         argv = ["info", "{disk:path}"]
+        [[capability]]
+        name = "socket"
+        why = "asks the monitor"
+        [[socket]]
+        name = "qmp"
+        path = "{file:path}"
         [config.delay-ms]
         about = "how long"
         default = "0"
@@ -227,6 +273,8 @@ mod tests {
             manifest.command("info").expect("there").to_string(),
             "/usr/bin/qemu-img info {disk:path}"
         );
+        assert_eq!(manifest.socket("qmp").expect("there").to_string(), "{file:path}");
+        assert!(manifest.socket("qmq").is_none());
         assert_eq!(manifest.config["delay-ms"].default.as_deref(), Some("0"));
     }
 
@@ -239,6 +287,8 @@ mod tests {
             ("/usr/bin/qemu-img", "qemu-img", "absolute"),
             ("{disk:path}", "{disk:paht}", "paht"),
             ("transfer-qcow2", "../x", "driver name"),
+            ("\"{file:path}\"", "\"run/{id:id}.sock\"", "absolute"),
+            ("\"socket\"", "\"files\"", "capability socket"),
         ] {
             let problem = Manifest::parse(GOOD.replace(from, to).as_bytes()).expect_err(to);
             assert!(problem.contains(says), "{problem}");

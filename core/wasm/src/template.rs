@@ -4,6 +4,10 @@
 //! The guarantee: for all values that a driver fills in, the number of arguments stays that of the
 //! template, and no value turns an argument into an option.
 
+mod socket;
+
+pub use socket::{Reached, SocketTemplate};
+
 use ostler_model::FilePath;
 use std::collections::BTreeMap;
 use std::fmt;

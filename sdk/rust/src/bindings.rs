@@ -30,6 +30,7 @@ macro_rules! world {
                     "ostler:driver/secrets@0.1.0": crate::bindings::imports::ostler::driver::secrets,
                     "ostler:driver/exec@0.1.0": crate::bindings::imports::ostler::driver::exec,
                     "ostler:driver/files@0.1.0": crate::bindings::imports::ostler::driver::files,
+                    "ostler:driver/socket@0.1.0": crate::bindings::imports::ostler::driver::socket,
                 },
             });
         }

@@ -1,6 +1,8 @@
 //! The calls that a driver can make to the host, by capability. Each call is checked against the
 //! manifest and the operator's grants. Its time counts against the deadline of the driver's call.
 
+pub mod socket;
+
 /// Writes lines to the host's log, with the driver's name.
 pub mod log {
     use crate::bindings::imports::ostler::driver::log::write;
@@ -123,14 +125,16 @@ pub mod exec {
     /// `refused` for an unknown template or a value that its hole does not take. `cancelled`.
     /// `unknown` if the connection to the host was lost meanwhile.
     pub fn run(command: &str, holes: &[(&str, &str)], input: &[u8]) -> Result<Exit, Error> {
-        let arguments: Vec<_> = holes
-            .iter()
-            .map(|(hole, value)| host::Argument {
-                hole: (*hole).to_owned(),
-                value: (*value).to_owned(),
-            })
-            .collect();
-        host::run(command, &arguments, input)
+        host::run(command, &arguments(holes), input)
+    }
+
+    /// The values of holes as the contract has them.
+    pub(super) fn arguments(holes: &[(&str, &str)]) -> Vec<host::Argument> {
+        let argument = |(hole, value): &(&str, &str)| host::Argument {
+            hole: (*hole).to_owned(),
+            value: (*value).to_owned(),
+        };
+        holes.iter().map(argument).collect()
     }
 
     /// Runs a template that must end with code 0. Answers its standard output.
@@ -237,5 +241,13 @@ pub mod files {
     /// As [`stat`].
     pub fn checksum(file: &FilePath) -> Result<String, Error> {
         host::checksum(file)
+    }
+    /// The absolute path of a file as the target host sees it, for texts that name files to a
+    /// hypervisor. The last part of the path need not exist.
+    ///
+    /// # Errors
+    /// As [`stat`]. `refused` with code `outside-datastore` if a symbolic link leads out.
+    pub fn absolute(file: &FilePath) -> Result<String, Error> {
+        host::absolute(file)
     }
 }

@@ -54,6 +54,9 @@ pub async fn test_plugin(file: &Path, options: &TestOptions) -> Result<TestRepor
         if !only.contains("exec") {
             grants.commands.clear();
         }
+        if !only.contains("socket") {
+            grants.sockets.clear();
+        }
     }
     let bench = Arc::new(LocalBench::new(&inspection.manifest, options)?);
     let host = Host::new(HostOptions { sites: bench.directory(), ..HostOptions::default() })?;

@@ -57,21 +57,26 @@ impl Env {
             granted,
             &format!("command {name:?}"),
         )?;
+        let values = Self::values(&format!("command {name:?}"), arguments)?;
+        let rendered = template
+            .map_or_else(|| Err("no such command".to_owned()), |template| template.render(&values));
+        rendered.map_err(|problem| refused("bad-argument", told(&problem)))
+    }
+
+    /// The values of the holes of `what`, within their length.
+    pub(super) fn values(
+        what: &str,
+        arguments: Vec<Argument>,
+    ) -> Result<Vec<(String, String)>, Error> {
         if let Some(long) = arguments
             .iter()
             .find(|argument| argument.hole.len().max(argument.value.len()) > VALUE_MAX)
         {
-            let problem = format!(
-                "hole {:?} of command {name:?} is given more than {VALUE_MAX} bytes",
-                told(&long.hole)
-            );
+            let hole = told(&long.hole);
+            let problem = format!("hole {hole:?} of {what} is given more than {VALUE_MAX} bytes");
             return Err(refused("bad-argument", problem));
         }
-        let values: Vec<(String, String)> =
-            arguments.into_iter().map(|argument| (argument.hole, argument.value)).collect();
-        let rendered = template
-            .map_or_else(|| Err("no such command".to_owned()), |template| template.render(&values));
-        rendered.map_err(|problem| refused("bad-argument", told(&problem)))
+        Ok(arguments.into_iter().map(|argument| (argument.hole, argument.value)).collect())
     }
 
     async fn run(&self, rendered: Rendered, input: Vec<u8>) -> Result<Exit, Error> {

@@ -133,6 +133,11 @@ impl Host for View<'_> {
         act!(self, "files.checksum", file, |place, rel, services, stop| place
             .checksum(&services, rel, &stop))
     }
+
+    async fn absolute(&mut self, file: Path) -> wasmtime::Result<Result<String, Error>> {
+        act!(self, "files.absolute", file, |place, rel, services, stop| place
+            .absolute_checked(&services, rel, &stop))
+    }
 }
 
 fn other_site(env: &Env, name: &str) -> Result<Site, Error> {

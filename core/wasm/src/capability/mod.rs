@@ -13,6 +13,7 @@ mod files;
 mod log;
 mod random;
 mod secrets;
+pub(crate) mod socket;
 
 use crate::bindings::ostler::driver::types::{Error, ErrorKind, Host as TypesHost};
 use crate::grants::Grants;
@@ -53,6 +54,7 @@ pub(crate) struct Env {
     pub(crate) stop: CancellationToken,
     pub(crate) lines: AtomicU32,
     pub(crate) denials: AtomicU32,
+    pub(crate) sockets: socket::Budget,
 }
 
 impl Env {
@@ -181,7 +183,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     config::add_to_linker(linker)?;
     secrets::add_to_linker(linker)?;
     exec::add_to_linker(linker)?;
-    files::add_to_linker(linker)
+    files::add_to_linker(linker)?;
+    socket::add_to_linker(linker)
 }
 
 fn error(kind: ErrorKind, code: &str, detail: impl Into<String>) -> Error {

@@ -124,6 +124,17 @@ fn open_with(root: &str, rel: &RelPath, more: OFlags) -> Result<File, FileError>
     Ok(File::from(file))
 }
 
+/// Opens a socket, only to name it.
+pub(super) fn open_socket(root: &str, rel: &RelPath) -> Result<OwnedFd, FileError> {
+    let root = open_root(root)?;
+    let failed = |errno| explain(rel.as_str(), errno);
+    let file = beneath(root.as_fd(), rel.as_str(), OFlags::PATH).map_err(failed)?;
+    match FileType::from_raw_mode(fstat(&file).map_err(failed)?.st_mode) {
+        FileType::Socket => Ok(file),
+        _ => Err(FileError::WrongKind(rel.to_string())),
+    }
+}
+
 pub(super) fn check(root: &str, rel: &RelPath) -> Result<(), FileError> {
     let dir = open_root(root)?;
     match beneath(dir.as_fd(), rel.as_str(), OFlags::PATH) {

@@ -6,12 +6,16 @@ mod fetch;
 mod local;
 mod part;
 mod remote;
+mod socket;
+
+pub(crate) use socket::{SocketError, connect_file, connect_fixed};
 
 use crate::services::Services;
 use crate::text::told;
 use crate::transport::RunError;
 use ostler_driver::Site;
 use ostler_model::{ExecTransport, RelPath};
+use rustix::fd::OwnedFd;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -129,6 +133,12 @@ impl Place {
             remote::check(services, self, &rel, stop).await?;
         }
         Ok(absolute)
+    }
+
+    /// Opens a socket of this machine, only to connect to it. Neither a symbolic link nor a race
+    /// leads out of the root.
+    pub(crate) async fn open_socket(self, rel: RelPath) -> Result<OwnedFd, FileError> {
+        blocking(move || local::open_socket(&self.root, &rel)).await
     }
 
     pub(crate) async fn stat(

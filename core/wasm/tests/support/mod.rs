@@ -181,8 +181,11 @@ pub(crate) async fn files(driver: &Arc<dyn Hypervisor>, here: impl Fn(&str) -> S
     ] {
         assert_eq!(told(driver, &here(deed)).await.as_deref(), Ok(answer), "{deed}");
     }
+    let absolute = format!("{:?}", root.join("c/new").display().to_string());
+    assert_eq!(told(driver, &here("absolute ds c/new")).await, Ok(absolute));
     std::os::unix::fs::symlink("/etc", root.join("out")).expect("link");
     for (deed, code) in [
+        ("absolute ds out/passwd", "outside-datastore"),
         ("read ds out/passwd", "outside-datastore"),
         ("copy ds out/passwd ds stolen", "outside-datastore"),
         ("write ds out/ostler-test x", "outside-datastore"),

@@ -28,7 +28,7 @@ use ostler::driver::types::{
     Description, DomainSeen, DomainSpec, Error, ErrorKind, HostFacts, Identity, JobStatus,
     Observation, OpaqueState, Outcome, Progress,
 };
-use ostler::driver::{clock, config, exec, files, log, random, secrets};
+use ostler::driver::{clock, config, exec, files, log, random, secrets, socket};
 use std::fmt::Debug;
 
 const MANIFEST: &[u8] = include_bytes!("../manifest.toml");
@@ -71,12 +71,13 @@ fn recurse(n: u64) -> u64 {
     std::hint::black_box(recurse(n + 1) + n)
 }
 
+fn arguments(words: &[&str]) -> Vec<exec::Argument> {
+    let pairs = words.iter().filter_map(|word| word.split_once('='));
+    pairs.map(|(hole, value)| exec::Argument { hole: hole.into(), value: value.into() }).collect()
+}
+
 fn run(words: &[&str]) -> Result<exec::Exit, Error> {
-    let pairs = words[1..].iter().filter_map(|word| word.split_once('='));
-    let arguments: Vec<_> = pairs
-        .map(|(hole, value)| exec::Argument { hole: hole.into(), value: value.into() })
-        .collect();
-    exec::run(words[0], &arguments, b"input")
+    exec::run(words[0], &arguments(&words[1..]), b"input")
 }
 
 fn bad_domain(vm: &str, what: &str) -> DomainSeen {
@@ -195,6 +196,45 @@ fn with_files(words: &[&str]) -> Result<Error, Error> {
             told(files::fetch(host, &path(&words[2..]), &path(&words[4..]))?)
         }
         ["checksum", ..] => told(files::checksum(&path(&words[1..]))?),
+        ["absolute", ..] => told(files::absolute(&path(&words[1..]))?),
+        _ => return with_sockets(words),
+    })
+}
+
+/// The deeds with sockets; what came of them is told as an error.
+fn with_sockets(words: &[&str]) -> Result<Error, Error> {
+    let connect = |hole: &str| socket::connect(words[1], &arguments(&[hole]));
+    Ok(match words {
+        ["talk", _, hole, text] => {
+            let (peer, mut heard) = (connect(hole)?, Vec::new());
+            peer.write(format!("{text}\n").as_bytes())?;
+            while !heard.ends_with(b"\n") {
+                heard.extend(peer.read(3, 60_000)?);
+            }
+            told(String::from_utf8_lossy(&heard))
+        }
+        ["hear", _, hole, max, wait] => {
+            let peer = connect(hole)?;
+            told(peer.read(max.parse().unwrap_or(0), wait.parse().unwrap_or(0))?.len())
+        }
+        ["pour", _, hole] => {
+            let peer = connect(hole)?;
+            loop {
+                peer.write(&vec![0; 1 << 20])?;
+            }
+        }
+        ["many", _, hole] => {
+            let mut open = Vec::new();
+            let error = loop {
+                match connect(hole) {
+                    Ok(peer) => open.push(peer),
+                    Err(error) => break error,
+                }
+            };
+            let most = open.len();
+            open.truncate(3);
+            told((most, error.code, connect(hole).map(drop).is_ok()))
+        }
         _ => told("no such deed"),
     })
 }

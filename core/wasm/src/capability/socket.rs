@@ -1,0 +1,217 @@
+//! `socket`: streams to local sockets of the target host. Needs the grant `socket`, and for each
+//! socket the grant of that socket's name.
+//!
+//! A connection lives in the call's table of resources, so it is closed at the latest when the call
+//! ends. Nothing waits longer than the call.
+
+use super::{Env, HasView, State, View, cancelled, error, refused, view};
+use crate::bindings::ostler::driver::exec::Argument;
+use crate::bindings::ostler::driver::socket::{Host, HostConnection, add_to_linker as link};
+use crate::bindings::ostler::driver::types::{Error, ErrorKind};
+use crate::files::{Place, SocketError, connect_file, connect_fixed};
+use crate::template::Reached;
+use crate::text::told;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::component::{Linker, Resource};
+
+/// The most open connections of a call, as the contract says.
+const OPEN_MAX: usize = 8;
+/// The most bytes that one read answers, as the contract says.
+const READ_MAX: usize = 64 * 1024;
+/// The most bytes that a call may read and write in all: a monitor's answers about thousands of
+/// domains are a few MiB.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The bounds on the connections of one call.
+pub(crate) struct Budget {
+    open: Arc<Semaphore>,
+    left: AtomicUsize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { open: Arc::new(Semaphore::new(OPEN_MAX)), left: AtomicUsize::new(BYTES_MAX) }
+    }
+}
+
+impl Budget {
+    fn open(&self) -> Result<OwnedSemaphorePermit, Error> {
+        Arc::clone(&self.open).try_acquire_owned().map_err(|_| {
+            let detail = format!("{OPEN_MAX} connections of this call are open, which is the most");
+            refused("too-many-connections", detail)
+        })
+    }
+
+    fn spend(&self, bytes: usize) -> Result<(), Error> {
+        let spent = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+        spent.map(drop).map_err(|_| {
+            refused("too-large", format!("a call may send and receive {BYTES_MAX} bytes"))
+        })
+    }
+}
+
+/// An open connection.
+#[allow(unreachable_pub, reason = "generated bindings that name it are public to their module")]
+pub struct Connection {
+    stream: UnixStream,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Host for View<'_> {
+    async fn connect(
+        &mut self,
+        name: String,
+        arguments: Vec<Argument>,
+    ) -> wasmtime::Result<Result<Resource<Connection>, Error>> {
+        let (begun, env) = (Instant::now(), Arc::clone(self.env));
+        let reached = env.reached(&name, arguments);
+        let traced = reached
+            .as_ref()
+            .map_or_else(|_| format!("{:?}", told(&name)), |reached| told(&reached.to_string()));
+        let answer = match reached {
+            Ok(reached) => env.connect(reached).await,
+            Err(error) => Err(error),
+        };
+        env.flight("socket.connect", &traced, begun, &answer);
+        match answer {
+            Ok(connection) => Ok(Ok(self.table.push(connection)?)),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+}
+
+impl HostConnection for View<'_> {
+    async fn write(
+        &mut self,
+        connection: Resource<Connection>,
+        bytes: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), Error>> {
+        let env = self.env;
+        if let Err(error) = env.sockets.spend(bytes.len()) {
+            return Ok(Err(error));
+        }
+        let stream = &mut self.table.get_mut(&connection)?.stream;
+        let written = env.within(Duration::MAX, stream.write_all(&bytes)).await;
+        Ok(written.and_then(|written| match written {
+            Some(Ok(())) => Ok(()),
+            Some(Err(problem)) => Err(lost(&problem)),
+            None => Err(error(
+                ErrorKind::Unknown,
+                "timeout",
+                "the peer did not take what was sent before the call's deadline",
+            )),
+        }))
+    }
+
+    async fn read(
+        &mut self,
+        connection: Resource<Connection>,
+        max: u32,
+        wait_ms: u64,
+    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        if max == 0 {
+            return Ok(Err(refused("bad-argument", "a read of no bytes would say nothing")));
+        }
+        let env = self.env;
+        let stream = &mut self.table.get_mut(&connection)?.stream;
+        let mut bytes = vec![0; READ_MAX.min(max as usize)];
+        let read = env.within(Duration::from_millis(wait_ms), stream.read(&mut bytes)).await;
+        Ok(read.and_then(|read| match read {
+            None => Ok(Vec::new()),
+            Some(Ok(0)) => {
+                Err(error(ErrorKind::Gone, "closed", "the peer has closed the connection"))
+            }
+            Some(Ok(count)) => {
+                env.sockets.spend(count)?;
+                bytes.truncate(count);
+                Ok(bytes)
+            }
+            Some(Err(problem)) => Err(lost(&problem)),
+        }))
+    }
+
+    async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
+        self.table.delete(connection)?;
+        Ok(())
+    }
+}
+
+impl Env {
+    fn reached(&self, socket: &str, arguments: Vec<Argument>) -> Result<Reached, Error> {
+        let wanted = format!("socket {:?}", told(socket));
+        self.granted("socket", &wanted)?;
+        let template = self.side.manifest.socket(socket);
+        let granted = self.side.grants.sockets.contains(socket);
+        self.check(&format!("socket:{}", told(socket)), template.is_some(), granted, &wanted)?;
+        let values = Self::values(&wanted, arguments)?;
+        let rendered = template
+            .map_or_else(|| Err("no such socket".to_owned()), |template| template.render(&values));
+        rendered.map_err(|problem| refused("bad-argument", told(&problem)))
+    }
+
+    async fn connect(&self, reached: Reached) -> Result<Connection, Error> {
+        let site = self.site()?;
+        let permit = self.sockets.open()?;
+        if site.transport != ostler_model::ExecTransport::Local {
+            let detail = format!("sockets of host {} are not reached over ssh", site.name);
+            return Err(error(ErrorKind::NotHere, "not-local", detail));
+        }
+        let stream = match reached {
+            Reached::Fixed(path) => self.within(Duration::MAX, connect_fixed(&path)).await,
+            Reached::File(file) => {
+                let place = Place::find(site, file.datastore.as_str())?;
+                self.within(Duration::MAX, connect_file(place, file.path)).await
+            }
+        };
+        match stream? {
+            Some(stream) => Ok(Connection { stream: stream?, _permit: permit }),
+            None => Err(error(ErrorKind::Retry, "timeout", "no connection before the deadline")),
+        }
+    }
+
+    /// Waits for `work`, at most `wait`, and at most until the call's deadline or its cancel. None
+    /// if the time is over.
+    async fn within<T>(
+        &self,
+        wait: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, Error> {
+        let wait = wait.min(self.until.saturating_duration_since(Instant::now()));
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(cancelled()),
+            done = work => Ok(Some(done)),
+            () = tokio::time::sleep(wait) => Ok(None),
+        }
+    }
+}
+
+/// The error for a connection that broke. The peer is gone, and may have acted upon what it got.
+fn lost(problem: &std::io::Error) -> Error {
+    error(ErrorKind::Gone, "closed", problem.to_string())
+}
+
+impl From<SocketError> for Error {
+    fn from(problem: SocketError) -> Self {
+        let detail = problem.to_string();
+        match problem {
+            SocketError::File(problem) => problem.into(),
+            SocketError::Absent(_) => error(ErrorKind::Gone, "no-socket", detail),
+            SocketError::Refused(..) => error(ErrorKind::Retry, "refused", detail),
+            SocketError::Busy(_) => error(ErrorKind::Retry, "busy", detail),
+            SocketError::NoAccess(_) => refused("no-access", detail),
+            SocketError::NoSocket(_) => refused("wrong-kind", detail),
+        }
+    }
+}
+
+pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    link::<State, HasView>(linker, view)
+}
