@@ -40,6 +40,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ostler-cli", &["ostler-api", "ostler-testkit", "ostler-wasm"]),
     ("ostler-sdk", &[]),
     ("ostler-testkit", &["ostler-model", "ostler-driver", "ostler-driver-testkit", "ostler-wasm"]),
+    ("ostler-plugin-qemu", &["ostler-sdk"]),
     ("ostler-plugin-sim", &["ostler-sdk"]),
     ("ostler-plugin-transfer-qcow2", &["ostler-sdk"]),
     ("ostler-plugin-snapshots-kvm", &["ostler-sdk"]),

@@ -177,7 +177,8 @@ impl Env {
     }
 
     /// Waits for `work`, at most `wait`, and at most until the call's deadline or its cancel. None
-    /// if the time is over.
+    /// if the time is over. Work that need not wait is done even after the cancel: so a driver can
+    /// take back what it began over an open connection.
     async fn within<T>(
         &self,
         wait: Duration,
@@ -186,8 +187,8 @@ impl Env {
         let wait = wait.min(self.until.saturating_duration_since(Instant::now()));
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => Err(cancelled()),
             done = work => Ok(Some(done)),
+            () = self.stop.cancelled() => Err(cancelled()),
             () = tokio::time::sleep(wait) => Ok(None),
         }
     }

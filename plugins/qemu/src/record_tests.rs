@@ -1,0 +1,68 @@
+//! What a record says, without a QEMU.
+
+use super::*;
+use ostler_sdk::FileRef;
+
+fn disk(name: &str) -> DomainDisk {
+    let file = FileRef { datastore: "s".into(), path: name.into(), absolute: "/s/x".into() };
+    let (format, extra) = ("raw".into(), Vec::new());
+    DomainDisk { name: name.into(), file, format, read_only: false, extra }
+}
+
+fn spec(disks: &[&str]) -> DomainSpec {
+    DomainSpec {
+        identity: Identity { store: "s".into(), vm: "v".into(), generation: 1 },
+        name: "n".into(),
+        title: String::new(),
+        vcpus: 1,
+        cpu_milli: 1000,
+        memory_mib: 64,
+        firmware: "bios".into(),
+        kernel: None,
+        initrd: None,
+        cmdline: String::new(),
+        disks: disks.iter().map(|name| disk(name)).collect(),
+        nics: Vec::new(),
+        graphics: "none".into(),
+        console_log: disk("c").file,
+        extra: Vec::new(),
+    }
+}
+
+#[test]
+fn a_disk_keeps_its_slot() {
+    let old = Domain::new(&spec(&["vda", "vdb"]), "1".into(), None).expect("room");
+    assert_eq!((old.hardware.slot_of("vda"), old.hardware.slot_of("vdb")), (Some(3), Some(4)));
+    let new = Domain::new(&spec(&["vdc", "vdb"]), "2".into(), Some(&old)).expect("room");
+    assert_eq!((new.hardware.slot_of("vdb"), new.hardware.slot_of("vdc")), (Some(4), Some(3)));
+    let many: Vec<String> = (0..29).map(|n| format!("vd{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(Domain::new(&spec(&many), "3".into(), None).expect_err("full").code, "no-slot");
+}
+
+#[test]
+fn the_reason_of_being_off_is_what_is_left() {
+    let mut domain = Domain::new(&spec(&[]), "1".into(), None).expect("room");
+    let told = |domain: &Domain, process, end: Option<&str>| {
+        let end = end.map(|run| End { run: run.into(), reason: "destroyed".into() });
+        domain.seen(&process, end.as_ref()).reason
+    };
+    assert_eq!(told(&domain, Process::Ended, None), "starting");
+    domain.let_go = true;
+    assert_eq!(told(&domain, Process::Ended, None), "guest");
+    assert_eq!(told(&domain, Process::Died, Some("0")), "crashed");
+    assert_eq!(told(&domain, Process::Died, Some("1")), "destroyed");
+    assert_eq!(told(&domain, Process::Lives("running".into()), Some("1")), "none");
+}
+
+#[test]
+fn what_cannot_be_given_is_refused() {
+    let mut wanted = spec(&[]);
+    assert_eq!(possible(&wanted), Ok(()));
+    wanted.cmdline = "quiet\"\n[drive]".into();
+    assert_eq!(possible(&wanted).expect_err("refused").code, "bad-boot");
+    wanted.graphics = "vnc".into();
+    assert_eq!(possible(&wanted).expect_err("refused").code, "no-graphics");
+    wanted.firmware = "uefi".into();
+    assert_eq!(possible(&wanted).expect_err("refused").code, "no-uefi");
+}

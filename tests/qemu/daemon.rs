@@ -1,0 +1,218 @@
+//! The component in a real daemon, with real guests, and accidents.
+
+use crate::{component, processes, send};
+use ostler_api::{ActionBody, Client, NewHost, Sent, Vm};
+use ostler_tests::daemon::{self, Daemon, create, done, in_state, poll};
+use ostler_tests::lab::{Lab, SerialLog};
+use ostler_tests::wait::wait_until;
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a guest may take to boot under emulation, and to be restored, on a busy machine.
+const BOOT: Duration = Duration::from_secs(90);
+/// How long anything else may take.
+const SOON: Duration = Duration::from_secs(60);
+
+struct World {
+    daemon: Daemon,
+    runtime: tokio::runtime::Runtime,
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    fn up() -> Option<Self> {
+        component()?;
+        let dir = tempfile::tempdir().expect("a folder");
+        let more = ["--grant", "qemu=all", "--rules", "qemu=snapshots-kvm"];
+        let daemon = Daemon::start(dir.path(), &more);
+        let runtime = tokio::runtime::Runtime::new().expect("threads");
+        let world = Self { daemon, runtime, dir };
+        world.run(async {
+            let client = world.client();
+            daemon::datastores(client, dir_of(&world)).await;
+            let guest = Lab::guest();
+            for file in [&guest.kernel, &guest.initrd, &guest.base_disk] {
+                std::fs::copy(file, dir_of(&world).join("images").join(name(file))).expect("copy");
+            }
+            daemon::image(client, "base", &format!("images:{}", name(&guest.base_disk))).await;
+            let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+            let config: BTreeMap<_, _> =
+                [set("datastore", "simhosts"), set("folder", "q"), set("accel", "tcg")].into();
+            let new = NewHost {
+                name: "q".to_owned(),
+                driver: "qemu".to_owned(),
+                config,
+                ..NewHost::default()
+            };
+            client.add_host(&new).await.expect("a host is added");
+            daemon::reachable(client, "q").await;
+        });
+        Some(world)
+    }
+
+    fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    fn client(&self) -> &Client {
+        self.daemon.client()
+    }
+
+    /// Makes a guest with a disk, which counts on its console, and waits until it does.
+    fn guest(&self, called: &str) -> Guest {
+        let guest = Lab::guest();
+        let spec = format!(
+            "name = \"{called}\"\ncpu = 0.5\nmemory = \"96MiB\"\n\
+             [boot]\nkernel = \"images:{}\"\ninitrd = \"images:{}\"\ncmdline = \"{}\"\n\
+             [patience]\nboot_grace = \"1s\"\n[[disks]]\nname = \"vda\"\nimage = \"base\"\n",
+            name(&guest.kernel),
+            name(&guest.initrd),
+            guest.command_line(&["vt.tick=0.2"]),
+        );
+        let vm = self.run(create(self.client(), &spec, false));
+        let uuid = self.rests(&vm, "running").uuid;
+        let folder = self.dir.path().join(format!("system/vms/{uuid}"));
+        let console = SerialLog::new(folder.join("console.log"));
+        let mut guest = Guest { vm, uuid, folder, console };
+        guest.console.wait_for("GUEST-READY", BOOT);
+        guest.console.wait_for("TICK 3", BOOT);
+        guest
+    }
+
+    fn rests(&self, vm: &str, state: &str) -> Vm {
+        self.run(in_state(self.client(), vm, state, BOOT))
+    }
+
+    fn does(&self, vm: &str, verb: &str) {
+        self.run(done(self.client(), vm, verb));
+    }
+
+    /// The domains that have a folder.
+    fn domains(&self) -> Vec<PathBuf> {
+        let found = std::fs::read_dir(self.dir.path().join("simhosts/q"));
+        found.map(|all| all.flatten().map(|one| one.path()).collect()).unwrap_or_default()
+    }
+
+    /// Deletes a VM. Nothing of it is left, and the books are right.
+    fn ends_without_a_trace(&self, guest: &Guest) {
+        self.does(&guest.vm, "delete");
+        assert_eq!(processes(&guest.uuid), Vec::<u32>::new());
+        assert_eq!(self.domains(), Vec::<PathBuf>::new());
+        assert!(!guest.folder.exists(), "{} is left", guest.folder.display());
+        let findings = self.run(self.client().check()).expect("a check").findings;
+        assert!(findings.is_empty(), "{findings:#?}");
+    }
+}
+
+/// Nothing runs on after a test that failed.
+impl Drop for World {
+    fn drop(&mut self) {
+        self.daemon.kill();
+        let folder = self.dir.path().display().to_string();
+        processes(&folder).into_iter().for_each(|pid| send(pid, Signal::KILL));
+    }
+}
+
+/// A VM and its guest.
+struct Guest {
+    vm: String,
+    uuid: String,
+    folder: PathBuf,
+    console: SerialLog,
+}
+
+impl Guest {
+    /// The one process that it has.
+    fn process(&self) -> u32 {
+        let found = processes(&self.uuid);
+        assert_eq!(found.len(), 1, "{} has the processes {found:?}", self.vm);
+        found[0]
+    }
+
+    fn is_off(&self) -> bool {
+        processes(&self.uuid).is_empty()
+    }
+
+    /// Waits until the guest counts on from `counted`. One that has booted anew begins at 1.
+    fn counts_on_from(&mut self, counted: u64) {
+        self.console.wait_for(&format!("TICK {}", counted + 2), SOON);
+    }
+
+    /// The last number that it has counted to. What follows is read from here.
+    fn counted(&mut self) -> u64 {
+        let counted = ostler_tests::kvm::ticks(&self.console);
+        self.console.skip_to_end();
+        counted
+    }
+}
+
+fn dir_of(world: &World) -> &Path {
+    world.dir.path()
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().expect("a name").to_string_lossy().into_owned()
+}
+
+#[test]
+fn a_guest_is_suspended_goes_on_and_obeys() {
+    let Some(world) = World::up() else { return };
+    let mut guest = world.guest("first");
+    world.does(&guest.vm, "suspend");
+    assert!(guest.is_off());
+    let counted = guest.counted();
+    world.does(&guest.vm, "resume");
+    guest.process();
+    guest.counts_on_from(counted);
+    world.does(&guest.vm, "poweroff");
+    assert!(guest.is_off());
+    world.ends_without_a_trace(&guest);
+}
+
+#[test]
+fn a_daemon_that_is_killed_while_memory_is_saved_ends_what_it_began() {
+    let Some(mut world) = World::up() else { return };
+    let mut guest = world.guest("second");
+    for marks in ["\"saving\":\"", ".part", "memory"] {
+        let (body, sent) = (ActionBody::default(), Sent::default());
+        world.run(world.client().act(&guest.vm, "suspend", &body, &sent)).expect("accepted");
+        let record = world.dir.path().join(format!("simhosts/q/{}/domain.json", guest.uuid));
+        wait_until("the saving to be on its way", SOON, || {
+            let text = std::fs::read_to_string(&record).unwrap_or_default();
+            let files = std::fs::read_dir(&guest.folder).expect("a folder").flatten();
+            let mut names = files.map(|file| file.file_name().to_string_lossy().into_owned());
+            text.contains(marks) || names.any(|name| name.contains(marks)) || guest.is_off()
+        });
+        world.daemon.kill();
+        world.daemon.up();
+        world.rests(&guest.vm, "suspended");
+        assert!(guest.is_off());
+        let counted = guest.counted();
+        world.does(&guest.vm, "resume");
+        guest.counts_on_from(counted);
+        guest.process();
+    }
+    world.ends_without_a_trace(&guest);
+}
+
+#[test]
+fn a_qemu_that_dies_is_noticed_and_one_that_hangs_hides_no_other() {
+    let Some(world) = World::up() else { return };
+    let (dies, hangs) = (world.guest("dies"), world.guest("hangs"));
+    send(hangs.process(), Signal::STOP);
+    send(dies.process(), Signal::KILL);
+    let gone = world.run(poll("the death to be noticed", SOON, async || {
+        let seen = world.client().vm(&dies.vm).await.map_err(|error| error.to_string())?;
+        if seen.state == "running" { Err(seen.state.to_string()) } else { Ok(seen) }
+    }));
+    assert_eq!(gone.state, "poweroff", "{gone:?}");
+    let host = world.run(world.client().host("q")).expect("the host");
+    assert!(host.health.is_some_and(|health| health.reachable), "one that hangs hides the host");
+    assert_eq!(world.run(world.client().vm(&hangs.vm)).expect("it is there").state, "running");
+    // What hangs is ended all the same.
+    world.does(&hangs.vm, "delete");
+    assert!(hangs.is_off());
+    world.ends_without_a_trace(&dies);
+}
