@@ -135,9 +135,11 @@ impl Guest {
         processes(&self.uuid).is_empty()
     }
 
-    /// Waits until the guest counts on from `counted`. One that has booted anew begins at 1.
+    /// Waits until the guest counts on from `counted`, without having booted anew.
     fn counts_on_from(&mut self, counted: u64) {
-        self.console.wait_for(&format!("TICK {}", counted + 2), SOON);
+        self.console.wait_for(&format!("TICK {} ", counted + 2), SOON);
+        let boots = self.console.contents().matches("GUEST-READY").count();
+        assert_eq!(boots, 1, "{} has booted anew", self.vm);
     }
 
     /// The last number that it has counted to. What follows is read from here.
@@ -207,7 +209,7 @@ fn a_qemu_that_dies_is_noticed_and_one_that_hangs_hides_no_other() {
         let seen = world.client().vm(&dies.vm).await.map_err(|error| error.to_string())?;
         if seen.state == "running" { Err(seen.state.to_string()) } else { Ok(seen) }
     }));
-    assert_eq!(gone.state, "poweroff", "{gone:?}");
+    assert_eq!((gone.state.as_ref(), gone.reason.as_ref()), ("poweroff", "crashed"), "{gone:?}");
     let host = world.run(world.client().host("q")).expect("the host");
     assert!(host.health.is_some_and(|health| health.reachable), "one that hangs hides the host");
     assert_eq!(world.run(world.client().vm(&hangs.vm)).expect("it is there").state, "running");

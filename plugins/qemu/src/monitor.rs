@@ -2,7 +2,7 @@
 
 use ostler_sdk::host::clock;
 use ostler_sdk::host::socket::{self, Connection};
-use ostler_sdk::{Call, Error, ErrorKind, FilePath};
+use ostler_sdk::{Call, Error, FilePath};
 use serde_json::{Value, json};
 
 /// The longest line: a list of all block devices.
@@ -71,13 +71,12 @@ impl Monitor {
 
 /// A command that QEMU refused would be refused again, except where another process holds a disk.
 fn refusal(command: &str, told: &str) -> Error {
-    let held = told.contains("lock");
-    let kind = if held { ErrorKind::Retry } else { ErrorKind::Refused };
-    Error::new(
-        kind,
-        if held { "disk-in-use" } else { "qemu-refused" },
-        format!("{command}: {told}"),
-    )
+    let told_by = format!("{command}: {told}");
+    if told.contains("\" lock") {
+        Error::retry("disk-in-use", told_by)
+    } else {
+        Error::refused("qemu-refused", told_by)
+    }
 }
 
 /// Looks again and again until `look` finds something, within the call.
@@ -95,5 +94,20 @@ pub(crate) fn until<T>(
             return Err(Error::retry("not-yet", format!("waited for {what}")));
         }
         clock::sleep_ms(PAUSE_MS)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_another_process_holds_is_asked_for_again() {
+        let held = "Failed to get \"write\" lock";
+        assert_eq!(
+            refusal("blockdev-add", held),
+            Error::retry("disk-in-use", format!("blockdev-add: {held}"))
+        );
+        assert_eq!(refusal("blockdev-del", "Block device file-vda is in use").code, "qemu-refused");
     }
 }
