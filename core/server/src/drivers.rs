@@ -408,4 +408,22 @@ mod tests {
             "it does more than the old one"
         );
     }
+
+    #[test]
+    fn a_socket_is_granted_by_its_name_and_one_that_is_not_asked_for_is_refused() {
+        let text = "name = \"x\"\nversion = \"1\"\nsummary = \"s\"\n\
+            [[capability]]\nname = \"socket\"\nwhy = \"w\"\n\
+            [[socket]]\nname = \"qmp\"\npath = \"{file:path}\"\n\
+            [[socket]]\nname = \"libvirt\"\npath = \"/run/libvirt/sock\"\n";
+        let manifest = Manifest::parse(text.as_bytes()).expect("a manifest");
+        let words = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+            granted(&manifest, &words).map(|granted| granted.get("socket").map(|all| all.join(" ")))
+        };
+        assert_eq!(words(&["socket:qmp"]).expect("asked for").as_deref(), Some("qmp"));
+        for all in ["socket", "all"] {
+            assert_eq!(words(&[all]).expect("asked for").as_deref(), Some("qmp libvirt"));
+        }
+        assert!(words(&["socket:docker"]).is_err() && words(&["exec:qmp"]).is_err());
+    }
 }
