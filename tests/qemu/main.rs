@@ -76,6 +76,7 @@ fn it_keeps_the_contract() {
 fn call(vm: VmUuid, step: u64) -> CallControl {
     let key = EffectKey { vm, operation: OperationId(1), step: StepNo(step), item: Item::Domain };
     let context = CallContext {
+        store: StoreId(uuid::Uuid::nil()),
         key,
         attempt: 1,
         generation: Generation(1),

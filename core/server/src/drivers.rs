@@ -418,7 +418,8 @@ mod tests {
         let manifest = Manifest::parse(text.as_bytes()).expect("a manifest");
         let words = |words: &[&str]| {
             let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-            granted(&manifest, &words).map(|granted| granted.get("socket").map(|all| all.join(" ")))
+            grants::granted(&manifest, &words)
+                .map(|granted| granted.get("socket").map(|all| all.join(" ")))
         };
         assert_eq!(words(&["socket:qmp"]).expect("asked for").as_deref(), Some("qmp"));
         for all in ["socket", "all"] {

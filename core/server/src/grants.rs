@@ -39,10 +39,7 @@ type Granted = BTreeMap<String, Vec<String>>;
 
 /// Translates words like `files`, `exec`, `exec:info` and `all` for this manifest: into
 /// capabilities, and for `exec` and `socket` into the names of commands and sockets.
-pub(crate) fn granted(
-    manifest: &Manifest,
-    words: &[String],
-) -> Result<Granted, GrantProblem> {
+pub(crate) fn granted(manifest: &Manifest, words: &[String]) -> Result<Granted, GrantProblem> {
     let parts = |capability: &str| -> Vec<String> {
         match capability {
             "exec" => manifest.commands.iter().map(|command| command.name().to_owned()).collect(),
@@ -233,7 +230,8 @@ mod tests {
                 other => panic!("{other:?}"),
             };
             // Without the file before, nothing can be compared.
-            let changed = if old.is_some() { vec!["exec:info"] } else { vec!["exec:info", "exec:check"] };
+            let changed =
+                if old.is_some() { vec!["exec:info"] } else { vec!["exec:info", "exec:check"] };
             assert_eq!(grants, changed);
         }
     }

@@ -2,6 +2,7 @@
 
 use ostler_sdk::{
     DomainDisk, DomainNic, DomainSeen, DomainSpec, EffectId, Error, Identity, Power, PowerReason,
+    Stamped,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -183,6 +184,12 @@ impl Disk {
 impl Nic {
     fn new(nic: &DomainNic, slot: u8) -> Self {
         Self { mac: nic.mac.clone(), slot, bridge: nic.bridge.clone() }
+    }
+}
+
+impl Stamped for Domain {
+    fn stamp(&self) -> Option<(&str, u64)> {
+        Some((&self.store, self.generation))
     }
 }
 
