@@ -246,7 +246,7 @@ mod tests {
     fn a_domain_of_another_store_is_not_touched_whatever_its_generation() {
         let code = |stamp| may_touch(stamp, "ours", 5).map_err(|error| error.code);
         assert_eq!(code(Some(("ours", 5))), Ok(()));
-        assert_eq!(code(Some(("ours", 6))), Err("stale".to_owned()));
+        assert_eq!(code(Some(("ours", 6))), Err("higher-generation".to_owned()));
         for stamp in [None, Some(("theirs", 1)), Some(("theirs", 9))] {
             assert_eq!(code(stamp), Err("foreign".to_owned()), "{stamp:?}");
         }

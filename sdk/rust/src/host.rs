@@ -123,7 +123,8 @@ pub mod exec {
     ///
     /// # Errors
     /// `refused` for an unknown template or a value that its hole does not take. `cancelled`.
-    /// `unknown` if the connection to the host was lost meanwhile.
+    /// `unknown` if the connection to the host was lost meanwhile. `not-here` with code `no-program`
+    /// if the program is not on the host.
     pub fn run(command: &str, holes: &[(&str, &str)], input: &[u8]) -> Result<Exit, Error> {
         host::run(command, &arguments(holes), input)
     }
@@ -141,10 +142,24 @@ pub mod exec {
     ///
     /// # Errors
     /// As [`run`]. For any other exit code or a signal: `retry` with code `command-failed`, and the
-    /// end of standard error.
+    /// end of standard error. `refused` with code `output-cut` if the output was longer than the
+    /// host keeps: a part of a list would be taken for the whole.
     pub fn output(command: &str, holes: &[(&str, &str)]) -> Result<Vec<u8>, Error> {
-        let exit = run(command, holes, &[])?;
-        if exit.code == Some(0) { Ok(exit.stdout) } else { Err(failed(command, &exit)) }
+        whole(command, run(command, holes, &[])?)
+    }
+
+    fn whole(command: &str, exit: Exit) -> Result<Vec<u8>, Error> {
+        match exit.code {
+            Some(0) if exit.truncated => Err(Error::refused(
+                "output-cut",
+                format!(
+                    "{command} has written more than the host keeps; it kept {} bytes",
+                    exit.stdout.len()
+                ),
+            )),
+            Some(0) => Ok(exit.stdout),
+            _ => Err(failed(command, &exit)),
+        }
     }
 
     /// The error for a command that has failed.
@@ -161,6 +176,26 @@ pub mod exec {
             (None, None) => "ended somehow".to_owned(),
         };
         Error::retry("command-failed", format!("{command} {how}: {told}"))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_part_of_the_output_is_never_taken_for_the_whole() {
+            let exit = |code, truncated| Exit {
+                code: Some(code),
+                signal: None,
+                stdout: b"a list".to_vec(),
+                stderr: Vec::new(),
+                truncated,
+            };
+            assert_eq!(whole("list", exit(0, false)), Ok(b"a list".to_vec()));
+            let code = |exit| whole("list", exit).map_err(|error| error.code);
+            assert_eq!(code(exit(0, true)), Err("output-cut".to_owned()));
+            assert_eq!(code(exit(1, true)), Err("command-failed".to_owned()));
+        }
     }
 }
 

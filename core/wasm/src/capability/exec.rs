@@ -114,6 +114,7 @@ impl From<RunError> for Error {
             RunError::Cancelled => cancelled(),
             RunError::Unreachable(_) => error(ErrorKind::Retry, "host-unreachable", detail),
             RunError::Lost(_) => error(ErrorKind::Unknown, "connection-lost", detail),
+            RunError::NoProgram(_) => error(ErrorKind::NotHere, "no-program", detail),
             RunError::Invalid(_) => refused("bad-argument", detail),
         }
     }

@@ -70,6 +70,8 @@ pub(crate) enum RunError {
     Unreachable(String),
     #[error("the connection to the host was lost while the command ran: {0}")]
     Lost(String),
+    #[error("the program {0} is not on the host, or may not be run there; nothing was run")]
+    NoProgram(String),
     #[error("{0}")]
     Invalid(String),
 }
@@ -88,6 +90,7 @@ pub(crate) struct Running {
     pub(crate) stdout: ChildStdout,
     stderr: ChildStderr,
     tag: String,
+    program: String,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -127,8 +130,7 @@ impl Transports {
             running.end().await;
             return Err(RunError::Cancelled);
         }
-        let status = take_trailer(&running.tag, &mut err, job.stderr_max)
-            .ok_or_else(|| RunError::Lost(String::from_utf8_lossy(&err.bytes).trim().to_owned()))?;
+        let status = running.status(&mut err, job.stderr_max)?;
         // A shell reports a signal as 128 plus its number. A command that itself ends with such a
         // code is rare, and means the same.
         let (code, signal) =
@@ -168,7 +170,7 @@ impl Transports {
                 ExecTransport::Local => local(),
                 ExecTransport::Ssh { .. } => self.ssh.command(via, HELPER).await?,
             };
-            spawn(command, tag, permit)
+            spawn(command, (tag, argv.first().cloned().unwrap_or_default()), permit)
         };
         let running = tokio::select! {
             started = started => started?,
@@ -217,7 +219,7 @@ fn local() -> Command {
 
 fn spawn(
     mut command: Command,
-    tag: String,
+    (tag, program): (String, String),
     permit: OwnedSemaphorePermit,
 ) -> Result<Running, RunError> {
     let unreachable = |problem: String| RunError::Unreachable(problem);
@@ -235,7 +237,8 @@ fn spawn(
     let mut child = command.spawn().map_err(|error| unreachable(error.to_string()))?;
     match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
         (Some(stdin), Some(stdout), Some(stderr)) => {
-            Ok(Running { child, stdin: Some(stdin), stdout, stderr, tag, _permit: permit })
+            let stdin = Some(stdin);
+            Ok(Running { child, stdin, stdout, stderr, tag, program, _permit: permit })
         }
         (_, _, _) => Err(unreachable("no pipes to the command".to_owned())),
     }
@@ -290,10 +293,16 @@ impl Running {
     pub(crate) async fn finish(&mut self, stderr_max: usize) -> Result<(i32, String), RunError> {
         let (mut out, mut err) = (Kept::new(0), Kept::new(stderr_max + TRAILER_MAX));
         self.drain(&mut out, &mut err).await;
-        let said = |err: &Kept| String::from_utf8_lossy(&err.bytes).trim().to_owned();
-        match take_trailer(&self.tag, &mut err, stderr_max) {
-            Some(code) => Ok((code, said(&err))),
-            None => Err(RunError::Lost(said(&err))),
+        let status = self.status(&mut err, stderr_max)?;
+        Ok((status, String::from_utf8_lossy(&err.bytes).trim().to_owned()))
+    }
+
+    /// The exit code that the helper has told. Takes the helper's line from `err`.
+    fn status(&self, err: &mut Kept, most: usize) -> Result<i32, RunError> {
+        match take_trailer(&self.tag, err, most) {
+            Some(Trailer::Code(code)) => Ok(code),
+            Some(Trailer::NoProgram) => Err(RunError::NoProgram(self.program.clone())),
+            None => Err(RunError::Lost(String::from_utf8_lossy(&err.bytes).trim().to_owned())),
         }
     }
 }
@@ -328,8 +337,16 @@ impl Kept {
     }
 }
 
-/// Removes the helper's last line and returns the exit code in it.
-fn take_trailer(tag: &str, err: &mut Kept, most: usize) -> Option<i32> {
+/// The helper's last line.
+enum Trailer {
+    /// The command has ended with this code.
+    Code(i32),
+    /// The program is not there.
+    NoProgram,
+}
+
+/// Removes the helper's last line and returns what it says.
+fn take_trailer(tag: &str, err: &mut Kept, most: usize) -> Option<Trailer> {
     let tail = String::from_utf8_lossy(&err.tail);
     let at = tail.rfind(tag)?;
     let code = tail[at + tag.len()..].strip_prefix(' ')?.strip_suffix('\n')?;
@@ -337,7 +354,10 @@ fn take_trailer(tag: &str, err: &mut Kept, most: usize) -> Option<i32> {
     let trailer = 1 + tag.len() + 1 + code.len() + 1;
     err.total = err.total.saturating_sub(trailer);
     err.bytes.truncate(err.total.min(most));
-    code.parse().ok()
+    if code == "no-program" {
+        return Some(Trailer::NoProgram);
+    }
+    code.parse().ok().map(Trailer::Code)
 }
 
 #[cfg(test)]

@@ -47,6 +47,18 @@ async fn ends_are_told_apart() {
 }
 
 #[tokio::test]
+async fn a_program_that_is_not_there_is_told_from_one_that_ends_with_its_code() {
+    for missing in ["/nowhere/at/all", "/usr/bin", "/etc/passwd"] {
+        assert_eq!(run(&[missing], b"").await, Err(RunError::NoProgram(missing.to_owned())));
+    }
+    for code in [126, 127] {
+        let script = format!("exit {code}");
+        let exit = run(&["/bin/sh", "-c", &script], b"").await.expect("ran");
+        assert_eq!(exit.code, Some(code));
+    }
+}
+
+#[tokio::test]
 async fn what_is_started_ends_with_the_command() {
     // A process stays in the session and holds the pipes. It is killed, and nobody waits for it.
     let begun = std::time::Instant::now();
@@ -61,7 +73,7 @@ async fn a_far_end_that_reads_nothing_can_be_left() {
     let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("a place");
     let mut deaf = Command::new("/bin/sleep");
     deaf.arg("3600");
-    let running = spawn(deaf, "tag".to_owned(), permit).expect("it starts");
+    let running = spawn(deaf, ("tag".to_owned(), "deaf".to_owned()), permit).expect("it starts");
     let pid = i32::try_from(running.child.id().expect("it runs")).expect("a pid");
     let (stop, head) = (CancellationToken::new(), vec![b'x'; 1024 * 1024]);
     let told = running.told(&head, &stop);
