@@ -13,8 +13,8 @@ use crate::watch::{self, Watch};
 use crate::{Exit, Failure};
 use clap::{Args, Subcommand};
 use ostler_api::{
-    AdoptBody, ChangeHost, Client, CpuMilli, Host, NewHost, PlanPreview, Sent, Size, Span,
-    SshAddress,
+    AdoptBody, ChangeHost, Client, CpuMilli, DriverOrigin, Host, NewHost, PlanPreview, Sent, Size,
+    Span, SshAddress,
 };
 use std::time::Duration;
 
@@ -351,11 +351,29 @@ async fn add_it(cx: &Context, client: &Client, new: &NewHost) -> Result<(), Fail
     cx.out.write(&cx.out.one(&host, &host.name, line)?)?;
     if let Some(error) = host.health.as_ref().and_then(|health| health.error.as_ref()) {
         crate::out::aside(&format!("warning: {}", crate::text::clean(error)));
+        if let Some(missing) = not_granted(client, &host).await {
+            crate::out::aside(&format!("hint: {missing}"));
+        }
         let mends =
             format!("`ostler host change {} --set KEY=VALUE` mends its settings", host.name);
         crate::out::aside(&format!("hint: {mends}; it is asked again and again"));
     }
     Ok(())
+}
+
+/// What the host's driver asks for and was not granted, with the command that grants it.
+async fn not_granted(client: &Client, host: &Host) -> Option<String> {
+    let driver = client.driver(&host.driver.as_ref()?.name).await.ok()?;
+    let DriverOrigin::Component { missing, .. } = &driver.origin else { return None };
+    if missing.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "driver {} asks for {}, and that is not granted; `ostler driver add FILE --replace --grant \
+         all` grants it",
+        driver.name,
+        missing.join(", ")
+    ))
 }
 
 async fn adopt(cx: &Context, args: AdoptArgs) -> Result<(), Failure> {

@@ -408,3 +408,14 @@ fn a_driver_that_is_replaced_keeps_the_grants_of_what_it_still_asks_for() {
         "no longer granted: exec:check, files\n  asked for and not granted (`--grant`): files",
     );
 }
+
+#[test]
+fn a_host_whose_driver_lacks_grants_says_which() {
+    let (Some(plugins), Some(daemon)) = (support::plugins(), Daemon::start(None)) else { return };
+    let sim = plugins.join("sim.wasm").display().to_string();
+    daemon.run(&["driver", "add", &sim, "--grant", "files"]).expect(0);
+    daemon
+        .run(&["host", "add", "h", "--driver", "sim", "--set", "datastore=d"])
+        .expect(0)
+        .says("hint: driver sim asks for config, exec, exec:head, exec:convert, and that is not granted");
+}
