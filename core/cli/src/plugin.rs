@@ -58,6 +58,24 @@ pub struct TestArgs {
     /// The bridge that network cards are plugged into
     #[arg(long, value_name = "NAME")]
     bridge: Option<String>,
+    /// Run only these checks
+    #[arg(long, value_name = "CHECK", value_delimiter = ',')]
+    only: Vec<String>,
+    /// The kernel that the domains boot; without it nothing runs in them
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// The initial RAM disk of that kernel
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    initrd: Option<PathBuf>,
+    /// The command line of that kernel
+    #[arg(long, value_name = "TEXT", requires = "kernel", default_value = "console=ttyS0")]
+    cmdline: String,
+    /// What the guest writes to its console when it is ready for the power button
+    #[arg(long, value_name = "TEXT", requires = "kernel")]
+    guest_says: Option<String>,
+    /// Show the driver's log and its calls to the host, with their times, on standard error
+    #[arg(long, short = 'v')]
+    trace: bool,
     /// The longest a call may take
     #[arg(long, default_value = "10s", value_name = "TIME")]
     patience: Span,
@@ -243,6 +261,16 @@ fn known_to(inspection: &Inspection, args: &TestArgs) -> Result<(), Failure> {
             return Err(unknown("setting", key, &settings));
         }
     }
+    let checks = ostler_testkit::check_names();
+    for check in &args.only {
+        if !checks.contains(&check.as_str()) {
+            let failure = Failure::usage(format!("the suite has no check {check}"));
+            return Err(match ostler_api::nearest(check, checks.iter().copied()) {
+                Some(near) => failure.hint(format!("did you mean {near}?")),
+                None => failure.hint("`ostler plugin test` without --only names them"),
+            });
+        }
+    }
     for grant in args.grant.iter().flatten() {
         if !capabilities.contains(&grant.as_str()) {
             return Err(unknown("capability", grant, &capabilities));
@@ -260,14 +288,36 @@ fn broken(names: &[&str]) -> String {
     }
 }
 
+/// Shows the lines that drivers log, and their calls to the host, until the command ends.
+fn show_trace() {
+    let filter = "ostler::conformance=info,ostler::driver=debug,ostler_wasm=debug";
+    // It fails only if somebody has begun it before.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_timer(tracing_subscriber::fmt::time::uptime())
+        .with_writer(std::io::stderr)
+        .try_init();
+}
+
 async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
     known_to(&ostler_testkit::inspect(&args.file).await.map_err(|err| bad_file(&err))?, &args)?;
+    if args.trace {
+        show_trace();
+    }
+    let guest = args.kernel.map(|kernel| ostler_testkit::Guest {
+        kernel,
+        initrd: args.initrd,
+        cmdline: args.cmdline,
+        says: args.guest_says,
+    });
     let options = TestOptions {
         only: args.grant.map(|grants| grants.into_iter().collect()),
         config: map(&args.config),
         blind: map(&args.blind),
         second: map(&args.second),
         bridge: args.bridge,
+        checks: args.only.into_iter().collect(),
+        guest,
         patience: args.patience.duration(),
         ..TestOptions::default()
     };

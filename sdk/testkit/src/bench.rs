@@ -20,6 +20,10 @@ const SECOND: HostId = HostId(2);
 const SYSTEM: &str = "system";
 const IMAGES: &str = "images";
 const IMAGE: &str = "base.raw";
+const KERNEL: &str = "kernel";
+const INITRD: &str = "initrd";
+/// How often the guest's console is read while it boots.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LEADING_OUT: &str = "leading-out.qcow2";
 /// A file that every machine has, and that is in no datastore.
 const OUTSIDE: &[u8] = b"/etc/passwd";
@@ -107,6 +111,15 @@ impl LocalBench {
         let site = Site { id: HERE, name, config, transport: ExecTransport::Local, roots };
         let blind = variant(&site, &options.blind, keeps_files.then_some((DATASTORE, "nowhere")));
         let apart = keeps_files && manifest.config.contains_key(FOLDER);
+        if let Some(guest) = &options.guest {
+            for (from, name) in [(Some(&guest.kernel), KERNEL), (guest.initrd.as_ref(), INITRD)] {
+                let Some(from) = from else { continue };
+                let copied = std::fs::copy(from, root.join(IMAGES).join(name));
+                copied.map_err(|error| {
+                    std::io::Error::new(error.kind(), format!("{}: {error}", from.display()))
+                })?;
+            }
+        }
         let name = parse("second")?;
         let second = variant(&site, &options.second, apart.then_some((FOLDER, "second")))
             .map(|site| Site { id: SECOND, name, ..site });
@@ -155,6 +168,7 @@ impl Bench for LocalBench {
     }
 
     async fn domain(&self, identity: Identity) -> DomainSpec {
+        let guest = self.options.guest.as_ref();
         DomainSpec {
             identity,
             name: format!("ostler-bench-{}", identity.vm),
@@ -165,9 +179,11 @@ impl Bench for LocalBench {
             memory_mib: 64,
             memory_most_mib: 128,
             firmware: Firmware::Bios,
-            kernel: None,
-            initrd: None,
-            cmdline: String::new(),
+            kernel: guest.map(|_| self.file(IMAGES, KERNEL)),
+            initrd: guest
+                .and_then(|guest| guest.initrd.as_ref())
+                .map(|_| self.file(IMAGES, INITRD)),
+            cmdline: guest.map(|guest| guest.cmdline.clone()).unwrap_or_default(),
             disks: Vec::new(),
             nics: Vec::new(),
             graphics: Graphics::None,
@@ -215,12 +231,34 @@ impl Bench for LocalBench {
         self.options.wild.as_ref().is_some_and(|make| make(&self.root(SYSTEM), vm).is_ok())
     }
 
+    async fn guest_ready(&self, vm: VmUuid) {
+        let Some(says) = self.options.guest.as_ref().and_then(|guest| guest.says.as_deref()) else {
+            return;
+        };
+        let console = self.file(SYSTEM, &format!("{vm}/console.log")).absolute;
+        let read = async {
+            loop {
+                let text = tokio::fs::read(&console).await.unwrap_or_default();
+                if String::from_utf8_lossy(&text).contains(says) {
+                    return;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        // A guest that is not ready in time fails the check that needs it.
+        let _ = tokio::time::timeout(self.options.patience, read).await;
+    }
+
     async fn edges(&self, vm: VmUuid) -> Option<u32> {
         self.options.edges.as_ref().and_then(|count| count(&self.root(SYSTEM), vm))
     }
 
     fn patience(&self) -> Duration {
         self.options.patience
+    }
+
+    fn wants(&self, check: &str) -> bool {
+        self.options.checks.is_empty() || self.options.checks.contains(check)
     }
 }
 
@@ -303,5 +341,9 @@ impl TransferBench for LocalBench {
 
     fn patience(&self) -> Duration {
         self.options.patience
+    }
+
+    fn wants(&self, check: &str) -> bool {
+        self.options.checks.is_empty() || self.options.checks.contains(check)
     }
 }

@@ -14,12 +14,13 @@ mod plant;
 mod report;
 
 pub use bench::LocalBench;
-pub use options::{EdgeProbe, TestOptions, WildMaker};
+pub use options::{EdgeProbe, Guest, TestOptions, WildMaker};
+pub use ostler_driver_testkit::conformance::names as check_names;
 pub use plant::{PlantError, PluginKind, crate_name, new_plugin, new_plugin_with};
 pub use report::TestReport;
 
 use ostler_driver::DriverKind;
-use ostler_driver_testkit::conformance::{self, Report};
+use ostler_driver_testkit::conformance::{self, Bench, Report};
 use ostler_wasm::{Grants, Host, HostError, HostOptions, Inspection, LoadError};
 use std::path::Path;
 use std::sync::Arc;
@@ -77,7 +78,9 @@ async fn try_kind(kind: DriverKind, bench: &Arc<LocalBench>) -> Result<Report, T
             bench.make_image().await?;
             conformance::transfer(driver, Arc::clone(bench) as _).await
         }
-        DriverKind::Rules(driver) => conformance::snapshot_rules(driver).await,
+        DriverKind::Rules(driver) => {
+            conformance::snapshot_rules(driver, |check| Bench::wants(&**bench, check)).await
+        }
     })
 }
 

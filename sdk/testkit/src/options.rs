@@ -2,7 +2,7 @@
 
 use ostler_model::VmUuid;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,20 @@ pub type EdgeProbe = Arc<dyn Fn(&Path, VmUuid) -> Option<u32> + Send + Sync>;
 
 /// Makes a domain without a stamp, by files below the bench's `system` datastore.
 pub type WildMaker = Arc<dyn Fn(&Path, VmUuid) -> std::io::Result<()> + Send + Sync>;
+
+/// A guest that is booted from a kernel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Guest {
+    /// The file of the kernel.
+    pub kernel: PathBuf,
+    /// The file of the initial RAM disk.
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line.
+    pub cmdline: String,
+    /// A text that the guest writes to its console when it reacts to the power button and to disks
+    /// that come and go. Without it, nothing waits for the guest.
+    pub says: Option<String>,
+}
 
 /// Options for trying a component. [`TestOptions::default`] is enough for drivers that need only
 /// datastores.
@@ -30,6 +44,10 @@ pub struct TestOptions {
     pub second: BTreeMap<String, String>,
     /// The bridge that network cards are plugged into.
     pub bridge: Option<String>,
+    /// The names of the checks to run. Empty: all.
+    pub checks: BTreeSet<String>,
+    /// The guest of the domains. None: they have no disk and no kernel, and nothing runs in them.
+    pub guest: Option<Guest>,
     /// How long a call may take.
     pub patience: Duration,
     /// Counts edge effects, if they can be seen from outside.
@@ -46,6 +64,8 @@ impl Default for TestOptions {
             blind: BTreeMap::new(),
             second: BTreeMap::new(),
             bridge: None,
+            checks: BTreeSet::new(),
+            guest: None,
             patience: Duration::from_secs(10),
             edges: None,
             wild: None,

@@ -86,6 +86,10 @@ pub trait Bench: Send + Sync {
     async fn guest_ready(&self, _vm: VmUuid) {}
     /// The longest time that a call may take here.
     fn patience(&self) -> Duration;
+    /// Whether the check of that name is to be run.
+    fn wants(&self, _check: &str) -> bool {
+        true
+    }
 }
 
 /// The environment in which a transfer driver is tested.
@@ -112,6 +116,10 @@ pub trait TransferBench: Send + Sync {
     async fn beside(&self, file: &FileRef) -> Vec<String>;
     /// The longest time that a call may take here.
     fn patience(&self) -> Duration;
+    /// Whether the check of that name is to be run.
+    fn wants(&self, _check: &str) -> bool {
+        true
+    }
 }
 
 /// Why a check did not pass.
@@ -234,9 +242,15 @@ impl Ended {
     }
 }
 
-async fn run_all<S>(checks: &[Check<S>], stage: &S, mut tidy: impl AsyncFnMut(&S)) -> Report {
+async fn run_all<S>(
+    checks: &[Check<S>],
+    stage: &S,
+    wants: impl Fn(&str) -> bool,
+    mut tidy: impl AsyncFnMut(&S),
+) -> Report {
     let mut report = Report::default();
-    for check in checks {
+    for check in checks.iter().filter(|check| wants(check.name)) {
+        tracing::info!(target: "ostler::conformance", check = check.name);
         let began = Instant::now();
         let ended = match (check.run)(stage).await {
             Ok(()) => Ended::Passed,
@@ -268,25 +282,39 @@ fn ability_checks() -> Vec<Check<stage::Stage>> {
     .collect()
 }
 
+fn hypervisor_checks() -> Vec<Check<stage::Stage>> {
+    [hypervisor::checks(), foreign::checks(), ability_checks()].into_iter().flatten().collect()
+}
+
+/// The names of all checks, of all kinds of drivers.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    let hypervisor = hypervisor_checks().into_iter().map(|check| check.name);
+    let transfer = transfer::checks().into_iter().map(|check| check.name);
+    let rules = rules::checks().into_iter().map(|check| check.name);
+    hypervisor.chain(transfer).chain(rules).collect()
+}
+
 /// Tests a hypervisor driver. The domains that it makes are removed afterwards, unless the driver
 /// fails to remove them.
 pub async fn hypervisor(driver: Arc<dyn Hypervisor>, bench: Arc<dyn Bench>) -> Report {
-    let stage = stage::Stage::new(driver, bench);
-    let mut checks = hypervisor::checks();
-    checks.extend(foreign::checks());
-    checks.extend(ability_checks());
-    run_all(&checks, &stage, async |stage: &stage::Stage| stage.tidy().await).await
+    let stage = stage::Stage::new(driver, Arc::clone(&bench));
+    let tidy = async |stage: &stage::Stage| stage.tidy().await;
+    run_all(&hypervisor_checks(), &stage, |check| bench.wants(check), tidy).await
 }
 
 /// Tests a transfer driver. The files that it makes are removed afterwards, unless the driver fails
 /// to delete them.
 pub async fn transfer(driver: Arc<dyn Transfer>, bench: Arc<dyn TransferBench>) -> Report {
-    let stage = transfer_stage::Stage::new(driver, bench);
-    run_all(&transfer::checks(), &stage, async |stage: &transfer_stage::Stage| stage.tidy().await)
-        .await
+    let stage = transfer_stage::Stage::new(driver, Arc::clone(&bench));
+    let tidy = async |stage: &transfer_stage::Stage| stage.tidy().await;
+    run_all(&transfer::checks(), &stage, |check| bench.wants(check), tidy).await
 }
 
-/// Tests snapshot rules.
-pub async fn snapshot_rules(driver: Arc<dyn SnapshotRules>) -> Report {
-    run_all(&rules::checks(), &driver, async |_: &Arc<dyn SnapshotRules>| {}).await
+/// Tests snapshot rules. `wants`: whether the check of that name is to be run.
+pub async fn snapshot_rules(
+    driver: Arc<dyn SnapshotRules>,
+    wants: impl Fn(&str) -> bool,
+) -> Report {
+    run_all(&rules::checks(), &driver, wants, async |_: &Arc<dyn SnapshotRules>| {}).await
 }

@@ -286,11 +286,16 @@ impl Stage {
         F: Future<Output = Result<T, DriverError>> + Send,
     {
         let end = Instant::now() + self.patience();
+        let mut last = None;
         loop {
             match answered(what, self.patience(), question()).await? {
                 Err(error) if error.kind == ErrorKind::Retry && Instant::now() < end => {
+                    last = Some(error);
                     tokio::time::sleep(LOOK_EVERY).await
                 }
+                // The deadline has cut the last attempt. The driver's own words, from the attempt
+                // before, tell its author more.
+                Err(error) if was_cut(&error) => return Ok(Err(last.unwrap_or(error))),
                 answer => return Ok(answer),
             }
         }
@@ -385,6 +390,12 @@ impl Stage {
             }
         }
     }
+}
+
+/// Whether the caller's deadline has ended the call, and not the driver.
+fn was_cut(error: &DriverError) -> bool {
+    error.kind == ErrorKind::Unknown
+        && matches!(error.code.as_str(), "deadline" | "driver-deadline")
 }
 
 /// The result in words, for a check's detail: `success`, or the error.

@@ -351,3 +351,27 @@ fn no_check_of_an_ability_is_without_its_fault() {
         .collect();
     assert!(without.is_empty(), "{without:?}");
 }
+
+/// A driver that says why it cannot, until the deadline cuts it.
+#[tokio::test]
+async fn the_drivers_own_words_are_told_when_a_deadline_cuts_it() {
+    let bench = FakeBench::new();
+    let stage = super::stage::Stage::new(Arc::new(bench.0.clone()), Arc::new(bench));
+    let mut answers = vec![
+        DriverError::unknown("driver-deadline", "the driver did not answer"),
+        DriverError::retry("quota-server-down", "the quota server does not answer"),
+    ];
+    let told = stage.asked("deploy", || {
+        let answer = answers.pop().expect("asked twice");
+        async { Err::<(), _>(answer) }
+    });
+    let told = told.await.expect("it is no trouble of the check");
+    assert_eq!(told.expect_err("it never succeeds").code, "quota-server-down");
+}
+
+#[test]
+fn every_check_has_a_name_of_its_own() {
+    let names = super::names();
+    let all: std::collections::BTreeSet<_> = names.iter().collect();
+    assert_eq!(all.len(), names.len());
+}

@@ -56,10 +56,10 @@ async fn each_fault_of_rules_turns_its_checks_red_and_no_others() {
         (RulesFault::Slow, &["rules-are-quick"]),
     ];
     for (fault, expected) in faults {
-        let report = crate::conformance::snapshot_rules(Arc::new(FaultyRules {
-            fault: *fault,
-            asked: AtomicU64::new(0),
-        }))
+        let report = crate::conformance::snapshot_rules(
+            Arc::new(FaultyRules { fault: *fault, asked: AtomicU64::new(0) }),
+            |_| true,
+        )
         .await;
         assert_eq!(report.broken(), *expected, "{fault:?}\n{report}");
     }
