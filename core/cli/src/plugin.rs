@@ -290,11 +290,14 @@ fn broken(names: &[&str]) -> String {
 
 /// Shows the lines that drivers log, and their calls to the host, until the command ends.
 fn show_trace() {
-    let filter = "ostler::conformance=info,ostler::driver=debug,ostler_wasm=debug";
+    let filter =
+        "ostler::conformance=info,ostler::driver=debug,ostler::flight=debug,ostler_wasm=warn";
     // It fails only if somebody has begun it before.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_timer(tracing_subscriber::fmt::time::uptime())
+        .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
         .try_init();
 }

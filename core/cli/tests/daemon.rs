@@ -414,8 +414,7 @@ fn a_host_whose_driver_lacks_grants_says_which() {
     let (Some(plugins), Some(daemon)) = (support::plugins(), Daemon::start(None)) else { return };
     let sim = plugins.join("sim.wasm").display().to_string();
     daemon.run(&["driver", "add", &sim, "--grant", "files"]).expect(0);
-    daemon
-        .run(&["host", "add", "h", "--driver", "sim", "--set", "datastore=d"])
-        .expect(0)
-        .says("hint: driver sim asks for config, exec, exec:head, exec:convert, and that is not granted");
+    daemon.run(&["host", "add", "h", "--driver", "sim", "--set", "datastore=d"]).expect(0).says(
+        "hint: driver sim asks for config, exec, exec:head, exec:convert, and that is not granted",
+    );
 }

@@ -169,6 +169,8 @@ impl Bench for LocalBench {
 
     async fn domain(&self, identity: Identity) -> DomainSpec {
         let guest = self.options.guest.as_ref();
+        // A kernel with a RAM disk needs more than a domain in which nothing runs.
+        let memory = if guest.is_some() { 256 } else { 64 };
         DomainSpec {
             identity,
             name: format!("ostler-bench-{}", identity.vm),
@@ -176,8 +178,8 @@ impl Bench for LocalBench {
             vcpus: 1,
             cpu_milli: 100,
             vcpus_most: 2,
-            memory_mib: 64,
-            memory_most_mib: 128,
+            memory_mib: memory,
+            memory_most_mib: 2 * memory,
             firmware: Firmware::Bios,
             kernel: guest.map(|_| self.file(IMAGES, KERNEL)),
             initrd: guest
