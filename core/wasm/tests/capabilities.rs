@@ -234,9 +234,8 @@ async fn commands_run_as_their_template_says() {
         told(&driver, &here("exec cat")).await.expect("ran"),
         "(Some(0), None, \"input\", \"\")"
     );
-    assert!(
-        told(&driver, &here("exec missing")).await.expect("ran").starts_with("(Some(127), None")
-    );
+    let missing = told(&driver, &here("exec missing")).await.expect_err("it is not there");
+    assert_eq!((missing.kind, missing.code.as_str()), (ErrorKind::NotHere, "no-program"));
     std::os::unix::fs::symlink("/etc", dir.path().join("out")).expect("link");
     for (deed, code) in [
         ("exec show word=-rf n=7 file=ds:disk", "bad-argument"),

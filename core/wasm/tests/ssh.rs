@@ -163,9 +163,8 @@ async fn commands_and_files_are_as_on_this_machine() {
         told(&driver, &there("exec cat")).await.expect("ran"),
         "(Some(0), None, \"input\", \"\")"
     );
-    assert!(
-        told(&driver, &there("exec missing")).await.expect("ran").starts_with("(Some(127), None")
-    );
+    let missing = told(&driver, &there("exec missing")).await.expect_err("it is not there");
+    assert_eq!((missing.kind, missing.code.as_str()), (ErrorKind::NotHere, "no-program"));
     let begun = Instant::now();
     told(&driver, &there("exec cat")).await.expect("ran");
     println!("one command over the shared connection: {:?}", begun.elapsed());

@@ -20,7 +20,7 @@ pub struct Listed {
 }
 
 /// The mandatory part of a hypervisor driver. Every call converges: sent twice, it has the same
-/// result as sent once. Every mutating call compares generations first ([`Call::fence`]).
+/// result as sent once. Every mutating call compares stores and generations first ([`Call::find`]).
 pub trait Hypervisor {
     /// The capacity and version of the target host.
     ///
