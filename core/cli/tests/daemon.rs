@@ -418,3 +418,21 @@ fn a_host_whose_driver_lacks_grants_says_which() {
         "hint: driver sim asks for config, exec, exec:head, exec:convert, and that is not granted",
     );
 }
+
+/// Its grants stand in the daemon's settings, and no driver was added.
+#[test]
+fn a_driver_of_the_plugin_directory_that_is_replaced_keeps_its_grants() {
+    let Some(plugins) = support::plugins() else { return };
+    let file = plugins.join("transfer-qcow2.wasm");
+    let Some(daemon) = Daemon::start(Some(plugins)) else { return };
+    let add = |file: &str| daemon.run(&["driver", "add", file, "--replace"]);
+    // The commands of a file that is not kept cannot be compared.
+    let later = daemon.file("later.wasm", "");
+    let component = std::fs::read(&file).expect("it is built");
+    std::fs::write(&later, another(&component, "exec", "exec")).expect("written");
+    add(&later).expect(1).says("are something else in the new file: exec:");
+    let out = add(&file.display().to_string()).expect(0).out;
+    assert!(!out.contains("not granted"), "the same file keeps all: {out}");
+    let out = add(&later).expect(0).out;
+    assert!(out.contains("grants kept: exec:blank"), "its file is kept now: {out}");
+}

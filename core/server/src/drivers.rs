@@ -146,7 +146,10 @@ impl Loader {
         if self.built_in.contains(&name) {
             return Err(DriverProblem::BuiltIn(name).into());
         }
-        let before = store.read()?.drivers()?.into_iter().find(|old| old.name == name);
+        let added = store.read()?.drivers()?.into_iter().find(|old| old.name == name);
+        // A driver of the plugin directory has no row, and has grants all the same.
+        let loaded = || grants::of_loaded(&registry.get(&name)?.0);
+        let before = added.clone().or_else(loaded);
         let grants =
             self.grants(new, &inspection, before.as_ref()).await.map_err(DriverProblem::from)?;
         let kept = || before.as_ref().map(|before| before.config.clone());
@@ -159,7 +162,7 @@ impl Loader {
             enabled: true,
             added: now(),
         };
-        may_enter(&row, &inspection, before.as_ref(), registry.get(&row.name), new.replace)?;
+        may_enter(&row, &inspection, added.as_ref(), registry.get(&row.name), new.replace)?;
         self.keep(&bytes, Path::new(&row.file)).await?;
         let entry = self.load_as(&row, bytes).await?;
         let before = before.filter(|before| before.digest != row.digest);
@@ -180,6 +183,9 @@ impl Loader {
         }
         let takes_over = |before: &&DriverRow| new.replace || before.digest == inspection.digest;
         let Some(before) = before.filter(takes_over) else { return Ok(BTreeMap::new()) };
+        if before.digest == inspection.digest {
+            return grants::carried(before, Some(&inspection.manifest), &inspection.manifest);
+        }
         // If the old file is gone, its commands cannot be compared, and so they are not kept.
         let old = match ostler_wasm::read_component(Path::new(&before.file)).await {
             Ok(bytes) => ostler_wasm::inspect(&before.file, &bytes).ok(),

@@ -2,7 +2,8 @@
 //! manifest asks for, and what becomes of them when another file takes the driver's place.
 
 use ostler_api::Upgrade;
-use ostler_model::DriverName;
+use ostler_driver::{DriverInfo, DriverOrigin};
+use ostler_model::{DriverName, Timestamp};
 use ostler_store::DriverRow;
 use ostler_wasm::Manifest;
 use std::collections::{BTreeMap, BTreeSet};
@@ -131,6 +132,28 @@ fn is_same(old: &Manifest, new: &Manifest, capability: &str, name: &str) -> bool
     }
 }
 
+/// The grants of a loaded component that nobody added: it comes from the plugin directory. None if
+/// the driver is built in.
+pub(crate) fn of_loaded(info: &DriverInfo) -> Option<DriverRow> {
+    let DriverOrigin::Component { digest, granted, .. } = &info.origin else { return None };
+    let mut grants = Granted::new();
+    for word in granted {
+        let (capability, part) = word
+            .split_once(':')
+            .map_or((word.as_str(), None), |(of, part)| (of, Some(part.to_owned())));
+        grants.entry(capability.to_owned()).or_default().extend(part);
+    }
+    Some(DriverRow {
+        name: info.name.clone(),
+        file: String::new(),
+        digest: digest.clone(),
+        grants,
+        config: BTreeMap::new(),
+        enabled: true,
+        added: Timestamp(0),
+    })
+}
+
 /// The difference between the grants of two files of one driver.
 pub(crate) fn difference(before: &DriverRow, now: &DriverRow) -> Upgrade {
     let words = |row: &DriverRow| -> BTreeSet<String> {
@@ -154,7 +177,6 @@ pub(crate) fn difference(before: &DriverRow, now: &DriverRow) -> Upgrade {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostler_model::Timestamp;
 
     const ONE: &str = r#"
         name = "x"
