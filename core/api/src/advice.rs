@@ -54,6 +54,7 @@ pub const ADVICE: &[&str] = &[
     "detach-disk",
     "cancel-disk-snapshot",
     "delete-snapshots",
+    "set-hardware-back",
     "resume-or-stop",
     "resume-first",
     "hard-off",

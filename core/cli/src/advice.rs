@@ -140,6 +140,7 @@ mod tests {
         "detach-disk",
         "cancel-disk-snapshot",
         "delete-snapshots",
+        "set-hardware-back",
         "resume-or-stop",
         "resume-first",
         "keep-on-host",

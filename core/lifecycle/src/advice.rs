@@ -5,7 +5,7 @@ use crate::draft::Draft;
 use crate::facts::{Advice, Fate};
 use crate::recipe::{self, Plan};
 use ostler_model::{
-    Cause, EventKind, Hint, Refusal, RefusalKind, Request, StepKind, Strength, Verb,
+    Cause, EventKind, Hint, Refusal, RefusalKind, Request, StepKind, Strength, Subject, Verb,
 };
 
 /// Refuses a snapshot verb unless the snapshot rules allow it.
@@ -38,11 +38,12 @@ fn fates(draft: &Draft<'_>) -> Vec<Fate> {
 
 /// Marks the fate of each snapshot when `verb` runs. Inserts into its plan the step that removes
 /// the snapshots that do not survive.
-pub(crate) fn apply(draft: &mut Draft<'_>, verb: Verb, mut plan: Plan) -> Plan {
+pub(crate) fn apply(draft: &mut Draft<'_>, verb: Verb, subject: &Subject, mut plan: Plan) -> Plan {
     if draft.record.snapshots.is_empty() || verb.is_record_only() || verb.is_snapshot() {
         return plan;
     }
-    let fates = fates(draft);
+    let mut fates = fates(draft);
+    keep_none_of_a_removed_disk(draft, verb, subject, &mut fates);
     mark(draft, &fates, &verb.to_string());
     // A delete removes the snapshots together with the files, and a lost host takes its snapshots
     // with it. Neither operation waits for a step that removes them.
@@ -58,6 +59,25 @@ pub(crate) fn apply(draft: &mut Draft<'_>, verb: Verb, mut plan: Plan) -> Plan {
         hide_losing(draft);
     }
     plan
+}
+
+/// Hides each snapshot that has the disk that is detached, although the rules keep it. The file of
+/// the disk is removed, so nobody can go back to that snapshot any more.
+fn keep_none_of_a_removed_disk(
+    draft: &Draft<'_>,
+    verb: Verb,
+    subject: &Subject,
+    fates: &mut [Fate],
+) {
+    let Subject::Disk { name } = subject else { return };
+    if verb != Verb::DiskDetach {
+        return;
+    }
+    for (snapshot, fate) in draft.record.snapshots.iter().zip(fates) {
+        if *fate == Fate::Keep && snapshot.has_disk(name) {
+            *fate = Fate::Hide;
+        }
+    }
 }
 
 /// An observation has changed the VM's state. It cannot remove snapshots, so those that do not

@@ -1,15 +1,16 @@
-//! Disks, network cards, size, images and snapshots. This module writes a change into the record
+//! Disks, network cards, size and images. This module writes a change into the record
 //! before its first step begins. [`crate::subject`] takes the change back if the operation does not
 //! succeed.
 
 use crate::draft::Draft;
 use crate::facts::Interfaces;
 use crate::placement::missing_bridge;
-use crate::refusals::{bad, wrong_state};
+use crate::refusals::bad;
+use crate::snapshots;
 use ostler_model::{
     Args, Ask, Cause, DiskFormat, DiskName, DiskSource, DiskSpec, DiskState, Hint, ImageChange,
     MacAddress, NewImage, NicSpec, OperationId, Part, Refusal, RefusalKind, RelPath, Request, Size,
-    Snapshot, SnapshotName, State, Subject, Verb, VmRecord, VmSpec,
+    State, Subject, Verb, VmRecord, VmSpec,
 };
 
 /// Checks the request and writes the change into the record. Returns the subject of the operation.
@@ -29,13 +30,12 @@ pub(crate) fn prepare(draft: &mut Draft<'_>, asked: &Request) -> Result<Subject,
             let becomes = new_image(draft, asked, disk)?;
             Ok(Subject::DiskImage { name: disk.clone(), becomes })
         }
-        (Verb::SnapshotCreate, Args::NewSnapshot { label }) => create_snapshot(draft, asked, label),
-        (Verb::SnapshotCreate, Args::None) => create_snapshot(draft, asked, ""),
+        (Verb::SnapshotCreate, Args::NewSnapshot { label }) => {
+            snapshots::create(draft, asked, label)
+        }
+        (Verb::SnapshotCreate, Args::None) => snapshots::create(draft, asked, ""),
         (Verb::SnapshotRevert | Verb::SnapshotDelete, Args::Snapshot { name }) => {
-            match draft.record.snapshot(name) {
-                Some(snapshot) => Ok(Subject::Snapshot { name: snapshot.name.clone() }),
-                None => Err(no_such_snapshot(draft, asked, name)),
-            }
+            snapshots::find(draft, asked, name)
         }
         (_, _) => Err(bad(draft, asked, Cause::NoArguments, Hint::SeeArguments)),
     }
@@ -228,91 +228,3 @@ pub(crate) fn new_image(
     draft.images.push(ImageChange::Add(image));
     Ok(becomes)
 }
-
-fn create_snapshot(
-    draft: &mut Draft<'_>,
-    asked: &Request,
-    label: &str,
-) -> Result<Subject, Refusal> {
-    let taken =
-        |snapshot: &Snapshot| !label.is_empty() && !snapshot.hidden && snapshot.label == label;
-    if draft.record.snapshots.iter().any(taken) {
-        return Err(bad(
-            draft,
-            asked,
-            Cause::SnapshotThere { label: label.to_owned() },
-            Hint::OtherName,
-        ));
-    }
-    if is_a_name(label) {
-        return Err(bad(
-            draft,
-            asked,
-            Cause::LabelIsAName { label: label.to_owned() },
-            Hint::OtherName,
-        ));
-    }
-    if draft.record.snapshots.len() >= SNAPSHOTS_MAX {
-        return Err(bad(
-            draft,
-            asked,
-            Cause::SnapshotsFull { most: SNAPSHOTS_MAX },
-            Hint::DeleteSnapshots,
-        ));
-    }
-    if label.len() > LABEL_MAX || label.chars().any(char::is_control) {
-        return Err(bad(draft, asked, Cause::BadLabel { most: LABEL_MAX }, Hint::OtherName));
-    }
-    // The prefix `snap-` and a number always make a valid name.
-    let Ok(name) = format!("snap-{}", asked.operation).parse::<SnapshotName>() else {
-        return Err(wrong_state(draft, asked.verb));
-    };
-    let made = draft.now;
-    draft.record.snapshots.push(Snapshot {
-        name: name.clone(),
-        label: label.to_owned(),
-        made,
-        hidden: false,
-        losing: false,
-    });
-    Ok(Subject::Snapshot { name })
-}
-
-/// Whether a label that a person gives looks like a name that Ostler gives to snapshots. It could
-/// be mistaken for another snapshot.
-fn is_a_name(label: &str) -> bool {
-    let number = label.to_ascii_lowercase().strip_prefix("snap-").map(str::to_owned);
-    number.is_some_and(|number| {
-        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
-    })
-}
-
-/// Refuses a snapshot that the VM does not have. This comes before the snapshot rules are heard:
-/// otherwise the refusal would be about the rules.
-pub(crate) fn has_snapshot(draft: &Draft<'_>, asked: &Request) -> Result<(), Refusal> {
-    let Args::Snapshot { name } = &asked.args else { return Ok(()) };
-    if asked.verb.is_snapshot() && draft.record.snapshot(name).is_none() {
-        return Err(no_such_snapshot(draft, asked, name));
-    }
-    Ok(())
-}
-
-fn no_such_snapshot(draft: &Draft<'_>, asked: &Request, name: &str) -> Refusal {
-    let snapshots: Vec<SnapshotName> =
-        draft.record.snapshots_called(name).map(|snapshot| snapshot.name.clone()).collect();
-    let name = name.to_owned();
-    if snapshots.is_empty() {
-        let offered = draft.record.snapshots.iter().filter(|snapshot| !snapshot.hidden);
-        let known = offered.flat_map(|found| [found.name.to_string(), found.label.clone()]);
-        let known = known.filter(|known| !known.is_empty()).collect();
-        return bad(draft, asked, Cause::NoSnapshot { name, known }, Hint::ShowVm);
-    }
-    bad(draft, asked, Cause::SnapshotsCalled { name, snapshots }, Hint::SnapshotByName)
-}
-
-/// Most snapshots of one VM, hidden ones included. The record contains them and is written as a
-/// whole with each commit. Each snapshot is also an overlay that every read of the guest goes
-/// through.
-const SNAPSHOTS_MAX: usize = 64;
-/// Longest label that people can give to a snapshot, in bytes.
-const LABEL_MAX: usize = 128;

@@ -20,7 +20,7 @@
 //! a policy of (verb, step), not code of its own.
 //!
 //! ```text
-//! decide ─┬─ request ── may it begin, and with which plan: admission, abilities, advice, placement, migrate, hardware, edit, plan
+//! decide ─┬─ request ── may it begin, and with which plan: admission, abilities, advice, placement, migrate, hardware, snapshots, edit, plan
 //!         │     └────── recover carries a failed operation on;   destroys tells what is removed for good
 //!         ├─ step_result, wake ── an operation goes on: step <─> step_result <─> operation_end, over
 //!         │                       items, marks, slot, subject, rest
@@ -52,6 +52,7 @@ mod recover;
 mod refusals;
 mod request;
 mod schedules;
+mod snapshots;
 
 mod draft;
 mod items;

@@ -8,7 +8,7 @@ use crate::recipe::{self, Plan};
 use crate::refusals::wrong_state;
 use crate::{
     abilities, advice, destroys, edit, hardware, migrate, placement, plan, recover, restored,
-    schedules, slot, step,
+    schedules, slot, snapshots, step,
 };
 use ostler_model::{
     Active, Args, Ask, Cause, Ended, Fault, Hint, OperationId, PowerReason, Reason, Refusal,
@@ -197,7 +197,7 @@ fn overtake(draft: &mut Draft<'_>, asked: &Request, weaker: Active) -> Result<Ne
 fn begin(draft: &mut Draft<'_>, asked: &Request) -> Result<(), Refusal> {
     check_abilities(draft, asked.verb)?;
     can_answer(draft, asked.verb)?;
-    hardware::has_snapshot(draft, asked)?;
+    snapshots::usable(draft, asked)?;
     advice::allowed(draft, asked)?;
     still_off(draft, asked.verb)?;
     adopted_stays(draft, asked.verb)?;
@@ -399,7 +399,7 @@ pub(crate) fn start(
     subject: Subject,
     overtook: Option<OperationId>,
 ) -> Next {
-    let plan = advice::apply(draft, asked.verb, plan);
+    let plan = advice::apply(draft, asked.verb, &subject, plan);
     let destroys = destroys::told(draft, asked.verb, &subject);
     let origin = origin(draft, &plan);
     let active = slot::fresh(asked, origin, plan, subject, draft.record.step);

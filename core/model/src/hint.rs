@@ -75,6 +75,8 @@ pub enum Hint {
     CancelDiskSnapshot,
     /// Delete some snapshots first.
     DeleteSnapshots,
+    /// Attach, detach and resize until the VM has the hardware of the snapshot again.
+    SetHardwareBack,
     /// Resume the VM, or stop it, and then move it.
     ResumeOrStop,
     /// Resume the VM, or suspend it after that.

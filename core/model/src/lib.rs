@@ -30,6 +30,7 @@ mod step;
 mod operation;
 mod reason;
 mod record;
+mod snapshot;
 
 mod event;
 mod hint;
@@ -76,7 +77,7 @@ pub use planned::Planned;
 pub use reason::{Fault, Reason};
 pub use record::{
     DiskState, Failure, FilesAt, HistoryEntry, Leftover, Move, NewImage, OpenCall, Placement,
-    RecoveryFile, Sighting, Snapshot, Storage, VmRecord,
+    RecoveryFile, Sighting, Storage, VmRecord,
 };
 pub use refusal::{Cause, Part, Refusal, RefusalKind, Shown};
 pub use request::{Answer, Args, ImageChange, Request};
@@ -86,6 +87,7 @@ pub use schedule::{
     CronExpr, Due, InvalidSchedule, LocalTime, Misfire, Moment, MonthDay, Period, SCHEDULES_MAX,
     Schedule, ScheduleId, ScheduleState, TimeOfDay, TimeZoneName, Weekday, When, YearDay,
 };
+pub use snapshot::{Hardware, HardwareChange, Snapshot};
 pub use spec::{
     BootSpec, DiskFormat, DiskSource, DiskSpec, Firmware, Graphics, Headroom, InvalidSpec, NicSpec,
     Patience, VmSpec,

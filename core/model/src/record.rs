@@ -3,9 +3,9 @@
 
 use crate::{
     Active, Call, Capacity, DatastoreId, DiskFormat, DiskName, DriverError, DriverName, EffectKey,
-    Generation, HostId, ImageId, MacAddress, OpaqueState, OperationId, Planned, Reason, RelPath,
-    Restored, ScheduleId, SnapshotName, State, StepKind, StepNo, Subject, Timestamp, Verb, Version,
-    VmId, VmSpec, VmUuid,
+    Generation, Hardware, HostId, ImageId, MacAddress, OpaqueState, OperationId, Planned, Reason,
+    RelPath, Restored, ScheduleId, Snapshot, State, StepKind, StepNo, Subject, Timestamp, Verb,
+    Version, VmId, VmSpec, VmUuid,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -169,24 +169,6 @@ pub struct Sighting {
     pub at: Timestamp,
     /// The fact in a word or two, for people.
     pub what: String,
-}
-
-/// A system snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Snapshot {
-    /// Its name, derived from the operation that made it.
-    pub name: SnapshotName,
-    /// The label that its maker gave it.
-    #[serde(default)]
-    pub label: String,
-    /// When it was made.
-    pub made: Timestamp,
-    /// Whether Ostler no longer offers it.
-    pub hidden: bool,
-    /// Whether the current operation removes it, because the snapshot rules say that it does not
-    /// survive that operation.
-    #[serde(default)]
-    pub losing: bool,
 }
 
 /// One stay of a VM on one host.
@@ -480,6 +462,16 @@ impl VmRecord {
         let offered =
             self.snapshots.iter().filter(|snapshot| !snapshot.hidden && !asked.is_empty());
         offered.filter(move |snapshot| snapshot.name.as_str() == asked || snapshot.label == asked)
+    }
+
+    /// Its hardware, as a snapshot that is made now has it.
+    #[must_use]
+    pub fn hardware(&self) -> Hardware {
+        Hardware {
+            disks: self.disks.iter().map(|disk| disk.name.clone()).collect(),
+            nics: (0..self.spec.nics.len()).map(|at| self.mac_of(at)).collect(),
+            size: self.spec.size(),
+        }
     }
 
     /// The memory file, if the VM may be restored from it.

@@ -3,9 +3,9 @@
 //! know names and only they know for whom they write.
 
 use crate::{
-    Ability, ClaimRefused, DiskName, DriverError, DriverName, Goal, Hint, HostId, HostName,
-    ImageName, InvalidSchedule, InvalidSpec, MacAddress, OperationId, Reason, ResourceRefused,
-    ScheduleId, SnapshotName, State, StepKind, Unfit, Verb, Version, VmId,
+    Ability, ClaimRefused, DiskName, DriverError, DriverName, Goal, HardwareChange, Hint, HostId,
+    HostName, ImageName, InvalidSchedule, InvalidSpec, MacAddress, OperationId, Reason,
+    ResourceRefused, ScheduleId, SnapshotName, State, StepKind, Unfit, Verb, Version, VmId,
 };
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
@@ -341,6 +341,17 @@ pub enum Cause {
         name: String,
         /// Their names.
         snapshots: Vec<SnapshotName>,
+    },
+    /// The VM's hardware has changed since the snapshot was made, and a revert would bring the old
+    /// hardware back.
+    SnapshotOfOtherHardware {
+        /// The snapshot's name.
+        name: SnapshotName,
+        /// The label that its maker gave it; may be empty.
+        #[serde(default)]
+        label: String,
+        /// The changes since then.
+        changes: Vec<HardwareChange>,
     },
     /// The snapshot rules refuse it.
     RulesSayNo {

@@ -1,9 +1,11 @@
 //! Snapshot rules of VMware. vSphere keeps snapshots beside the disks of a VM, with or without its
 //! memory, whatever is done to the VM.
 //!
-//! So no snapshot is ever removed here. But a revert also sets the power state and the hardware of
-//! the VM back. So a snapshot is no longer offered once the VM was powered off, suspended or moved
-//! cold, or has given something back that a revert would take again.
+//! So no snapshot is ever removed here. But a revert also sets the power state of the VM back. So a
+//! snapshot is no longer offered once the VM was powered off, suspended or moved cold.
+//!
+//! A revert sets the hardware back, too. These rules need not say so: Ostler refuses a revert while
+//! the VM has other hardware, and hides the snapshots of a disk that it deletes.
 
 use ostler_sdk::{Fate, Question, SnapshotRules, Verdict};
 
@@ -78,13 +80,10 @@ fn fate(question: &Question) -> Fate {
     }
 }
 
-/// Whether the snapshots are still offered afterwards: the VM does what it did before, and has all
-/// that it had. Less obvious verbs after which they are not:
+/// Whether the snapshots are still offered afterwards: the VM does what it did before. Less obvious
+/// verbs after which they are not:
 ///
 /// - a cold migration, because it saves the VM or switches it off on the way;
-/// - a detached disk or NIC, because a revert would bring it back, and its address may belong to
-///   another VM by now;
-/// - a resize, because a revert would take CPUs and memory that are no longer reserved for the VM;
 /// - a delete, because it removes the snapshots with the VM. To merge each into the disks first
 ///   would only take time.
 ///
@@ -95,8 +94,8 @@ fn still_offered(verb: &str) -> bool {
         "migrate-live" => true,
         "reboot" | "reboot-hard" => true,
         "snapshot-create" | "snapshot-revert" | "snapshot-delete" => true,
-        // A revert unplugs what was attached since, and nothing of it is lost.
-        "disk-attach" | "nic-attach" => true,
+        // Ostler reverts only to a snapshot of the hardware that the VM has then.
+        "disk-attach" | "disk-detach" | "nic-attach" | "nic-detach" | "resize" => true,
         // The disk is read as it is now, if necessary through a snapshot that the copy makes
         // itself.
         "disk-snapshot" | "disk-snapshot-live" | "disk-snapshot-cancel" => true,
@@ -160,16 +159,16 @@ mod tests {
         ("resched", Fate::Keep),
         ("unresched", Fate::Keep),
         ("disk-attach", Fate::Keep),
-        ("disk-detach", Fate::Hide),
+        ("disk-detach", Fate::Keep),
         ("nic-attach", Fate::Keep),
-        ("nic-detach", Fate::Hide),
+        ("nic-detach", Fate::Keep),
         ("snapshot-create", Fate::Keep),
         ("snapshot-revert", Fate::Keep),
         ("snapshot-delete", Fate::Keep),
         ("disk-snapshot", Fate::Keep),
         ("disk-snapshot-live", Fate::Keep),
         ("disk-snapshot-cancel", Fate::Keep),
-        ("resize", Fate::Hide),
+        ("resize", Fate::Keep),
         ("update", Fate::Keep),
         ("rename", Fate::Keep),
         ("schedule", Fate::Keep),

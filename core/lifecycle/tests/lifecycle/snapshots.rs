@@ -55,6 +55,70 @@ fn revert() {
 }
 
 #[test]
+fn revert_is_refused_while_the_hardware_is_another() {
+    check(
+        "deploy; drive; snapshot-create:one; run; disk-attach; run; nic-attach; run; snapshot-revert:one; disk-detach:vdb; run; snapshot-revert:one",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            disk-attach    hotplug (prepare-disks: calling) > prepare disk:vdb
+              prepare      hotplug (attach-disk: calling) > attach-disk disk:vdb
+              attach-disk  running [asked] | operation 4 succeeded
+            nic-attach     hotplug (attach-nic: calling) > attach-nic nic:b2:b3:98:19:f3:6e
+              attach-nic   running [asked] | operation 5 succeeded
+            snapshot-revert:one refused bad-request: SnapshotOfOtherHardware { name: SnapshotName("snap-3"), label: "one", changes: [DiskAttached(DiskName("vdb")), NicAttached(MacAddress("b2:b3:98:19:f3:6e"))] }
+            disk-detach:vdb hotplug (detach-disk: calling) > detach-disk disk:vdb
+              detach-disk  hotplug (drop-disk: calling) > drop-disk disk:vdb
+              drop-disk    running [asked] | operation 7 succeeded
+            snapshot-revert:one refused bad-request: SnapshotOfOtherHardware { name: SnapshotName("snap-3"), label: "one", changes: [NicAttached(MacAddress("b2:b3:98:19:f3:6e"))] }
+        "#]],
+    );
+    check(
+        "deploy; drive; snapshot-create:one; run; resize:2; run; snapshot-revert:one; resize:1; run; snapshot-revert:one; run; hardware",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:one snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            resize:2       hotplug (resize: calling) > resize
+              resize       running [asked] | operation 4 succeeded
+            snapshot-revert:one refused bad-request: SnapshotOfOtherHardware { name: SnapshotName("snap-3"), label: "one", changes: [Resized { from: Size { cpu_milli: 1000, vcpus: 1, memory_mib: 96 }, to: Size { cpu_milli: 1000, vcpus: 2, memory_mib: 96 } }] }
+            resize:1       hotplug (resize: calling) > resize
+              resize       running [asked] | operation 6 succeeded
+            snapshot-revert:one snapshot (revert-snapshot: calling) > revert-snapshot snapshot:snap-3
+              revert-snapshot running [asked] | operation 7 succeeded
+            hardware       record: (1, 0, 1), domain: Some((1, 0, 1))
+        "#]],
+    );
+}
+
+#[test]
+fn a_detached_disk_hides_the_snapshots_that_have_it() {
+    check(
+        "deploy; drive; snapshot-create:before; run; disk-attach; run; snapshot-create:with; run; disk-detach:vdb; destroys; run; snapshots; snapshot-revert:with; snapshot-revert:before; run; hardware",
+        expect![[r#"
+            deploy         prolog (prepare-disks: calling) > prepare disk:vda
+            snapshot-create:before snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-3
+              create-snapshot running [asked] | operation 3 succeeded
+            disk-attach    hotplug (prepare-disks: calling) > prepare disk:vdb
+              prepare      hotplug (attach-disk: calling) > attach-disk disk:vdb
+              attach-disk  running [asked] | operation 4 succeeded
+            snapshot-create:with snapshot (create-snapshot: calling) > create-snapshot snapshot:snap-5
+              create-snapshot running [asked] | operation 5 succeeded
+            disk-detach:vdb hotplug (detach-disk: calling) > detach-disk disk:vdb
+            destroys       disk vdb, snapshot snap-5 (with) (hidden)
+              detach-disk  hotplug (drop-disk: calling) > drop-disk disk:vdb
+              drop-disk    running [asked] | operation 6 succeeded
+            snapshots      snap-3, snap-5 (hidden)
+            snapshot-revert:with refused bad-request: NoSnapshot { name: "with", known: ["snap-3", "before"] }
+            snapshot-revert:before snapshot (revert-snapshot: calling) > revert-snapshot snapshot:snap-3
+              revert-snapshot running [asked] | operation 8 succeeded
+            hardware       record: (1, 0, 1), domain: Some((1, 0, 1))
+        "#]],
+    );
+}
+
+#[test]
 fn revert_is_lost_and_sent_under_the_same_identity() {
     check(
         "deploy; drive; snapshot-create:one; run; snapshot-revert:one; lost; tick; run; snapshots",

@@ -76,6 +76,10 @@ pub(crate) fn hint(hint: &Hint, verb: Option<Verb>) -> String {
         Hint::DetachDisk => "detach a disk first",
         Hint::CancelDiskSnapshot => "take that back first: disk-snapshot-cancel",
         Hint::DeleteSnapshots => "delete some first: snapshot-delete",
+        Hint::SetHardwareBack => {
+            "attach, detach and resize until the VM has the hardware of the snapshot; a disk that \
+             is detached is deleted"
+        }
         Hint::ResumeOrStop => "resume it, or stop it, then move it",
         Hint::ResumeFirst => "resume it, or suspend it after that",
         Hint::HardOff => "a hard verb does not ask it",

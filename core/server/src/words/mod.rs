@@ -5,6 +5,7 @@
 //! [`ostler_engine::WaitsFor`], ...). The matches here are exhaustive, so a new cause does not
 //! compile until somebody has written its sentence.
 
+mod hardware;
 mod hint;
 mod refusal;
 mod resource;

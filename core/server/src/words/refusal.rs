@@ -1,6 +1,6 @@
 //! Sentences: why a request is refused, and what happened when a scheduled action was due.
 
-use super::{Names, host, resource_refused, scheduler};
+use super::{Names, hardware, host, resource_refused, scheduler};
 use ostler_model::{
     Amount, Book, BookKey, Came, Cause, ClaimRefused, DriverError, Holding, HostId, ImageId, Lack,
     Misfire, Moment, NotDone, Part, Reason, Refusal, Shown, SnapshotName, StepKind,
@@ -63,6 +63,7 @@ const fn joint(cause: &Cause) -> Joint {
         | Cause::SnapshotsFull { .. }
         | Cause::NoSnapshot { .. }
         | Cause::SnapshotsCalled { .. }
+        | Cause::SnapshotOfOtherHardware { .. }
         | Cause::NotLater { .. }
         | Cause::StatedAhead
         | Cause::BadSchedule { .. }
@@ -185,6 +186,15 @@ fn cause(names: &dyn Names, refusal: &Refusal) -> String {
         Cause::SnapshotsCalled { name, snapshots } => {
             let called: Vec<&str> = snapshots.iter().map(SnapshotName::as_str).collect();
             format!("has more than one snapshot called {name:?}: {}", called.join(", "))
+        }
+        Cause::SnapshotOfOtherHardware { name, label, changes } => {
+            let label = if label.is_empty() { String::new() } else { format!(" ({label})") };
+            let changes: Vec<String> = changes.iter().map(hardware::change).collect();
+            format!(
+                "cannot go back to snapshot {name}{label}, because its hardware has changed since \
+                 then: {}",
+                changes.join("; ")
+            )
         }
         Cause::NotLater { verb } => format!("cannot have {verb} done later"),
         Cause::StatedAhead => "cannot have it stated ahead of time that a host is fenced, or that \

@@ -176,7 +176,15 @@ fn of_requests() -> Vec<Cause> {
         Cause::BadLabel { most: 128 },
         Cause::SnapshotsFull { most: 64 },
         Cause::NoSnapshot { name: label.clone(), known: vec!["befroe".to_owned()] },
-        Cause::SnapshotsCalled { name: label, snapshots: vec![named("snap-1"), named("snap-2")] },
+        Cause::SnapshotsCalled {
+            name: label.clone(),
+            snapshots: vec![named("snap-1"), named("snap-2")],
+        },
+        Cause::SnapshotOfOtherHardware {
+            name: named("snap-3"),
+            label,
+            changes: hardware_changes(),
+        },
         Cause::RulesSayNo { rules: "kvm-rules".to_owned(), reason: "a raw disk".to_owned() },
         Cause::RulesSilent { error: error() },
         Cause::NoRules,
@@ -191,6 +199,17 @@ fn of_requests() -> Vec<Cause> {
         Cause::TooLate,
     ]);
     causes
+}
+
+fn hardware_changes() -> Vec<HardwareChange> {
+    let size = |cpu_milli, memory_mib| Size { cpu_milli, vcpus: 2, memory_mib };
+    vec![
+        HardwareChange::DiskAttached(named("vdb")),
+        HardwareChange::DiskDetached(named("vdc")),
+        HardwareChange::NicAttached(named("52:54:00:00:00:01")),
+        HardwareChange::NicDetached(named("52:54:00:00:00:02")),
+        HardwareChange::Resized { from: size(500, 512), to: size(2000, 1024) },
+    ]
 }
 
 fn refusal_of(cause: Cause) -> Refusal {
