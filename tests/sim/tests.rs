@@ -14,9 +14,11 @@ use crate::{LINES, setting};
 use std::time::{Duration, Instant};
 use strum::IntoEnumIterator;
 
-/// The seeds are 1 to this one. A deliberate fault must be found within them. Without the fault
-/// they hold, so a violation is the fault's.
+/// The fixed seeds are 1 to this one. Without a fault they hold, so a violation is the fault's.
 const SEEDS: u64 = 160;
+/// A deliberate fault must be found up to this seed. Most are found within the first ten seeds. A
+/// few need a rare coincidence, and every change of a decision moves the seed that has it.
+const FAULT_SEEDS: u64 = 480;
 /// After so many seeds that failed, the test ends. More would only say the same.
 const TOLD: usize = 10;
 
@@ -104,12 +106,19 @@ fn every_deliberate_fault_is_found() {
             run(seed, fault).lines.iter().for_each(|line| println!("{line}"));
             continue;
         }
-        match (1..=SEEDS).find_map(|seed| Some((seed, run(seed, fault).violation?))) {
-            Some((seed, violation)) => println!("{fault}: seed {seed}: {violation}"),
+        match (1..=FAULT_SEEDS).find_map(|seed| found(seed, fault)) {
+            Some(found) => println!("{fault}: {found}"),
             None => missed.push(fault.to_string()),
         }
     }
-    assert!(missed.is_empty(), "not found within {SEEDS} seeds: {}", missed.join(", "));
+    assert!(missed.is_empty(), "not found within {FAULT_SEEDS} seeds: {}", missed.join(", "));
+}
+
+/// The violation of a seed with a fault. None if it holds, or if it fails without the fault, too.
+fn found(seed: u64, fault: Fault) -> Option<String> {
+    let violation = run(seed, fault).violation?;
+    let is_of_the_fault = seed <= SEEDS || run(seed, Fault::None).violation.is_none();
+    is_of_the_fault.then(|| format!("seed {seed}: {violation}"))
 }
 
 /// The same seed is the same run , to the last line.

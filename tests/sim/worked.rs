@@ -88,13 +88,21 @@ impl Run {
         if self.weather.panic > 0 || self.began.get(&operation) != Some(&self.life.lives) {
             return Ok(());
         }
-        // The daemon itself makes the first four errors: the store was restored, or a host did not
-        // answer the look before the call or the looks after a restart. The other two come from the
-        // operator. A definite error is always the answer of a driver.
-        if matches!(
-            error.code.as_str(),
-            "restored" | "earlier-call" | "cannot-ask" | "unreachable" | "operator" | "undone"
-        ) || !matches!(error.kind, ErrorKind::Retry | ErrorKind::Unknown)
+        // The daemon itself makes the first five errors: the store was restored, the daemon died
+        // while the call was open (the watch may have heard of the operation in the next life
+        // only), or a host did not answer the look before the call or the looks after a restart.
+        // The other two come from the operator. A definite error is always the answer of a driver.
+        const NOT_OF_A_DRIVER: [&str; 7] = [
+            "restored",
+            "restarted",
+            "earlier-call",
+            "cannot-ask",
+            "unreachable",
+            "operator",
+            "undone",
+        ];
+        if NOT_OF_A_DRIVER.contains(&error.code.as_str())
+            || !matches!(error.kind, ErrorKind::Retry | ErrorKind::Unknown)
         {
             return Ok(());
         }
