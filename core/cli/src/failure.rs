@@ -72,9 +72,13 @@ impl Failure {
     }
 }
 
-/// Whether the text names the subject already: "there is no host h9".
+/// Whether the text names the subject already: "there is no host h9". The server puts the name of a
+/// VM behind its id: "VM 7 (web) is busy".
 fn speaks_of(text: &str, subject: &str) -> bool {
     let (text, subject) = (text.to_ascii_lowercase(), subject.to_ascii_lowercase());
+    if subject.strip_prefix("vm ").is_some_and(|name| text.contains(&format!("({name})"))) {
+        return true;
+    }
     let edge = |c: Option<char>| {
         c.is_none_or(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))
     };
@@ -204,11 +208,14 @@ mod tests {
             ("there is no vm web", "vm web"),
             ("VM 7 is busy", "vm 7"),
             ("the host h1 is in use", "host h1"),
+            ("VM 7 (web) is busy", "vm web"),
+            ("VM 7 (web) is busy", "vm 7"),
         ] {
             assert_eq!(said(what, subject), what);
         }
         assert_eq!(said("VM 7 is busy", "vm web"), "vm web: VM 7 is busy");
         assert_eq!(said("VM 71 is busy", "vm 7"), "vm 7: VM 71 is busy");
+        assert_eq!(said("VM 7 (web-2) is busy", "vm web"), "vm web: VM 7 (web-2) is busy");
         assert_eq!(said("there is no vm web-2", "vm web"), "vm web: there is no vm web-2");
     }
 

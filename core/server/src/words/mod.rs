@@ -87,9 +87,8 @@ pub(crate) fn image(names: &dyn Names, id: ImageId) -> String {
     names.image_name(id).unwrap_or_else(|| id.to_string())
 }
 
-/// A VM that the sentence is not about: `VM 9 (web)`. Names of VMs are not unique, so the id comes
-/// first.
-pub(crate) fn other_vm(names: &dyn Names, id: VmId) -> String {
+/// A VM: `VM 9 (web)`. Names of VMs are not unique, so the id comes first.
+pub(crate) fn named_vm(names: &dyn Names, id: VmId) -> String {
     names.vm_name(id).map_or_else(|| format!("VM {id}"), |name| format!("VM {id} ({name})"))
 }
 

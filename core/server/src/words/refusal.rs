@@ -1,17 +1,17 @@
 //! Sentences: why a request is refused, and what happened when a scheduled action was due.
 
-use super::{Names, hardware, host, resource_refused, scheduler};
+use super::{Names, hardware, host, named_vm, resource_refused, scheduler};
 use ostler_model::{
     Amount, Book, BookKey, Came, Cause, ClaimRefused, DriverError, Holding, HostId, ImageId, Lack,
     Misfire, Moment, NotDone, Part, Reason, Refusal, Shown, SnapshotName, StepKind,
 };
 
-/// The sentence of a refusal. It names the VM by its id.
+/// The sentence of a refusal.
 pub(crate) fn refusal(names: &dyn Names, refusal: &Refusal) -> String {
-    let (vm, words) = (refusal.vm, cause(names, refusal));
+    let (vm, words) = (named_vm(names, refusal.vm), cause(names, refusal));
     match joint(&refusal.cause) {
-        Joint::Subject => format!("VM {vm} {words}"),
-        Joint::Topic => format!("VM {vm}: {words}"),
+        Joint::Subject => format!("{vm} {words}"),
+        Joint::Topic => format!("{vm}: {words}"),
         Joint::None => words,
     }
 }

@@ -1,6 +1,6 @@
 //! Sentences: why the change of a resource is refused.
 
-use super::{Names, datastore, host, image, other_vm};
+use super::{Names, datastore, host, image, named_vm};
 use ostler_model::{Resource, ResourceRefused, UsedBy};
 
 /// The sentence of a refusal.
@@ -33,7 +33,7 @@ pub(crate) fn resource_refused(names: &dyn Names, refused: &ResourceRefused) -> 
         }
         ResourceRefused::NotFound { what } => format!("there is no {}", resource(names, what)),
         ResourceRefused::UuidTaken { vm, other } => {
-            format!("the UUID of VM {vm} belongs to {} already", other_vm(names, *other))
+            format!("the UUID of VM {vm} belongs to {} already", named_vm(names, *other))
         }
     }
 }
@@ -47,12 +47,12 @@ fn resource(names: &dyn Names, what: &Resource) -> String {
         Resource::Image(id) => format!("{kind} {}", image(names, *id)),
         Resource::Token(name) => format!("{kind} {name}"),
         Resource::Driver(name) | Resource::Rules(name) => format!("{kind} {name}"),
-        Resource::Vm(id) => other_vm(names, *id),
+        Resource::Vm(id) => named_vm(names, *id),
     }
 }
 
 fn used_by(names: &dyn Names, by: &UsedBy) -> String {
-    let vm = |id| other_vm(names, id);
+    let vm = |id| named_vm(names, id);
     match by {
         UsedBy::Daemon => "this ostlerd, which runs on it".to_owned(),
         UsedBy::Placed(id) => format!("{}, which has its place there", vm(*id)),

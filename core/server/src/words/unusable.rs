@@ -1,7 +1,7 @@
 //! Sentences: why a thing that a request names cannot be used.
 
 use super::refusal::claim;
-use super::{Names, host, other_vm};
+use super::{Names, host, named_vm};
 use ostler_engine::{NotAdopted, NotCreated, Unusable};
 
 /// The sentence.
@@ -17,7 +17,7 @@ pub(crate) fn unusable(names: &dyn Names, why: &Unusable) -> String {
             "it was not asked yet since the daemon was started".to_owned(),
         ),
         Unusable::HostHasVms { host: id, vms, more } => {
-            let vms: Vec<String> = vms.iter().map(|vm| other_vm(names, *vm)).collect();
+            let vms: Vec<String> = vms.iter().map(|vm| named_vm(names, *vm)).collect();
             let more = if *more == 0 { String::new() } else { format!(" and {more} more") };
             (
                 format!("host {}", host(names, *id)),
