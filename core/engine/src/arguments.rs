@@ -47,7 +47,7 @@ fn missing(what: &str) -> DriverError {
 
 /// A call that takes long. The driver begins it, reports its progress when it is asked, and can be
 /// told to stop.
-pub(crate) struct Job<'a> {
+pub(crate) struct JobArguments<'a> {
     /// The name of the driver, for the error of one that cannot do the job.
     pub(crate) name: &'a DriverName,
     pub(crate) work: Work,
@@ -278,8 +278,8 @@ impl Arguments<'_> {
         self.image(of_subject.ok_or_else(|| missing("the image to be"))?.image, host)
     }
 
-    pub(crate) fn job(&self, job: JobCall) -> Result<Job<'_>, DriverError> {
-        Ok(Job { name: &self.effect.driver, work: self.work(job)? })
+    pub(crate) fn job(&self, job: JobCall) -> Result<JobArguments<'_>, DriverError> {
+        Ok(JobArguments { name: &self.effect.driver, work: self.work(job)? })
     }
 
     fn work(&self, job: JobCall) -> Result<Work, DriverError> {

@@ -1,6 +1,6 @@
 //! Makes a driver call from an effect.
 
-use crate::arguments::{Arguments, Job, Work, no_host};
+use crate::arguments::{Arguments, JobArguments, Work, no_host};
 use crate::clock;
 use crate::faults;
 use crate::shared::Shared;
@@ -152,7 +152,7 @@ async fn short_call(
     }
 }
 
-impl Job<'_> {
+impl JobArguments<'_> {
     async fn begin(&self, site: &Site, control: &CallControl) -> Result<JobStatus, DriverError> {
         match &self.work {
             Work::Transfer(driver, job) => driver.begin(site, control, job).await,
@@ -203,7 +203,7 @@ impl Job<'_> {
 
 /// Begins the job and asks for its progress until it is done. If this future is dropped, the job is
 /// begun again when the effect is sent again.
-async fn run_job(job: &Job<'_>, site: &Site, control: &CallControl) -> CallResult {
+async fn run_job(job: &JobArguments<'_>, site: &Site, control: &CallControl) -> CallResult {
     let begun = clock::instant();
     let mut status = job.begin(site, control).await?;
     loop {

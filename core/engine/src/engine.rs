@@ -4,7 +4,7 @@ use crate::arguments;
 use crate::facts::abilities;
 use crate::handle::{
     ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth,
-    Idempotency, Preview, Replied, Restored, SnapshotAdvice, WAIT_MAX, Waited,
+    Idempotency, Preview, Reconciliation, Replied, SnapshotAdvice, WAIT_MAX, Waited,
 };
 use crate::hooks::Sabotage;
 use crate::mailbox::Message;
@@ -250,7 +250,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn restored(&self) -> Result<Option<Restored>, EngineError> {
+    pub fn restored(&self) -> Result<Option<Reconciliation>, EngineError> {
         restored::view(&self.shared)
     }
 

@@ -322,23 +322,38 @@ async fn bounded(
         result = &mut call => told_in_time(result, until, effect.patience),
         () = stop => Err(DriverError::unknown("deadline", "the driver did not answer in time and was dropped")),
     };
-    let (marks, hosts) = (&shared.executor.maybe_running, touched(effect, record));
-    match (result.as_ref().err().map(|error| error.kind), effect.call.lane()) {
-        // The call was dropped, crashed or lost. Its work on the host may go on.
-        (Some(ErrorKind::Unknown), Lane::Hypervisor) => marks.mark(effect.vm, hosts),
-        (Some(ErrorKind::Unknown), Lane::Transfer) => marks.transfers_on(effect.vm, &effect.driver),
-        // A job was begun, and how far it is could not be told. A delete that overtakes it must not
-        // be sent while the hypervisor is still moving the domain.
-        (Some(ErrorKind::Retry), Lane::Hypervisor) if matches!(effect.call, Call::Job(_)) => {
-            marks.job_on(effect.vm, &effect.key, hosts)
-        }
-        (_, _) => {}
+    if let Err(error) = &result {
+        remember(shared, effect, record, error.kind);
     }
     let took =
         u64::try_from(clock::instant().duration_since(began).as_micros()).unwrap_or(u64::MAX);
     shared.count_call(&effect.driver, took, result.as_ref().err());
     tracing::debug!(key = %effect.key, call = %effect.call, took_us = took, ok = result.is_ok(), "driver call");
     result
+}
+
+/// Remembers that the work of a call which has ended with this error may go on at its host.
+fn remember(shared: &Shared, effect: &Effect, record: &VmRecord, kind: ErrorKind) {
+    let (marks, hosts) = (&shared.executor.maybe_running, touched(effect, record));
+    match (kind, effect.call.lane()) {
+        // The call was dropped, crashed or lost.
+        (ErrorKind::Unknown, Lane::Hypervisor) => marks.mark(effect.vm, hosts),
+        (ErrorKind::Unknown, Lane::Transfer) => marks.transfers_on(effect.vm, &effect.driver),
+        // A job was begun, and how far it is could not be told. A delete that overtakes it must not
+        // be sent while the hypervisor is still moving the domain.
+        (ErrorKind::Retry, Lane::Hypervisor) if matches!(effect.call, Call::Job(_)) => {
+            marks.job_on(effect.vm, &effect.key, hosts)
+        }
+        (ErrorKind::Retry, Lane::Hypervisor | Lane::Transfer)
+        | (
+            ErrorKind::Refused
+            | ErrorKind::NotHere
+            | ErrorKind::Gone
+            | ErrorKind::Stale
+            | ErrorKind::Cancelled,
+            Lane::Hypervisor | Lane::Transfer,
+        ) => {}
+    }
 }
 
 /// If a call stopped because its time was up, the error says so: nobody has asked it to stop.

@@ -230,7 +230,7 @@ pub struct Explained {
 
 /// The state of the reconciliation after the store came back with a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restored {
+pub struct Reconciliation {
     /// The time of the newest event of the backup.
     pub as_of: Timestamp,
     /// The number of that event.

@@ -66,7 +66,7 @@ pub use config::EngineConfig;
 pub use engine::Engine;
 pub use handle::{
     ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth,
-    Idempotency, Preview, Replied, Restored, SnapshotAdvice, Unreconciled, WAIT_MAX, Waited,
+    Idempotency, Preview, Reconciliation, Replied, SnapshotAdvice, Unreconciled, WAIT_MAX, Waited,
 };
 #[doc(hidden)]
 pub use hooks::{Decides, Hooks, Point, Sabotage, Sends, WANTED_PANIC};

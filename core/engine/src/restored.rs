@@ -3,7 +3,7 @@
 //! (`ostler_lifecycle::Input::Reconcile`). When all VMs are reconciled, the mark of the restore is
 //! removed from the store.
 
-use crate::handle::{EngineError, Restored, Unreconciled};
+use crate::handle::{EngineError, Reconciliation, Unreconciled};
 use crate::mailbox::Message;
 use crate::seen::unlisted;
 use crate::shared::{Shared, locked};
@@ -140,7 +140,7 @@ fn only_storage(shared: &Shared) -> Option<Storage> {
 
 /// The VMs that are not reconciled, and the hosts that are waited for. None if the store was not
 /// restored or all is reconciled.
-pub(crate) fn view(shared: &Shared) -> Result<Option<Restored>, EngineError> {
+pub(crate) fn view(shared: &Shared) -> Result<Option<Reconciliation>, EngineError> {
     let reader = shared.store.read()?;
     let Some(mark) = reader.restored()? else { return Ok(None) };
     let waiting = locked(&shared.unreconciled).clone();
@@ -151,7 +151,7 @@ pub(crate) fn view(shared: &Shared) -> Result<Option<Restored>, EngineError> {
         let in_doubt = record.restored.as_ref().is_some_and(|restored| restored.in_doubt);
         vms.push(Unreconciled { vm: *vm, name: record.spec.name.clone(), found, in_doubt });
     }
-    Ok(Some(Restored {
+    Ok(Some(Reconciliation {
         as_of: mark.as_of,
         seq: mark.seq,
         hosts: unlisted(shared),

@@ -38,7 +38,7 @@ const BLIND_MOST: Duration = Duration::from_secs(60);
 
 /// A copy that is to be made.
 #[derive(Clone)]
-pub(crate) struct Plan {
+pub(crate) struct CopyPlan {
     order: Order,
     disk: DiskName,
     target: String,
@@ -46,7 +46,7 @@ pub(crate) struct Plan {
     xml: CString,
 }
 
-impl Plan {
+impl CopyPlan {
     /// Checks what can be checked without asking anybody.
     pub(crate) fn new(
         order: Order,
@@ -90,7 +90,7 @@ enum Next {
 pub(crate) async fn run(
     job: Arc<Job>,
     link: Arc<Link>,
-    plan: Plan,
+    plan: CopyPlan,
     patience: Duration,
     until: Instant,
 ) -> CallResult {
@@ -180,7 +180,7 @@ fn running(live: &Live, order: &Order) -> Result<(SeenDomain, Stamp), DriverErro
     }
 }
 
-fn next(live: &Live, plan: &Plan, begun: bool) -> Result<Next, DriverError> {
+fn next(live: &Live, plan: &CopyPlan, begun: bool) -> Result<Next, DriverError> {
     let (sight, stamp) = running(live, &plan.order)?;
     let ours = stamp.job.as_ref() == Some(&plan.order.key);
     Ok(match mirror(live, &sight, &plan.disk, Some(&plan.target))? {
@@ -227,7 +227,7 @@ fn mirror(
     })
 }
 
-fn begin(live: &Live, plan: &Plan) -> Result<(), DriverError> {
+fn begin(live: &Live, plan: &CopyPlan) -> Result<(), DriverError> {
     let (sight, stamp) = running(live, &plan.order)?;
     plan.folder.make()?;
     write_stamp(live, &sight.domain, &Stamp { job: Some(plan.order.key.clone()), ..stamp })?;
@@ -250,7 +250,7 @@ fn begin(live: &Live, plan: &Plan) -> Result<(), DriverError> {
 }
 
 /// Ends the mirror, and notes in the stamp that the file is whole.
-fn finish(live: &Live, plan: &Plan) -> CallResult {
+fn finish(live: &Live, plan: &CopyPlan) -> CallResult {
     let (sight, stamp) = running(live, &plan.order)?;
     let ended = raw_jobs::end_block_job(&sight.domain, &plan.disk_text());
     ended.map_err(|error| live.error(&error, During::Acting))?;

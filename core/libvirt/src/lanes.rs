@@ -12,7 +12,7 @@ const IDLE: Duration = Duration::from_secs(10);
 const STACK: usize = 512 * 1024;
 
 /// A piece of work for a lane.
-pub(crate) type Job = Box<dyn FnOnce() + Send>;
+pub(crate) type Task = Box<dyn FnOnce() + Send>;
 
 /// The error when there is no room for another job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +34,7 @@ struct Inner {
 
 #[derive(Default)]
 struct Work {
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<Task>,
     threads: usize,
     idle: usize,
 }
@@ -53,7 +53,7 @@ impl Lanes {
     }
 
     /// Hands over a job.
-    pub(crate) fn submit(&self, job: Job) -> Result<(), Full> {
+    pub(crate) fn submit(&self, job: Task) -> Result<(), Full> {
         let mut work = self.inner.lock();
         if work.waiting.len() >= self.inner.most_waiting {
             return Err(Full);
@@ -99,7 +99,7 @@ impl Inner {
         }
     }
 
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<Task> {
         let mut work = self.lock();
         loop {
             if let Some(job) = work.waiting.pop_front() {

@@ -58,7 +58,7 @@ const BLIND_MOST: Duration = Duration::from_secs(60);
 /// The longest that one migration may take. The engine's own patience is shorter and aborts.
 const MOST: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The flags for the source's daemon; [`Plan::flags`] adds to them.
+/// The flags for the source's daemon; [`MigrationPlan::flags`] adds to them.
 const FLAGS: u32 = sys::VIR_MIGRATE_LIVE
     | sys::VIR_MIGRATE_PEER2PEER
     | sys::VIR_MIGRATE_PERSIST_DEST
@@ -71,7 +71,7 @@ const FLAGS: u32 = sys::VIR_MIGRATE_LIVE
     | sys::VIR_MIGRATE_AUTO_CONVERGE;
 
 /// A migration that is to be made.
-pub(crate) struct Plan {
+pub(crate) struct MigrationPlan {
     order: Order,
     spec: DomainSpec,
     /// The folder for its console's log.
@@ -84,7 +84,7 @@ pub(crate) struct Plan {
     disks: Vec<CString>,
 }
 
-impl Plan {
+impl MigrationPlan {
     /// Checks what can be checked without asking anybody.
     pub(crate) fn new(
         order: Order,
@@ -211,7 +211,7 @@ fn work_on(live: &Live, domain: &Domain) -> Result<Work, DriverError> {
 }
 
 /// The job: looks, decides and acts until the domain has moved or stays.
-pub(crate) async fn run(job: Arc<Job>, ends: Ends, plan: Arc<Plan>) -> CallResult {
+pub(crate) async fn run(job: Arc<Job>, ends: Ends, plan: Arc<MigrationPlan>) -> CallResult {
     let held = calls::lock(&ends.here, plan.vm(), ends.until).await?;
     let mut failed: Option<DriverError> = None;
     let (mut settling, mut blind): (Option<Instant>, Option<Instant>) = (None, None);
@@ -304,7 +304,7 @@ impl Ends {
 
     /// Sends the domain, and waits until that is over. Returns the error to report if the domain is
     /// then found to have stayed.
-    async fn send(&self, job: &Arc<Job>, plan: &Arc<Plan>) -> DriverError {
+    async fn send(&self, job: &Arc<Job>, plan: &Arc<MigrationPlan>) -> DriverError {
         let (job, plan) = (Arc::clone(job), Arc::clone(plan));
         let sent = self
             .here
@@ -350,7 +350,7 @@ fn tidy(live: &Live, next: Next, order: &Order) -> Result<(), DriverError> {
     }
 }
 
-fn send(live: &Live, plan: &Plan, job: &Job) -> Result<(), DriverError> {
+fn send(live: &Live, plan: &MigrationPlan, job: &Job) -> Result<(), DriverError> {
     let sight = look(live, plan.vm())?.ok_or_else(not_here)?;
     let stamp = plan.order.may_touch(&sight)?;
     let snapshots = DomainSnapshot::num(&sight.domain, 0)

@@ -39,7 +39,7 @@ const BATCHES_A_MILLISECOND: u64 = 1000;
 
 /// The result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restored {
+pub struct RestoreReport {
     /// The id of the store. Domains that are stamped with it are ours again.
     pub id: ostler_model::StoreId,
     /// The number of the last event after the restore.
@@ -115,7 +115,11 @@ impl Store {
 /// # Errors
 /// If the target exists or is a running store, if the source is a running store, if the backup does
 /// not add up, or if it has records that cannot be read and `unreadable` is `Refused`.
-pub fn restore(from: &Path, to: &Path, unreadable: Unreadable) -> Result<Restored, BackupError> {
+pub fn restore(
+    from: &Path,
+    to: &Path,
+    unreadable: Unreadable,
+) -> Result<RestoreReport, BackupError> {
     if file::taken(to) {
         return Err(match ReadOnlyDatabase::open(to) {
             Err(DatabaseError::DatabaseAlreadyOpen) => BackupError::InUse { path: to.to_owned() },
@@ -132,7 +136,7 @@ pub fn restore(from: &Path, to: &Path, unreadable: Unreadable) -> Result<Restore
     let proven = prove(draft.path(), from, unreadable)?;
     let restored = mark(draft.path(), now())?;
     publish(draft, to)?;
-    Ok(Restored { mended: proven.mended, unreadable: proven.unreadable, ..restored })
+    Ok(RestoreReport { mended: proven.mended, unreadable: proven.unreadable, ..restored })
 }
 
 /// The findings in a copy that can be restored.
@@ -174,7 +178,7 @@ fn prove(copy: &Path, from: &Path, unreadable: Unreadable) -> Result<Proven, Bac
 }
 
 /// Marks every VM that is not done, and the store itself, in one transaction.
-fn mark(copy: &Path, now: Timestamp) -> Result<Restored, BackupError> {
+fn mark(copy: &Path, now: Timestamp) -> Result<RestoreReport, BackupError> {
     mark_in(
         Builder::new()
             .set_cache_size(Options::default().cache_bytes)
@@ -197,7 +201,7 @@ pub(crate) fn mark_in(
     db: Database,
     now: Timestamp,
     sabotage: Sabotage,
-) -> Result<Restored, BackupError> {
+) -> Result<RestoreReport, BackupError> {
     let (id, tail) = migrate::at_open(&db, None, &Followers::default())?;
     let reader = Reader::new(db.begin_read().map_err(Fault::from)?);
     let txn = Txn::begin(&db).map_err(Fault::from)?;
@@ -239,7 +243,14 @@ pub(crate) fn mark_in(
     txn.commit().map_err(Fault::from)?;
     drop(reader);
     db.close().map_err(Fault::from)?;
-    Ok(Restored { id, seq: EventSeq(last), vms, held, mended: Vec::new(), unreadable: Vec::new() })
+    Ok(RestoreReport {
+        id,
+        seq: EventSeq(last),
+        vms,
+        held,
+        mended: Vec::new(),
+        unreadable: Vec::new(),
+    })
 }
 
 fn encode(event: &EventDraft) -> Result<Vec<u8>, ReadError> {

@@ -132,7 +132,7 @@ mod vm;
 mod vm_row;
 mod writer;
 
-pub use backup::{Restored, Unreadable, restore};
+pub use backup::{RestoreReport, Unreadable, restore};
 pub use commit::{
     Commit, Committed, DriverRow, EventDraft, HostEdit, IdempotencyRow, ResourceChange,
     RulesBinding, TokenRow, VmChange,

@@ -93,7 +93,7 @@ pub(crate) struct Runner {
 }
 
 /// Why a call has no answer.
-enum Ended {
+enum NoAnswer {
     Wasm(wasmtime::Error),
     Cpu,
     Wall,
@@ -131,11 +131,11 @@ impl Runner {
             tokio::select! {
                 biased;
                 answer = guest => answer,
-                () = tokio::time::sleep_until(until.into()) => Err(Ended::Wall),
+                () = tokio::time::sleep_until(until.into()) => Err(NoAnswer::Wall),
                 () = async {
                     cancel.cancelled().await;
                     tokio::time::sleep(CANCEL_GRACE).await;
-                } => Err(Ended::Dropped),
+                } => Err(NoAnswer::Dropped),
             }
         };
         ended.map_err(|ended| {
@@ -164,32 +164,32 @@ impl Runner {
         store
     }
 
-    fn explain(&self, ended: Ended, memory_denied: bool, output: &Captured) -> DriverError {
+    fn explain(&self, ended: NoAnswer, memory_denied: bool, output: &Captured) -> DriverError {
         match ended {
-            Ended::Cpu => DriverError::unknown(
+            NoAnswer::Cpu => DriverError::unknown(
                 "driver-deadline",
                 format!(
                     "the driver computed for more than {:?} in one call and was stopped",
                     self.cpu_budget
                 ),
             ),
-            Ended::Wall => DriverError::unknown(
+            NoAnswer::Wall => DriverError::unknown(
                 "driver-deadline",
                 "the driver did not answer before the call's deadline",
             ),
-            Ended::Dropped => DriverError::unknown(
+            NoAnswer::Dropped => DriverError::unknown(
                 "driver-dropped",
                 format!("the driver did not end within {CANCEL_GRACE:?} after it was told to stop"),
             ),
-            Ended::Wasm(error) if error.is::<PoolConcurrencyLimitError>() => DriverError::retry(
+            NoAnswer::Wasm(error) if error.is::<PoolConcurrencyLimitError>() => DriverError::retry(
                 "driver-busy",
                 format!("all places for driver calls are taken: {error:#}"),
             ),
-            Ended::Wasm(_) if memory_denied => DriverError::unknown(
+            NoAnswer::Wasm(_) if memory_denied => DriverError::unknown(
                 "driver-memory",
                 format!("the driver wanted more than its {} bytes of memory", self.memory_max),
             ),
-            Ended::Wasm(error) => {
+            NoAnswer::Wasm(error) => {
                 let (said, trap) = (output.text(), format!("{error:#}"));
                 let said = said.trim();
                 let text = if said.is_empty() { trap } else { format!("{said}\n{trap}") };
@@ -212,7 +212,7 @@ fn inert_wasi(output: &Captured) -> WasiCtx {
 async fn within_cpu<T>(
     guest: impl Future<Output = wasmtime::Result<T>>,
     budget: Duration,
-) -> Result<T, Ended> {
+) -> Result<T, NoAnswer> {
     let mut guest = pin!(guest);
     let mut used = Duration::ZERO;
     poll_fn(|context| {
@@ -220,8 +220,8 @@ async fn within_cpu<T>(
         let polled = guest.as_mut().poll(context);
         used += thread_cpu().saturating_sub(before);
         match polled {
-            Poll::Ready(answer) => Poll::Ready(answer.map_err(Ended::Wasm)),
-            Poll::Pending if used > budget => Poll::Ready(Err(Ended::Cpu)),
+            Poll::Ready(answer) => Poll::Ready(answer.map_err(NoAnswer::Wasm)),
+            Poll::Pending if used > budget => Poll::Ready(Err(NoAnswer::Cpu)),
             Poll::Pending => Poll::Pending,
         }
     })

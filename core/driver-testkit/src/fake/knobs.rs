@@ -73,9 +73,9 @@ impl Knobs {
 
     /// The plan for this call, from all orders that match it. Each matching order with a count is
     /// used up by one.
-    pub(super) fn plan(&mut self, call: &Recorded) -> Plan {
+    pub(super) fn plan(&mut self, call: &Recorded) -> Course {
         let mut plan =
-            self.whims.as_mut().map_or_else(Plan::default, |whims| Plan::of(whims(call)));
+            self.whims.as_mut().map_or_else(Course::default, |whims| Course::of(whims(call)));
         for rule in self.rules.iter_mut().filter(|rule| rule.matches(call)) {
             if let Some(left) = &mut rule.left {
                 *left = left.saturating_sub(1);
@@ -95,7 +95,7 @@ impl Knobs {
 
 /// The plan for one call.
 #[derive(Default)]
-pub(super) struct Plan {
+pub(super) struct Course {
     hold: Option<Gate>,
     delay: Option<Duration>,
     fail: Option<DriverError>,
@@ -105,7 +105,7 @@ pub(super) struct Plan {
     blind: bool,
 }
 
-impl Plan {
+impl Course {
     fn of(whim: Whim) -> Self {
         let some = |time: Duration| (!time.is_zero()).then_some(time);
         Self {

@@ -141,7 +141,7 @@ struct State {
     dark: BTreeSet<HostId>,
     ignore_acpi: bool,
     violations: Vec<String>,
-    jobs: BTreeMap<EffectKey, transfer::Job>,
+    jobs: BTreeMap<EffectKey, transfer::FakeJob>,
     hyper_jobs: BTreeMap<EffectKey, jobs::Begun>,
     /// The transfers that are at work, per VM.
     transferring: BTreeMap<VmUuid, Vec<EffectKey>>,

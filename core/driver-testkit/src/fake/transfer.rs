@@ -13,7 +13,7 @@ use ostler_model::{DriverError, EffectKey, ErrorKind, Progress, VmUuid};
 use std::time::Duration;
 
 /// A job that was begun and has not ended.
-pub(super) struct Job {
+pub(super) struct FakeJob {
     work: Work,
     polls_left: u32,
 }
@@ -216,7 +216,7 @@ impl Fake {
                     state.transfer(key.vm, &work)?;
                     done()
                 } else {
-                    let job = state.jobs.entry(key).or_insert(Job { work, polls_left: polls });
+                    let job = state.jobs.entry(key).or_insert(FakeJob { work, polls_left: polls });
                     pending(job.polls_left)
                 }
             };
@@ -238,7 +238,7 @@ impl Fake {
         if job.polls_left > 0 {
             return Ok(pending(job.polls_left));
         }
-        let Some(Job { work, .. }) = state.jobs.remove(key) else { return Ok(done()) };
+        let Some(FakeJob { work, .. }) = state.jobs.remove(key) else { return Ok(done()) };
         state.transfer(key.vm, &work)?;
         Ok(done())
     }

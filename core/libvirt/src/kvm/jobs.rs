@@ -145,7 +145,7 @@ impl Migrate for Kvm {
     ) -> Result<JobStatus, DriverError> {
         let ((here, config), (there, to_config)) = (self.link(site)?, self.link(to)?);
         let folder = Folder::of(to, &domain.console_log.absolute);
-        let plan = migrate::Plan::new(
+        let plan = migrate::MigrationPlan::new(
             self.order_for(call, domain)?,
             domain,
             folder,
@@ -188,7 +188,7 @@ impl DiskCopy for Kvm {
         format: DiskFormat,
     ) -> Result<JobStatus, DriverError> {
         let (link, _) = self.link(site)?;
-        let plan = copy::Plan::new(
+        let plan = copy::CopyPlan::new(
             self.order(call),
             disk,
             target,

@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use ostler_api::{NothingBody, RestoredReply, UnreconciledVm};
-use ostler_engine::{Restored, Unreconciled};
+use ostler_engine::{Reconciliation, Unreconciled};
 
 /// Tells which VMs are not reconciled, and which hosts are waited for.
 #[utoipa::path(
@@ -52,8 +52,8 @@ pub(crate) async fn accept(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn told(names: &Names, restored: Restored) -> RestoredReply {
-    let Restored { as_of, seq: _, hosts, vms, total } = restored;
+fn told(names: &Names, restored: Reconciliation) -> RestoredReply {
+    let Reconciliation { as_of, seq: _, hosts, vms, total } = restored;
     let listed = hosts.is_empty();
     RestoredReply {
         waits: true,
