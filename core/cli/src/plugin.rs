@@ -96,6 +96,8 @@ struct Command<'a> {
     /// The program and its arguments, with their typed placeholders, as audit and dry run print
     /// them.
     argv: String,
+    /// How long it may run. If none, as long as its call.
+    time_limit: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -156,7 +158,11 @@ impl<'a> Shown<'a> {
             commands: manifest
                 .commands
                 .iter()
-                .map(|command| Command { name: command.name(), argv: command.to_string() })
+                .map(|command| Command {
+                    name: command.name(),
+                    argv: command.to_string(),
+                    time_limit: command.time_limit().map(|limit| format!("{limit:?}")),
+                })
                 .collect(),
             sockets: manifest
                 .sockets
@@ -198,9 +204,16 @@ impl<'a> Shown<'a> {
         let rows = self
             .commands
             .iter()
-            .map(|command| vec![Cell::from(command.name), Cell::from(&command.argv)])
+            .map(|command| {
+                let limit = Cell::maybe(command.time_limit.as_ref());
+                vec![Cell::from(command.name), limit, Cell::from(&command.argv)]
+            })
             .collect();
-        page.section("Commands").table(&["NAME", "PROGRAM AND ARGUMENTS"], rows, "none");
+        page.section("Commands").table(
+            &["NAME", "TIME LIMIT", "PROGRAM AND ARGUMENTS"],
+            rows,
+            "none",
+        );
         let rows = self
             .sockets
             .iter()

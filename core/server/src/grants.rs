@@ -126,7 +126,11 @@ fn has(manifest: &Manifest, capability: &str, name: &str) -> bool {
 /// Whether a command runs the same in both, or a socket is the same one.
 fn is_same(old: &Manifest, new: &Manifest, capability: &str, name: &str) -> bool {
     match capability {
-        "exec" => old.command(name) == new.command(name),
+        "exec" => match (old.command(name), new.command(name)) {
+            (Some(old), Some(new)) => old.runs_the_same(new),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        },
         "socket" => old.socket(name) == new.socket(name),
         _ => false,
     }

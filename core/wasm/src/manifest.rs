@@ -1,10 +1,11 @@
 //! The manifest: the facts about a driver that cannot be read from the component.
 //! `docs/plugin-guide.md` is its reference.
 
-use crate::template::{SocketTemplate, Template};
+use crate::template::{Argument, SocketTemplate, Template};
 use ostler_model::DriverName;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// The name of the custom section.
 pub(crate) const SECTION: &str = "ostler:manifest";
@@ -15,6 +16,11 @@ pub(crate) const MANIFEST_MAX: usize = 64 * 1024;
 const ENTRIES_MAX: usize = 128;
 /// The longest text in it, in bytes.
 const TEXT_MAX: usize = 512;
+
+/// The shortest time limit of a command. A command over ssh needs some ten milliseconds to begin.
+const TIMEOUT_LEAST: Duration = Duration::from_millis(100);
+/// The longest time limit of a command: longer than any call may take.
+const TIMEOUT_MOST: Duration = Duration::from_secs(24 * 3600);
 
 /// Capabilities that need a grant. All others are given to every driver.
 pub(crate) const GRANTABLE: [&str; 5] = ["config", "secrets", "exec", "files", "socket"];
@@ -49,7 +55,51 @@ struct RawCommand {
     name: String,
     program: String,
     #[serde(default)]
-    argv: Vec<String>,
+    argv: Vec<toml::Value>,
+    #[serde(default)]
+    timeout: Option<String>,
+}
+
+impl RawCommand {
+    fn template(&self) -> Result<Template, String> {
+        let argv = self.argv.iter().map(argument).collect::<Result<Vec<_>, _>>()?;
+        let limit = self.timeout.as_deref().map(time_limit).transpose()?;
+        Ok(Template::parse(&self.name, &self.program, &argv)?.ended_after(limit))
+    }
+}
+
+/// One entry of an argv: a text, or a table with a list of texts.
+fn argument(value: &toml::Value) -> Result<Argument, String> {
+    let texts = |list: &toml::Value| {
+        let texts = list.as_array()?.iter().map(|text| text.as_str().map(str::to_owned));
+        texts.collect::<Option<Vec<_>>>()
+    };
+    let table =
+        |key: &str| value.as_table().filter(|table| table.len() == 1)?.get(key).and_then(texts);
+    if let Some(text) = value.as_str() {
+        return Ok(Argument::Once(text.to_owned()));
+    }
+    table("optional")
+        .map(Argument::Optional)
+        .or_else(|| table("repeated").map(Argument::Repeated))
+        .ok_or_else(|| {
+            format!(
+                "argument {value} must be a text, {{ optional = [\"...\"] }} or {{ repeated = \
+                 [\"...\"] }}"
+            )
+        })
+}
+
+/// Reads how long a command may run, for example `10s` or `5m`.
+fn time_limit(text: &str) -> Result<Duration, String> {
+    let read = text.parse::<jiff::SignedDuration>().ok();
+    let limit = read.and_then(|limit| Duration::try_from(limit).ok());
+    limit.filter(|limit| (TIMEOUT_LEAST..=TIMEOUT_MOST).contains(limit)).ok_or_else(|| {
+        format!(
+            "timeout {text:?} must be a time from {TIMEOUT_LEAST:?} to {} hours, for example 10s",
+            TIMEOUT_MOST.as_secs() / 3600
+        )
+    })
 }
 
 #[derive(Deserialize)]
@@ -177,8 +227,8 @@ impl Raw {
     fn commands(&self) -> Result<Vec<Template>, String> {
         let mut commands: Vec<Template> = Vec::with_capacity(self.command.len());
         for raw in &self.command {
-            let template = Template::parse(&raw.name, &raw.program, &raw.argv)
-                .map_err(|problem| format!("command {:?}: {problem}", raw.name))?;
+            let template =
+                raw.template().map_err(|problem| format!("command {:?}: {problem}", raw.name))?;
             if commands.iter().any(|other| other.name() == template.name()) {
                 return Err(format!("command {:?} is there twice", raw.name));
             }
@@ -252,7 +302,8 @@ mod tests {
         [[command]]
         name = "info"
         program = "/usr/bin/qemu-img"
-        argv = ["info", "{disk:path}"]
+        argv = ["info", "{disk:path}", { optional = ["-U", "{u:id}"] }, { repeated = ["{o:text}"] }]
+        timeout = "1m 30s"
         [[capability]]
         name = "socket"
         why = "asks the monitor"
@@ -269,10 +320,12 @@ mod tests {
         let manifest = Manifest::parse(GOOD.as_bytes()).expect("valid");
         assert_eq!(manifest.name.as_str(), "transfer-qcow2");
         assert!(manifest.asks("exec") && !manifest.asks("files"));
+        let info = manifest.command("info").expect("there");
         assert_eq!(
-            manifest.command("info").expect("there").to_string(),
-            "/usr/bin/qemu-img info {disk:path}"
+            info.to_string(),
+            "/usr/bin/qemu-img info {disk:path} [-U {u:id}] [{o:text}]..."
         );
+        assert_eq!(info.time_limit(), Some(Duration::from_secs(90)));
         assert_eq!(manifest.socket("qmp").expect("there").to_string(), "{file:path}");
         assert!(manifest.socket("qmq").is_none());
         assert_eq!(manifest.config["delay-ms"].default.as_deref(), Some("0"));
@@ -287,6 +340,16 @@ mod tests {
             ("/usr/bin/qemu-img", "qemu-img", "absolute"),
             ("{disk:path}", "{disk:paht}", "paht"),
             ("transfer-qcow2", "../x", "driver name"),
+            ("optional", "maybe", "optional"),
+            ("repeated = [\"{o:text}\"]", "repeated = 3", "repeated"),
+            ("repeated = [\"{o:text}\"]", "repeated = [3]", "repeated"),
+            ("\"-U\", \"{u:id}\"", "\"-U\"", "no hole"),
+            ("{o:text}", "{disk:path}", "outside"),
+            ("{u:id}", "{disk:path}", "outside"),
+            ("1m 30s", "90", "timeout"),
+            ("1m 30s", "1ms", "timeout"),
+            ("1m 30s", "-5s", "timeout"),
+            ("1m 30s", "48h", "24 hours"),
             ("\"{file:path}\"", "\"run/{id:id}.sock\"", "absolute"),
             ("\"socket\"", "\"files\"", "capability socket"),
         ] {

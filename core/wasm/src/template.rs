@@ -1,23 +1,25 @@
 //! Command templates: an absolute program and an argv with typed holes. Rendering is pure; nothing
 //! here looks at a disk.
 //!
-//! The guarantee: for all values that a driver fills in, the number of arguments stays that of the
-//! template, and no value turns an argument into an option.
+//! The guarantee: no value that a driver fills in adds an argument or turns one into an option.
+//! Only the groups of a template that are marked as optional or repeated come as often as their
+//! holes are given.
 
+mod hole;
 mod socket;
 
+pub use hole::HoleType;
 pub use socket::{Reached, SocketTemplate};
 
 use ostler_model::FilePath;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
-/// The longest `id` value.
-const ID_MAX: usize = 128;
-/// The longest `word` value.
-const WORD_MAX: usize = 255;
 /// The most arguments of a template.
 const ARGV_MAX: usize = 128;
+/// The most times that a repeated group may come: a VM has far fewer disks and network cards.
+const REPEATS_MAX: usize = 64;
 /// The longest literal text in an argument.
 const LITERAL_MAX: usize = 4096;
 /// The longest name of a command or a hole.
@@ -45,25 +47,37 @@ const INERT: [&str; 15] = [
     "truncate",
 ];
 
-/// The type of a hole: the values that it accepts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HoleType {
-    /// A letter or digit, then letters, digits, `.`, `_`, `-`.
-    Id,
-    /// Printable ASCII without blanks, not beginning with `-`.
-    Word,
-    /// A decimal number within bounds.
-    Int(i64, i64),
-    /// One of these words.
-    Enum(Vec<String>),
-    /// `DATASTORE:RELATIVE/PATH`.
-    Path,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
     Text(String),
     Hole(String),
+}
+
+/// One entry of the argv of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Argument {
+    /// An argument that is always there.
+    Once(String),
+    /// Arguments that are there if their holes are given.
+    Optional(Vec<String>),
+    /// Arguments that are there once for each value of their holes.
+    Repeated(Vec<String>),
+}
+
+/// How often a group of arguments comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Often {
+    Once,
+    Optional,
+    Repeated,
+}
+
+/// Arguments that come together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Group {
+    often: Often,
+    arguments: Vec<Vec<Piece>>,
+    holes: BTreeSet<String>,
 }
 
 /// A checked command template.
@@ -71,8 +85,9 @@ enum Piece {
 pub struct Template {
     name: String,
     program: String,
-    argv: Vec<Vec<Piece>>,
+    argv: Vec<Group>,
     holes: BTreeMap<String, HoleType>,
+    time_limit: Option<Duration>,
 }
 
 /// One argument, or a part of one, after rendering.
@@ -91,6 +106,8 @@ pub struct Rendered {
     pub program: String,
     /// The arguments, one entry each.
     pub argv: Vec<Vec<Part>>,
+    /// How long it may run. If none, as long as its call.
+    pub time_limit: Option<Duration>,
 }
 
 impl Template {
@@ -98,7 +115,7 @@ impl Template {
     ///
     /// # Errors
     /// The text says what is wrong, for people.
-    pub fn parse(name: &str, program: &str, argv: &[String]) -> Result<Self, String> {
+    pub fn parse(name: &str, program: &str, argv: &[Argument]) -> Result<Self, String> {
         if !hole_name_ok(name) {
             return Err(format!(
                 "its name must be 1 to {NAME_MAX} lower-case letters, digits and dashes"
@@ -117,20 +134,47 @@ impl Template {
                  control characters"
             ));
         }
-        if argv.len() > ARGV_MAX {
-            return Err(format!("{} arguments, at most {ARGV_MAX} are allowed", argv.len()));
-        }
         let mut template = Self {
             name: name.to_owned(),
             program: program.to_owned(),
             argv: Vec::new(),
             holes: BTreeMap::new(),
+            time_limit: None,
         };
         for argument in argv {
-            let pieces = template.parse_argument(argument)?;
-            template.argv.push(pieces);
+            let (often, texts) = match argument {
+                Argument::Once(text) => (Often::Once, std::slice::from_ref(text)),
+                Argument::Optional(texts) => (Often::Optional, texts.as_slice()),
+                Argument::Repeated(texts) => (Often::Repeated, texts.as_slice()),
+            };
+            let group = template.parse_group(often, texts)?;
+            template.argv.push(group);
+        }
+        let count: usize = template.argv.iter().map(|group| group.arguments.len()).sum();
+        if count > ARGV_MAX {
+            return Err(format!("{count} arguments, at most {ARGV_MAX} are allowed"));
         }
         Ok(template)
+    }
+
+    /// The same command, ended if it runs for longer than `limit`.
+    #[must_use]
+    pub const fn ended_after(mut self, limit: Option<Duration>) -> Self {
+        self.time_limit = limit;
+        self
+    }
+
+    /// Whether `other` runs the same program with the same arguments. How long each may run makes
+    /// no difference.
+    #[must_use]
+    pub fn runs_the_same(&self, other: &Self) -> bool {
+        (&self.program, &self.argv, &self.holes) == (&other.program, &other.argv, &other.holes)
+    }
+
+    /// How long the command may run. If none, as long as its call.
+    #[must_use]
+    pub const fn time_limit(&self) -> Option<Duration> {
+        self.time_limit
     }
 
     /// Its name.
@@ -149,8 +193,8 @@ impl Template {
     /// files that a disk names, `xl create` runs the programs that a configuration names. Until
     /// commands are confined, a driver that can write such a file may do everything there that the
     /// user may do as whom commands run. An unknown program counts as such a program. So does every
-    /// program that takes a `word`: a word may be any path of the host, and then even `cp` or `rm`
-    /// can do any harm.
+    /// program that takes a `word` or a `text`: it may be any path of the host, and then even `cp`
+    /// or `rm` can do any harm.
     #[must_use]
     pub fn interprets_files(&self) -> bool {
         let inert = self
@@ -158,13 +202,48 @@ impl Template {
             .rsplit_once('/')
             .is_some_and(|(folder, name)| PROGRAMS.contains(&folder) && INERT.contains(&name));
         self.holes.values().any(|kind| match kind {
-            HoleType::Word => true,
+            HoleType::Word | HoleType::Text => true,
             HoleType::Path => !inert,
             HoleType::Id | HoleType::Int(..) | HoleType::Enum(_) => false,
         })
     }
 
-    fn parse_argument(&mut self, argument: &str) -> Result<Vec<Piece>, String> {
+    fn parse_group(&mut self, often: Often, texts: &[String]) -> Result<Group, String> {
+        let mut group = Group { often, arguments: Vec::new(), holes: BTreeSet::new() };
+        for text in texts {
+            group.arguments.push(self.parse_argument(text, &mut group.holes)?);
+        }
+        if often == Often::Once {
+            let shared = |other: &&Group| other.often != Often::Once;
+            return self.apart(group, shared);
+        }
+        if group.holes.is_empty() {
+            return Err(format!(
+                "the optional or repeated arguments {texts:?} have no hole: nothing says how often \
+                 they are wanted"
+            ));
+        }
+        self.apart(group, |_| true)
+    }
+
+    /// Refuses a hole that one of the `others` has, too. How often it is given would then mean two
+    /// things.
+    fn apart(&self, group: Group, others: impl Fn(&&Group) -> bool) -> Result<Group, String> {
+        for other in self.argv.iter().filter(others) {
+            if let Some(hole) = group.holes.intersection(&other.holes).next() {
+                return Err(format!(
+                    "hole {hole:?} of an optional or repeated group occurs outside of it, too"
+                ));
+            }
+        }
+        Ok(group)
+    }
+
+    fn parse_argument(
+        &mut self,
+        argument: &str,
+        holes: &mut BTreeSet<String>,
+    ) -> Result<Vec<Piece>, String> {
         if argument.len() > LITERAL_MAX || argument.chars().any(char::is_control) {
             return Err(format!(
                 "argument {argument:?} must have at most {LITERAL_MAX} bytes and no control \
@@ -201,7 +280,9 @@ impl Template {
                     if !text.is_empty() {
                         pieces.push(Piece::Text(std::mem::take(&mut text)));
                     }
-                    pieces.push(Piece::Hole(self.add_hole(&inside)?));
+                    let hole = self.add_hole(&inside)?;
+                    holes.insert(hole.clone());
+                    pieces.push(Piece::Hole(hole));
                 }
                 c => text.push(c),
             }
@@ -237,10 +318,10 @@ impl Template {
     /// Fills the holes.
     ///
     /// # Errors
-    /// A hole is missing, unknown, given twice, or has a value that its type does not accept. The
-    /// text names the hole.
+    /// A hole is missing, unknown, given too often, or has a value that its type does not accept.
+    /// The text names the hole.
     pub fn render(&self, values: &[(String, String)]) -> Result<Rendered, String> {
-        let mut parts: BTreeMap<&str, Part> = BTreeMap::new();
+        let mut given: BTreeMap<&str, Vec<Part>> = BTreeMap::new();
         for (hole, value) in values {
             let (hole, kind) = self.holes.get_key_value(hole).ok_or_else(|| {
                 format!(
@@ -252,21 +333,51 @@ impl Template {
             let part = kind.take(value).map_err(|problem| {
                 format!("hole {hole:?} of command {:?}: {problem}", self.name)
             })?;
-            if parts.insert(hole, part).is_some() {
-                return Err(format!("hole {hole:?} of command {:?} is given twice", self.name));
+            given.entry(hole).or_default().push(part);
+        }
+        let mut argv = Vec::new();
+        for group in &self.argv {
+            for at in 0..self.times(group, &given)? {
+                let fill = |piece: &Piece| match piece {
+                    Piece::Text(text) => Some(Part::Text(text.clone())),
+                    Piece::Hole(hole) => {
+                        given.get(hole.as_str()).and_then(|parts| parts.get(at)).cloned()
+                    }
+                };
+                let filled = |pieces: &Vec<Piece>| pieces.iter().filter_map(fill).collect();
+                argv.extend(group.arguments.iter().map(filled));
             }
         }
-        if let Some(missing) = self.holes.keys().find(|hole| !parts.contains_key(hole.as_str())) {
-            return Err(format!("hole {missing:?} of command {:?} is not given", self.name));
-        }
-        let fill = |piece: &Piece| match piece {
-            Piece::Text(text) => Part::Text(text.clone()),
-            Piece::Hole(hole) => {
-                parts.get(hole.as_str()).cloned().unwrap_or_else(|| Part::Text(String::new()))
+        let program = self.program.clone();
+        Ok(Rendered { program, argv, time_limit: self.time_limit })
+    }
+
+    /// How often a group comes. All its holes have so many values then.
+    fn times(&self, group: &Group, given: &BTreeMap<&str, Vec<Part>>) -> Result<usize, String> {
+        let count = |hole: &String| given.get(hole.as_str()).map_or(0, Vec::len);
+        let most = match group.often {
+            Often::Once | Often::Optional => 1,
+            Often::Repeated => REPEATS_MAX,
+        };
+        let times = match group.often {
+            Often::Once => 1,
+            Often::Optional | Often::Repeated => {
+                group.holes.iter().map(count).max().unwrap_or_default()
             }
         };
-        let argv = self.argv.iter().map(|pieces| pieces.iter().map(fill).collect()).collect();
-        Ok(Rendered { program: self.program.clone(), argv })
+        for hole in &group.holes {
+            let problem = match count(hole) {
+                0 if times > 0 => "is not given".to_owned(),
+                many if many > most && most == 1 => "is given twice".to_owned(),
+                many if many > most => format!("is given {many} times, at most {most} are allowed"),
+                fewer if fewer < times => {
+                    format!("is given {fewer} times, less often than others of its group ({times})")
+                }
+                _ => continue,
+            };
+            return Err(format!("hole {hole:?} of command {:?} {problem}", self.name));
+        }
+        Ok(times)
     }
 
     fn hole_names(&self) -> String {
@@ -274,116 +385,36 @@ impl Template {
     }
 }
 
-impl HoleType {
-    fn parse(text: &str) -> Result<Self, String> {
-        let inside = |word: &str| {
-            text.strip_prefix(word)
-                .and_then(|rest| rest.strip_prefix('('))
-                .and_then(|rest| rest.strip_suffix(')'))
-        };
-        if let Some(bounds) = inside("int") {
-            let parsed = bounds
-                .split_once("..")
-                .and_then(|(least, most)| Some((least.parse().ok()?, most.parse().ok()?)));
-            return match parsed {
-                Some((least, most)) if least <= most => Ok(Self::Int(least, most)),
-                Some(_) | None => Err(format!("int({bounds}) must be int(LEAST..MOST)")),
-            };
-        }
-        if let Some(words) = inside("enum") {
-            let words: Vec<String> = words.split('|').map(str::to_owned).collect();
-            return match words.iter().find(|word| !word_ok(word)) {
-                Some(bad) => Err(format!(
-                    "enum word {bad:?} must be printable ASCII without blanks, not beginning with \
-                     '-'"
-                )),
-                None => Ok(Self::Enum(words)),
-            };
-        }
-        match text {
-            "id" => Ok(Self::Id),
-            "word" => Ok(Self::Word),
-            "path" => Ok(Self::Path),
-            other => Err(format!(
-                "hole type {other:?} is not one of id, word, int(a..b), enum(a|b), path"
-            )),
-        }
-    }
-
-    fn take(&self, value: &str) -> Result<Part, String> {
-        let text = || Ok(Part::Text(value.to_owned()));
-        match self {
-            Self::Id if id_ok(value) => text(),
-            Self::Id => Err(format!(
-                "{value:?} is not an id: a letter or digit, then letters, digits, '.', '_', '-', \
-                 at most {ID_MAX}"
-            )),
-            Self::Word if word_ok(value) => text(),
-            Self::Word => Err(format!(
-                "{value:?} is not a word: 1 to {WORD_MAX} printable ASCII characters, no blanks, \
-                 no '-' first"
-            )),
-            Self::Int(least, most) => match value.parse::<i64>() {
-                Ok(number) if number.to_string() == value && (*least..=*most).contains(&number) => {
-                    text()
-                }
-                Ok(_) | Err(_) => Err(format!("{value:?} is not a number from {least} to {most}")),
-            },
-            Self::Enum(words) if words.iter().any(|word| word == value) => text(),
-            Self::Enum(words) => Err(format!("{value:?} is not one of {}", words.join(", "))),
-            Self::Path => value
-                .parse()
-                .map(Part::File)
-                .map_err(|error: ostler_model::InvalidName| error.to_string()),
-        }
-    }
-}
-
-fn hole_name_ok(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= NAME_MAX
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-}
-
-fn id_ok(value: &str) -> bool {
-    value.len() <= ID_MAX
-        && value.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
-}
-
-fn word_ok(value: &str) -> bool {
-    !value.is_empty()
-        && value.len() <= WORD_MAX
-        && !value.starts_with('-')
-        && value.chars().all(|c| c.is_ascii_graphic())
-}
-
-impl fmt::Display for HoleType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Id => f.write_str("id"),
-            Self::Word => f.write_str("word"),
-            Self::Int(least, most) => write!(f, "int({least}..{most})"),
-            Self::Enum(words) => write!(f, "enum({})", words.join("|")),
-            Self::Path => f.write_str("path"),
-        }
-    }
-}
-
 /// The form for operators: the command line with its holes.
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.program)?;
-        for argument in &self.argv {
-            f.write_str(" ")?;
-            for piece in argument {
-                match piece {
-                    Piece::Text(text) => f.write_str(text)?,
-                    Piece::Hole(hole) => match self.holes.get(hole) {
-                        Some(kind) => write!(f, "{{{hole}:{kind}}}")?,
-                        None => write!(f, "{{{hole}}}")?,
-                    },
-                }
+        for group in &self.argv {
+            let (opening, closing) = match group.often {
+                Often::Once => (" ", ""),
+                Often::Optional => (" [", "]"),
+                Often::Repeated => (" [", "]..."),
+            };
+            f.write_str(opening)?;
+            for (at, argument) in group.arguments.iter().enumerate() {
+                f.write_str(if at == 0 { "" } else { " " })?;
+                self.write_argument(f, argument)?;
+            }
+            f.write_str(closing)?;
+        }
+        Ok(())
+    }
+}
+
+impl Template {
+    fn write_argument(&self, f: &mut fmt::Formatter<'_>, argument: &[Piece]) -> fmt::Result {
+        for piece in argument {
+            match piece {
+                Piece::Text(text) => f.write_str(text)?,
+                Piece::Hole(hole) => match self.holes.get(hole) {
+                    Some(kind) => write!(f, "{{{hole}:{kind}}}")?,
+                    None => write!(f, "{{{hole}}}")?,
+                },
             }
         }
         Ok(())
@@ -405,6 +436,12 @@ impl fmt::Display for Rendered {
         }
         Ok(())
     }
+}
+
+fn hole_name_ok(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= NAME_MAX
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
 #[cfg(test)]

@@ -3,9 +3,26 @@
 use super::*;
 use proptest::prelude::*;
 
+fn once(argument: &str) -> Argument {
+    Argument::Once(argument.to_owned())
+}
+
 fn template(argv: &[&str]) -> Template {
-    let argv: Vec<String> = argv.iter().map(|&argument| argument.to_owned()).collect();
+    let argv: Vec<Argument> = argv.iter().map(|argument| once(argument)).collect();
     Template::parse("run", "/usr/bin/tool", &argv).expect("valid template")
+}
+
+/// One group that is always there, one optional, one repeated.
+fn grouped() -> Template {
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+    let argv = [
+        once("-m"),
+        once("{m:int(1..9)}"),
+        Argument::Optional(texts(&["-kernel", "{kernel:path}", "-append", "{line:text}"])),
+        Argument::Repeated(texts(&["-nic", "{bridge:id},mac={mac:word}"])),
+        once("-end"),
+    ];
+    Template::parse("start", "/usr/bin/tool", &argv).expect("valid template")
 }
 
 fn given(values: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -47,6 +64,7 @@ fn values_are_checked() {
             vec!["", "65", "-6", "007", "+1", " 1", "1 ", "0x1", "-0", "99999999999999999999"],
         ),
         ("enum(a|b)", vec!["a", "b"], vec!["", "c", "a|b"]),
+        ("text", vec!["a b", "root=/dev/vda  ro", "ä"], vec!["", "-a", "a\nb", "a\0", "a\u{9b}b"]),
         (
             "path",
             vec!["ds:a", "ds:a/b c"],
@@ -82,6 +100,56 @@ fn each_hole_has_one_value() {
 }
 
 #[test]
+fn groups_come_as_often_as_they_are_given() {
+    let render = |values: &[(&str, &str)]| {
+        grouped().render(&given(values)).map(|rendered| joined(&rendered).join(" "))
+    };
+    assert_eq!(render(&[("m", "1")]).as_deref(), Ok("-m 1 -end"));
+    assert_eq!(
+        render(&[
+            ("m", "1"),
+            ("line", "quiet ro"),
+            ("kernel", "ds:k"),
+            ("bridge", "br0"),
+            ("mac", "00:01"),
+            ("bridge", "br1"),
+            ("mac", "00:02"),
+        ])
+        .as_deref(),
+        Ok("-m 1 -kernel /srv/k -append quiet ro -nic br0,mac=00:01 -nic br1,mac=00:02 -end")
+    );
+    for (values, says) in [
+        (vec![("m", "1"), ("kernel", "ds:k")], "\"line\" of command \"start\" is not given"),
+        (vec![("m", "1"), ("bridge", "br0")], "\"mac\" of command \"start\" is not given"),
+        (
+            vec![("m", "1"), ("bridge", "br0"), ("bridge", "br1"), ("mac", "00:01")],
+            "is given 1 times, less often than others of its group (2)",
+        ),
+        (
+            vec![("m", "1"), ("kernel", "ds:k"), ("line", "a"), ("kernel", "ds:l"), ("line", "b")],
+            "is given twice",
+        ),
+    ] {
+        let problem = render(&values).expect_err(says);
+        assert!(problem.contains(says), "{problem}");
+    }
+    let most = |count: usize| {
+        let mut values = vec![("m", "1")];
+        values.extend([("bridge", "br0"), ("mac", "00:01")].repeat(count));
+        render(&values)
+    };
+    assert!(most(REPEATS_MAX).is_ok());
+    assert!(most(REPEATS_MAX + 1).expect_err("too many").contains("at most 64"));
+}
+
+#[test]
+fn how_long_it_may_run_does_not_make_it_another_command() {
+    let (short, long) = (Some(Duration::from_secs(1)), Some(Duration::from_secs(9)));
+    assert!(grouped().ended_after(short).runs_the_same(&grouped().ended_after(long)));
+    assert!(!grouped().runs_the_same(&template(&["-m", "{m:int(1..9)}"])));
+}
+
+#[test]
 fn bad_templates_are_refused() {
     for argument in [
         "{a}",
@@ -95,14 +163,14 @@ fn bad_templates_are_refused() {
         "{:id}",
         "a\nb",
     ] {
-        assert!(Template::parse("run", "/bin/x", &[argument.to_owned()]).is_err(), "{argument:?}");
+        assert!(Template::parse("run", "/bin/x", &[once(argument)]).is_err(), "{argument:?}");
     }
     for program in ["x", "/", "/bin/../x", "/bin/a=b", "/bin/{a:id}", "", "/a\n"] {
         assert!(Template::parse("run", program, &[]).is_err(), "{program:?}");
     }
-    assert!(
-        Template::parse("run", "/bin/x", &["{a:id}".to_owned(), "{a:word}".to_owned()]).is_err()
-    );
+    assert!(Template::parse("run", "/bin/x", &[once("{a:id}"), once("{a:word}")]).is_err());
+    let many = vec!["{a:id}".to_owned(); ARGV_MAX + 1];
+    assert!(Template::parse("run", "/bin/x", &[Argument::Repeated(many)]).is_err());
 }
 
 proptest! {
@@ -122,7 +190,7 @@ proptest! {
 
     #[test]
     fn any_text_is_parsed_or_refused(text in any::<String>()) {
-        let _ = Template::parse("run", "/bin/x", &[text]);
+        let _ = Template::parse("run", "/bin/x", &[Argument::Once(text)]);
     }
 }
 
@@ -141,12 +209,13 @@ fn a_program_that_does_what_a_file_says_is_known() {
         ("/usr/bin/cp", vec!["{from:path}", "{to:word}"], true),
         ("/bin/rm", vec!["{what:word}"], true),
         ("/usr/bin/printf", vec!["{text:word}"], true),
+        ("/usr/bin/printf", vec!["{text:text}"], true),
         // The base name alone does not make a program harmless: its folder counts too.
         ("/srv/datastore/cp", vec!["{from:path}", "{to:path}"], true),
         ("/usr/local/bin/head", vec!["{disk:path}"], true),
         ("/bin/cp", vec!["{from:path}", "{to:path}"], false),
     ] {
-        let argv: Vec<String> = argv.into_iter().map(str::to_owned).collect();
+        let argv: Vec<Argument> = argv.into_iter().map(once).collect();
         let template = Template::parse("run", program, &argv).expect("valid");
         assert_eq!(template.interprets_files(), expected, "{template}");
     }

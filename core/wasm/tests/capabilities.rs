@@ -256,6 +256,70 @@ async fn commands_run_as_their_template_says() {
 }
 
 #[tokio::test]
+async fn groups_of_arguments_come_as_often_as_they_are_given() {
+    let (driver, _) = driver(all()).await;
+    let said = |deed: &'static str| {
+        let driver = Arc::clone(&driver);
+        async move { told(&driver, &nowhere(deed)).await }
+    };
+    let printed = |text: &str| Ok(format!("(Some(0), None, {text:?}, \"\")"));
+    assert_eq!(said("exec groups").await, printed("a|"));
+    assert_eq!(said("exec groups o=x=1 r=b r=c").await, printed("a|-o|x=1|-r|b|-r|c|"));
+    let twice = said("exec groups o=1 o=2").await.expect_err("twice");
+    assert_eq!((twice.kind, twice.code.as_str()), (ErrorKind::Refused, "bad-argument"));
+}
+
+#[tokio::test]
+async fn a_command_that_runs_for_too_long_is_ended() {
+    let (driver, _) = driver(all()).await;
+    let error = told(&driver, &nowhere("exec short seconds=4571")).await.expect_err("too long");
+    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Unknown, "command-timeout"));
+    assert!(error.detail.contains("/bin/sleep") && error.detail.contains("100ms"), "{error}");
+    assert_eq!(processes("/bin/sleep\u{0}4571\u{0}"), 0);
+}
+
+#[tokio::test]
+async fn several_commands_run_at_once_and_each_has_its_own_end() {
+    let (driver, _) = driver(all()).await;
+    assert_eq!(
+        told(&driver, &nowhere("mixed")).await.expect("ran"),
+        "[Ok(65536), Err(\"no-program\"), Err(\"denied\"), Ok(65536)]"
+    );
+    assert_eq!(told(&driver, &nowhere("all 0 cat")).await.expect("ran"), "[]");
+    assert_eq!(
+        told(&driver, &nowhere("all 64 cat")).await.expect("ran"),
+        format!("{:?}", vec![Ok::<usize, ()>(5); 64])
+    );
+    let many = told(&driver, &nowhere("all 65 cat")).await.expect_err("too many");
+    assert_eq!((many.kind, many.code.as_str()), (ErrorKind::Refused, "bad-argument"));
+    // All of them are at work at the same time, and the end of the call ends them all.
+    let (here, control) = (nowhere("all 3 sleep seconds=4572"), call(1, MINUTE));
+    let sleeps = || processes("/bin/sleep\u{0}4572\u{0}");
+    let cancel = async {
+        while sleeps() < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        control.cancel.cancel();
+    };
+    let (answer, ()) = tokio::join!(driver.remove(&here, &control), cancel);
+    assert_eq!(
+        answer.expect_err("told").detail,
+        format!("{:?}", vec![Err::<(), _>("cancelled"); 3])
+    );
+    assert_eq!(sleeps(), 0);
+}
+
+#[tokio::test]
+async fn every_call_knows_its_deadline_and_whether_it_is_told_to_stop() {
+    let (driver, _) = driver(all()).await;
+    assert_eq!(told(&driver, &nowhere("clock")).await.expect("told"), "(true, false)");
+    let control = call(1, MINUTE);
+    control.cancel.cancel();
+    let error = driver.press_power(&nowhere(""), &control).await.expect_err("cancelled");
+    assert!(error.detail.ends_with(", true"), "{error}");
+}
+
+#[tokio::test]
 async fn a_dropped_call_is_remembered_until_its_command_ended() {
     let (driver, _) = driver(all()).await;
     let (here, control) = (nowhere("exec sleep seconds=4567"), call(1, MINUTE));

@@ -94,20 +94,26 @@ fn launch(place: &Place, domain: &Domain, begin: &Begin<'_>) -> Result<(), Error
         }
     }
     let accel = config::get("accel")?.unwrap_or_else(|| "kvm:tcg".to_owned());
-    let command = if matches!(begin, Begin::Memory(_)) { "start-incoming" } else { "start" };
-    let holes = [
+    let (vcpus, memory) =
+        (domain.hardware.vcpus.to_string(), domain.hardware.memory_mib.to_string());
+    let (pid, act, look) = (file("pid"), file("act"), file("look"));
+    let console = console.hole();
+    let mut holes = vec![
         ("name", domain.name.as_str()),
         ("vm", &domain.uuid),
         ("accel", &accel),
-        ("vcpus", &domain.hardware.vcpus.to_string()),
-        ("memory", &domain.hardware.memory_mib.to_string()),
-        ("pid", &file("pid")),
-        ("act", &file("act")),
-        ("look", &file("look")),
-        ("console", &console.hole()),
+        ("vcpus", &vcpus),
+        ("memory", &memory),
+        ("pid", &pid),
+        ("act", &act),
+        ("look", &look),
+        ("console", &console),
     ];
-    let exit = exec::run(command, &holes, domain.config().as_bytes())?;
-    if exit.code == Some(0) { Ok(()) } else { Err(exec::failed(command, &exit)) }
+    if matches!(begin, Begin::Memory(_)) {
+        holes.push(("incoming", "defer"));
+    }
+    let exit = exec::run("start", &holes, domain.config().as_bytes())?;
+    if exit.code == Some(0) { Ok(()) } else { Err(exec::failed("start", &exit)) }
 }
 
 fn let_go(call: &Call, place: &Place, domain: &mut Domain, begin: &Begin<'_>) -> Result<(), Error> {

@@ -42,6 +42,24 @@ pub mod clock {
         host::monotonic_ms()
     }
 
+    /// Milliseconds until the deadline of the call that runs now. Every call has one, also `probe`,
+    /// `observe` and `list`.
+    #[must_use]
+    pub fn remaining_ms() -> u64 {
+        host::remaining_ms()
+    }
+
+    /// Checks whether the call that runs now may continue, also in `probe`, `observe` and `list`.
+    ///
+    /// # Errors
+    /// `cancelled` if the host wants the call to end.
+    pub fn go_on() -> Result<(), Error> {
+        if host::told_to_stop() {
+            return Err(Error::cancelled("the host told the call to stop"));
+        }
+        Ok(())
+    }
+
     /// Waits, at most until the call's deadline.
     ///
     /// # Errors
@@ -123,10 +141,36 @@ pub mod exec {
     ///
     /// # Errors
     /// `refused` for an unknown template or a value that its hole does not take. `cancelled`.
-    /// `unknown` if the connection to the host was lost meanwhile. `not-here` with code `no-program`
-    /// if the program is not on the host.
+    /// `unknown` if the connection to the host was lost meanwhile, or, with code `command-timeout`,
+    /// if the command ran for longer than the `timeout` of its template. `not-here` with code
+    /// `no-program` if the program is not on the host.
     pub fn run(command: &str, holes: &[(&str, &str)], input: &[u8]) -> Result<Exit, Error> {
         host::run(command, &arguments(holes), input)
+    }
+
+    /// A command of [`run_all`].
+    #[derive(Debug, Clone, Copy)]
+    pub struct Line<'a> {
+        /// The name of its template.
+        pub command: &'a str,
+        /// The values of the holes.
+        pub holes: &'a [(&'a str, &'a str)],
+        /// Its standard input.
+        pub input: &'a [u8],
+    }
+
+    /// Runs up to 64 templates, several at once. Answers how each ended, in their order. 64 KiB of
+    /// output and 8 KiB of standard error of each are kept.
+    ///
+    /// # Errors
+    /// `refused` if there are more than 64. The errors of the commands are those of [`run`].
+    pub fn run_all(lines: &[Line<'_>]) -> Result<Vec<Result<Exit, Error>>, Error> {
+        let line = |line: &Line<'_>| host::CommandLine {
+            command: line.command.to_owned(),
+            arguments: arguments(line.holes),
+            input: line.input.to_vec(),
+        };
+        host::run_all(&lines.iter().map(line).collect::<Vec<_>>())
     }
 
     /// The values of holes as the contract has them.

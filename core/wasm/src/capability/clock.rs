@@ -22,6 +22,14 @@ impl Host for View<'_> {
         Ok(millis(START.elapsed()))
     }
 
+    async fn remaining_ms(&mut self) -> wasmtime::Result<u64> {
+        Ok(millis(self.env.until.saturating_duration_since(Instant::now())))
+    }
+
+    async fn told_to_stop(&mut self) -> wasmtime::Result<bool> {
+        Ok(self.env.stop.is_cancelled())
+    }
+
     async fn sleep_ms(&mut self, ms: u64) -> wasmtime::Result<Result<(), Cancelled>> {
         let env = self.env;
         let wait =

@@ -2,12 +2,15 @@
 //! that command's name.
 
 use super::{Env, HasView, State, View, cancelled, error, refused, view};
-use crate::bindings::ostler::driver::exec::{Argument, Exit, Host, add_to_linker as link};
+use crate::bindings::ostler::driver::exec::{
+    Argument, CommandLine, Exit, Host, add_to_linker as link,
+};
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
 use crate::files::Place;
 use crate::template::{Part, Rendered};
 use crate::text::told;
 use crate::transport::{self, Job, RunError};
+use futures::future::join_all;
 use std::sync::Arc;
 use std::time::Instant;
 use wasmtime::component::Linker;
@@ -17,10 +20,21 @@ use wasmtime::component::Linker;
 const STDOUT_MAX: usize = 1024 * 1024;
 /// How many bytes of its standard error are kept.
 const STDERR_MAX: usize = 64 * 1024;
+/// The most commands of one `run-all`. With [`OUTPUT_OF_ALL`] it bounds the memory of the answer.
+const ALL_MAX: usize = 64;
+/// How much output of each command of a `run-all` is kept.
+const OUTPUT_OF_ALL: Output = Output { stdout: 64 * 1024, stderr: 8 * 1024 };
 
 /// The longest value of a hole, and the longest name of one: more than a path in a datastore may
 /// have.
 const VALUE_MAX: usize = 4096;
+
+/// How many bytes of a command's output are kept.
+#[derive(Clone, Copy)]
+struct Output {
+    stdout: usize,
+    stderr: usize,
+}
 
 impl Host for View<'_> {
     async fn run(
@@ -29,23 +43,42 @@ impl Host for View<'_> {
         arguments: Vec<Argument>,
         input: Vec<u8>,
     ) -> wasmtime::Result<Result<Exit, Error>> {
-        let begun = Instant::now();
-        let env = Arc::clone(self.env);
-        let rendered = env.rendered(&command, arguments);
-        let traced = rendered.as_ref().map_or_else(
-            |_| format!("{:?}", told(&command)),
-            |rendered| told(&rendered.to_string()),
-        );
-        let answer = match rendered {
-            Ok(rendered) => env.run(rendered, input).await,
-            Err(error) => Err(error),
-        };
-        env.flight("exec.run", &traced, begun, &answer);
-        Ok(answer)
+        let output = Output { stdout: STDOUT_MAX, stderr: STDERR_MAX };
+        Ok(self.env.command(CommandLine { command, arguments, input }, output).await)
+    }
+
+    async fn run_all(
+        &mut self,
+        commands: Vec<CommandLine>,
+    ) -> wasmtime::Result<Result<Vec<Result<Exit, Error>>, Error>> {
+        let count = commands.len();
+        if count > ALL_MAX {
+            let problem = format!("{count} commands at once, at most {ALL_MAX} are allowed");
+            return Ok(Err(refused("bad-argument", problem)));
+        }
+        // The lanes of the driver at the host bound how many of them run at the same time.
+        let runs = commands.into_iter().map(|line| self.env.command(line, OUTPUT_OF_ALL));
+        Ok(Ok(join_all(runs).await))
     }
 }
 
 impl Env {
+    /// Runs one command, and tells the flight recorder of it.
+    async fn command(&self, line: CommandLine, output: Output) -> Result<Exit, Error> {
+        let begun = Instant::now();
+        let rendered = self.rendered(&line.command, line.arguments);
+        let traced = rendered.as_ref().map_or_else(
+            |_| format!("{:?}", told(&line.command)),
+            |rendered| told(&rendered.to_string()),
+        );
+        let answer = match rendered {
+            Ok(rendered) => self.run(rendered, line.input, output).await,
+            Err(error) => Err(error),
+        };
+        self.flight("exec.run", &traced, begun, &answer);
+        answer
+    }
+
     fn rendered(&self, command: &str, arguments: Vec<Argument>) -> Result<Rendered, Error> {
         let name = told(command);
         self.granted("exec", &format!("command {name:?}"))?;
@@ -79,7 +112,7 @@ impl Env {
         Ok(arguments.into_iter().map(|argument| (argument.hole, argument.value)).collect())
     }
 
-    async fn run(&self, rendered: Rendered, input: Vec<u8>) -> Result<Exit, Error> {
+    async fn run(&self, rendered: Rendered, input: Vec<u8>, output: Output) -> Result<Exit, Error> {
         let site = self.site()?;
         let (via, services) = (site.transport.clone(), Arc::clone(&self.side.services));
         let mut argv = vec![rendered.program];
@@ -98,7 +131,13 @@ impl Env {
             }
             argv.push(argument);
         }
-        let job = Job { argv, input, stdout_max: STDOUT_MAX, stderr_max: STDERR_MAX };
+        let job = Job {
+            argv,
+            input,
+            stdout_max: output.stdout,
+            stderr_max: output.stderr,
+            time_limit: rendered.time_limit,
+        };
         let ran = self
             .work(|stop| async move { services.transports.run(&via, job, &stop).await })
             .await?;
@@ -114,6 +153,7 @@ impl From<RunError> for Error {
             RunError::Cancelled => cancelled(),
             RunError::Unreachable(_) => error(ErrorKind::Retry, "host-unreachable", detail),
             RunError::Lost(_) => error(ErrorKind::Unknown, "connection-lost", detail),
+            RunError::TooLong { .. } => error(ErrorKind::Unknown, "command-timeout", detail),
             RunError::NoProgram(_) => error(ErrorKind::NotHere, "no-program", detail),
             RunError::Invalid(_) => refused("bad-argument", detail),
         }

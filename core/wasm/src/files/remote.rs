@@ -104,6 +104,7 @@ async fn run(
         input,
         stdout_max: STDOUT_MAX,
         stderr_max: STDERR_MAX,
+        time_limit: None,
     };
     let Exit { code, stdout, stderr, .. } = services.transports.run(&place.via, job, stop).await?;
     judge(rel, code, &String::from_utf8_lossy(&stderr))?;

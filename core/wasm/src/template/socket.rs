@@ -2,7 +2,7 @@
 //!
 //! A path is either one hole of type `path`, or an absolute path whose holes cannot hold a `/`.
 
-use super::{HoleType, Part, Piece, Template};
+use super::{Argument, HoleType, Part, Piece, Template};
 use ostler_model::FilePath;
 use std::fmt;
 
@@ -26,8 +26,9 @@ impl SocketTemplate {
     /// The text says what is wrong, for people.
     pub fn parse(name: &str, path: &str) -> Result<Self, String> {
         // A command whose one argument is the path: names, holes and limits are checked alike.
-        let template = Template::parse(name, "/socket", &[path.to_owned()])?;
-        let pieces = template.argv.first().map(Vec::as_slice).unwrap_or_default();
+        let template = Template::parse(name, "/socket", &[Argument::Once(path.to_owned())])?;
+        let pieces = template.argv.first().and_then(|group| group.arguments.first());
+        let pieces = pieces.map(Vec::as_slice).unwrap_or_default();
         if let [Piece::Hole(hole)] = pieces
             && template.holes.get(hole) == Some(&HoleType::Path)
         {
@@ -40,7 +41,7 @@ impl SocketTemplate {
             ));
         }
         let may_have_a_slash = template.holes.iter().find(|(_, kind)| match kind {
-            HoleType::Word | HoleType::Path => true,
+            HoleType::Word | HoleType::Path | HoleType::Text => true,
             HoleType::Enum(words) => words.iter().any(|word| word.contains('/') || word == ".."),
             HoleType::Id | HoleType::Int(..) => false,
         });

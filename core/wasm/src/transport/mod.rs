@@ -49,6 +49,8 @@ pub(crate) struct Job {
     pub(crate) stdout_max: usize,
     /// How many bytes of its standard error are kept.
     pub(crate) stderr_max: usize,
+    /// How long it may run, from its start. If none, until it is told to stop.
+    pub(crate) time_limit: Option<Duration>,
 }
 
 /// How a command ended.
@@ -70,6 +72,8 @@ pub(crate) enum RunError {
     Unreachable(String),
     #[error("the connection to the host was lost while the command ran: {0}")]
     Lost(String),
+    #[error("{program} ran for longer than its time limit of {limit:?} and was ended")]
+    TooLong { program: String, limit: Duration },
     #[error("the program {0} is not on the host, or may not be run there; nothing was run")]
     NoProgram(String),
     #[error("{0}")]
@@ -122,13 +126,17 @@ impl Transports {
         let mut running = self.start(via, &job.argv, &input, stop).await?;
         let (mut out, mut err) =
             (Kept::new(job.stdout_max), Kept::new(job.stderr_max + TRAILER_MAX));
-        let ended = tokio::select! {
-            ended = running.drain(&mut out, &mut err) => Some(ended),
-            () = stop.cancelled() => None,
+        let cut = tokio::select! {
+            () = running.drain(&mut out, &mut err) => None,
+            () = stop.cancelled() => Some(RunError::Cancelled),
+            limit = over(job.time_limit) => {
+                let program = job.argv.first().cloned().unwrap_or_default();
+                Some(RunError::TooLong { program, limit })
+            }
         };
-        if ended.is_none() {
+        if let Some(cut) = cut {
             running.end().await;
-            return Err(RunError::Cancelled);
+            return Err(cut);
         }
         let status = running.status(&mut err, job.stderr_max)?;
         // A shell reports a signal as 128 plus its number. A command that itself ends with such a
@@ -209,6 +217,17 @@ fn header(tag: &str, argv: &[String], input: &str) -> Result<String, RunError> {
     head.push_str(input);
     head.push('\n');
     Ok(head)
+}
+
+/// Waits until `limit` is over, and returns it. Without a limit it waits for ever.
+async fn over(limit: Option<Duration>) -> Duration {
+    match limit {
+        Some(limit) => {
+            tokio::time::sleep(limit).await;
+            limit
+        }
+        None => std::future::pending().await,
+    }
 }
 
 fn local() -> Command {

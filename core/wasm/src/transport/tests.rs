@@ -5,7 +5,8 @@ use super::*;
 async fn run(argv: &[&str], input: &[u8]) -> Result<Exit, RunError> {
     let transports = Transports::new(None).expect("transports");
     let argv = argv.iter().map(|&argument| argument.to_owned()).collect();
-    let job = Job { argv, input: input.to_vec(), stdout_max: 1000, stderr_max: 100 };
+    let job =
+        Job { argv, input: input.to_vec(), stdout_max: 1000, stderr_max: 100, time_limit: None };
     transports.run(&ExecTransport::Local, job, &CancellationToken::new()).await
 }
 
@@ -97,6 +98,7 @@ async fn cancel_kills_the_group() {
         input: Vec::new(),
         stdout_max: 10,
         stderr_max: 10,
+        time_limit: None,
     };
     let run = transports.run(&ExecTransport::Local, job, &stop);
     let cancel = async {

@@ -80,6 +80,21 @@ fn run(words: &[&str]) -> Result<exec::Exit, Error> {
     exec::run(words[0], &arguments(&words[1..]), b"input")
 }
 
+/// The command line `count` times, at once.
+fn run_all(count: &str, words: &[&str]) -> Result<Error, Error> {
+    let line = || exec::CommandLine {
+        command: words[0].to_owned(),
+        arguments: arguments(&words[1..]),
+        input: b"input".to_vec(),
+    };
+    let lines: Vec<_> = (0..count.parse().unwrap_or(0)).map(|_| line()).collect();
+    Ok(told(exec::run_all(&lines)?.into_iter().map(ended).collect::<Vec<_>>()))
+}
+
+fn ended(run: Result<exec::Exit, Error>) -> Result<usize, String> {
+    run.map(|exit| exit.stdout.len()).map_err(|error| error.code)
+}
+
 fn bad_domain(vm: &str, what: &str) -> DomainSeen {
     let mut seen = DomainSeen {
         uuid: vm.to_owned(),
@@ -201,10 +216,25 @@ fn with_files(words: &[&str]) -> Result<Error, Error> {
     })
 }
 
-/// The deeds with sockets; what came of them is told as an error.
+/// The deeds with sockets, several commands and the clock; what came of them is told as an error.
 fn with_sockets(words: &[&str]) -> Result<Error, Error> {
     let connect = |hole: &str| socket::connect(words[1], &arguments(&[hole]));
     Ok(match words {
+        ["clock"] => {
+            let left = clock::remaining_ms();
+            told((left > 0 && left < 3_600_000, clock::told_to_stop()))
+        }
+        ["all", count, ..] => run_all(count, &words[2..])?,
+        ["mixed"] => {
+            let named = |command: &str| exec::CommandLine {
+                command: command.to_owned(),
+                arguments: Vec::new(),
+                input: vec![b'x'; if command == "cat" { 65_536 } else { 0 }],
+            };
+            let lines = ["cat", "missing", "no-such", "cat"].map(named);
+            let ends: Vec<_> = exec::run_all(&lines)?.into_iter().map(ended).collect();
+            told(ends)
+        }
         ["talk", _, hole, text] => {
             let (peer, mut heard) = (connect(hole)?, Vec::new());
             peer.write(format!("{text}\n").as_bytes())?;
@@ -289,7 +319,7 @@ impl hypervisor::Guest for Guest {
         Err(Error {
             kind: ErrorKind::Cancelled,
             code: "cancelled".to_owned(),
-            detail: format!("{ended:?}"),
+            detail: format!("{ended:?}, {}", clock::told_to_stop()),
         })
     }
 
