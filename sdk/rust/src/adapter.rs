@@ -1,32 +1,11 @@
 //! Connects the traits that authors implement with the traits that `wit-bindgen` generates.
 
+use crate::described::describe;
 use crate::{bindings, *};
 use std::marker::PhantomData;
 
-/// The manifest of a driver. `export!` implements this trait.
-pub trait Described {
-    /// The manifest's text.
-    const MANIFEST: &'static str;
-}
-
 /// Connects a driver with the contract. `export!` makes it; authors do not need it.
 pub struct Adapter<D>(PhantomData<D>);
-
-/// A text at the top of the manifest, before its first table. The host has already checked the
-/// manifest. So a driver does not need a TOML parser to read three values.
-fn top_level<'a>(manifest: &'a str, key: &str) -> &'a str {
-    let lines = manifest.lines().take_while(|line| !line.trim_start().starts_with('['));
-    let value = lines
-        .filter_map(|line| line.split_once('='))
-        .find(|(name, _)| name.trim() == key)
-        .map(|(_, value)| value);
-    value.and_then(|value| value.split('"').nth(1)).unwrap_or_default()
-}
-
-fn describe<D: Described>() -> Description {
-    let text = |key| top_level(D::MANIFEST, key).to_owned();
-    Description { name: text("name"), version: text("version"), summary: text("summary") }
-}
 
 impl<D: Hypervisor + Described> bindings::hypervisor::exports::ostler::driver::hypervisor::Guest
     for Adapter<D>
@@ -231,18 +210,5 @@ impl<D: SnapshotRules + Described> bindings::rules::exports::ostler::driver::sna
     }
     fn judge(question: Question) -> Verdict {
         D::judge(question)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::top_level;
-
-    #[test]
-    fn the_manifest_answers_for_the_driver() {
-        let text = "name = \"a\"  # why\nsummary=\"b = c\"\n[config.name]\nabout = \"x\"\nversion = \"9\"\n";
-        assert_eq!(top_level(text, "name"), "a");
-        assert_eq!(top_level(text, "summary"), "b = c");
-        assert_eq!(top_level(text, "version"), "");
     }
 }

@@ -5,7 +5,7 @@ pub mod socket;
 
 /// Writes lines to the host's log, with the driver's name.
 pub mod log {
-    use crate::bindings::imports::ostler::driver::log::write;
+    use crate::sys::log::write;
 
     /// Writes a line for authors of drivers.
     pub fn debug(message: impl AsRef<str>) {
@@ -28,7 +28,7 @@ pub mod log {
 /// Time.
 pub mod clock {
     use crate::Error;
-    use crate::bindings::imports::ostler::driver::clock as host;
+    use crate::sys::clock as host;
 
     /// Milliseconds since the Unix epoch.
     #[must_use]
@@ -74,14 +74,14 @@ pub mod random {
     /// Random bytes, at most 4096.
     #[must_use]
     pub fn bytes(count: u32) -> Vec<u8> {
-        crate::bindings::imports::ostler::driver::random::bytes(count)
+        crate::sys::random::bytes(count)
     }
 }
 
 /// Settings of the driver. Capability `config`.
 pub mod config {
     use crate::Error;
-    use crate::bindings::imports::ostler::driver::config as host;
+    use crate::sys::config as host;
 
     /// A setting. None if it is not set.
     ///
@@ -128,13 +128,13 @@ pub mod secrets {
     /// # Errors
     /// `refused` if `secrets` is not granted.
     pub fn get(name: &str) -> Result<Option<String>, Error> {
-        crate::bindings::imports::ostler::driver::secrets::get(name)
+        crate::sys::secrets::get(name)
     }
 }
 
 /// Runs commands on the target host, by the name of their template. Capability `exec`.
 pub mod exec {
-    use crate::bindings::imports::ostler::driver::exec as host;
+    use crate::sys::exec as host;
     use crate::{Error, Exit};
 
     /// Runs a template. Any exit code is an answer, not an error.
@@ -245,7 +245,7 @@ pub mod exec {
 
 /// Files below a datastore's root on the target host. Capability `files`.
 pub mod files {
-    use crate::bindings::imports::ostler::driver::files as host;
+    use crate::sys::files as host;
     use crate::{Error, FilePath, Stat};
 
     /// The kind and size of a file. None if it does not exist.

@@ -4,26 +4,33 @@
 //! a type of yours, and call [`export!`] once. The other types of the contract are re-exported here
 //! under their own names. [`host`] has the calls that a driver can make.
 //!
-//! The crate also compiles for other targets than WebAssembly. There its types work, so that a
-//! driver's own logic can be tested like any other code. Only the calls in [`host`] panic there.
+//! The crate also compiles for other targets than WebAssembly, so that a driver can be tested like
+//! any other code. There the calls in [`host`] are answered by a `MockHost` of the test.
 
 #[allow(missing_docs, clippy::all, unsafe_op_in_unsafe_fn, unreachable_pub)]
 #[doc(hidden)]
 pub mod bindings;
 
+#[cfg(target_family = "wasm")]
 mod adapter;
 mod call;
+mod described;
 mod error;
 mod export;
+mod sys;
 mod traits;
 
 pub mod host;
+#[cfg(not(target_family = "wasm"))]
+pub mod mock;
 pub mod qcow2;
 
-pub use adapter::{Adapter, Described};
+#[cfg(target_family = "wasm")]
+pub use adapter::Adapter;
 pub use bindings::adopt::exports::ostler::driver::adopt::{WildDisk, WildDomain, WildNic};
 pub use bindings::changes::exports::ostler::driver::changes::Batch;
 pub use bindings::console::exports::ostler::driver::console::Endpoint;
+#[cfg(target_family = "wasm")]
 pub use bindings::imports::ostler::driver::call_context::Call;
 pub use bindings::imports::ostler::driver::exec::Exit;
 pub use bindings::imports::ostler::driver::files::{FileStat as Stat, Path as FilePath};
@@ -41,6 +48,9 @@ pub use bindings::transfer_images::exports::ostler::driver::transfer_images::Sav
 pub use bindings::transfer_inspect::exports::ostler::driver::transfer_inspect::FileLook;
 pub use bindings::transfer_usage::exports::ostler::driver::transfer_usage::Space as Usage;
 pub use call::Stamped;
+pub use described::Described;
+#[cfg(not(target_family = "wasm"))]
+pub use mock::Call;
 pub use traits::{
     Adopt, Changes, Console, DiskCopy, Fence, Hotplug, Hypervisor, Listed, LiveResize, Metrics,
     Migrate, Reboot, SnapshotRules, Snapshots, Suspend, Transfer, TransferImages, TransferInspect,

@@ -1,8 +1,8 @@
 //! Streams to local sockets of the target host, by their name in the manifest. Capability `socket`.
 
 use crate::Error;
-use crate::bindings::imports::ostler::driver::socket as host;
 use crate::host::clock;
+use crate::sys::socket as host;
 
 /// How many bytes are written at once: the peer takes them as it reads.
 const PIECE: usize = 64 * 1024;

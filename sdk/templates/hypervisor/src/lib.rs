@@ -204,6 +204,51 @@ impl Reboot for Driver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ostler_sdk::mock::{MockHost, each_cut};
+
+    const VM: &str = "11111111-2222-3333-4444-555555555555";
+
+    fn host() -> MockHost {
+        MockHost::new().setting("datastore", "system").setting("folder", "here")
+    }
+
+    /// A host on which the VM runs.
+    fn running() -> MockHost {
+        let host = host();
+        let call = host.call(VM, 1);
+        Driver::deploy(&call, call.domain()).expect("it runs");
+        host
+    }
+
+    #[test]
+    fn a_deploy_that_is_stopped_anywhere_is_sent_again() {
+        let begin = || {
+            let host = host();
+            let call = host.call(VM, 1);
+            (host, call)
+        };
+        let stopped = each_cut(
+            begin,
+            |call| Driver::deploy(call, call.domain()),
+            |_| {
+                let domain = load(VM).expect("readable").expect("there");
+                assert_eq!(domain.power, Power::Running.as_str());
+            },
+        );
+        assert!(stopped > 0);
+    }
+
+    #[test]
+    fn an_older_call_and_one_of_another_store_touch_nothing() {
+        let host = running();
+        let newer = host.call(VM, 2);
+        Driver::deploy(&newer, newer.domain()).expect("the newer one comes");
+        assert_eq!(Driver::destroy(&host.call(VM, 1)).expect_err("old").kind, ErrorKind::Stale);
+        let theirs = host.call(VM, 9).of_store("theirs");
+        assert_eq!(Driver::destroy(&theirs).expect_err("theirs").code, "foreign");
+        let domain = load(VM).expect("readable").expect("there");
+        assert_eq!(domain.power, Power::Running.as_str());
+    }
 
     #[test]
     fn what_is_kept_reads_back() {

@@ -1,0 +1,215 @@
+//! The functions of the contract, answered by the [`super::MockHost`] of the thread. They have the
+//! signatures that `wit-bindgen` generates for a component.
+
+pub(crate) mod log {
+    pub(crate) fn write(level: &str, message: &str) {
+        super::super::with(|host| host.lines.push((level.to_owned(), message.to_owned())));
+    }
+}
+
+pub(crate) mod clock {
+    use super::super::{BEGINNING_MS, with};
+    pub(crate) use crate::bindings::imports::ostler::driver::clock::Cancelled;
+
+    pub(crate) fn now_ms() -> u64 {
+        BEGINNING_MS.saturating_add(monotonic_ms())
+    }
+
+    pub(crate) fn monotonic_ms() -> u64 {
+        with(|host| host.passed_ms)
+    }
+
+    pub(crate) fn remaining_ms() -> u64 {
+        with(|host| host.deadline_ms.saturating_sub(host.passed_ms))
+    }
+
+    pub(crate) fn told_to_stop() -> bool {
+        with(|host| host.stop)
+    }
+
+    pub(crate) fn sleep_ms(ms: u64) -> Result<(), Cancelled> {
+        with(|host| {
+            if host.stop {
+                return Err(Cancelled { reason: "the call was told to stop".to_owned() });
+            }
+            let most = host.deadline_ms.saturating_sub(host.passed_ms);
+            host.passed_ms = host.passed_ms.saturating_add(ms.min(most));
+            Ok(())
+        })
+    }
+}
+
+pub(crate) mod random {
+    /// The most bytes that one call answers, as the real host has it.
+    const BYTES_MAX: u32 = 4096;
+
+    /// The same bytes in each run of a test.
+    pub(crate) fn bytes(count: u32) -> Vec<u8> {
+        super::super::with(|host| {
+            let next = |_| {
+                host.random = host.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                host.random.to_be_bytes()[0]
+            };
+            (0..count.min(BYTES_MAX)).map(next).collect()
+        })
+    }
+}
+
+pub(crate) mod config {
+    use crate::Error;
+
+    #[allow(clippy::unnecessary_wraps)] // the signature of the contract
+    pub(crate) fn get(key: &str) -> Result<Option<String>, Error> {
+        Ok(super::super::with(|host| host.settings.get(key).cloned()))
+    }
+}
+
+pub(crate) mod secrets {
+    use crate::Error;
+
+    #[allow(clippy::unnecessary_wraps)] // the signature of the contract
+    pub(crate) fn get(name: &str) -> Result<Option<String>, Error> {
+        Ok(super::super::with(|host| host.secrets.get(name).cloned()))
+    }
+}
+
+pub(crate) mod exec {
+    use super::super::{Run, State, reached};
+    pub(crate) use crate::bindings::imports::ostler::driver::exec::{Argument, CommandLine};
+    use crate::{Error, Exit};
+
+    /// The most commands of one `run-all`, as the real host has it.
+    const ALL_MAX: usize = 64;
+
+    pub(crate) fn run(command: &str, arguments: &[Argument], input: &[u8]) -> Result<Exit, Error> {
+        reached(|host| run_on(host, command, arguments, input))
+    }
+
+    pub(crate) fn run_all(lines: &[CommandLine]) -> Result<Vec<Result<Exit, Error>>, Error> {
+        if lines.len() > ALL_MAX {
+            let told = format!("{} commands at once, at most {ALL_MAX} are allowed", lines.len());
+            return Err(Error::refused("bad-argument", told));
+        }
+        let run = |line: &CommandLine| run(&line.command, &line.arguments, &line.input);
+        Ok(lines.iter().map(run).collect())
+    }
+
+    fn run_on(
+        host: &mut State,
+        command: &str,
+        arguments: &[Argument],
+        input: &[u8],
+    ) -> Result<Exit, Error> {
+        let hole = |given: &Argument| (given.hole.clone(), given.value.clone());
+        let run = Run {
+            command: command.to_owned(),
+            holes: arguments.iter().map(hole).collect(),
+            input: input.to_vec(),
+        };
+        host.runs.push(run.clone());
+        if host.stop {
+            return Err(Error::cancelled("the call was told to stop"));
+        }
+        match host.commands.get_mut(command) {
+            Some(answer) => answer(&run, &mut host.files),
+            None => {
+                let told = format!("the test has no command {command:?}");
+                Err(Error::not_here("no-program", told))
+            }
+        }
+    }
+}
+
+pub(crate) mod files {
+    use super::super::{Files, reached};
+    use crate::Error;
+    pub(crate) use crate::bindings::imports::ostler::driver::files::{FileStat, Path};
+
+    pub(crate) fn stat(file: &Path) -> Result<Option<FileStat>, Error> {
+        reached(|host| host.files.stat(file))
+    }
+
+    pub(crate) fn list(folder: &Path) -> Result<Vec<String>, Error> {
+        reached(|host| host.files.list(folder))
+    }
+
+    pub(crate) fn read(file: &Path) -> Result<Option<Vec<u8>>, Error> {
+        reached(|host| host.files.read(file))
+    }
+
+    pub(crate) fn write(file: &Path, data: &[u8]) -> Result<(), Error> {
+        reached(|host| host.files.write(file, data))
+    }
+
+    pub(crate) fn make_folder(folder: &Path) -> Result<(), Error> {
+        reached(|host| host.files.make_folder(folder))
+    }
+
+    pub(crate) fn remove(target: &Path) -> Result<(), Error> {
+        reached(|host| host.files.remove(target))
+    }
+
+    pub(crate) fn rename(source: &Path, target: &Path) -> Result<(), Error> {
+        reached(|host| host.files.rename(source, target))
+    }
+
+    pub(crate) fn copy(source: &Path, target: &Path) -> Result<u64, Error> {
+        reached(|host| host.files.copy(source, target))
+    }
+
+    /// All hosts of a test see the same files.
+    pub(crate) fn fetch(_: &str, source: &Path, target: &Path) -> Result<u64, Error> {
+        copy(source, target)
+    }
+
+    pub(crate) fn checksum(file: &Path) -> Result<String, Error> {
+        reached(|host| host.files.checksum(file))
+    }
+
+    pub(crate) fn absolute(file: &Path) -> Result<String, Error> {
+        reached(|_| Files::absolute(file))
+    }
+}
+
+pub(crate) mod socket {
+    use super::super::reached;
+    use super::exec::Argument;
+    use crate::Error;
+    use std::cell::RefCell;
+
+    /// An open connection to a peer of the test.
+    pub(crate) struct Connection {
+        peer: String,
+        ahead: RefCell<Vec<u8>>,
+    }
+
+    pub(crate) fn connect(name: &str, _: &[Argument]) -> Result<Connection, Error> {
+        let there = reached(|host| host.peers.contains_key(name));
+        if !there {
+            return Err(Error::gone("no-socket", format!("the test has no peer {name:?}")));
+        }
+        Ok(Connection { peer: name.to_owned(), ahead: RefCell::default() })
+    }
+
+    impl Connection {
+        pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), Error> {
+            reached(|host| {
+                let closed = || Error::gone("closed", "the peer has closed the connection");
+                let answer = host.peers.get_mut(&self.peer).ok_or_else(closed)?(bytes);
+                self.ahead.borrow_mut().extend(answer);
+                Ok(())
+            })
+        }
+
+        pub(crate) fn read(&self, max: u32, wait_ms: u64) -> Result<Vec<u8>, Error> {
+            reached(|host| {
+                let mut ahead = self.ahead.borrow_mut();
+                if ahead.is_empty() {
+                    host.passed_ms = host.passed_ms.saturating_add(wait_ms).min(host.deadline_ms);
+                }
+                let count = ahead.len().min(usize::try_from(max).unwrap_or(usize::MAX));
+                Ok(ahead.drain(..count).collect())
+            })
+        }
+    }
+}

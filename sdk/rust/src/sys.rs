@@ -1,0 +1,10 @@
+//! The functions of the host that [`crate::host`] calls. In a component they are imports. On other
+//! targets a [`crate::mock::MockHost`] answers, so that a driver can be tested like any other code.
+
+#[cfg(target_family = "wasm")]
+pub(crate) use crate::bindings::imports::ostler::driver::{
+    clock, config, exec, files, log, random, secrets, socket,
+};
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use crate::mock::sys::{clock, config, exec, files, log, random, secrets, socket};
