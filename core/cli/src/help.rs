@@ -94,7 +94,8 @@ REACHED        whether the host answered when it was asked last
 CPUS, MEMORY   of a host: reserved by its VMs, of all it offers
 SHARED         of a datastore: `shared`: all hosts see the same files; `per host`: each has files of its own
 USED BY        how many disks of VMs stand on an image
-OFFERED        whether a snapshot can be gone back to. `no`: it is there, but the rules say that it does not fit any more
+OFFERED        whether a snapshot can be gone back to. `no`: it is there, but the rules say that it does not fit any more,
+               or a disk that it has was detached, and so deleted
 BECOMES        the image that a disk is saved as when the VM is shut down
 prolog, epilog a VM's files are being brought to its host, or away from it
 stop           saves memory and disks off the host; `poweroff` powers off; `suspend` saves memory and stays on the host
