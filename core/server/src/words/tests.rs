@@ -453,7 +453,7 @@ fn what_came_of_a_scheduled_action_is_told() {
     let refused = NotDone::Refused(refusal_of(Cause::SameHost { host: HOST }));
     let missed = |planned, grace| NotDone::Missed { planned, grace };
     let told = |why: &NotDone| not_done(&Known, why);
-    assert_eq!(told(&refused), "busy: VM 7 is on host kvm3 already");
+    assert_eq!(told(&refused), "busy: VM 7 (web7) is on host kvm3 already");
     let at = Some(Timestamp(1_800_000_000_000));
     let hour = Some(Millis::secs(3600));
     assert_eq!(
