@@ -62,7 +62,8 @@ pub(crate) fn apply(draft: &mut Draft<'_>, verb: Verb, subject: &Subject, mut pl
 }
 
 /// Hides each snapshot that has the disk that is detached, although the rules keep it. The file of
-/// the disk is removed, so nobody can go back to that snapshot any more.
+/// the disk is removed, or it is an adopted file, which Ostler cannot attach again. So nobody can
+/// go back to that snapshot any more.
 fn keep_none_of_a_removed_disk(
     draft: &Draft<'_>,
     verb: Verb,

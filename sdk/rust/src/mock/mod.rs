@@ -139,6 +139,7 @@ impl MockHost {
     }
 
     /// With a command. Without it, the command is `not-here`, as if the program were missing.
+    /// `answer` is given the files to change. It must not call [`crate::host`] itself.
     #[must_use]
     pub fn command(
         self,
@@ -149,7 +150,8 @@ impl MockHost {
         self
     }
 
-    /// With a peer that listens at a socket. Without it, the socket is `gone`.
+    /// With a peer that listens at a socket. Without it, the socket is `gone`. `answer` must not
+    /// call [`crate::host`] itself.
     #[must_use]
     pub fn peer(self, name: &str, answer: impl FnMut(&[u8]) -> Vec<u8> + 'static) -> Self {
         self.0.borrow_mut().peers.insert(name.to_owned(), Box::new(answer));
