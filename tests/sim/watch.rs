@@ -5,8 +5,8 @@ use super::life::{IMAGE, IMAGE_STORE};
 use super::{Run, dice};
 use ostler_driver_testkit::fake::FakeDomain;
 use ostler_model::{
-    Capacity, HostId, HostState, ImageState, Power, Reason, State, Strength, Subject, VmId,
-    VmRecord, VmUuid,
+    Book, BookKey, Capacity, HostId, HostState, ImageState, Power, Reason, State, Strength,
+    Subject, VmId, VmRecord, VmUuid,
 };
 use ostler_store::EventsAfter;
 use std::collections::{BTreeMap, BTreeSet};
@@ -185,13 +185,15 @@ impl Run {
         }
         let reader = self.life.store().read().map_err(said)?;
         let held = reader.usage_all().map_err(said)?;
-        // Nobody asks whether there is room for a domain that runs there already.
-        let mut adopted = BTreeSet::new();
+        // Nobody asks whether there is room for a domain that runs there already. While it moves
+        // away, its VM is placed elsewhere and still holds the host.
+        let mut adopted = BTreeSet::<BookKey>::new();
         for record in self.records()?.iter().filter(|record| record.adopted_name.is_some()) {
-            adopted.extend(record.placement.as_ref().map(|place| place.host));
+            let held = record.holdings().into_iter().filter(|held| held.book == Book::Host);
+            adopted.extend(held.map(|held| held.key));
         }
         let hosts = reader.hosts().map_err(said)?;
-        for host in hosts.into_iter().filter(|host| !adopted.contains(&host.id)) {
+        for host in hosts.into_iter().filter(|host| !adopted.contains(&host.id.into())) {
             let held = held.get(&host.id).map(|usage| usage.held).unwrap_or_default();
             must!(
                 held.fits(host.total),
