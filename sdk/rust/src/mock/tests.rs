@@ -103,7 +103,7 @@ fn a_call_that_is_sent_again_keeps_its_identity() {
 /// The words of the panic of `act`.
 fn panic_of(act: impl FnOnce()) -> String {
     let thrown = catch_unwind(AssertUnwindSafe(act)).expect_err("it panics");
-    let constant = thrown.downcast_ref::<&str>().map(ToString::to_string);
+    let constant = thrown.downcast_ref::<&str>().map(|words| (*words).to_owned());
     constant.or_else(|| thrown.downcast_ref::<String>().cloned()).expect("it has words")
 }
 
