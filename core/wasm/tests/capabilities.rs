@@ -313,9 +313,10 @@ async fn several_commands_run_at_once_and_each_has_its_own_end() {
 async fn every_call_knows_its_deadline_and_whether_it_is_told_to_stop() {
     let (driver, _) = driver(all()).await;
     assert_eq!(told(&driver, &nowhere("clock")).await.expect("told"), "(true, false)");
-    let control = call(1, MINUTE);
-    control.cancel.cancel();
-    let error = driver.press_power(&nowhere(""), &control).await.expect_err("cancelled");
+    let (here, control) = (nowhere(""), call(1, MINUTE));
+    let (answer, ()) =
+        tokio::join!(driver.press_power(&here, &control), async { control.cancel.cancel() });
+    let error = answer.expect_err("cancelled");
     assert!(error.detail.ends_with(", true"), "{error}");
 }
 
