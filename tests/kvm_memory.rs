@@ -2,6 +2,7 @@
 //! these calls. Afterwards the guest must go on without a new boot, and no unused memory file may
 //! stay. With real libvirt and QEMU.
 
+use ostler_tests::daemon;
 use ostler_tests::kvm::{BOOT, Kvm, SOON, Storage, ticks};
 use ostler_tests::wait::wait_until;
 use std::path::{Path, PathBuf};
@@ -36,7 +37,7 @@ const DEEDS: [Deed; 8] = [
 /// When the daemon is killed.
 #[derive(Debug, Clone, Copy)]
 enum Moment {
-    /// This long after the request.
+    /// This long after the request, or at the operation's end.
     After(Duration),
     /// Once the memory file has this many bytes.
     FileOf(u64),
@@ -249,7 +250,7 @@ fn the_daemon_is_killed_inside_saves_restores_and_changes_and_no_guest_boots_ane
         match moment {
             Moment::After(time) => {
                 let pause = time.saturating_sub(began.elapsed());
-                kvm.run(async { tokio::time::sleep(pause).await });
+                kvm.run(daemon::into_operation(kvm.daemon.client(), &vm, pause));
             }
             Moment::Held => unreachable!("it is cut above"),
             Moment::FileOf(bytes) => {

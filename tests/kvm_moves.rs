@@ -1,6 +1,7 @@
 //! VMs move between real libvirt hosts, and hosts are lost. With the real daemon, the command line,
 //! and guests that confirm.
 
+use ostler_tests::daemon;
 use ostler_tests::kvm::{BOOT, Kvm, SOON, Storage, ticks};
 use ostler_tests::wait::wait_until;
 use std::time::Duration;
@@ -214,7 +215,7 @@ fn the_daemon_is_killed_in_the_middle_of_moves() {
         }
         kvm.vm(&ask);
         let moment = Duration::from_millis(30 + 170 * round as u64);
-        kvm.run(async { tokio::time::sleep(moment).await });
+        kvm.run(daemon::into_operation(kvm.daemon.client(), &vm, moment));
         kvm.daemon.kill();
         kvm.daemon.up();
         kvm.rests(&vm, "running", BOOT);

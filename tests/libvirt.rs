@@ -330,7 +330,7 @@ fn the_daemon_is_killed_ten_times_over_real_guests() {
         }
         // The kill comes later in each round: before, within and after the driver's calls.
         let moment = Duration::from_millis(20 + 45 * round as u64);
-        rig.run(async { tokio::time::sleep(moment).await });
+        rig.run(daemon::into_operation(rig.client(), &vm, moment));
         rig.daemon.kill();
         rig.daemon.up();
         let rests = match *verb {

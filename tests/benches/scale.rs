@@ -8,7 +8,7 @@
 
 mod rig;
 
-use ostler_tests::daemon::{self, Daemon};
+use ostler_tests::daemon::{self, Daemon, poll};
 use rig::client::Pool;
 use rig::feed::Feed;
 use rig::figures::{Times, line, median, ms};
@@ -33,8 +33,8 @@ const RUNS: usize = 5;
 const HELD: &str = r#"{"rules":[{"call":"destroy","delay-ms":60000}]}"#;
 /// How long everything may take to come to rest.
 const CONVERGE: Duration = Duration::from_secs(120);
-/// After this long without requests the runners have ended, and the allocator has returned the
-/// memory that it does not need.
+/// If the daemon gives no memory back for this long, the runners have ended, and the allocator has
+/// returned the memory that it does not need.
 const REST: Duration = Duration::from_secs(15);
 /// The argument with which this program serves the empty route.
 const SERVE: &str = "--serve-floor";
@@ -89,11 +89,26 @@ async fn populate(daemon: &Daemon, vms: usize) {
     println!("{vms} VMs created and running in {:.1} s", began.elapsed().as_secs_f64());
 }
 
+/// Waits until the daemon has returned no memory for as long as [`REST`].
+async fn rested(pid: u32) {
+    let mut least = (process::resident(pid).0, Instant::now());
+    poll("the daemon's memory to stay as it is", CONVERGE, async || {
+        let now = process::resident(pid).0;
+        if now < least.0 {
+            least = (now, Instant::now());
+        }
+        if least.1.elapsed() >= REST { Ok(()) } else { Err(format!("{now:.1} MiB")) }
+    })
+    .await;
+}
+
 /// Measures the memory right after the VMs were made, and at rest.
 async fn memory(daemon: &Daemon, vms: usize) {
     let pid = daemon.pid().expect("it runs");
-    for (when, pause) in [("just made", Duration::ZERO), ("at rest", REST)] {
-        tokio::time::sleep(pause).await;
+    for when in ["just made", "at rest"] {
+        if when == "at rest" {
+            rested(pid).await;
+        }
         let (resident, own) = process::resident(pid);
         println!(
             "{vms} running VMs, {when}: {resident:.0} MiB resident, {own:.0} MiB of it not files"

@@ -1,7 +1,8 @@
 //! A mixed load: six clients send random requests about random VMs until the daemon is gone.
 
-use crate::{HOSTS, VMS};
+use crate::{CONVERGE, HOSTS, VMS};
 use ostler_api::{Client, ClientError, ListFilter, Sent};
+use ostler_tests::daemon::poll;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
@@ -90,6 +91,16 @@ impl Told {
     pub(crate) fn looked_for_all(&mut self) {
         self.looked_for = self.operations.last_key_value().map_or(0, |(last, _)| last + 1);
     }
+}
+
+/// Waits until so many more requests about VMs are answered.
+pub(crate) async fn answered(told: &Mutex<Told>, more: usize) {
+    let enough = told.lock().expect("whole").answered + more;
+    poll("requests to be answered", CONVERGE, async || {
+        let answered = told.lock().expect("whole").answered;
+        if answered >= enough { Ok(()) } else { Err(format!("{answered} of {enough} were")) }
+    })
+    .await;
 }
 
 /// Sends requests until the daemon is gone.

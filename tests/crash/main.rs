@@ -12,7 +12,7 @@ mod load;
 mod restores;
 
 use hosts::domains;
-use load::{Told, load};
+use load::{Told, answered, load};
 use ostler_api::{Client, ListFilter, Vm};
 use ostler_store::OPERATIONS_KEPT;
 use ostler_tests::daemon::{self, Daemon, poll};
@@ -27,6 +27,8 @@ use std::time::Duration;
 const KILLS: u32 = 200;
 /// How many VMs live at once.
 const VMS: usize = 24;
+/// How many requests are answered before a kill.
+const ANSWERED: std::ops::Range<usize> = 0..150;
 /// How long all VMs together may take to come to rest after a kill.
 const CONVERGE: Duration = Duration::from_secs(60);
 
@@ -77,8 +79,7 @@ fn killed(shared: bool) {
     let mut rng = SmallRng::seed_from_u64(seed);
     for round in 0..kills {
         let load = runtime.spawn(load(daemon.client().clone(), Arc::clone(&told), rng.random()));
-        let moment = Duration::from_micros(rng.random_range(1_000..250_000));
-        runtime.block_on(async { tokio::time::sleep(moment).await });
+        runtime.block_on(answered(&told, rng.random_range(ANSWERED)));
         daemon.kill();
         runtime.block_on(load).expect("the load ends when the daemon is gone");
         daemon.up();

@@ -10,7 +10,7 @@
 //! twice within some rounds, with private and with shared storage.
 
 use crate::hosts::domains;
-use crate::load::{Told, load};
+use crate::load::{Told, answered, load};
 use crate::{CONVERGE, HOSTS, KNOBS, set_up, setting};
 use ostler_api::{Client, RestoredReply};
 use ostler_tests::daemon::{self, Daemon, poll};
@@ -80,17 +80,9 @@ fn one_round(dir: &Path, shared: bool, rng: &mut SmallRng) -> (usize, Vec<String
     runtime.block_on(async {
         let told = Arc::new(Mutex::new(Told::default()));
         let busy = tokio::spawn(load(daemon.client().clone(), Arc::clone(&told), seed));
-        let answered = async |more: usize| {
-            let enough = told.lock().expect("whole").answered + more;
-            poll("requests to be answered", CONVERGE, async || {
-                let answered = told.lock().expect("whole").answered;
-                if answered >= enough { Ok(()) } else { Err(format!("{answered} were")) }
-            })
-            .await;
-        };
-        answered(before).await;
+        answered(&told, before).await;
         daemon.client().backup(&backup.display().to_string()).await.expect("a backup is made");
-        answered(after).await;
+        answered(&told, after).await;
         daemon.kill();
         busy.await.expect("the load ends when the daemon is gone");
     });

@@ -39,9 +39,10 @@ fn a_save_whose_caller_dies_is_found_by_its_repeat_at_every_moment() {
         let file = rig.file(&format!("cut-{moment}"));
         let (kvm, site, target) = (Arc::clone(&rig.kvm), rig.site.clone(), file.clone());
         let call = rig.call(&vm, steps, generation);
-        drop(rig.spawn(async move { kvm.save(&site, &call, &target).await }));
-        let pause = typical * moment / (MOMENTS - 1);
-        rig.run(async { tokio::time::sleep(pause).await });
+        let saving = rig.spawn(async move { kvm.save(&site, &call, &target).await });
+        // Cut after this part of a save's usual time, or at its end.
+        let part = typical * moment / (MOMENTS - 1);
+        drop(rig.run(async { tokio::time::timeout(part, saving).await }));
         rig.forget();
         // The engine does the same: it repeats after `Retry` and `Unknown`, and takes any other
         // answer.

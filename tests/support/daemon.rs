@@ -342,6 +342,17 @@ pub async fn in_state(client: &Client, vm: &str, state: &str, patience: Duration
     .await
 }
 
+/// Waits for the newest operation of the VM, and no longer than `at_most`. A test that cuts an
+/// operation at many moments kills the daemon then, and never long after the operation's end.
+///
+/// # Panics
+/// When the daemon does not answer, or knows no operation of the VM.
+pub async fn into_operation(client: &Client, vm: &str, at_most: Duration) {
+    let known = client.operations_of(vm).await.expect("operations are listed").operations;
+    let newest = known.iter().map(|operation| operation.id).max().expect("one was asked for");
+    client.operation(newest, Some(at_most)).await.expect("the operation is known");
+}
+
 /// Looks again and again, asynchronously, until `look` finds something.
 ///
 /// # Panics
