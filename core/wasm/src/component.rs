@@ -24,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre, Resource};
 
+/// How long the first instance of a driver may take to be made.
+const START: Duration = Duration::from_secs(30);
+
 /// The parts that all drivers of a host share.
 pub(crate) struct Shared {
     pub(crate) runner: Runner,
@@ -49,6 +52,22 @@ struct Exports {
     transfer_images: Option<exported::transfer_images::GuestIndices>,
     transfer_inspect: Option<exported::transfer_inspect::GuestIndices>,
     rules: Option<exported::snapshot_rules::GuestIndices>,
+}
+
+impl Exports {
+    /// Compares the types of all functions with the contract's.
+    fn compare(&self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<()> {
+        macro_rules! compare {
+            ($($interface:ident)*) => {$(
+                if let Some(indices) = &self.$interface {
+                    indices.load(&mut *store, instance)?;
+                }
+            )*};
+        }
+        compare!(hypervisor reboot suspend changes metrics migrate hotplug snapshots live_resize);
+        compare!(disk_copy adopt console fence transfer transfer_images transfer_inspect rules);
+        Ok(())
+    }
 }
 
 /// One component. Clones share everything.
@@ -125,6 +144,21 @@ impl LoadedDriver {
             abilities: inspection.abilities.clone(),
         };
         Ok(Self { component: Component(Arc::new(inner)), inspection: Arc::new(inspection) })
+    }
+
+    /// Makes one instance, and compares the types of its functions with the contract's. The linker
+    /// compares imports only: a driver whose own functions have other types would load, and each of
+    /// its calls would fail.
+    ///
+    /// # Errors
+    /// The outer error: no instance could be made. The inner one: a function has other types.
+    pub(crate) async fn compare(&self) -> Result<wasmtime::Result<()>, DriverError> {
+        let exports = Arc::clone(&self.component.0.exports);
+        let request = Request::ask("load", None, START);
+        let compare: Body<_> = Box::new(move |store, instance| {
+            Box::pin(async move { Ok(exports.compare(store, instance)) })
+        });
+        self.component.call(request, compare).await
     }
 
     /// The description of the component, and what it asks for.

@@ -127,6 +127,17 @@ pub enum LoadError {
         /// The linker's error.
         problem: String,
     },
+    /// No instance of it can be made.
+    #[error(
+        "driver {driver} does not start: {problem}; an instance is made for each call, so no call \
+         of this driver would work"
+    )]
+    NoStart {
+        /// The driver.
+        driver: String,
+        /// The error of the first instance.
+        problem: String,
+    },
     /// The compiler refused it.
     #[error(
         "driver {driver} cannot be compiled: {problem}; the file may be damaged, or uses a \

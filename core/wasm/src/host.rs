@@ -10,9 +10,10 @@ use crate::services::Services;
 use crate::ticker::Ticker;
 use crate::transport::Transports;
 use crate::{HostError, LoadError};
+use ostler_model::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -35,6 +36,11 @@ const KEPT_SLOTS: u32 = 32;
 /// The stack of a guest. Wasmtime's default for asynchronous stacks is 2 MiB, half of it for host
 /// functions.
 const GUEST_STACK: usize = 1024 * 1024;
+
+/// How long a driver that is loaded waits for a place among the calls of others, and how often it
+/// tries.
+const PLACE_PATIENCE: Duration = Duration::from_secs(30);
+const PLACE_PAUSE: Duration = Duration::from_millis(50);
 
 /// The settings of a host. Take [`HostOptions::default`] and change what matters.
 pub struct HostOptions {
@@ -153,8 +159,10 @@ impl Host {
         let component = self.compile(&driver, &inspection.digest, bytes).await?;
         let pre =
             self.0.linker.instantiate_pre(&component).map_err(|error| mismatch(&driver, &error))?;
-        LoadedDriver::new(inspection, grants, pre, Arc::clone(&self.0.shared))
-            .map_err(|error| mismatch(&driver, &error))
+        let loaded = LoadedDriver::new(inspection, grants, pre, Arc::clone(&self.0.shared))
+            .map_err(|error| mismatch(&driver, &error))?;
+        compare(&driver, &loaded).await?;
+        Ok(loaded)
     }
 
     async fn compile(
@@ -211,6 +219,25 @@ pub async fn read_component(file: &Path) -> Result<Vec<u8>, LoadError> {
     let mut bytes = Vec::new();
     opened.take(FILE_MAX + 1).read_to_end(&mut bytes).await.map_err(unreadable)?;
     Ok(bytes)
+}
+
+/// Compares a driver with the contract. Waits for a place, if calls of other drivers have them all.
+async fn compare(driver: &str, loaded: &LoadedDriver) -> Result<(), LoadError> {
+    let until = Instant::now() + PLACE_PATIENCE;
+    loop {
+        match loaded.compare().await {
+            Ok(compared) => return compared.map_err(|error| mismatch(driver, &error)),
+            Err(error) if error.kind == ErrorKind::Retry && Instant::now() < until => {
+                tokio::time::sleep(PLACE_PAUSE).await;
+            }
+            Err(error) => {
+                return Err(LoadError::NoStart {
+                    driver: driver.to_owned(),
+                    problem: error.to_string(),
+                });
+            }
+        }
+    }
 }
 
 fn mismatch(driver: &str, error: &wasmtime::Error) -> LoadError {

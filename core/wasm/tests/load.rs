@@ -100,6 +100,14 @@ async fn unknown_imports_are_named() {
 }
 
 #[tokio::test]
+async fn functions_with_other_types_than_the_contracts_are_refused() {
+    // A field of the question to snapshot rules.
+    let error = refused(patched("now-ms", "now-mz")).await;
+    assert!(matches!(error, LoadError::Mismatch { .. }), "{error}");
+    assert!(error.to_string().contains("now-mz"), "{error}");
+}
+
+#[tokio::test]
 async fn a_component_that_is_no_driver_is_told() {
     let manifest = r#"name = \"x\"\nversion = \"1\"\nsummary = \"s\""#;
     let component = |body: &str, manifest: &str| {
