@@ -65,10 +65,18 @@ impl Daemon {
     /// When it is not ready in time.
     #[must_use]
     pub fn start(dir: &Path, more: &[&str]) -> Self {
+        Self::with_plugins(dir, &components(), more)
+    }
+
+    /// The same with the components of this folder.
+    ///
+    /// # Panics
+    /// When it is not ready in time.
+    #[must_use]
+    pub fn with_plugins(dir: &Path, plugins: &Path, more: &[&str]) -> Self {
         let socket = dir.join("s");
         let client =
             Client::new(&Endpoint::Unix(socket.clone()), None).expect("a client can be made");
-        let plugins = components();
         let mut arguments: Vec<String> = ["--listen", "off"].map(str::to_owned).to_vec();
         arguments.extend(["--data-dir".to_owned(), dir.join("data").display().to_string()]);
         arguments.extend(["--socket".to_owned(), socket.display().to_string()]);

@@ -53,6 +53,8 @@ const EDGES: &[(&str, &[&str])] = &[
 /// External crates that only one crate of the workspace may depend on.
 const OWNED: &[(&str, &str)] = &[
     ("redb", "ostler-store"),
+    ("minisign", "ostler-cli"),
+    ("minisign-verify", "ostler-wasm"),
     ("virt", "ostler-libvirt"),
     ("virt-sys", "ostler-libvirt"),
     ("wasmtime", "ostler-wasm"),

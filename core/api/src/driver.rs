@@ -51,6 +51,11 @@ pub struct Driver {
     pub errors: u64,
     /// Mean time of a call, in microseconds.
     pub mean_us: u64,
+    /// The reason why the driver is not loaded: it was found when the daemon started, and could not
+    /// be loaded, or may not be by the trust policy. Then it has no kinds and no abilities. None if
+    /// it is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_loaded: Option<String>,
     /// The error that a call ended with last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
@@ -104,7 +109,7 @@ pub enum DriverOrigin {
     BuiltIn,
     /// Loaded from a component file.
     Component {
-        /// SHA-256 of the file.
+        /// SHA-256 of the component: of its file without a signature that is inside of it.
         digest: String,
         /// The contract version that it was built for.
         contract: String,
@@ -112,5 +117,20 @@ pub enum DriverOrigin {
         granted: Vec<String>,
         /// Capabilities asked for and not granted.
         missing: Vec<String>,
+        /// Who has signed it.
+        #[serde(default)]
+        signed: Vec<SignedBy>,
     },
+}
+
+/// A signature of a component.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SignedBy {
+    /// The id of the key that the signature names, as minisign prints it.
+    pub key: String,
+    /// Whether the key is trusted. Only the signatures of trusted keys are verified.
+    pub trusted: bool,
+    /// The name that the daemon's settings give the key. None if it is not trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }

@@ -46,7 +46,7 @@ pub use client::{
 };
 pub use datastore::{Datastore, NewDatastore};
 pub use decode::{Misfit, decode, nearest};
-pub use driver::{BindRules, Driver, DriverOrigin, NewDriver, RulesOf, Upgrade};
+pub use driver::{BindRules, Driver, DriverOrigin, NewDriver, RulesOf, SignedBy, Upgrade};
 pub use event::{Event, StreamEnd};
 pub use host::{ChangeHost, Host, HostDriver, HostHealth, NewHost, SshAddress};
 pub use image::{Image, NewImage};

@@ -36,6 +36,9 @@ pub mod code {
     pub const IDEMPOTENCY_CONFLICT: &str = "idempotency-conflict";
     /// Something that the request names does not exist or cannot be used.
     pub const UNUSABLE: &str = "unusable";
+    /// The trust policy of the daemon refuses the driver: it is not signed by a trusted key, its
+    /// digest is not listed, or its signature does not fit.
+    pub const UNTRUSTED: &str = "untrusted";
     /// A file that the request names does not exist.
     pub const NO_SUCH_FILE: &str = "no-such-file";
     /// A directory that the request names does not exist on any machine that could be asked.

@@ -9,8 +9,11 @@ use crate::table::{Cell, Tone};
 use crate::text::took;
 use crate::watch::{self, Watch};
 use clap::{Args, Subcommand};
-use ostler_api::{Driver, DriverOrigin, NewDriver, RulesOf};
+use ostler_api::{Driver, DriverOrigin, NewDriver, RulesOf, SignedBy};
 use std::path::PathBuf;
+
+/// How many characters of a digest a list has: enough to tell builds apart.
+const SHORT: usize = 12;
 
 /// Drivers.
 #[derive(Debug, Subcommand)]
@@ -52,7 +55,8 @@ pub enum DriverCommand {
 /// A driver to add.
 #[derive(Debug, Args)]
 pub struct AddDriver {
-    /// The component's file on the daemon's machine
+    /// The component's file on the daemon's machine. A signature beside it (FILE.minisig) goes with
+    /// it
     file: PathBuf,
     /// A capability to grant, of those its manifest asks for (`ostler plugin inspect`): config,
     /// secrets, files, exec, exec:COMMAND, socket, socket:NAME, all, none. Without this option, a
@@ -77,8 +81,10 @@ fn origin(driver: &Driver) -> String {
 }
 
 impl Row for Driver {
-    const HEADINGS: &'static [&'static str] =
-        &["NAME", "VERSION", "KINDS", "RULES", "ORIGIN", "CALLS", "ERRORS", "MEAN"];
+    const HEADINGS: &'static [&'static str] = &[
+        "NAME", "VERSION", "KINDS", "RULES", "ORIGIN", "SHA-256", "SIGNED", "CALLS", "ERRORS",
+        "MEAN",
+    ];
     const WIDER: &'static [&'static str] = &["ABILITIES", "DESCRIPTION", "LAST ERROR"];
 
     fn cells(&self) -> Vec<Cell> {
@@ -86,7 +92,10 @@ impl Row for Driver {
         vec![
             Cell::from(&self.name),
             Cell::from(&self.version),
-            self.kinds.join(",").into(),
+            match &self.not_loaded {
+                Some(_) => Cell::toned("not loaded", Tone::Bad),
+                None => self.kinds.join(",").into(),
+            },
             match &self.rules {
                 Some(rules) if rules.missing.is_some() => {
                     Cell::toned(format!("{} (not loaded)", rules.driver), Tone::Bad)
@@ -94,6 +103,8 @@ impl Row for Driver {
                 rules => Cell::maybe(rules.as_ref().map(|rules| &rules.driver)),
             },
             origin(self).into(),
+            Cell::maybe(digest(self).map(|digest| digest.chars().take(SHORT).collect::<String>())),
+            Cell::maybe(signed_short(self)),
             self.calls.into(),
             Cell::toned(self.errors, errors),
             mean(self).into(),
@@ -106,6 +117,32 @@ impl Row for Driver {
     fn handle(&self) -> String {
         self.name.clone()
     }
+}
+
+/// The component's digest.
+fn digest(driver: &Driver) -> Option<&str> {
+    match &driver.origin {
+        DriverOrigin::Component { digest, .. } if !digest.is_empty() => Some(digest),
+        DriverOrigin::Component { .. } | DriverOrigin::BuiltIn => None,
+    }
+}
+
+/// Who has signed the component. None if it is built in.
+fn signed(driver: &Driver) -> Option<Vec<Cell>> {
+    let DriverOrigin::Component { signed, .. } = &driver.origin else { return None };
+    let cell = |by: &SignedBy| match &by.name {
+        Some(name) => Cell::from(format!("{name} (key {}, trusted)", by.key)),
+        None => Cell::toned(format!("key {} (not trusted, not verified)", by.key), Tone::Busy),
+    };
+    Some(signed.iter().map(cell).collect())
+}
+
+/// The same for a table: the name of a trusted key, or the id of another with a question mark.
+fn signed_short(driver: &Driver) -> Option<String> {
+    let DriverOrigin::Component { signed, .. } = &driver.origin else { return None };
+    let word = |by: &SignedBy| by.name.clone().unwrap_or_else(|| format!("{}?", by.key));
+    let words: Vec<String> = signed.iter().map(word).collect();
+    Some(words.join(",")).filter(|words| !words.is_empty())
 }
 
 /// The mean time of a call. `-` before the first call.
@@ -132,14 +169,24 @@ fn rules(driver: &Driver) -> Cell {
 fn page(cx: &Context, driver: &Driver) -> String {
     let mut page = Page::new(cx.out.colour);
     page.section("Information").pair("Name", &driver.name).pair("Version", &driver.version);
+    if let Some(why) = &driver.not_loaded {
+        page.pair("Not loaded", Cell::toned(why, Tone::Bad));
+    }
     page.pair("Description", &driver.description).pair("Kinds", driver.kinds.join(", "));
     page.pair("Abilities", driver.abilities.join(", "));
     if driver.kinds.iter().any(|kind| kind == "hypervisor") {
         page.pair("Snapshot rules", rules(driver));
     }
     page.section("Origin").pair("Kind", origin(driver));
-    if let DriverOrigin::Component { digest, contract, granted, missing } = &driver.origin {
+    if let DriverOrigin::Component { digest, contract, granted, missing, .. } = &driver.origin {
         page.pair("SHA-256", digest).pair("Contract", contract).pair("Granted", granted.join(", "));
+        let signed = signed(driver).unwrap_or_default();
+        if signed.is_empty() && driver.not_loaded.is_none() {
+            page.pair("Signed by", "nobody");
+        }
+        for by in signed {
+            page.pair("Signed by", by);
+        }
         if !missing.is_empty() {
             page.pair("Not granted", Cell::toned(missing.join(", "), Tone::Busy));
         }
@@ -175,7 +222,12 @@ fn added(driver: &Driver) -> String {
         list("granted now", &upgrade.granted);
         list("no longer granted", &upgrade.revoked);
     }
-    if let DriverOrigin::Component { missing, .. } = &driver.origin {
+    if let DriverOrigin::Component { missing, signed, .. } = &driver.origin {
+        let words: Vec<String> = signed
+            .iter()
+            .map(|by| by.name.clone().unwrap_or_else(|| format!("key {} (not trusted)", by.key)))
+            .collect();
+        list("signed by", &words);
         list("asked for and not granted (`--grant`)", missing);
     }
     lines

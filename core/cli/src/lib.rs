@@ -32,6 +32,7 @@ mod plugin;
 mod range;
 mod retry;
 mod show;
+mod signing;
 mod specfile;
 mod table;
 mod text;

@@ -3,12 +3,13 @@
 use crate::context::Context;
 use crate::pairs::{map, pair};
 use crate::show::Page;
+use crate::signing::{self, KeygenArgs, SignArgs, VerifyArgs};
 use crate::table::Cell;
 use crate::{Exit, Failure};
 use clap::{Args, Subcommand};
 use ostler_api::Span;
 use ostler_testkit::{PluginKind, TestOptions, TestReport, new_plugin, new_plugin_with};
-use ostler_wasm::Inspection;
+use ostler_wasm::{Inspection, Package, Trust};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -22,6 +23,12 @@ pub enum PluginCommand {
     },
     /// Runs the conformance suite on a component; exit code 1 if a rule is broken
     Test(TestArgs),
+    /// Makes a pair of keys for signing drivers; minisign can use them, too
+    Keygen(KeygenArgs),
+    /// Signs a component, so that operators can tell that it is yours and was not altered
+    Sign(SignArgs),
+    /// Verifies the signatures of a component; exit code 1 if none of these keys has signed it
+    Verify(VerifyArgs),
     /// Lays down a new driver that builds and passes the suite
     New {
         /// Its name, and that of its folder
@@ -126,6 +133,8 @@ struct Shown<'a> {
     kinds: &'a [&'static str],
     contract: &'a str,
     digest: &'a str,
+    /// The keys that its signatures name, or what is wrong with one of them.
+    signatures: Vec<String>,
     size: u64,
     abilities: Vec<String>,
     capabilities: Vec<Asked<'a>>,
@@ -148,6 +157,7 @@ impl<'a> Shown<'a> {
             kinds: &inspection.kinds,
             contract: &inspection.contract,
             digest: &inspection.digest,
+            signatures: Vec::new(),
             size: inspection.size,
             abilities: inspection.abilities.iter().map(ToString::to_string).collect(),
             capabilities: manifest
@@ -195,6 +205,9 @@ impl<'a> Shown<'a> {
             .pair("Kinds", self.kinds.join(", "));
         page.pair("Abilities", self.abilities.join(", ")).pair("Contract", self.contract);
         page.pair("Size", format!("{} KiB", self.size.div_ceil(1024))).pair("SHA-256", self.digest);
+        for signature in &self.signatures {
+            page.pair("Signature", signature);
+        }
         let rows = self
             .capabilities
             .iter()
@@ -234,6 +247,17 @@ impl<'a> Shown<'a> {
         page.section("Imports").block(&self.imports.join("\n"));
         page.section("Exports").block(&self.exports.join("\n"));
         page.done()
+    }
+}
+
+/// What can be told of the signatures of a component without knowing a key.
+fn signatures(package: &Package) -> Vec<String> {
+    match package.judge(&Trust::default()) {
+        Ok(judged) => {
+            let told = |key: &str| format!("of key {key}; `ostler plugin verify` verifies it");
+            judged.signers.iter().map(|signer| told(&signer.key)).collect()
+        }
+        Err(err) => vec![crate::failure::chain(&err)],
     }
 }
 
@@ -358,11 +382,16 @@ async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
 pub(crate) async fn run(cx: &Context, command: PluginCommand) -> Result<(), Failure> {
     match command {
         PluginCommand::Inspect { file } => {
-            let inspection = ostler_testkit::inspect(&file).await.map_err(|err| bad_file(&err))?;
-            let shown = Shown::new(&inspection);
+            let package = Package::read(&file).await.map_err(|err| bad_file(&err))?;
+            let inspection = ostler_wasm::inspect(&package.what, &package.bytes)
+                .map_err(|err| bad_file(&err))?;
+            let shown = Shown { signatures: signatures(&package), ..Shown::new(&inspection) };
             cx.out.write(&cx.out.one(&shown, &shown.name, || shown.page(cx.out.colour))?)
         }
         PluginCommand::Test(args) => test(cx, args).await,
+        PluginCommand::Keygen(args) => signing::keygen(cx, &args),
+        PluginCommand::Sign(args) => signing::sign(cx, &args).await,
+        PluginCommand::Verify(args) => signing::verify(cx, &args).await,
         PluginCommand::New { name, kind, dir, sdk } => {
             let kind: PluginKind =
                 kind.parse().map_err(|err| Failure::usage(crate::failure::chain(&err)))?;

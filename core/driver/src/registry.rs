@@ -4,6 +4,7 @@
 use crate::{Hypervisor, SnapshotRules, Transfer, parts};
 use ostler_model::{Ability, DriverName};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, RwLock};
 
 /// The kind of a driver, with the driver itself.
@@ -44,7 +45,7 @@ pub enum DriverOrigin {
     BuiltIn,
     /// A component.
     Component {
-        /// SHA-256 of the file, in hexadecimal.
+        /// SHA-256 of the component, in hexadecimal.
         digest: String,
         /// The contract version it was built for.
         contract: String,
@@ -52,7 +53,36 @@ pub enum DriverOrigin {
         granted: Vec<String>,
         /// Capabilities asked for and not granted.
         missing: Vec<String>,
+        /// Who has signed it.
+        signed: Vec<SignedBy>,
     },
+}
+
+/// A signature of a component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedBy {
+    /// The id of the key that the signature names.
+    pub key: String,
+    /// What the operator calls the key, if it is trusted. Only then the signature was verified.
+    pub name: Option<String>,
+}
+
+impl fmt::Display for SignedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name} ({})", self.key),
+            None => write!(f, "key {} (not trusted)", self.key),
+        }
+    }
+}
+
+/// A driver that was found when the daemon started, and could not be loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The description, as far as it could be read.
+    pub info: DriverInfo,
+    /// The reason, for people.
+    pub why: String,
 }
 
 /// A description of a loaded driver, for people.
@@ -73,6 +103,14 @@ pub struct DriverInfo {
 /// Why a driver is not available.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryError {
+    /// It was found when the daemon started, and could not be loaded.
+    #[error("driver {name} is not loaded: {why}")]
+    LeftOut {
+        /// The name asked for.
+        name: DriverName,
+        /// The reason, for people.
+        why: String,
+    },
     /// No such driver.
     #[error("no driver named {name} is loaded (loaded: {loaded})")]
     NotLoaded {
@@ -129,10 +167,18 @@ impl DriverEntry {
     }
 }
 
-/// The loaded drivers. Cheap to clone; all clones see the same.
+/// The drivers by name.
+#[derive(Default)]
+struct Drivers {
+    loaded: BTreeMap<DriverName, DriverEntry>,
+    /// Some of these names may be loaded by now, from another file.
+    left_out: BTreeMap<DriverName, LeftOut>,
+}
+
+/// The loaded drivers, and those that could not be loaded. Cheap to clone; all clones see the same.
 #[derive(Clone, Default)]
 pub struct Registry {
-    entries: Arc<RwLock<BTreeMap<DriverName, DriverEntry>>>,
+    drivers: Arc<RwLock<Drivers>>,
 }
 
 impl Registry {
@@ -145,13 +191,28 @@ impl Registry {
     /// Loads a driver, or replaces the one of that name. Calls that have begun end on the old
     /// driver.
     pub fn insert(&self, entry: DriverEntry) {
-        self.write().insert(entry.info.name.clone(), entry);
+        self.write().loaded.insert(entry.info.name.clone(), entry);
+    }
+
+    /// Remembers why a driver could not be loaded, so that whoever needs it is told.
+    pub fn leave_out(&self, left_out: LeftOut) {
+        self.write().left_out.insert(left_out.info.name.clone(), left_out);
+    }
+
+    /// The drivers that could not be loaded, and are not loaded from another file either.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<LeftOut> {
+        let drivers = self.read();
+        let missing = |name: &DriverName| !drivers.loaded.contains_key(name);
+        let all = drivers.left_out.iter();
+        all.filter(|(name, _)| missing(name)).map(|(_, left_out)| left_out.clone()).collect()
     }
 
     /// All loaded drivers, each with its kinds.
     #[must_use]
     pub fn list(&self) -> Vec<(DriverInfo, Vec<&'static str>)> {
-        let entries = self.read();
+        let drivers = self.read();
+        let entries = &drivers.loaded;
         entries
             .values()
             .map(|entry| (entry.info.clone(), entry.kinds.iter().map(DriverKind::word).collect()))
@@ -161,7 +222,8 @@ impl Registry {
     /// The driver of that name with its kinds, if it is loaded.
     #[must_use]
     pub fn get(&self, name: &DriverName) -> Option<(DriverInfo, Vec<&'static str>)> {
-        let entries = self.read();
+        let drivers = self.read();
+        let entries = &drivers.loaded;
         entries
             .get(name)
             .map(|entry| (entry.info.clone(), entry.kinds.iter().map(DriverKind::word).collect()))
@@ -203,8 +265,13 @@ impl Registry {
         wanted: &'static str,
         pick: impl Fn(&DriverKind) -> Option<T>,
     ) -> Result<T, RegistryError> {
-        let entries = self.read();
+        let drivers = self.read();
+        let entries = &drivers.loaded;
         let Some(entry) = entries.get(name) else {
+            if let Some(left_out) = drivers.left_out.get(name) {
+                let (name, why) = (name.clone(), left_out.why.clone());
+                return Err(RegistryError::LeftOut { name, why });
+            }
             let loaded = entries.keys().map(DriverName::as_str).collect::<Vec<_>>().join(", ");
             return Err(RegistryError::NotLoaded { name: name.clone(), loaded });
         };
@@ -215,14 +282,14 @@ impl Registry {
         })
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<DriverName, DriverEntry>> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Drivers> {
         // A panic while the lock was held cannot leave the map half written: each write is one
         // insert.
-        self.entries.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.drivers.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<DriverName, DriverEntry>> {
-        self.entries.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Drivers> {
+        self.drivers.write().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -100,3 +100,17 @@ fn a_call_whose_part_is_missing_is_refused_with_the_name_of_the_driver() {
     let error = crate::require(driver.live_resize(), &name).err().expect("refused");
     assert_eq!(error, DriverError::refused(crate::NOT_ABLE, "driver some cannot live-resize"));
 }
+
+#[test]
+fn whoever_needs_a_driver_that_was_left_out_is_told_why() {
+    let (registry, name) = (Registry::new(), "some".parse().expect("a name"));
+    let loaded = entry(&[Ability::Reboot]).expect("it has what it states");
+    registry.leave_out(LeftOut { info: loaded.info.clone(), why: "it is not signed".to_owned() });
+    let error = registry.hypervisor(&name).err().expect("not loaded");
+    assert_eq!(error.to_string(), "driver some is not loaded: it is not signed");
+    assert_eq!(registry.left_out().len(), 1);
+    // It is loaded from another file.
+    registry.insert(loaded);
+    assert!(registry.hypervisor(&name).is_ok());
+    assert_eq!(registry.left_out(), []);
+}

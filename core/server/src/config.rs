@@ -1,5 +1,6 @@
 //! The settings of the daemon: a TOML file, and flags that take precedence over it.
 
+use crate::trust::{TrustConfig, TrustProblem};
 use ostler_api::Span;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -33,6 +34,8 @@ pub struct Config {
     pub drivers: BTreeMap<String, DriverConfig>,
     /// For each hypervisor driver: the driver whose snapshot rules count.
     pub rules: BTreeMap<String, String>,
+    /// Which components may be loaded.
+    pub trust: TrustConfig,
 }
 
 /// Grants and settings of a driver of the plugin directory.
@@ -80,6 +83,9 @@ pub enum ConfigError {
         /// The problem.
         misfit: ostler_api::Misfit,
     },
+    /// The trust policy cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustProblem),
     /// The address is not valid.
     #[error("{0:?} is not ADDRESS:PORT (for example {LISTEN}) and not off")]
     Listen(String),

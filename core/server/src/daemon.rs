@@ -217,6 +217,7 @@ async fn drivers(
         cache_dir: Some(data.join("cache")),
         audit: Arc::new(AuditTrail::start(store.clone())),
         sites: Arc::new(StoreSites(store.clone())),
+        trust: config.trust.trust().map_err(ConfigError::from)?,
         ..HostOptions::default()
     };
     let loader = Loader::new(Host::new(options)?, data.join("drivers"), BTreeSet::from([kvm]));
@@ -225,11 +226,11 @@ async fn drivers(
             Ok(entry) => registry.insert(entry),
             Err(err) => {
                 all = false;
-                tracing::error!(
-                    path = %path.display(),
-                    error = chain(&err),
-                    "a driver is not loaded"
-                );
+                let error = err.words();
+                tracing::error!(path = %path.display(), error, "a driver is not loaded");
+                if let Some(left_out) = loader.left_out(&path, None, &err).await {
+                    registry.leave_out(left_out);
+                }
             }
         }
     }
@@ -240,7 +241,11 @@ async fn drivers(
             Ok(entry) => registry.insert(entry),
             Err(err) => {
                 all = false;
-                tracing::error!(driver = %row.name, error = chain(&err), "a driver is not loaded");
+                tracing::error!(driver = %row.name, error = err.words(), "a driver is not loaded");
+                let file = Path::new(&row.file);
+                if let Some(left_out) = loader.left_out(file, Some(&row), &err).await {
+                    registry.leave_out(left_out);
+                }
             }
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! A component that an operator adds is copied into the data directory under its digest. Every
 //! start loads this copy and compares the digest, so changes of the original file have no effect.
+//! A signature that lies beside the file is copied with it. Whether a component is trusted is
+//! decided by `ostler_wasm`, again at each start, before anything of it is compiled.
 //! The store keeps each grant by name. So `all` grants what the component asks for today, and
 //! nothing that a later file asks for.
 
@@ -9,14 +11,16 @@ use crate::clock::now;
 use crate::config::DriverConfig;
 use crate::grants::{self, GrantProblem};
 use crate::problem::ApiError;
+use crate::trust;
 use axum::http::StatusCode;
 use ostler_api::{NewDriver, Upgrade, code};
-use ostler_driver::{DriverEntry, DriverInfo, Registry, WithoutPart};
+use ostler_driver::{DriverEntry, DriverInfo, DriverOrigin, LeftOut, Registry, WithoutPart};
 use ostler_model::{DriverName, Hint};
 use ostler_store::{DriverRow, Store};
-use ostler_wasm::{Grants, Host, Inspection, LoadError, Secret};
+use ostler_wasm::{Grants, Host, Inspection, LoadError, Package, Secret, Vetted, signature_file};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
@@ -78,13 +82,28 @@ pub enum DriverProblem {
     },
 }
 
+impl DriverProblem {
+    /// What can be done, if the trust policy refuses the driver.
+    fn hint(&self) -> Option<&'static str> {
+        if let Self::Load(error) = self { trust::hint(error) } else { None }
+    }
+
+    /// The problem in words, with its causes and what can be done.
+    pub(crate) fn words(&self) -> String {
+        let hint = self.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+        crate::problem::chain(self) + &hint
+    }
+}
+
 impl From<DriverProblem> for ApiError {
     fn from(problem: DriverProblem) -> Self {
-        let unusable = Self::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            code::UNUSABLE,
-            crate::problem::chain(&problem),
-        );
+        let refused = |code| {
+            Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, crate::problem::chain(&problem))
+        };
+        if let Some(hint) = problem.hint() {
+            return refused(code::UNTRUSTED).field("path").hint(hint);
+        }
+        let unusable = refused(code::UNUSABLE);
         let taken = || Self::new(StatusCode::CONFLICT, code::EXISTS, problem.to_string());
         match problem {
             DriverProblem::Load(_)
@@ -139,9 +158,8 @@ impl Loader {
         registry: &Registry,
         store: &Store,
     ) -> Result<Fresh, ApiError> {
-        let path = PathBuf::from(&new.path);
-        let bytes = ostler_wasm::read_component(&path).await.map_err(DriverProblem::from)?;
-        let inspection = ostler_wasm::inspect(&new.path, &bytes).map_err(DriverProblem::from)?;
+        let vetted = self.vet(Path::new(&new.path)).await?;
+        let inspection = vetted.inspection();
         let name = inspection.manifest.name.clone();
         if self.built_in.contains(&name) {
             return Err(DriverProblem::BuiltIn(name).into());
@@ -151,10 +169,10 @@ impl Loader {
         let loaded = || grants::of_loaded(&registry.get(&name)?.0);
         let before = added.clone().or_else(loaded);
         let grants =
-            self.grants(new, &inspection, before.as_ref()).await.map_err(DriverProblem::from)?;
+            self.grants(new, inspection, before.as_ref()).await.map_err(DriverProblem::from)?;
         let kept = || before.as_ref().map(|before| before.config.clone());
         let row = DriverRow {
-            file: self.place(&name, &inspection.digest).display().to_string(),
+            file: self.place(&name, vetted.file_digest()).display().to_string(),
             name,
             digest: inspection.digest.clone(),
             grants,
@@ -162,9 +180,9 @@ impl Loader {
             enabled: true,
             added: now(),
         };
-        may_enter(&row, &inspection, added.as_ref(), registry.get(&row.name), new.replace)?;
-        self.keep(&bytes, Path::new(&row.file)).await?;
-        let entry = self.load_as(&row, bytes).await?;
+        may_enter(&row, inspection, added.as_ref(), registry.get(&row.name), new.replace)?;
+        self.keep(vetted.package(), Path::new(&row.file)).await?;
+        let entry = self.load_as(&row, vetted).await?;
         let before = before.filter(|before| before.digest != row.digest);
         let upgrade = before.map(|before| grants::difference(&before, &row));
         Ok(Fresh { row, upgrade, entry })
@@ -187,34 +205,36 @@ impl Loader {
             return grants::carried(before, Some(&inspection.manifest), &inspection.manifest);
         }
         // If the old file is gone, its commands cannot be compared, and so they are not kept.
-        let old = match ostler_wasm::read_component(Path::new(&before.file)).await {
-            Ok(bytes) => ostler_wasm::inspect(&before.file, &bytes).ok(),
-            Err(_) => None,
-        };
+        let old = ostler_wasm::inspect_file(Path::new(&before.file)).await.ok();
         let old = old.filter(|old| old.digest == before.digest).map(|old| old.manifest);
         grants::carried(before, old.as_ref(), &inspection.manifest)
     }
 
-    /// Where a component's file is kept.
+    /// Reads a component's file, with the signature beside it, and has the trust policy judge it.
+    async fn vet(&self, path: &Path) -> Result<Vetted, DriverProblem> {
+        Ok(self.host.vet(Package::read(path).await?).await?)
+    }
+
+    /// Where a component's file is kept. The digest is that of the whole file, with the signature
+    /// inside of it. So a file with another signature never takes the place of one that is in use.
     fn place(&self, name: &DriverName, digest: &str) -> PathBuf {
         self.dir.join(format!("{name}-{}.wasm", digest.get(..16).unwrap_or(digest)))
     }
 
-    /// Writes the file to its place.
-    async fn keep(&self, bytes: &[u8], to: &Path) -> Result<(), DriverProblem> {
-        let failed = |what, path: &Path| {
-            let path = path.to_owned();
-            move |source| DriverProblem::File { what, path, source }
-        };
+    /// Writes the file, and the signature beside it, to their places.
+    async fn keep(&self, package: &Package, to: &Path) -> Result<(), DriverProblem> {
         tokio::fs::create_dir_all(&self.dir).await.map_err(failed("make", &self.dir))?;
-        let draft = to.with_extension("new");
-        let written = async {
-            let mut file = tokio::fs::File::create(&draft).await?;
-            file.write_all(bytes).await?;
-            file.sync_all().await
-        };
-        written.await.map_err(failed("write", &draft))?;
-        tokio::fs::rename(&draft, to).await.map_err(failed("rename", &draft))
+        write(&package.bytes, to).await?;
+        let signature = signature_file(to);
+        match &package.beside {
+            Some(text) => write(text, &signature).await,
+            None => match tokio::fs::remove_file(&signature).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Err(failed("remove", &signature)(error))
+                }
+                Ok(()) | Err(_) => Ok(()),
+            },
+        }
     }
 
     /// Removes the files of components that no row names: they were replaced or removed, or could
@@ -222,14 +242,18 @@ impl Loader {
     pub(crate) async fn tidy(&self, rows: &[DriverRow]) {
         // Only the file names are compared. The rows of a data directory that was moved or restored
         // elsewhere name the old folder, and their files are still needed.
-        let named: BTreeSet<&OsStr> =
-            rows.iter().filter_map(|row| Path::new(&row.file).file_name()).collect();
+        let named: BTreeSet<OsString> = rows
+            .iter()
+            .filter_map(|row| Path::new(&row.file).file_name())
+            .flat_map(|name| [name.to_owned(), signature_file(Path::new(name)).into_os_string()])
+            .collect();
         // Without a folder there is nothing to remove.
         let Ok(mut entries) = tokio::fs::read_dir(&self.dir).await else { return };
         while let Ok(Some(entry)) = entries.next_entry().await {
             let path = entry.path();
-            let ours =
-                path.extension().is_some_and(|extension| extension == "wasm" || extension == "new");
+            let ours = ["wasm", "new", "minisig"]
+                .iter()
+                .any(|ours| path.extension().is_some_and(|extension| extension == *ours));
             if ours
                 && path.file_name().is_some_and(|name| !named.contains(name))
                 && let Err(err) = tokio::fs::remove_file(&path).await
@@ -243,18 +267,49 @@ impl Loader {
         }
     }
 
+    /// What is known of a driver that cannot be loaded. None if not even its name is.
+    pub(crate) async fn left_out(
+        &self,
+        file: &Path,
+        row: Option<&DriverRow>,
+        problem: &DriverProblem,
+    ) -> Option<LeftOut> {
+        let known = ostler_wasm::inspect_file(file).await.ok();
+        // A file that is not the one that was added says nothing about the driver.
+        let known = known.filter(|known| row.is_none_or(|row| row.digest == known.digest));
+        let manifest = known.as_ref().map(|known| &known.manifest);
+        let name = row.map(|row| &row.name).or(manifest.map(|manifest| &manifest.name))?;
+        let digest = row.map(|row| &row.digest).or(known.as_ref().map(|known| &known.digest));
+        let text = |text: Option<&String>| text.cloned().unwrap_or_default();
+        let info = DriverInfo {
+            name: name.clone(),
+            version: text(manifest.map(|manifest| &manifest.version)),
+            description: text(manifest.map(|manifest| &manifest.summary)),
+            origin: DriverOrigin::Component {
+                digest: text(digest),
+                contract: text(known.as_ref().map(|known| &known.contract)),
+                granted: Vec::new(),
+                missing: Vec::new(),
+                signed: Vec::new(),
+            },
+            abilities: Vec::new(),
+        };
+        Some(LeftOut { info, why: problem.words() })
+    }
+
     /// Loads a component that was added earlier, if its file still has the same digest.
     pub(crate) async fn load_row(&self, row: &DriverRow) -> Result<DriverEntry, DriverProblem> {
         let path = PathBuf::from(&row.file);
-        let bytes = ostler_wasm::read_component(&path).await?;
-        let found = ostler_wasm::inspect(&row.file, &bytes)?.digest;
-        if found != row.digest {
-            return Err(DriverProblem::OtherFile { driver: row.name.clone(), path, found });
+        let vetted = self.vet(&path).await?;
+        let found = &vetted.inspection().digest;
+        if *found != row.digest {
+            let (driver, found) = (row.name.clone(), found.clone());
+            return Err(DriverProblem::OtherFile { driver, path, found });
         }
-        self.load_as(row, bytes).await
+        self.load_as(row, vetted).await
     }
 
-    async fn load_as(&self, row: &DriverRow, bytes: Vec<u8>) -> Result<DriverEntry, DriverProblem> {
+    async fn load_as(&self, row: &DriverRow, vetted: Vetted) -> Result<DriverEntry, DriverProblem> {
         let grants = Grants {
             capabilities: row.grants.keys().cloned().collect(),
             commands: row.grants.get("exec").into_iter().flatten().cloned().collect(),
@@ -262,7 +317,7 @@ impl Loader {
             config: row.config.clone(),
             secrets: BTreeMap::new(),
         };
-        self.entry(&row.file, bytes, grants).await
+        self.entry(vetted, grants).await
     }
 
     /// Loads a file of the plugin directory.
@@ -271,8 +326,8 @@ impl Loader {
         path: &Path,
         configs: &BTreeMap<String, DriverConfig>,
     ) -> Result<DriverEntry, DriverProblem> {
-        let (what, bytes) = (path.display().to_string(), ostler_wasm::read_component(path).await?);
-        let inspection = ostler_wasm::inspect(&what, &bytes)?;
+        let vetted = self.vet(path).await?;
+        let inspection = vetted.inspection();
         let name = inspection.manifest.name.clone();
         if self.built_in.contains(&name) {
             return Err(DriverProblem::BuiltIn(name));
@@ -286,16 +341,11 @@ impl Loader {
             config: config.config,
             secrets: secrets(&config.secrets).await?,
         };
-        self.entry(&what, bytes, grants).await
+        self.entry(vetted, grants).await
     }
 
-    async fn entry(
-        &self,
-        what: &str,
-        bytes: Vec<u8>,
-        grants: Grants,
-    ) -> Result<DriverEntry, DriverProblem> {
-        let driver = self.host.load_bytes(what, bytes, grants).await?;
+    async fn entry(&self, vetted: Vetted, grants: Grants) -> Result<DriverEntry, DriverProblem> {
+        let driver = self.host.load_vetted(vetted, grants).await?;
         Ok(DriverEntry::new(driver.info(), driver.kinds())?)
     }
 
@@ -303,6 +353,24 @@ impl Loader {
     pub(crate) fn enter(&self, registry: &Registry, fresh: Fresh) {
         registry.insert(fresh.entry);
     }
+}
+
+/// The error of an action on a file.
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DriverProblem {
+    let path = path.to_owned();
+    move |source| DriverProblem::File { what, path, source }
+}
+
+/// Writes a file under another name first. A crash leaves the file as it was, or as it is to be.
+async fn write(bytes: &[u8], to: &Path) -> Result<(), DriverProblem> {
+    let draft = to.with_extension("new");
+    let written = async {
+        let mut file = tokio::fs::File::create(&draft).await?;
+        file.write_all(bytes).await?;
+        file.sync_all().await
+    };
+    written.await.map_err(failed("write", &draft))?;
+    tokio::fs::rename(&draft, to).await.map_err(failed("rename", &draft))
 }
 
 /// Checks that a component may have its name: the name is free, or the component is the same as
@@ -321,7 +389,10 @@ fn may_enter(
         let (is, new) = (kinds.join(" and "), inspection.kinds.join(" and "));
         return Err(DriverProblem::OtherKind { driver: row.name.clone(), is, new });
     }
-    let same = before.is_some_and(|old| DriverRow { added: old.added, ..row.clone() } == *old);
+    // The file is another one if the same component was signed anew, or the data directory moved.
+    let same = before.is_some_and(|old| {
+        DriverRow { added: old.added, file: old.file.clone(), ..row.clone() } == *old
+    });
     match (before.is_some() || loaded.is_some(), same || replace) {
         (true, false) => Err(DriverProblem::Exists(row.name.clone())),
         (true, true) | (false, _) => Ok(()),
@@ -341,96 +412,5 @@ async fn secrets(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use ostler_driver::DriverOrigin;
-    use ostler_wasm::Manifest;
-
-    fn file(kinds: &[&'static str]) -> Inspection {
-        let manifest = "name = \"x\"\nversion = \"1.0.0\"\nsummary = \"s\"\nlicence = \"l\"\nauthors = [\"a\"]\n";
-        Inspection {
-            manifest: Manifest::parse(manifest.as_bytes()).expect("a manifest"),
-            digest: "d".to_owned(),
-            size: 1,
-            contract: "0.1.0".to_owned(),
-            kinds: kinds.to_vec(),
-            abilities: Vec::new(),
-            imports: Vec::new(),
-            exports: Vec::new(),
-        }
-    }
-
-    fn row(digest: &str, added: u64) -> DriverRow {
-        DriverRow {
-            name: "x".parse().expect("a name"),
-            file: format!("/x-{digest}.wasm"),
-            digest: digest.to_owned(),
-            grants: BTreeMap::new(),
-            config: BTreeMap::new(),
-            enabled: true,
-            added: ostler_model::Timestamp(added),
-        }
-    }
-
-    fn loaded(kinds: &[&'static str]) -> Option<(DriverInfo, Vec<&'static str>)> {
-        let info = DriverInfo {
-            name: "x".parse().expect("a name"),
-            version: String::new(),
-            description: String::new(),
-            origin: DriverOrigin::BuiltIn,
-            abilities: Vec::new(),
-        };
-        Some((info, kinds.to_vec()))
-    }
-
-    #[test]
-    fn a_name_in_use_is_given_away_only_when_told_so_and_never_to_another_kind() {
-        let (new, old, both) = (row("b", 2), row("a", 1), ["hypervisor", "transfer"]);
-        assert!(may_enter(&new, &file(&both), None, None, false).is_ok(), "nobody has it");
-        let again = DriverRow { added: ostler_model::Timestamp(9), ..old.clone() };
-        assert!(
-            may_enter(&again, &file(&both), Some(&old), loaded(&both), false).is_ok(),
-            "the same again"
-        );
-        let other = |replace| may_enter(&new, &file(&both), Some(&old), loaded(&both), replace);
-        assert!(matches!(other(false), Err(DriverProblem::Exists(_))));
-        assert!(other(true).is_ok());
-        // A driver of the plugin directory has no row.
-        assert!(matches!(
-            may_enter(&new, &file(&both), None, loaded(&both), false),
-            Err(DriverProblem::Exists(_))
-        ));
-        // A driver whose file could not be loaded has a row and is not in the registry.
-        assert!(matches!(
-            may_enter(&new, &file(&both), Some(&old), None, false),
-            Err(DriverProblem::Exists(_))
-        ));
-        for replace in [false, true] {
-            let less = may_enter(&new, &file(&["transfer"]), Some(&old), loaded(&both), replace);
-            assert!(matches!(less, Err(DriverProblem::OtherKind { .. })));
-        }
-        assert!(
-            may_enter(&new, &file(&both), Some(&old), loaded(&["transfer"]), true).is_ok(),
-            "it does more than the old one"
-        );
-    }
-
-    #[test]
-    fn a_socket_is_granted_by_its_name_and_one_that_is_not_asked_for_is_refused() {
-        let text = "name = \"x\"\nversion = \"1\"\nsummary = \"s\"\n\
-            [[capability]]\nname = \"socket\"\nwhy = \"w\"\n\
-            [[socket]]\nname = \"qmp\"\npath = \"{file:path}\"\n\
-            [[socket]]\nname = \"libvirt\"\npath = \"/run/libvirt/sock\"\n";
-        let manifest = Manifest::parse(text.as_bytes()).expect("a manifest");
-        let words = |words: &[&str]| {
-            let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-            grants::granted(&manifest, &words)
-                .map(|granted| granted.get("socket").map(|all| all.join(" ")))
-        };
-        assert_eq!(words(&["socket:qmp"]).expect("asked for").as_deref(), Some("qmp"));
-        for all in ["socket", "all"] {
-            assert_eq!(words(&[all]).expect("asked for").as_deref(), Some("qmp libvirt"));
-        }
-        assert!(words(&["socket:docker"]).is_err() && words(&["exec:qmp"]).is_err());
-    }
-}
+#[path = "drivers_tests.rs"]
+mod tests;

@@ -7,7 +7,7 @@
 
 use anyhow::Context;
 use clap::Parser;
-use ostler_server::{Config, DaemonError, DriverConfig, Log, Ready};
+use ostler_server::{Config, DaemonError, DriverConfig, Log, PolicyWord, Ready};
 use ostler_store::{BackupError, OpenError, Unreadable};
 use std::fs::File;
 use std::io::Write;
@@ -15,6 +15,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use strum::VariantNames;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -59,6 +60,16 @@ struct Flags {
     /// Whose snapshot rules count for a hypervisor driver: HYPERVISOR=RULES
     #[arg(long = "rules", value_name = "HYPERVISOR=RULES", value_parser = pair)]
     rules: Vec<(String, String)>,
+    /// Which drivers may be loaded: all (none), those that a trusted key has signed, or those whose
+    /// SHA-256 is listed (pinned) [default: none]
+    #[arg(long, value_name = "POLICY", value_parser = policy)]
+    trust: Option<PolicyWord>,
+    /// A key whose signatures count: NAME=RW..., or NAME=/ABSOLUTE/FILE.pub
+    #[arg(long = "trust-key", value_name = "NAME=KEY", value_parser = pair)]
+    trust_keys: Vec<(String, String)>,
+    /// The SHA-256 of a driver that may be loaded under --trust pinned
+    #[arg(long = "pin", value_name = "SHA256")]
+    pins: Vec<String>,
     /// What is logged: error, warn, info, debug, or a filter such as ostler_engine=debug
     #[arg(long, env = "OSTLER_LOG", default_value = "info")]
     #[arg(value_delimiter = ',', value_parser = directive)]
@@ -75,6 +86,10 @@ struct Flags {
 fn pair(text: &str) -> Result<(String, String), String> {
     let (left, right) = text.split_once('=').ok_or("write NAME=VALUE")?;
     Ok((left.to_owned(), right.to_owned()))
+}
+
+fn policy(text: &str) -> Result<PolicyWord, String> {
+    text.parse().map_err(|_| format!("write {}", PolicyWord::VARIANTS.join(", ")))
 }
 
 /// Reads one part of a log filter. A bare word that is not a level is refused: it would count as
@@ -101,6 +116,9 @@ impl Flags {
         config.socket = self.socket.or(config.socket);
         config.plugin_dir = self.plugin_dir.or(config.plugin_dir);
         config.rules.extend(self.rules);
+        config.trust.policy = self.trust.or(config.trust.policy);
+        config.trust.keys.extend(self.trust_keys);
+        config.trust.pinned.extend(self.pins);
         for (name, what) in self.grants {
             let driver: &mut DriverConfig = config.drivers.entry(name).or_default();
             driver.grants.extend(what);

@@ -1,10 +1,16 @@
 //! Keeps compiled code on disk, so that a start does not compile again. An entry that does not load
 //! is compiled again and replaced.
+//!
+//! Compiled code is run as it is. So each entry begins with a seal: an HMAC-SHA256 of the digest of
+//! its component, the engine that it was compiled for, and the code. The key is made at the first
+//! start and lies beside the directory, not in it. An entry that was altered, or that is another
+//! component's under a wrong name, has no valid seal.
 
 use crate::HostError;
+use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use std::hash::{Hash, Hasher};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use wasmtime::Engine;
@@ -12,11 +18,17 @@ use wasmtime::component::Component;
 
 /// The mode of the directories that we make: only this user may read or write them.
 const PRIVATE: u32 = 0o700;
-/// The length of the SHA-256 digest that stands before the code.
+/// The length of the seal that stands before the code, and of its key, in bytes.
 const SEAL: usize = 32;
+/// What follows the name of the directory in the name of the key's file.
+const KEY_SUFFIX: &str = "key";
+
+type Seal = Hmac<Sha256>;
 
 pub(crate) struct Cache {
     dir: PathBuf,
+    /// Ready to take in what is sealed.
+    seal: Seal,
     /// A hash of the engine that an entry was compiled for.
     engine: String,
 }
@@ -49,7 +61,22 @@ impl Cache {
         let mut hasher = HexHasher(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let engine = hex(&hasher.0.finalize())[..16].to_owned();
-        Ok(Self { dir: dir.to_owned(), engine })
+        let key = key(&dir.with_extension(KEY_SUFFIX))?;
+        // HMAC takes keys of any length.
+        let seal = Seal::new_from_slice(&key)
+            .map_err(|error| HostError::Engine(format!("the key of the cache: {error}")))?;
+        Ok(Self { dir: dir.to_owned(), seal, engine })
+    }
+
+    fn seal(&self, digest: &str, code: &[u8]) -> Seal {
+        // The digest and the hash have a fixed length. So no two inputs are the same in a row.
+        [digest.as_bytes(), self.engine.as_bytes(), code].iter().fold(
+            self.seal.clone(),
+            |mut seal, part| {
+                seal.update(part);
+                seal
+            },
+        )
     }
 
     fn file(&self, digest: &str) -> PathBuf {
@@ -60,16 +87,19 @@ impl Cache {
     pub(crate) fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
         let bytes = std::fs::read(self.file(digest)).ok()?;
         let (seal, code) = bytes.split_at_checked(SEAL)?;
-        if Sha256::digest(code).as_slice() != seal {
-            tracing::warn!(digest, "compiled code in the cache is damaged; compiling again");
+        if self.seal(digest, code).verify_slice(seal).is_err() {
+            tracing::warn!(
+                digest,
+                "compiled code in the cache is damaged, or was not written by this daemon; \
+                 compiling again"
+            );
             return None;
         }
         // SAFETY: `deserialize` trusts that its input was written by `Component::serialize`. The
         // directory was checked at start to belong to this user and to be writable by nobody else,
-        // the name holds the hash of the source and of the engine's configuration, and the seal has
-        // just shown that the bytes are those we wrote. A person who can forge all of this already
-        // runs as this user. Nothing from outside ever gets here: a precompiled file is refused
-        // when it is loaded.
+        // and the seal has just shown that a holder of the key wrote these bytes, for this
+        // component and this engine. Only this user can read the key. Nothing from outside ever
+        // gets here: a precompiled file is refused when it is loaded.
         #[allow(unsafe_code, reason = "the one way to load compiled code")]
         let loaded = unsafe { Component::deserialize(engine, code) };
         let tell = |error: &_| {
@@ -93,11 +123,47 @@ impl Cache {
         let code = component.serialize().map_err(|error| error.to_string())?;
         let mut file =
             tempfile::NamedTempFile::new_in(&self.dir).map_err(|error| error.to_string())?;
-        file.write_all(&Sha256::digest(&code))
+        file.write_all(&self.seal(digest, &code).finalize().into_bytes())
             .and_then(|()| file.write_all(&code))
             .map_err(|error| error.to_string())?;
         file.persist(self.file(digest)).map(drop).map_err(|error| error.to_string())
     }
+}
+
+/// The key of the seals. It is made if there is none, or none that only this user can read. Then
+/// all entries are compiled again.
+fn key(path: &Path) -> Result<[u8; SEAL], HostError> {
+    let failed = |problem: String| HostError::CacheKey { path: path.to_owned(), problem };
+    match read_key(path) {
+        Ok(Some(key)) => return Ok(key),
+        Ok(None) => tracing::warn!(
+            path = %path.display(),
+            "the key of the compiled code is not one that only this user can read; making another"
+        ),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error.to_string())),
+    }
+    let key: [u8; SEAL] = rand::random();
+    let folder = path.parent().unwrap_or(Path::new("."));
+    // A temporary file has mode 0600.
+    let made = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
+        file.write_all(&key)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)
+    });
+    made.map(|_| key).map_err(|error| failed(error.to_string()))
+}
+
+/// The key in this file; none if the file is not as we make it.
+fn read_key(path: &Path) -> std::io::Result<Option<[u8; SEAL]>> {
+    let meta = std::fs::symlink_metadata(path)?;
+    let private = meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o077 == 0;
+    if !private || !meta.is_file() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(SEAL as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes.try_into().ok())
 }
 
 /// Lower-case hexadecimal.

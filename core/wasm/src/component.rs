@@ -12,6 +12,7 @@ use crate::convert;
 use crate::grants::Grants;
 use crate::inspect::Inspection;
 use crate::instance::{Body, Runner, State};
+use crate::package::Judged;
 use crate::services::Services;
 use crate::work::Orphans;
 use futures::future::BoxFuture;
@@ -87,12 +88,12 @@ struct Inner {
 #[derive(Clone)]
 pub struct LoadedDriver {
     component: Component,
-    inspection: Arc<Inspection>,
+    judged: Arc<Judged>,
 }
 
 impl LoadedDriver {
     pub(crate) fn new(
-        inspection: Inspection,
+        judged: Judged,
         grants: Grants,
         pre: InstancePre<State>,
         shared: Arc<Shared>,
@@ -102,6 +103,7 @@ impl LoadedDriver {
                 if $present { Some(exported::$interface::GuestIndices::new(&pre)?) } else { None }
             };
         }
+        let inspection = &judged.inspection;
         let kind = |word: &str| inspection.kinds.contains(&word);
         let able = |ability: Ability| inspection.abilities.contains(&ability);
         let exports = Exports {
@@ -143,7 +145,7 @@ impl LoadedDriver {
             shared,
             abilities: inspection.abilities.clone(),
         };
-        Ok(Self { component: Component(Arc::new(inner)), inspection: Arc::new(inspection) })
+        Ok(Self { component: Component(Arc::new(inner)), judged: Arc::new(judged) })
     }
 
     /// Makes one instance, and compares the types of its functions with the contract's. The linker
@@ -164,13 +166,14 @@ impl LoadedDriver {
     /// The description of the component, and what it asks for.
     #[must_use]
     pub fn inspection(&self) -> &Inspection {
-        &self.inspection
+        &self.judged.inspection
     }
 
     /// The information for people, for the registry.
     #[must_use]
     pub fn info(&self) -> DriverInfo {
-        let (manifest, grants) = (&self.inspection.manifest, &self.component.0.side.grants);
+        let inspection = &self.judged.inspection;
+        let (manifest, grants) = (&inspection.manifest, &self.component.0.side.grants);
         let capabilities = manifest
             .capabilities
             .iter()
@@ -189,12 +192,13 @@ impl LoadedDriver {
             version: manifest.version.clone(),
             description: manifest.summary.clone(),
             origin: DriverOrigin::Component {
-                digest: self.inspection.digest.clone(),
-                contract: self.inspection.contract.clone(),
+                digest: inspection.digest.clone(),
+                contract: inspection.contract.clone(),
                 granted: names(granted),
                 missing: names(missing),
+                signed: self.judged.signers.clone(),
             },
-            abilities: self.inspection.abilities.clone(),
+            abilities: inspection.abilities.clone(),
         }
     }
 

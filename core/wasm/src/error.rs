@@ -1,5 +1,7 @@
 //! The reasons why a file is not a driver that this host can run.
 
+use crate::embedded::SplitProblem;
+use crate::trust::Distrust;
 use std::path::PathBuf;
 
 /// Why a component was not loaded. Each error names the file or the driver, says what is wrong, and
@@ -41,6 +43,17 @@ pub enum LoadError {
         /// The parser's error.
         problem: String,
     },
+    /// The signature inside of it is not where and how it must be.
+    #[error("{what} was altered after it was signed: {problem}; get it again from its vendor")]
+    Altered {
+        /// The file or digest.
+        what: String,
+        /// The problem.
+        problem: SplitProblem,
+    },
+    /// The operator's trust policy refuses it.
+    #[error(transparent)]
+    Distrusted(#[from] Distrust),
     /// A core module, which has no typed interface.
     #[error(
         "{what} is a core module, not a component; build it with `--target wasm32-wasip2` instead \
@@ -172,6 +185,18 @@ pub enum HostError {
     )]
     Directory {
         /// The directory.
+        path: PathBuf,
+        /// The problem.
+        problem: String,
+    },
+    /// The file that seals compiled code cannot be made or read.
+    #[error(
+        "{} cannot be used: {problem}; it is made anew if it is removed, and then all drivers are \
+         compiled again",
+        path.display()
+    )]
+    CacheKey {
+        /// The file.
         path: PathBuf,
         /// The problem.
         problem: String,

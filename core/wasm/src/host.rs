@@ -4,11 +4,13 @@ use crate::cache::Cache;
 use crate::capability;
 use crate::component::{LoadedDriver, Shared};
 use crate::grants::{AuditSink, Grants, LogAudit, NoSites, SiteDirectory};
-use crate::inspect::{FILE_MAX, Inspection, SERVES, inspect};
+use crate::inspect::{Inspection, SERVES, inspect};
 use crate::instance::{Runner, State};
+use crate::package::{Judged, Package};
 use crate::services::Services;
 use crate::ticker::Ticker;
 use crate::transport::Transports;
+use crate::trust::Trust;
 use crate::{HostError, LoadError};
 use ostler_model::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -62,6 +64,8 @@ pub struct HostOptions {
     pub audit: Arc<dyn AuditSink>,
     /// Finds other hosts.
     pub sites: Arc<dyn SiteDirectory>,
+    /// Which components may be loaded.
+    pub trust: Trust,
 }
 
 impl Default for HostOptions {
@@ -78,6 +82,7 @@ impl Default for HostOptions {
             pooling: true,
             audit: Arc::new(LogAudit),
             sites: Arc::new(NoSites),
+            trust: Trust::default(),
         }
     }
 }
@@ -93,6 +98,42 @@ struct Inner {
     shared: Arc<Shared>,
     compiling: Semaphore,
     pooled: bool,
+    trust: Arc<Trust>,
+}
+
+/// A component that this host may load: it was judged by the host's trust policy. There is no other
+/// way to make one, and nothing else is compiled.
+pub struct Vetted {
+    package: Package,
+    judged: Judged,
+    /// The policy that it was judged by.
+    trust: Arc<Trust>,
+}
+
+impl Vetted {
+    /// What the component is.
+    #[must_use]
+    pub const fn inspection(&self) -> &Inspection {
+        &self.judged.inspection
+    }
+
+    /// SHA-256 of the whole file, with the signature inside of it.
+    #[must_use]
+    pub fn file_digest(&self) -> &str {
+        &self.judged.file_digest
+    }
+
+    /// Its file, and the signature beside it.
+    #[must_use]
+    pub const fn package(&self) -> &Package {
+        &self.package
+    }
+
+    /// The bytes of the component, without the signature inside of it.
+    fn component(&self) -> &[u8] {
+        // The length is that of a part of these bytes.
+        self.package.bytes.get(..self.judged.component_len).unwrap_or_default()
+    }
 }
 
 impl Host {
@@ -126,6 +167,7 @@ impl Host {
             shared,
             compiling: Semaphore::new(COMPILES_AT_ONCE),
             pooled,
+            trust: Arc::new(options.trust),
         })))
     }
 
@@ -138,61 +180,87 @@ impl Host {
     /// Loads a driver from a file.
     ///
     /// # Errors
-    /// Why this host cannot run it.
+    /// Why this host cannot run it, or may not load it.
     pub async fn load(&self, file: &Path, grants: Grants) -> Result<LoadedDriver, LoadError> {
-        let bytes = read_component(file).await?;
-        self.load_bytes(&file.display().to_string(), bytes, grants).await
+        self.load_vetted(self.vet(Package::read(file).await?).await?, grants).await
     }
 
     /// Loads a driver from memory; `what` names it in errors.
     ///
     /// # Errors
-    /// Why this host cannot run it.
+    /// Why this host cannot run it, or may not load it.
     pub async fn load_bytes(
         &self,
         what: &str,
         bytes: Vec<u8>,
         grants: Grants,
     ) -> Result<LoadedDriver, LoadError> {
-        let inspection = inspect(what, &bytes)?;
-        let driver = inspection.manifest.name.to_string();
-        let component = self.compile(&driver, &inspection.digest, bytes).await?;
+        self.load_vetted(self.vet(Package::bare(what, bytes)).await?, grants).await
+    }
+
+    /// Judges by the trust policy whether a component may be loaded. Compiles and runs nothing.
+    ///
+    /// # Errors
+    /// Why this host could not run it, or may not load it.
+    pub async fn vet(&self, package: Package) -> Result<Vetted, LoadError> {
+        let (trust, what) = (Arc::clone(&self.0.trust), package.what.clone());
+        // Hashing a large file takes a second.
+        let judging = tokio::task::spawn_blocking(move || {
+            package.judge(&trust).map(|judged| Vetted { package, judged, trust })
+        });
+        judging.await.map_err(|error| LoadError::Host {
+            driver: what,
+            problem: format!("the check of its signature: {error}"),
+        })?
+    }
+
+    /// Loads a driver that was vetted by this host.
+    ///
+    /// # Errors
+    /// Why this host cannot run it, or that another host has vetted it.
+    pub async fn load_vetted(
+        &self,
+        vetted: Vetted,
+        grants: Grants,
+    ) -> Result<LoadedDriver, LoadError> {
+        if !Arc::ptr_eq(&vetted.trust, &self.0.trust) {
+            return Err(LoadError::Host {
+                driver: vetted.inspection().manifest.name.to_string(),
+                problem: "it was judged by the trust policy of another host".to_owned(),
+            });
+        }
+        let (component, judged) = self.compile(vetted).await?;
+        let driver = judged.inspection.manifest.name.to_string();
         let pre =
             self.0.linker.instantiate_pre(&component).map_err(|error| mismatch(&driver, &error))?;
-        let loaded = LoadedDriver::new(inspection, grants, pre, Arc::clone(&self.0.shared))
+        let loaded = LoadedDriver::new(judged, grants, pre, Arc::clone(&self.0.shared))
             .map_err(|error| mismatch(&driver, &error))?;
         compare(&driver, &loaded).await?;
         Ok(loaded)
     }
 
-    async fn compile(
-        &self,
-        driver: &str,
-        digest: &str,
-        bytes: Vec<u8>,
-    ) -> Result<Component, LoadError> {
-        let failed = |problem: String| LoadError::Host { driver: driver.to_owned(), problem };
+    /// Compiles what was vetted, or takes it from the cache.
+    async fn compile(&self, vetted: Vetted) -> Result<(Component, Judged), LoadError> {
+        let driver = vetted.inspection().manifest.name.to_string();
+        let failed = |problem: String| LoadError::Host { driver: driver.clone(), problem };
         let _turn = self.0.compiling.acquire().await.map_err(|error| failed(error.to_string()))?;
-        let (inner, key) = (Arc::clone(&self.0), digest.to_owned());
+        let inner = Arc::clone(&self.0);
         let compiled = tokio::task::spawn_blocking(move || {
-            if let Some(component) =
-                inner.cache.as_ref().and_then(|cache| cache.load(&inner.engine, &key))
-            {
-                return Ok(component);
+            let digest = &vetted.inspection().digest;
+            let kept = inner.cache.as_ref().and_then(|cache| cache.load(&inner.engine, digest));
+            if let Some(component) = kept {
+                return Ok((component, vetted.judged));
             }
             // `from_binary` takes WebAssembly only, never compiled code.
-            let component = Component::from_binary(&inner.engine, &bytes)?;
+            let component = Component::from_binary(&inner.engine, vetted.component())?;
             if let Some(cache) = &inner.cache {
-                cache.save(&component, &key);
+                cache.save(&component, digest);
             }
-            Ok(component)
+            Ok((component, vetted.judged))
         });
-        let compiled: wasmtime::Result<Component> =
+        let compiled: wasmtime::Result<(Component, Judged)> =
             compiled.await.map_err(|error| failed(format!("the compiler: {error}")))?;
-        compiled.map_err(|error| LoadError::Compile {
-            driver: driver.to_owned(),
-            problem: format!("{error:#}"),
-        })
+        compiled.map_err(|error| LoadError::Compile { driver, problem: format!("{error:#}") })
     }
 }
 
@@ -202,23 +270,8 @@ impl Host {
 /// # Errors
 /// Why this host could not run it.
 pub async fn inspect_file(file: &Path) -> Result<Inspection, LoadError> {
-    let bytes = read_component(file).await?;
-    inspect(&file.display().to_string(), &bytes)
-}
-
-/// Reads a component's file once. So the bytes that are inspected are the bytes that are loaded,
-/// even if the file changes in between. Of a file that is larger than a driver may be, only enough
-/// is read to show that.
-///
-/// # Errors
-/// The file cannot be read.
-pub async fn read_component(file: &Path) -> Result<Vec<u8>, LoadError> {
-    use tokio::io::AsyncReadExt;
-    let unreadable = |source| LoadError::Unreadable { path: file.to_owned(), source };
-    let opened = tokio::fs::File::open(file).await.map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    opened.take(FILE_MAX + 1).read_to_end(&mut bytes).await.map_err(unreadable)?;
-    Ok(bytes)
+    let package = Package::read(file).await?;
+    inspect(&package.what, &package.bytes)
 }
 
 /// Compares a driver with the contract. Waits for a place, if calls of other drivers have them all.

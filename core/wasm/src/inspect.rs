@@ -1,5 +1,6 @@
 //! Reads the description of a component from its bytes, without compiling or running it.
 
+use crate::embedded::{self, Split, SplitProblem};
 use crate::manifest::{MANIFEST_MAX, Manifest, SECTION};
 use crate::{LoadError, cache::hex};
 use ostler_model::Ability;
@@ -42,7 +43,8 @@ const KINDS: [&str; 3] = ["hypervisor", "transfer", "snapshot-rules"];
 pub struct Inspection {
     /// Its manifest.
     pub manifest: Manifest,
-    /// SHA-256 of the file, in hexadecimal.
+    /// SHA-256 of the component, in hexadecimal: of the file without a signature that is inside of
+    /// it. So the component keeps its digest when it is signed.
     pub digest: String,
     /// The size of the file, in bytes.
     pub size: u64,
@@ -87,7 +89,8 @@ pub fn inspect(what: &str, bytes: &[u8]) -> Result<Inspection, LoadError> {
             most: FILE_MAX,
         });
     }
-    let parsed = parse(what, bytes)?;
+    let component = take_apart(what, bytes)?.component;
+    let parsed = parse(what, component)?;
     let section = parsed.manifest.ok_or_else(|| LoadError::NoManifest { what: what.to_owned() })?;
     let manifest = Manifest::parse(&section)
         .map_err(|problem| LoadError::Manifest { what: what.to_owned(), problem })?;
@@ -111,13 +114,28 @@ pub fn inspect(what: &str, bytes: &[u8]) -> Result<Inspection, LoadError> {
     };
     Ok(Inspection {
         manifest,
-        digest: hex(&Sha256::digest(bytes)),
+        digest: digest_of(component),
         size: bytes.len() as u64,
         contract,
         kinds,
         abilities,
         imports: parsed.imports,
         exports: parsed.exports,
+    })
+}
+
+/// SHA-256, in lower-case hexadecimal.
+pub(crate) fn digest_of(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Takes the file apart into the component and the signature that is inside of it.
+pub(crate) fn take_apart<'a>(what: &str, bytes: &'a [u8]) -> Result<Split<'a>, LoadError> {
+    embedded::split(bytes).map_err(|problem| match problem {
+        SplitProblem::NotWasm(problem) => LoadError::NotWasm { what: what.to_owned(), problem },
+        problem @ (SplitProblem::Two | SplitProblem::After | SplitProblem::Encoding) => {
+            LoadError::Altered { what: what.to_owned(), problem }
+        }
     })
 }
 

@@ -8,6 +8,8 @@
 //! - A driver has no ambient file system, network, environment or process: WASI is linked and
 //!   inert. Each thing that it may do goes through one module of `capability`, and is checked twice
 //!   at each call: its manifest asks, the operator grants.
+//! - Nothing is compiled, and no compiled code is loaded, of a file that the operator's trust policy
+//!   was not asked about: [`Host`] compiles a [`Vetted`] only, and only [`Host::vet`] makes one.
 //! - Everything that a component hands over is checked before it becomes a type of ours.
 //!
 //! The path of one call: `component` builds the arguments, `instance` makes the store and the
@@ -19,6 +21,7 @@ mod cache;
 mod capability;
 mod component;
 mod convert;
+mod embedded;
 mod error;
 mod files;
 mod grants;
@@ -27,18 +30,25 @@ mod inspect;
 mod instance;
 mod manifest;
 mod output;
+mod package;
 mod services;
+mod signature;
 mod template;
 mod text;
 mod ticker;
 mod transport;
+mod trust;
 mod work;
 
 pub use component::LoadedDriver;
+pub use embedded::{Split, SplitProblem, embed, split};
 pub use error::{HostError, LoadError};
 pub use files::open_in_datastore;
 pub use grants::{AuditSink, Grants, LogAudit, NoSites, Secret, SiteDirectory};
-pub use host::{Host, HostOptions, inspect_file, read_component};
+pub use host::{Host, HostOptions, Vetted, inspect_file};
 pub use inspect::{Inspection, inspect};
 pub use manifest::{Asked, Manifest, Setting};
+pub use package::{Judged, Package, signature_file};
+pub use signature::{KeyId, KeyProblem, PublicKey, SignatureProblem};
 pub use template::{HoleType, Part, Reached, Rendered, SocketTemplate, Template};
+pub use trust::{Distrust, KEYS_MAX, Place, Policy, Trust, TrustedKey};

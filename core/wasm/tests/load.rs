@@ -164,7 +164,7 @@ async fn what_it_is_is_read_from_it() {
             ][..]
         )
     );
-    let DriverOrigin::Component { digest, contract, granted, missing } = info.origin else {
+    let DriverOrigin::Component { digest, contract, granted, missing, .. } = info.origin else {
         panic!("a component")
     };
     assert_eq!((digest.len(), contract.as_str()), (64, "0.1.0"));
@@ -238,6 +238,67 @@ async fn a_damaged_cache_entry_is_compiled_again() {
     let begun = std::time::Instant::now();
     works(fresh()).await;
     println!("host, load from cache and one call: {:?}", begun.elapsed());
+}
+
+/// Another driver than the guest: a component with another digest.
+fn other_guest() -> Vec<u8> {
+    patched("Does what a test tells it", "Does what a test asks it.")
+}
+
+#[tokio::test]
+async fn compiled_code_that_this_daemon_did_not_write_is_not_run() {
+    use sha2::{Digest, Sha256};
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("dir");
+    let cache = dir.path().join("cache");
+    let fresh = || host(HostOptions { cache_dir: Some(cache.clone()), ..options() });
+    let load = async |bytes: Vec<u8>| {
+        let driver = fresh().load_bytes("file.wasm", bytes, all()).await.expect("loaded");
+        driver.inspection().digest.clone()
+    };
+    let entry = |digest: &str| {
+        let all = std::fs::read_dir(&cache).expect("cache").map(|entry| entry.expect("one").path());
+        let named = |path: &std::path::PathBuf| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(digest))
+        };
+        all.into_iter().find(named).expect("an entry")
+    };
+    let (one, other) = (load(guest().to_vec()).await, load(other_guest()).await);
+    assert_ne!(one, other);
+    let (ours, theirs) = (entry(&one), entry(&other));
+    let good = std::fs::read(&ours).expect("read");
+
+    // The sound code of another component, under the name of this one.
+    std::fs::copy(&theirs, &ours).expect("copied");
+    load(guest().to_vec()).await;
+    assert_ne!(std::fs::read(&ours).expect("read"), std::fs::read(&theirs).expect("read"));
+
+    // Altered code with a checksum that fits: whoever can write there can compute one.
+    let mut code = good[32..].to_vec();
+    let last = code.len() - 1;
+    code[last] ^= 1;
+    let forged = [Sha256::digest(&code).as_slice(), &code].concat();
+    std::fs::write(&ours, &forged).expect("written");
+    load(guest().to_vec()).await;
+    assert_ne!(std::fs::read(&ours).expect("read"), forged, "it was compiled again");
+
+    // An entry of another data directory, which has another key.
+    let key = dir.path().join("cache.key");
+    let mode = || std::fs::metadata(&key).expect("a key").permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    let mended = std::fs::read(&ours).expect("read");
+    load(guest().to_vec()).await;
+    assert_eq!(std::fs::read(&ours).expect("read"), mended, "a sound entry is used");
+    std::fs::remove_file(&key).expect("removed");
+    load(guest().to_vec()).await;
+    assert_ne!(std::fs::read(&ours).expect("read"), mended, "it was compiled again");
+
+    // A key that others have read proves nothing any more.
+    let before = std::fs::read(&key).expect("read");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).expect("mode");
+    load(guest().to_vec()).await;
+    assert_ne!(std::fs::read(&key).expect("read"), before);
+    assert_eq!(mode(), 0o600);
 }
 
 #[tokio::test]

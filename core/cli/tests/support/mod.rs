@@ -68,7 +68,7 @@ fn target() -> PathBuf {
 }
 
 /// Says that the test is skipped. On CI it panics instead, because nothing may be skipped there.
-fn missing(what: &str) {
+pub(crate) fn missing(what: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{what} is missing");
     eprintln!("SKIPPED: {what} is missing");
 }

@@ -2,7 +2,7 @@
 
 use super::{Unfit, new_name, parse, time, word};
 use ostler_api as wire;
-use ostler_driver::{DriverInfo, DriverOrigin};
+use ostler_driver::{DriverInfo, DriverOrigin, SignedBy};
 use ostler_engine::{DriverHealth, HostHealth};
 use ostler_model::{
     Capacity, Datastore, DatastoreId, DiskFormat, DriverRef, ExecTransport, FilePath, Host, HostId,
@@ -225,6 +225,10 @@ pub(crate) fn image(image: Image, datastore: &str, used_by: u64) -> wire::Image 
     }
 }
 
+fn signed_by(signed: SignedBy) -> wire::SignedBy {
+    wire::SignedBy { key: signed.key, trusted: signed.name.is_some(), name: signed.name }
+}
+
 /// A driver, as it is sent.
 pub(crate) fn driver(
     info: DriverInfo,
@@ -239,12 +243,14 @@ pub(crate) fn driver(
         description: info.description,
         origin: match info.origin {
             DriverOrigin::BuiltIn => wire::DriverOrigin::BuiltIn,
-            DriverOrigin::Component { digest, contract, granted, missing } => {
-                wire::DriverOrigin::Component { digest, contract, granted, missing }
+            DriverOrigin::Component { digest, contract, granted, missing, signed } => {
+                let signed = signed.into_iter().map(signed_by).collect();
+                wire::DriverOrigin::Component { digest, contract, granted, missing, signed }
             }
         },
         abilities: info.abilities.iter().map(ToString::to_string).collect(),
         rules,
+        not_loaded: None,
         calls: health.calls,
         errors: health.errors,
         mean_us: health.busy_us.checked_div(health.calls).unwrap_or(0),

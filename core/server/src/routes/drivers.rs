@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use ostler_api::{BindRules, Driver, NewDriver, RulesOf, Upgrade};
+use ostler_driver::LeftOut;
 use ostler_model::{DriverName, Hint};
 use ostler_store::{ResourceChange, RulesBinding};
 use std::sync::Arc;
@@ -20,7 +21,12 @@ fn all(app: &App) -> Handled<Vec<Driver>> {
         let rules = rules_of(app, &bound, &info.name);
         convert::driver(info, &kinds, rules, health)
     };
-    Ok(app.registry.list().into_iter().map(told).collect())
+    let left_out = |it: LeftOut| Driver { not_loaded: Some(it.why), ..told((it.info, Vec::new())) };
+    let (list, missing) = (app.registry.list(), app.registry.left_out());
+    let mut all: Vec<Driver> =
+        list.into_iter().map(told).chain(missing.into_iter().map(left_out)).collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
 }
 
 /// The snapshot rules of a hypervisor driver. A binding in the store takes precedence over the
@@ -49,7 +55,8 @@ fn one(app: &App, name: &str) -> Handled<Driver> {
     }
 }
 
-/// All loaded drivers, and how they fare.
+/// All loaded drivers, and how they fare; and those that were found at start and are not loaded,
+/// with the reason.
 #[utoipa::path(
     get, path = "/v1/drivers", tag = "drivers",
     responses((status = 200, body = [Driver]), ApiError),
