@@ -2,6 +2,8 @@
 
 use crate::context::Context;
 use crate::{Exit, Failure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use minisign::{KeyPair, SecretKey, SecretKeyBox};
 use ostler_wasm::{
@@ -10,6 +12,7 @@ use ostler_wasm::{
 use serde::Serialize;
 use std::ffi::OsString;
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::ops::Range;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,6 +24,10 @@ const KEY_FILE_MAX: u64 = 4096;
 /// The untrusted comment of all signatures; that of a signature inside of a component must be this
 /// one.
 const COMMENT: &str = "signature of an Ostler driver";
+/// The bytes of a secret key that name how it is encrypted; zero if it is not.
+const KDF: Range<usize> = 2..4;
+/// Its checksum.
+const CHECKSUM: Range<usize> = 126..158;
 /// The mode of files that hold no secret.
 const PUBLIC: u32 = 0o644;
 
@@ -155,8 +162,11 @@ pub(crate) fn keygen(cx: &Context, args: &KeygenArgs) -> Result<(), Failure> {
     let (secret, public) = (with_suffix(&args.name, ".key"), with_suffix(&args.name, ".pub"));
     for path in [&secret, &public] {
         if path.symlink_metadata().is_ok() {
-            return Err(Failure::new(Exit::Conflict, format!("{} is there already", path.display()))
-                .hint("a key that is lost cannot be made again: choose another name"));
+            return Err(Failure::new(
+                Exit::Conflict,
+                format!("{} is there already", path.display()),
+            )
+            .hint("a key that is lost cannot be made again: choose another name"));
         }
     }
     let password = password(args.password_file.as_deref(), true)?;
@@ -188,9 +198,23 @@ fn key_id(bytes: &[u8]) -> String {
     KeyId::new(bytes.try_into().unwrap_or_default()).to_string()
 }
 
+/// A secret key without a password, as minisign 0.10 and 0.11 write it: its checksum is zero. The
+/// library takes only one with a checksum. A damaged key is found all the same: its first signature
+/// is verified.
+fn without_checksum(text: &str) -> Option<SecretKey> {
+    let bytes = STANDARD.decode(text.lines().nth(1)?).ok()?;
+    let zero =
+        |range: Range<usize>| bytes.get(range).is_some_and(|part| part.iter().all(|b| *b == 0));
+    if zero(KDF) && zero(CHECKSUM) { SecretKey::from_bytes(&bytes).ok() } else { None }
+}
+
 /// The secret key, decrypted. One that minisign made without a password needs none.
 fn secret(args: &SignArgs) -> Result<SecretKey, Failure> {
-    let boxed = SecretKeyBox::from(read(&args.key)?);
+    let text = read(&args.key)?;
+    if let Some(key) = without_checksum(&text) {
+        return Ok(key);
+    }
+    let boxed = SecretKeyBox::from(text);
     if let Ok(key) = boxed.clone().into_unencrypted_secret_key() {
         return Ok(key);
     }
@@ -245,9 +269,8 @@ pub(crate) async fn sign(cx: &Context, args: &SignArgs) -> Result<(), Failure> {
             .map_err(broken)
     };
     let made = if args.embed {
-        let component = ostler_wasm::split(&package.bytes)
-            .map_err(|err| bad(&args.file, err))?
-            .component;
+        let component =
+            ostler_wasm::split(&package.bytes).map_err(|err| bad(&args.file, err))?.component;
         package.bytes = ostler_wasm::embed(component, &sign(component, &before.digest)?);
         args.file.clone()
     } else {
@@ -285,7 +308,8 @@ fn unfit(err: &LoadError) -> Failure {
 }
 
 fn public_key(text: &str, name: &str) -> Result<TrustedKey, Failure> {
-    let key = PublicKey::parse(text).map_err(|err| Failure::usage(format!("--key {name}: {err}")))?;
+    let key =
+        PublicKey::parse(text).map_err(|err| Failure::usage(format!("--key {name}: {err}")))?;
     Ok(TrustedKey { name: name.to_owned(), key })
 }
 

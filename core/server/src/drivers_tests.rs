@@ -1,3 +1,5 @@
+//! Which component may take the name of another, and which sockets are granted.
+
 use super::*;
 use ostler_wasm::Manifest;
 
