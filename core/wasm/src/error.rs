@@ -2,6 +2,7 @@
 
 use crate::embedded::SplitProblem;
 use crate::trust::Distrust;
+use ostler_model::DriverError;
 use std::path::PathBuf;
 
 /// Why a component was not loaded. Each error names the file or the driver, says what is wrong, and
@@ -142,14 +143,14 @@ pub enum LoadError {
     },
     /// No instance of it can be made.
     #[error(
-        "driver {driver} does not start: {problem}; an instance is made for each call, so no call \
+        "driver {driver} does not start: {source}; an instance is made for each call, so no call \
          of this driver would work"
     )]
     NoStart {
         /// The driver.
         driver: String,
         /// The error of the first instance.
-        problem: String,
+        source: DriverError,
     },
     /// The compiler refused it.
     #[error(

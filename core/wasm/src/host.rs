@@ -5,14 +5,13 @@ use crate::capability;
 use crate::component::{LoadedDriver, Shared};
 use crate::grants::{AuditSink, Grants, LogAudit, NoSites, SiteDirectory};
 use crate::inspect::{Inspection, SERVES, inspect};
-use crate::instance::{Runner, State};
+use crate::instance::{BUSY, Runner, State};
 use crate::package::{Judged, Package};
 use crate::services::Services;
 use crate::ticker::Ticker;
 use crate::transport::Transports;
 use crate::trust::Trust;
 use crate::{HostError, LoadError};
-use ostler_model::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -280,14 +279,11 @@ async fn compare(driver: &str, loaded: &LoadedDriver) -> Result<(), LoadError> {
     loop {
         match loaded.compare().await {
             Ok(compared) => return compared.map_err(|error| mismatch(driver, &error)),
-            Err(error) if error.kind == ErrorKind::Retry && Instant::now() < until => {
+            Err(error) if error.code == BUSY && Instant::now() < until => {
                 tokio::time::sleep(PLACE_PAUSE).await;
             }
-            Err(error) => {
-                return Err(LoadError::NoStart {
-                    driver: driver.to_owned(),
-                    problem: error.to_string(),
-                });
+            Err(source) => {
+                return Err(LoadError::NoStart { driver: driver.to_owned(), source });
             }
         }
     }

@@ -31,6 +31,8 @@ const HOSTCALL_FUEL: usize = 32 * 1024 * 1024;
 const RESOURCES_MAX: usize = 256;
 /// The longest text of a trap that is kept.
 const TRAP_TEXT_MAX: usize = 4096;
+/// The code of the error when all places for calls are taken. The guest has not run then.
+pub(crate) const BUSY: &str = "driver-busy";
 
 /// The data of a store.
 pub(crate) struct State {
@@ -182,7 +184,7 @@ impl Runner {
                 format!("the driver did not end within {CANCEL_GRACE:?} after it was told to stop"),
             ),
             NoAnswer::Wasm(error) if error.is::<PoolConcurrencyLimitError>() => DriverError::retry(
-                "driver-busy",
+                BUSY,
                 format!("all places for driver calls are taken: {error:#}"),
             ),
             NoAnswer::Wasm(_) if memory_denied => DriverError::unknown(

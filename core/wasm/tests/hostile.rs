@@ -6,9 +6,10 @@ mod support;
 use ostler_driver::{Hypervisor, RulesQuestion};
 use ostler_model::{ErrorKind, Observation, State};
 use ostler_wasm::HostOptions;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::{all, call, host, hypervisor, load, nowhere, options, rules, told, vm};
+use support::{all, call, host, hypervisor, load, nowhere, options, other_guest, rules, told, vm};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How long a driver that computes for ever may do so.
@@ -172,6 +173,35 @@ async fn a_full_pool_says_come_back() {
     drop(first);
     assert_eq!(driver.observe(&site, vm(1)).await, Ok(Observation::Absent));
     drop(second);
+}
+
+#[tokio::test]
+async fn a_load_waits_for_a_place_in_a_full_pool() {
+    let cache = tempfile::tempdir().expect("dir");
+    let dir = cache.path().join("compiled");
+    let host = host(HostOptions { instances: 1, cache_dir: Some(dir.clone()), ..options() });
+    if !host.pooled() {
+        println!("no pool on this machine");
+        return;
+    }
+    let driver = hypervisor(&load(&host, all()).await);
+    let entries = || std::fs::read_dir(&dir).expect("cache").count();
+    assert_eq!(entries(), 1);
+    let (site, control) = (nowhere(""), call(1, 600 * SECOND));
+    let mut only = driver.press_power(&site, &control);
+    assert!(futures::poll!(&mut only).is_pending());
+    let mut loading = pin!(host.load_bytes("file.wasm", other_guest(), all()));
+    // Its code is kept before an instance of it is made.
+    let mut turned_away = 0;
+    while turned_away < 100 {
+        assert!(futures::poll!(&mut loading).is_pending(), "the only place is taken");
+        let error = driver.observe(&site, vm(1)).await.expect_err("full");
+        assert_eq!(error.code, "driver-busy");
+        turned_away += usize::from(entries() == 2);
+        tokio::task::yield_now().await;
+    }
+    drop(only);
+    loading.await.expect("loaded, now that there is a place");
 }
 
 #[tokio::test]

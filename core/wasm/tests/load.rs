@@ -5,30 +5,13 @@ mod support;
 use ostler_driver::DriverOrigin;
 use ostler_model::{Ability, Observation};
 use ostler_wasm::{Grants, Host, HostOptions, LoadError};
-use support::{all, guest, host, hypervisor, load, nowhere, options, vm};
+use support::{all, guest, host, hypervisor, load, nowhere, options, other_guest, patched, vm};
 
 async fn refused(bytes: Vec<u8>) -> LoadError {
     match host(options()).load_bytes("file.wasm", bytes, Grants::none()).await {
         Ok(_) => panic!("loaded"),
         Err(error) => error,
     }
-}
-
-/// The guest with one text replaced by another of the same length.
-fn patched(from: &str, to: &str) -> Vec<u8> {
-    assert_eq!(from.len(), to.len());
-    let mut bytes = guest().to_vec();
-    let places: Vec<usize> = bytes
-        .windows(from.len())
-        .enumerate()
-        .filter(|(_, at)| *at == from.as_bytes())
-        .map(|(at, _)| at)
-        .collect();
-    assert!(!places.is_empty(), "{from} is not in the guest");
-    for at in places {
-        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
-    }
-    bytes
 }
 
 #[tokio::test]
@@ -105,6 +88,25 @@ async fn functions_with_other_types_than_the_contracts_are_refused() {
     let error = refused(patched("now-ms", "now-mz")).await;
     assert!(matches!(error, LoadError::Mismatch { .. }), "{error}");
     assert!(error.to_string().contains("now-mz"), "{error}");
+}
+
+#[tokio::test]
+async fn a_driver_that_does_not_start_is_refused() {
+    let parsed = wasmparser::Parser::new(0).parse_all(guest()).map(|part| part.expect("sound"));
+    let modules = parsed.filter(|part| matches!(part, wasmparser::Payload::ModuleSection { .. }));
+    let stops = wat::parse_str("(module (func $stop unreachable) (start $stop))").expect("text");
+    let section = |id: u8, content: &[u8]| {
+        let len = u8::try_from(content.len()).expect("short");
+        [&[id, len][..], content].concat()
+    };
+    // One core module more, and an instance of it, which takes nothing.
+    let instance = [1, 0, u8::try_from(modules.count()).expect("few"), 0];
+    let file = [guest(), &section(1, &stops), &section(2, &instance)].concat();
+    let error = refused(file).await;
+    let LoadError::NoStart { driver, source } = &error else { panic!("{error}") };
+    assert_eq!((driver.as_str(), source.code.as_str()), ("test-guest", "driver-trap"), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("test-guest") && text.contains("unreachable"), "{text}");
 }
 
 #[tokio::test]
@@ -238,11 +240,6 @@ async fn a_damaged_cache_entry_is_compiled_again() {
     let begun = std::time::Instant::now();
     works(fresh()).await;
     println!("host, load from cache and one call: {:?}", begun.elapsed());
-}
-
-/// Another driver than the guest: a component with another digest.
-fn other_guest() -> Vec<u8> {
-    patched("Does what a test tells it", "Does what a test asks it.")
 }
 
 #[tokio::test]

@@ -44,6 +44,28 @@ pub(crate) fn guest() -> &'static [u8] {
     })
 }
 
+/// The guest with one text replaced by another of the same length.
+pub(crate) fn patched(from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = guest().to_vec();
+    let places: Vec<usize> = bytes
+        .windows(from.len())
+        .enumerate()
+        .filter(|(_, at)| *at == from.as_bytes())
+        .map(|(at, _)| at)
+        .collect();
+    assert!(!places.is_empty(), "{from} is not in the guest");
+    for at in places {
+        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    }
+    bytes
+}
+
+/// Another driver than the guest: a component with another digest.
+pub(crate) fn other_guest() -> Vec<u8> {
+    patched("Does what a test tells it", "Does what a test asks it.")
+}
+
 #[derive(Default)]
 pub(crate) struct Audit(pub(crate) Mutex<Vec<String>>);
 
