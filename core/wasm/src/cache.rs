@@ -23,6 +23,9 @@ const SEAL: usize = 32;
 /// What follows the name of the directory in the name of the key's file.
 const KEY_SUFFIX: &str = "key";
 
+/// What follows the name of an entry.
+const ENTRY_SUFFIX: &str = "cwasm";
+
 type Seal = Hmac<Sha256>;
 
 pub(crate) struct Cache {
@@ -61,7 +64,15 @@ impl Cache {
         let mut hasher = HexHasher(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let engine = hex(&hasher.0.finalize())[..16].to_owned();
-        let key = key(&dir.with_extension(KEY_SUFFIX))?;
+        let path = dir.with_extension(KEY_SUFFIX);
+        let failed = |problem: String| HostError::CacheKey { path: path.clone(), problem };
+        let key = match kept_key(&path).map_err(|error| failed(error.to_string()))? {
+            Some(key) => key,
+            None => {
+                empty(dir);
+                new_key(&path).map_err(|error| failed(error.to_string()))?
+            }
+        };
         // HMAC takes keys of any length.
         let seal = Seal::new_from_slice(&key)
             .map_err(|error| HostError::Engine(format!("the key of the cache: {error}")))?;
@@ -80,7 +91,7 @@ impl Cache {
     }
 
     fn file(&self, digest: &str) -> PathBuf {
-        self.dir.join(format!("{digest}-{}.cwasm", self.engine))
+        self.dir.join(format!("{digest}-{}.{ENTRY_SUFFIX}", self.engine))
     }
 
     /// The compiled component, if there is a sound entry.
@@ -130,28 +141,43 @@ impl Cache {
     }
 }
 
-/// The key of the seals. It is made if there is none, or none that only this user can read. Then
-/// all entries are compiled again.
-fn key(path: &Path) -> Result<[u8; SEAL], HostError> {
-    let failed = |problem: String| HostError::CacheKey { path: path.to_owned(), problem };
+/// The key of the seals, if there is one that only this user can read.
+fn kept_key(path: &Path) -> std::io::Result<Option<[u8; SEAL]>> {
     match read_key(path) {
-        Ok(Some(key)) => return Ok(key),
-        Ok(None) => tracing::warn!(
-            path = %path.display(),
-            "the key of the compiled code is not one that only this user can read; making another"
-        ),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Ok(None) => {
+            tracing::warn!(
+                path = %path.display(),
+                "the key of the compiled code is not one that only this user can read; making \
+                 another"
+            );
+            Ok(None)
+        }
+        other => other,
     }
+}
+
+/// Removes the entries that no key has sealed: those of a version without seals, and those of a key
+/// that is gone. Otherwise each of them would be told as damaged.
+fn empty(dir: &Path) {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let compiled = |path: &PathBuf| path.extension().is_some_and(|suffix| suffix == ENTRY_SUFFIX);
+    for path in entries.map(|entry| entry.path()).filter(compiled) {
+        if let Err(error) = std::fs::remove_file(&path) {
+            tracing::warn!(path = %path.display(), %error, "old compiled code stays");
+        }
+    }
+}
+
+/// Makes a key.
+fn new_key(path: &Path) -> std::io::Result<[u8; SEAL]> {
     let key: [u8; SEAL] = rand::random();
-    let folder = path.parent().unwrap_or(Path::new("."));
     // A temporary file has mode 0600.
-    let made = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
-        file.write_all(&key)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)
-    });
-    made.map(|_| key).map_err(|error| failed(error.to_string()))
+    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    file.write_all(&key)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(key)
 }
 
 /// The key in this file; none if the file is not as we make it.

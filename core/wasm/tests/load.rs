@@ -296,6 +296,13 @@ async fn compiled_code_that_this_daemon_did_not_write_is_not_run() {
     load(guest().to_vec()).await;
     assert_ne!(std::fs::read(&key).expect("read"), before);
     assert_eq!(mode(), 0o600);
+
+    // Without a key, as after an upgrade from a version that sealed nothing, no entry is kept: it
+    // would be told as damaged.
+    assert!(ours.exists());
+    std::fs::remove_file(&key).expect("removed");
+    let _started = fresh();
+    assert!(!ours.exists());
 }
 
 #[tokio::test]
