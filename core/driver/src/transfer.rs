@@ -38,12 +38,13 @@ pub trait Transfer: Send + Sync {
     async fn abort(&self, site: &Site, call: &CallControl) -> Result<(), DriverError>;
 
     /// Checks that no dropped call for this VM is still at work. A dropped call may go on at the
-    /// host, and files that it still removes must not be made anew until it has ended. A driver
-    /// whose work always ends with its calls answers success.
+    /// host, and files that it still removes must not be made anew until it has ended. `sites` are
+    /// the hosts where files of the VM are or may be. A driver whose work always ends with its
+    /// calls answers success.
     ///
     /// # Errors
     /// `retry` while a dropped call is at work.
-    async fn idle(&self, _vm: VmUuid) -> Result<(), DriverError> {
+    async fn idle(&self, _vm: VmUuid, _sites: &[Site]) -> Result<(), DriverError> {
         Ok(())
     }
 

@@ -4,12 +4,13 @@
 use crate::calls;
 use crate::hooks::Sabotage;
 use crate::shared::{Shared, locked};
+use ostler_driver::Site;
 use ostler_model::{
     Call, CallResult, DriverError, DriverName, Effect, EffectKey, HostId, JobCall, Lane, NowCall,
     Outcome, VmId, VmRecord,
 };
 use std::collections::{HashMap, HashSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long the look before a call may take.
@@ -172,11 +173,18 @@ pub(crate) async fn transfers_are_over(
         .maybe_running
         .inherited(record)
         .filter(|driver| shared.drivers.transfer(driver).is_ok());
+    let directory = shared.directory();
+    let sites: Vec<Site> = record
+        .places()
+        .filter_map(|place| directory.site(place.host))
+        .map(Arc::unwrap_or_clone)
+        .collect();
     for driver in shared.executor.maybe_running.transferring(record.id).into_iter().chain(inherited)
     {
         let transfer =
             shared.drivers.transfer(&driver).map_err(|error| at_work(error.to_string()))?;
-        match tokio::time::timeout(LOOK_TIMEOUT, calls::caught(transfer.idle(record.uuid))).await {
+        let idle = calls::caught(transfer.idle(record.uuid, &sites));
+        match tokio::time::timeout(LOOK_TIMEOUT, idle).await {
             Ok(Ok(())) => shared.executor.maybe_running.transfers_ended(record, driver),
             Ok(Err(error)) => return Err(at_work(error.to_string())),
             Err(_) => return Err(at_work("the driver did not answer in time".to_owned())),

@@ -214,6 +214,7 @@ async fn drivers(
         tracing::error!(driver = %kvm, error = chain(&err), "a driver is not loaded");
     }
     let options = HostOptions {
+        earlier_process: true,
         cache_dir: Some(data.join("cache")),
         audit: Arc::new(AuditTrail::start(store.clone())),
         sites: Arc::new(StoreSites(store.clone())),

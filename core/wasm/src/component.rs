@@ -14,10 +14,9 @@ use crate::inspect::Inspection;
 use crate::instance::{Body, Runner, State};
 use crate::package::Judged;
 use crate::services::Services;
-use crate::work::Orphans;
 use futures::future::BoxFuture;
 use ostler_driver::{CallControl, DriverInfo, DriverKind, DriverOrigin, Site};
-use ostler_model::{Ability, DriverError};
+use ostler_model::{Ability, DriverError, VmUuid};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
@@ -135,7 +134,7 @@ impl LoadedDriver {
             manifest: inspection.manifest.clone(),
             grants,
             services: Arc::new(shared.services.for_driver()),
-            orphans: Arc::new(Orphans::default()),
+            orphans: shared.services.orphans.of(&inspection.manifest.name),
             lines: Default::default(),
         };
         let inner = Inner {
@@ -241,6 +240,32 @@ impl<'a> Request<'a> {
 }
 
 impl Component {
+    /// Makes sure that nothing is at work for `vm` that nobody waits for: a command or copy of a
+    /// dropped call, or a command whose connection was lost. With `over_ssh`, also nothing of an
+    /// earlier process.
+    ///
+    /// # Errors
+    /// *Retry* while something may be.
+    fn at_rest(&self, vm: VmUuid, over_ssh: bool) -> Result<(), DriverError> {
+        let side = &self.0.side;
+        if side.orphans.busy(vm) {
+            let why = "a call was dropped, or its connection was lost";
+            let detail = format!("something may still be at work on the host for VM {vm}: {why}");
+            return Err(DriverError::retry("busy", detail));
+        }
+        match side.services.earlier_may_go_on().filter(|_| over_ssh) {
+            None => Ok(()),
+            Some(left) => Err(DriverError::retry(
+                "busy",
+                format!(
+                    "commands over ssh of the daemon that ran before may still be at work; this \
+                     is over in {} s",
+                    left.as_secs() + 1
+                ),
+            )),
+        }
+    }
+
     async fn call<T: Send>(&self, request: Request<'_>, body: Body<T>) -> Result<T, DriverError> {
         let Request { name, site, control, until } = request;
         let cancel = control.map_or_else(CancellationToken::new, |control| control.cancel.clone());

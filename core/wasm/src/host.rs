@@ -9,8 +9,9 @@ use crate::instance::{BUSY, Runner, State};
 use crate::package::{Judged, Package};
 use crate::services::Services;
 use crate::ticker::Ticker;
-use crate::transport::Transports;
+use crate::transport::{Lease, Transports};
 use crate::trust::Trust;
+use crate::work::AllOrphans;
 use crate::{HostError, LoadError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,6 +66,11 @@ pub struct HostOptions {
     pub sites: Arc<dyn SiteDirectory>,
     /// Which components may be loaded.
     pub trust: Trust,
+    /// The lease of commands over ssh.
+    pub lease: Lease,
+    /// Whether an earlier process may have left commands at work over ssh. Then no look at a VM over
+    /// ssh is answered before the leases of that time are over.
+    pub earlier_process: bool,
 }
 
 impl Default for HostOptions {
@@ -82,6 +88,8 @@ impl Default for HostOptions {
             audit: Arc::new(LogAudit),
             sites: Arc::new(NoSites),
             trust: Trust::default(),
+            lease: Lease::default(),
+            earlier_process: false,
         }
     }
 }
@@ -156,7 +164,9 @@ impl Host {
         let services = Services {
             audit: options.audit,
             sites: options.sites,
-            transports: Transports::new(options.runtime_dir)?,
+            transports: Transports::new(options.runtime_dir, options.lease)?,
+            orphans: Arc::new(AllOrphans::default()),
+            earlier_until: options.earlier_process.then(|| Instant::now() + options.lease.over()),
         };
         let shared = Arc::new(Shared { runner, services: Arc::new(services) });
         Ok(Self(Arc::new(Inner {

@@ -51,4 +51,5 @@ pub use manifest::{Asked, Manifest, Setting};
 pub use package::{Judged, Package, signature_file};
 pub use signature::{KeyId, KeyProblem, PublicKey, SignatureProblem};
 pub use template::{HoleType, Part, Reached, Rendered, SocketTemplate, Template};
+pub use transport::Lease;
 pub use trust::{Distrust, KEYS_MAX, Place, Policy, Trust, TrustedKey};

@@ -2,13 +2,19 @@
 
 use crate::grants::{AuditSink, SiteDirectory};
 use crate::transport::Transports;
+use crate::work::AllOrphans;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The services that all drivers of a host share.
 pub(crate) struct Services {
     pub(crate) audit: Arc<dyn AuditSink>,
     pub(crate) sites: Arc<dyn SiteDirectory>,
     pub(crate) transports: Transports,
+    /// The work of all drivers that nobody waits for.
+    pub(crate) orphans: Arc<AllOrphans>,
+    /// When the last command is over that an earlier process may have left at work over ssh.
+    pub(crate) earlier_until: Option<Instant>,
 }
 
 impl Services {
@@ -18,6 +24,14 @@ impl Services {
             audit: Arc::clone(&self.audit),
             sites: Arc::clone(&self.sites),
             transports: self.transports.with_own_lanes(),
+            orphans: Arc::clone(&self.orphans),
+            earlier_until: self.earlier_until,
         }
+    }
+
+    /// For how long commands of an earlier process may still be at work over ssh.
+    pub(crate) fn earlier_may_go_on(&self) -> Option<Duration> {
+        let left = self.earlier_until?.checked_duration_since(Instant::now())?;
+        (!left.is_zero()).then_some(left)
     }
 }

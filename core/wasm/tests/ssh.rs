@@ -4,7 +4,7 @@ mod support;
 
 use ostler_driver::{Hypervisor, Site};
 use ostler_model::{ErrorKind, ExecTransport, HostId, Observation};
-use ostler_wasm::HostOptions;
+use ostler_wasm::{HostOptions, Lease};
 use std::net::TcpListener;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -111,29 +111,46 @@ impl Sshd {
         }
     }
 
-    /// Cuts all connections.
+    /// Cuts all connections: both ends learn of it.
     fn cut(&self) {
-        let parents = |pid: &str| {
-            std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(|stat| {
-                let (_, rest) = stat.rsplit_once(") ")?;
-                rest.split(' ').nth(1).map(str::to_owned)
-            })
+        self.signal("-9");
+    }
+
+    /// Lets nothing through any more, as a network does whose cable is pulled: nobody learns of it.
+    fn silence(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Sends a signal to the processes that serve the connections, and not to those that listens or
+    /// that they run.
+    fn signal(&self, signal: &str) {
+        let status = |pid: &str| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            let (head, rest) = stat.rsplit_once(") ")?;
+            Some((head.contains("(sshd"), rest.split(' ').nth(1)?.to_owned()))
         };
-        let all = std::fs::read_dir("/proc")
-            .expect("proc")
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let ours = self.child.id().to_string();
-        let sessions: Vec<String> =
-            all.filter(|pid| parents(pid).as_ref() == Some(&ours)).collect();
+        let of = |parents: &[String]| -> Vec<String> {
+            let all = std::fs::read_dir("/proc")
+                .expect("proc")
+                .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+            all.filter(|pid| {
+                status(pid).is_some_and(|(sshd, parent)| sshd && parents.contains(&parent))
+            })
+            .collect()
+        };
+        let mut sessions = of(&[self.child.id().to_string()]);
         assert!(!sessions.is_empty(), "no session of sshd");
+        // For another user than root there is one more process for each session.
+        sessions.extend(of(&sessions));
         for pid in sessions {
-            run("kill", &["-9", &pid]);
+            run("kill", &[signal, &pid]);
         }
     }
 }
 
 async fn driver(sites: Vec<Site>) -> Arc<dyn Hypervisor> {
-    let host = host(HostOptions { sites: Arc::new(Sites(sites)), ..options() });
+    let (sites, lease) = (Arc::new(Sites(sites)), Lease::renewed_every(2));
+    let host = host(HostOptions { sites, lease, ..options() });
     hypervisor(&load(&host, all()).await)
 }
 
@@ -254,7 +271,89 @@ async fn a_lost_connection_is_unknown_and_ends_the_command() {
     let (answer, ()) = tokio::join!(driver.remove(&long, &control), cancel);
     assert_eq!(answer.expect_err("cancelled").kind, ErrorKind::Cancelled);
     gone(|| sleeps("6161")).await;
-    assert_eq!(driver.observe(&there(""), vm(1)).await, Ok(Observation::Absent));
+    // The first command might still have been at work.
+    assert_eq!(answered(&driver, &there("")).await, Observation::Absent);
+}
+
+#[tokio::test]
+async fn a_command_ends_when_its_host_hears_nothing_more() {
+    let Some(sshd) = Sshd::start() else { return };
+    let (_dir, root) = folder();
+    let host = host(HostOptions { lease: Lease::renewed_every(1), ..options() });
+    let driver = hypervisor(&load(&host, all()).await);
+    let there = |deed: &str| sshd.site("here", "127.0.0.1", &root, deed);
+    let sleeps = |seconds: &str| processes(&format!("/bin/sleep\u{0}{seconds}\u{0}"));
+    // It takes longer than a lease that nobody renews.
+    let told = told(&driver, &there("exec sleep seconds=6")).await;
+    assert_eq!(told.as_deref(), Ok("(Some(0), None, \"\", \"\")"));
+    let (long, control) = (there("exec sleep seconds=7171"), call(1, Duration::from_secs(600)));
+    let silence = async {
+        while sleeps("7171") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        sshd.silence();
+    };
+    let (answer, ()) = tokio::join!(driver.remove(&long, &control), silence);
+    let error = answer.expect_err("lost");
+    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Unknown, "connection-lost"));
+    // Nothing is said of the VM while the command may be at work.
+    let busy = driver.observe(&there(""), vm(1)).await.expect_err("a command may be at work");
+    assert_eq!((busy.kind, busy.code.as_str()), (ErrorKind::Retry, "busy"), "{busy}");
+    let listed = driver.list(&there("")).await.expect("another VM may be told of");
+    assert_eq!(listed.unreadable, [vm(1)]);
+    assert_eq!(driver.observe(&there(""), vm(2)).await, Ok(Observation::Absent));
+    let seen = answered(&driver, &there("")).await;
+    assert_eq!((seen, sleeps("7171")), (Observation::Absent, 0), "it was said too early");
+    assert_eq!(driver.list(&there("")).await.expect("listed").unreadable, []);
+}
+
+#[tokio::test]
+async fn a_look_waits_for_the_commands_of_the_daemon_before() {
+    let Some(sshd) = Sshd::start() else { return };
+    let (_dir, root) = folder();
+    for (seconds, is_busy) in [(60, true), (1, false)] {
+        let lease = Lease::renewed_every(seconds);
+        let host = host(HostOptions { lease, earlier_process: true, ..options() });
+        let driver = hypervisor(&load(&host, all()).await);
+        // On this machine they ended with that daemon.
+        assert_eq!(driver.observe(&site(&root, ""), vm(1)).await, Ok(Observation::Absent));
+        let there = sshd.site("here", "127.0.0.1", &root, "");
+        if is_busy {
+            let busy = driver.observe(&there, vm(1)).await.expect_err("it may be at work");
+            assert_eq!((busy.kind, busy.code.as_str()), (ErrorKind::Retry, "busy"), "{busy}");
+        } else {
+            assert_eq!(answered(&driver, &there).await, Observation::Absent);
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_copies_never_write_one_file() {
+    let Some(sshd) = Sshd::start() else { return };
+    let (_dir, root) = folder();
+    let driver = driver(Vec::new()).await;
+    let there = sshd.site("here", "127.0.0.1", &root, "copy ds base ds disk");
+    std::fs::write(root.join("base"), "content").expect("written");
+    let draft = std::fs::File::create(root.join(".disk.ostler-part")).expect("made");
+    draft.lock().expect("as a copy does that goes on");
+    let busy = told(&driver, &there).await.expect_err("another copy is at work");
+    assert_eq!((busy.kind, busy.code.as_str()), (ErrorKind::Retry, "busy"), "{busy}");
+    drop(draft);
+    assert_eq!(told(&driver, &there).await.as_deref(), Ok("7"));
+    assert_eq!(std::fs::read(root.join("disk")).expect("copied"), b"content");
+    assert!(!root.join(".disk.ostler-part").exists());
+}
+
+/// Looks at the first VM until a look is answered.
+async fn answered(driver: &Arc<dyn Hypervisor>, site: &Site) -> Observation {
+    for _ in 0..12_000 {
+        match driver.observe(site, vm(1)).await {
+            Err(error) if error.code == "busy" => {}
+            seen => return seen.expect("answered"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("no look was answered for two minutes")
 }
 
 async fn gone(count: impl Fn() -> usize) {

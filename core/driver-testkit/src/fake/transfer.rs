@@ -78,7 +78,7 @@ impl Transfer for Fake {
         plan.after().await
     }
 
-    async fn idle(&self, vm: VmUuid) -> Result<(), DriverError> {
+    async fn idle(&self, vm: VmUuid, _sites: &[Site]) -> Result<(), DriverError> {
         match self.lock().transferring.get(&vm) {
             Some(_) => {
                 Err(DriverError::retry("busy", "a transfer that was begun is still at work"))

@@ -152,9 +152,11 @@ impl From<RunError> for Error {
         match problem {
             RunError::Cancelled => cancelled(),
             RunError::Unreachable(_) => error(ErrorKind::Retry, "host-unreachable", detail),
-            RunError::Lost(_) => error(ErrorKind::Unknown, "connection-lost", detail),
+            RunError::Lost { .. } => error(ErrorKind::Unknown, "connection-lost", detail),
             RunError::TooLong { .. } => error(ErrorKind::Unknown, "command-timeout", detail),
-            RunError::NoProgram(_) => error(ErrorKind::NotHere, "no-program", detail),
+            RunError::NoProgram(_) | RunError::NoTimeout => {
+                error(ErrorKind::NotHere, "no-program", detail)
+            }
             RunError::Invalid(_) => refused("bad-argument", detail),
         }
     }

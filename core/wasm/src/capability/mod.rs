@@ -20,7 +20,7 @@ use crate::grants::Grants;
 use crate::instance::State;
 use crate::manifest::Manifest;
 use crate::services::Services;
-use crate::work::{self, Orphans};
+use crate::work::{self, Ended, Orphans};
 use ostler_driver::{CallControl, Site};
 use ostler_model::{DriverName, Progress, VmUuid};
 use std::fmt::Display;
@@ -116,7 +116,7 @@ impl Env {
     /// Runs work at the host in its own task, which is told to stop when the call ends.
     async fn work<T, F>(&self, work: impl FnOnce(CancellationToken) -> F) -> Result<T, Error>
     where
-        T: Send + 'static,
+        T: Ended + Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
         let done = work::run(&self.side.orphans, self.vm(), &self.stop, work).await;

@@ -7,7 +7,11 @@ use ostler_driver::{
     Adopt, CallControl, Changes, Console, DiskCopy, DomainSpec, Fence, Hotplug, Hypervisor, Listed,
     LiveResize, Metrics, Migrate, Reboot, Site, Snapshots, Suspend,
 };
-use ostler_model::{Ability, CallResult, DriverError, HostFacts, Observation, Outcome, VmUuid};
+use ostler_model::{
+    Ability, CallResult, DomainSeen, DriverError, ExecTransport, HostFacts, Observation, Outcome,
+    VmUuid,
+};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// The time for a question about one domain. A hypervisor that takes longer counts as not
@@ -15,6 +19,23 @@ use std::time::{Duration, Instant};
 pub(super) const OBSERVE: Duration = Duration::from_secs(10);
 /// The time for a question about a whole host.
 pub(super) const ASK_HOST: Duration = Duration::from_secs(30);
+
+/// A list that tells nothing of the VMs in `busy`: their domains may change while it is read.
+fn untold(mut listed: Listed, busy: Vec<VmUuid>) -> Listed {
+    let is_busy = |seen: &DomainSeen| {
+        busy.contains(&seen.uuid)
+            || seen.identity.is_some_and(|identity| busy.contains(&identity.vm))
+    };
+    listed.domains.retain(|seen| !is_busy(seen));
+    let told: HashSet<VmUuid> = listed.unreadable.iter().copied().collect();
+    listed.unreadable.extend(busy.into_iter().filter(|vm| !told.contains(vm)));
+    listed
+}
+
+/// Whether commands reach this host over ssh.
+pub(super) fn over_ssh(site: &Site) -> bool {
+    matches!(site.transport, ExecTransport::Ssh { .. })
+}
 
 #[async_trait]
 impl Hypervisor for Component {
@@ -55,12 +76,7 @@ impl Hypervisor for Component {
     }
 
     async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError> {
-        if self.0.side.orphans.busy(vm) {
-            return Err(DriverError::retry(
-                "busy",
-                format!("a call for {vm} that was dropped may still be at work on the host"),
-            ));
-        }
+        self.at_rest(vm, over_ssh(site))?;
         let name = vm.to_string();
         convert::observation(
             ask!(self, site, OBSERVE, hypervisor, call_observe, "observe", &name)?,
@@ -69,7 +85,8 @@ impl Hypervisor for Component {
     }
 
     async fn list(&self, site: &Site) -> Result<Listed, DriverError> {
-        convert::listed(ask!(self, site, ASK_HOST, hypervisor, call_list, "list")?)
+        let listed = convert::listed(ask!(self, site, ASK_HOST, hypervisor, call_list, "list")?)?;
+        Ok(untold(listed, self.0.side.orphans.all()))
     }
 
     fn reboot(&self) -> Option<&dyn Reboot> {

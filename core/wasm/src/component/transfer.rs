@@ -1,5 +1,6 @@
 //! A component as a transfer driver.
 
+use super::hypervisor::over_ssh;
 use super::{Component, ask, job, send};
 use crate::convert;
 use async_trait::async_trait;
@@ -19,8 +20,8 @@ impl Transfer for Component {
         job: &TransferJob,
     ) -> Result<JobStatus, DriverError> {
         // A transfer that was dropped must be over first. It may have had another effect key, or
-        // this one if its answer was lost.
-        self.idle(call.context.key.vm).await?;
+        // this one if its answer was lost. For those of an earlier process the engine asks `idle`.
+        self.at_rest(call.context.key.vm, false)?;
         let job = convert::job(job, site, &*self.0.side.services.sites)?;
         job!(self, site, call, transfer, call_begin, "begin", &job)
     }
@@ -33,14 +34,8 @@ impl Transfer for Component {
         send!(self, site, call, transfer, call_abort, "abort")
     }
 
-    async fn idle(&self, vm: VmUuid) -> Result<(), DriverError> {
-        if self.0.side.orphans.busy(vm) {
-            return Err(DriverError::retry(
-                "busy",
-                format!("a transfer for {vm} that was dropped may still be at work on the host"),
-            ));
-        }
-        Ok(())
+    async fn idle(&self, vm: VmUuid, sites: &[Site]) -> Result<(), DriverError> {
+        self.at_rest(vm, sites.iter().any(over_ssh))
     }
 
     fn images(&self) -> Option<&dyn TransferImages> {
@@ -61,7 +56,7 @@ impl TransferImages for Component {
         job: &SaveBackJob,
     ) -> Result<JobStatus, DriverError> {
         // As for any transfer.
-        self.idle(call.context.key.vm).await?;
+        self.at_rest(call.context.key.vm, false)?;
         let job = convert::save_back(job);
         job!(self, site, call, transfer_images, call_begin_save_back, "begin-save-back", &job)
     }

@@ -8,6 +8,7 @@ use crate::services::Services;
 use crate::transport::{RunError, Running};
 use ostler_model::RelPath;
 use std::io::SeekFrom;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
@@ -139,7 +140,15 @@ impl Sink {
                 Ok(())
             }
             Self::Remote(running) => {
-                let lost = || FileError::Run(RunError::Lost("its input is closed".to_owned()));
+                // It writes a draft of its own, which nobody uses if it goes on.
+                let lost = || {
+                    let why = "the host takes no more of its content".to_owned();
+                    FileError::Run(RunError::Lost {
+                        program: format!("the transfer of {rel}"),
+                        why,
+                        at_most: Duration::ZERO,
+                    })
+                };
                 let written = running.stdin.as_mut().ok_or_else(lost)?.write_all(bytes).await;
                 if written.is_err() {
                     // The command at the far end ended early; its standard error says why.

@@ -13,10 +13,12 @@ pub(crate) use socket::{SocketError, connect_file, connect_fixed};
 use crate::services::Services;
 use crate::text::told;
 use crate::transport::RunError;
+use crate::work::Ended;
 use ostler_driver::Site;
 use ostler_model::{ExecTransport, RelPath};
 use rustix::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The largest file that is read or written through a driver, as the contract says.
@@ -83,6 +85,15 @@ pub(crate) enum FileError {
     NoAccess(String),
     #[error("{0}")]
     Io(String),
+}
+
+impl<T> Ended for Result<T, FileError> {
+    fn may_go_on(&self) -> Option<Duration> {
+        match self {
+            Err(FileError::Run(RunError::Lost { at_most, .. })) => Some(*at_most),
+            Ok(_) | Err(_) => None,
+        }
+    }
 }
 
 /// Runs `work` where it may block. Also waits for its end if the call is told to stop: `work`

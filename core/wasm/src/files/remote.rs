@@ -1,5 +1,5 @@
 //! Files over ssh. Small constant scripts get the paths as arguments, never as a part of their
-//! text. They need GNU coreutils and findutils.
+//! text. They need GNU coreutils and findutils, and util-linux.
 
 use super::{FileError, NAMES_MAX, Place, SMALL_MAX, Stat, is_draft};
 use crate::services::Services;
@@ -15,6 +15,7 @@ pub(super) const STDERR_MAX: usize = 4096;
 /// Exit codes of the scripts below. They are far from the exit codes of shells and tools.
 const ABSENT: i32 = 44;
 const WRONG_KIND: i32 = 45;
+const BUSY: i32 = 46;
 const NO_ROOT: i32 = 90;
 const OUTSIDE: i32 = 92;
 
@@ -50,8 +51,10 @@ const REMOVE: &str = script!(r#"last "$2"; exec rm -rf --one-file-system -- "$f"
 const RENAME: &str = script!(
     r#"last "$2"; s=$f; [ -e "$s" ] || [ -L "$s" ] || exit 44; last "$3"; mkdir -p -- "$d" && { [ -L "$s" ] || sync -- "$s"; } && mv -T -f -- "$s" "$f" && exec sync -- "$d""#
 );
+// The draft is locked while it is written, and must still have its name then: a copy that goes on
+// after its connection was lost shares no file with the next one.
 const COPY: &str = script!(
-    r#"full "$2"; file; s=$f; root "$3"; last "$4"; mkdir -p -- "$d" && cp --reflink=auto -- "$s" "$t" && sync -- "$t" && mv -T -f -- "$t" "$f" && exec stat -c %s -- "$f"; rm -f -- "$t"; exit 1"#
+    r#"full "$2"; file; s=$f; root "$3"; last "$4"; mkdir -p -- "$d" && exec 9>>"$t" || exit 1; flock -n 9 && [ "$t" -ef /dev/fd/9 ] || exit 46; cp --reflink=auto -- "$s" "$t" && sync -- "$t" && mv -T -f -- "$t" "$f" && exec stat -c %s -- "$f"; rm -f -- "$t"; exit 1"#
 );
 const CHECKSUM: &str = script!(r#"full "$2"; file; exec sha256sum <"$f""#);
 pub(super) const SEND: &str = script!(r#"full "$2"; file; exec cat -- "$f""#);
@@ -78,6 +81,7 @@ pub(super) fn judge(rel: &RelPath, code: Option<i32>, said: &str) -> Result<(), 
         Some(0) => Ok(()),
         Some(ABSENT) => Err(FileError::Absent(what)),
         Some(WRONG_KIND) => Err(FileError::WrongKind(what)),
+        Some(BUSY) => Err(FileError::Busy(what)),
         Some(NO_ROOT) => {
             Err(FileError::NoDatastore("the datastore's directory is not there".to_owned()))
         }

@@ -1,11 +1,17 @@
-# Runs one command in its own session and ends it, with all it started, when standard input ends.
-# Standard input: a tag, the number of arguments, one argument a line, the input in base64 ("" none, "-" what follows), then silence.
-# The last line of standard error is the tag and the exit code, or "no-program": without it the connection was lost.
-IFS= read -r tag && IFS= read -r n || exit 125
+# Runs one command in its own session and ends it, with all it started, when standard input ends or its lease is over.
+# Standard input: a tag, the seconds of the lease ("0" for none), the number of arguments, one argument a line, the input in base64
+# ("" none, "-" what follows), then one dot after the other. Each dot renews the lease. Without a lease there are none.
+# The last line of standard error is the tag and the exit code, or "no-program" or "no-timeout": without it the connection was lost.
+IFS= read -r tag && IFS= read -r lease && IFS= read -r n || exit 125
 set --
 while [ "$n" -gt 0 ]; do IFS= read -r a || exit 125; set -- "$@" "$a"; n=$((n - 1)); done
 IFS= read -r in || exit 125
 [ -f "$1" ] && [ -x "$1" ] || { printf "\n%s no-program\n" "$tag" >&2; exit 0; }
+[ "$lease" = 0 ] || command -v timeout >/dev/null || { printf "\n%s no-timeout\n" "$tag" >&2; exit 0; }
+# Returns when standard input has ended, or when no dot came for as long as the lease lasts.
+watch() {
+  if [ "$lease" = 0 ]; then cat; else while [ "$(timeout "$lease" head -c 1)" = . ]; do :; done; fi
+}
 exec 3<&0 </dev/null
 p=PATH=/usr/sbin:/usr/bin:/sbin:/bin
 case $in in
@@ -14,10 +20,11 @@ case $in in
 *) printf %s "$in" | base64 -d | setsid env -i LC_ALL=C "$p" "$@" 3<&- & ;;
 esac
 pid=$!
-watch=
-[ "$in" = - ] || { { cat <&3; kill -s KILL -- "-$pid"; } >/dev/null 2>&1 & watch=$!; }
+watcher=
+# The process itself, too: it may not have its own session yet.
+[ "$in" = - ] || { { watch <&3; kill -s KILL -- "-$pid" "$pid"; } >/dev/null 2>&1 & watcher=$!; }
 wait "$pid"
 code=$?
-{ [ -z "$watch" ] || kill "$watch"; kill -s KILL -- "-$pid"; } >/dev/null 2>&1
+{ [ -z "$watcher" ] || kill "$watcher"; kill -s KILL -- "-$pid"; } >/dev/null 2>&1
 printf "\n%s %s\n" "$tag" "$code" >&2
 exit 0

@@ -5,10 +5,17 @@
 //! call is cancelled or the connection is lost, standard input ends and the whole group is killed.
 //! (A command that the caller feeds only sees the end of its input then.) Arguments travel on
 //! standard input, never in a command line that a shell would read.
+//!
+//! A network that is cut ends no standard input: the far end of an ssh connection learns nothing of
+//! it, for hours. So a command over ssh runs under a [`Lease`].
 
+mod lease;
 mod ssh;
 
+pub use lease::Lease;
+
 use crate::HostError;
+use crate::work::Ended;
 use base64::Engine as _;
 use ostler_model::ExecTransport;
 use std::collections::HashMap;
@@ -70,19 +77,32 @@ pub(crate) enum RunError {
     Cancelled,
     #[error("the host cannot be reached, nothing was run: {0}")]
     Unreachable(String),
-    #[error("the connection to the host was lost while the command ran: {0}")]
-    Lost(String),
+    /// Nothing of the command is at work any more after `at_most`.
+    #[error("whether {program} still runs on the host is not known: {why}")]
+    Lost { program: String, why: String, at_most: Duration },
     #[error("{program} ran for longer than its time limit of {limit:?} and was ended")]
     TooLong { program: String, limit: Duration },
     #[error("the program {0} is not on the host, or may not be run there; nothing was run")]
     NoProgram(String),
+    #[error("the host has no program `timeout` (coreutils), so nothing is run there over ssh")]
+    NoTimeout,
     #[error("{0}")]
     Invalid(String),
+}
+
+impl<T> Ended for Result<T, RunError> {
+    fn may_go_on(&self) -> Option<Duration> {
+        match self {
+            Err(RunError::Lost { at_most, .. }) => Some(*at_most),
+            Ok(_) | Err(_) => None,
+        }
+    }
 }
 
 /// The ways to all hosts.
 pub(crate) struct Transports {
     ssh: Arc<ssh::Masters>,
+    lease: Lease,
     lanes: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
@@ -95,18 +115,20 @@ pub(crate) struct Running {
     stderr: ChildStderr,
     tag: String,
     program: String,
+    lease: Lease,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Transports {
-    pub(crate) fn new(runtime_dir: Option<PathBuf>) -> Result<Self, HostError> {
-        Ok(Self { ssh: Arc::new(ssh::Masters::new(runtime_dir)?), lanes: Mutex::default() })
+    pub(crate) fn new(runtime_dir: Option<PathBuf>, lease: Lease) -> Result<Self, HostError> {
+        let ssh = Arc::new(ssh::Masters::new(runtime_dir, lease)?);
+        Ok(Self { ssh, lease, lanes: Mutex::default() })
     }
 
     /// The same connections with lanes of their own, so that the commands of one driver never wait
     /// for those of another.
     pub(crate) fn with_own_lanes(&self) -> Self {
-        Self { ssh: Arc::clone(&self.ssh), lanes: Mutex::default() }
+        Self { ssh: Arc::clone(&self.ssh), lease: self.lease, lanes: Mutex::default() }
     }
 
     /// Runs `job` to its end.
@@ -123,9 +145,12 @@ impl Transports {
             )));
         }
         let input = base64::engine::general_purpose::STANDARD.encode(&job.input);
-        let mut running = self.start(via, &job.argv, &input, stop).await?;
+        // Standard input of a command on this machine ends when the daemon does, however that ends.
+        let lease = matches!(via, ExecTransport::Ssh { .. }).then_some(self.lease);
+        let mut running = self.start(via, &job.argv, (&input, lease), stop).await?;
         let (mut out, mut err) =
             (Kept::new(job.stdout_max), Kept::new(job.stderr_max + TRAILER_MAX));
+        let mut stdin = running.stdin.take();
         let cut = tokio::select! {
             () = running.drain(&mut out, &mut err) => None,
             () = stop.cancelled() => Some(RunError::Cancelled),
@@ -133,10 +158,11 @@ impl Transports {
                 let program = job.argv.first().cloned().unwrap_or_default();
                 Some(RunError::TooLong { program, limit })
             }
+            never = lease::renew(&mut stdin, lease) => match never {},
         };
+        drop(stdin);
         if let Some(cut) = cut {
-            running.end().await;
-            return Err(cut);
+            return Err(running.cut(cut, &mut out, &mut err).await);
         }
         let status = running.status(&mut err, job.stderr_max)?;
         // A shell reports a signal as 128 plus its number. A command that itself ends with such a
@@ -148,7 +174,8 @@ impl Transports {
     }
 
     /// Starts a command that the caller feeds or reads. With `feed`, all that the caller writes to
-    /// standard input is the command's input.
+    /// standard input is the command's input. It has no lease: it may be at work long after the
+    /// network was cut, so it must change nothing that another call uses.
     pub(crate) async fn stream(
         &self,
         via: &ExecTransport,
@@ -156,18 +183,18 @@ impl Transports {
         feed: bool,
         stop: &CancellationToken,
     ) -> Result<Running, RunError> {
-        self.start(via, argv, if feed { "-" } else { "" }, stop).await
+        self.start(via, argv, (if feed { "-" } else { "" }, None), stop).await
     }
 
     async fn start(
         &self,
         via: &ExecTransport,
         argv: &[String],
-        input: &str,
+        (input, lease): (&str, Option<Lease>),
         stop: &CancellationToken,
     ) -> Result<Running, RunError> {
         let tag = uuid::Uuid::new_v4().simple().to_string();
-        let head = header(&tag, argv, input)?;
+        let head = header(&tag, lease, argv, input)?;
         let started = async {
             let permit = self
                 .lane(via)
@@ -178,7 +205,8 @@ impl Transports {
                 ExecTransport::Local => local(),
                 ExecTransport::Ssh { .. } => self.ssh.command(via, HELPER).await?,
             };
-            spawn(command, (tag, argv.first().cloned().unwrap_or_default()), permit)
+            let called = (tag, argv.first().cloned().unwrap_or_default());
+            spawn(command, called, self.lease, permit)
         };
         let running = tokio::select! {
             started = started => started?,
@@ -199,7 +227,12 @@ impl Transports {
 
 /// The text that the helper reads first. Each argument is one line, so it must have no line break;
 /// templates and paths have none.
-fn header(tag: &str, argv: &[String], input: &str) -> Result<String, RunError> {
+fn header(
+    tag: &str,
+    lease: Option<Lease>,
+    argv: &[String],
+    input: &str,
+) -> Result<String, RunError> {
     let bytes: usize = argv.iter().map(String::len).sum();
     if argv.is_empty()
         || bytes > ARGV_BYTES_MAX
@@ -209,7 +242,8 @@ fn header(tag: &str, argv: &[String], input: &str) -> Result<String, RunError> {
             "arguments must be at most {ARGV_BYTES_MAX} bytes without line breaks and NUL"
         )));
     }
-    let mut head = format!("{tag}\n{}\n", argv.len());
+    let lapse = lease.map_or(0, |lease| lease.lapse().as_secs());
+    let mut head = format!("{tag}\n{lapse}\n{}\n", argv.len());
     for argument in argv {
         head.push_str(argument);
         head.push('\n');
@@ -239,6 +273,7 @@ fn local() -> Command {
 fn spawn(
     mut command: Command,
     (tag, program): (String, String),
+    lease: Lease,
     permit: OwnedSemaphorePermit,
 ) -> Result<Running, RunError> {
     let unreachable = |problem: String| RunError::Unreachable(problem);
@@ -257,7 +292,7 @@ fn spawn(
     match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
         (Some(stdin), Some(stdout), Some(stderr)) => {
             let stdin = Some(stdin);
-            Ok(Running { child, stdin, stdout, stderr, tag, program, _permit: permit })
+            Ok(Running { child, stdin, stdout, stderr, tag, program, lease, _permit: permit })
         }
         (_, _, _) => Err(unreachable("no pipes to the command".to_owned())),
     }
@@ -274,7 +309,8 @@ impl Running {
         };
         match written {
             Some(Ok(())) => Ok(self),
-            Some(Err(error)) => Err(RunError::Lost(error.to_string())),
+            // The helper has not read the whole command, so it has not started it.
+            Some(Err(error)) => Err(RunError::Unreachable(error.to_string())),
             None => {
                 self.end().await;
                 Err(RunError::Cancelled)
@@ -296,6 +332,22 @@ impl Running {
         } else {
             let _ = timeout(DRAIN_GRACE, &mut drains).await;
         }
+    }
+
+    /// Ends the command, and answers `why` if the helper tells that it has ended. Otherwise the
+    /// command may go on until its lease is over.
+    async fn cut(&mut self, why: RunError, out: &mut Kept, err: &mut Kept) -> RunError {
+        self.stdin = None;
+        let _ = timeout(KILL_GRACE, self.drain(out, err)).await;
+        if take_trailer(&self.tag, err, 0).is_some() {
+            return why;
+        }
+        let _ = self.child.kill().await;
+        self.lost(format!("{why}, and the host did not tell within {KILL_GRACE:?} that it ended"))
+    }
+
+    fn lost(&self, why: String) -> RunError {
+        RunError::Lost { program: self.program.clone(), why, at_most: self.lease.over() }
     }
 
     /// Ends the command: its helper kills the group at the end of standard input. If that takes too
@@ -321,7 +373,11 @@ impl Running {
         match take_trailer(&self.tag, err, most) {
             Some(Trailer::Code(code)) => Ok(code),
             Some(Trailer::NoProgram) => Err(RunError::NoProgram(self.program.clone())),
-            None => Err(RunError::Lost(String::from_utf8_lossy(&err.bytes).trim().to_owned())),
+            Some(Trailer::NoTimeout) => Err(RunError::NoTimeout),
+            None => {
+                let said = String::from_utf8_lossy(&err.bytes).trim().to_owned();
+                Err(self.lost(format!("the connection was lost: {said}")))
+            }
         }
     }
 }
@@ -362,6 +418,8 @@ enum Trailer {
     Code(i32),
     /// The program is not there.
     NoProgram,
+    /// The helper cannot watch over a lease.
+    NoTimeout,
 }
 
 /// Removes the helper's last line and returns what it says.
@@ -373,10 +431,11 @@ fn take_trailer(tag: &str, err: &mut Kept, most: usize) -> Option<Trailer> {
     let trailer = 1 + tag.len() + 1 + code.len() + 1;
     err.total = err.total.saturating_sub(trailer);
     err.bytes.truncate(err.total.min(most));
-    if code == "no-program" {
-        return Some(Trailer::NoProgram);
+    match code {
+        "no-program" => Some(Trailer::NoProgram),
+        "no-timeout" => Some(Trailer::NoTimeout),
+        code => code.parse().ok().map(Trailer::Code),
     }
-    code.parse().ok().map(Trailer::Code)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! first command's pipes open.
 
 use super::RunError;
+use super::lease::{Lease, SILENT};
 use crate::HostError;
 use crate::cache::{hex, private_dir};
 use ostler_model::ExecTransport;
@@ -38,6 +39,7 @@ const COMPLAINT_MAX: u64 = 4096;
 type Slot = Arc<tokio::sync::Mutex<Option<Child>>>;
 
 pub(super) struct Masters {
+    lease: Lease,
     dir: Option<PathBuf>,
     /// Made at the first use, if no directory was given.
     own: Mutex<Option<tempfile::TempDir>>,
@@ -45,7 +47,7 @@ pub(super) struct Masters {
 }
 
 impl Masters {
-    pub(super) fn new(dir: Option<PathBuf>) -> Result<Self, HostError> {
+    pub(super) fn new(dir: Option<PathBuf>, lease: Lease) -> Result<Self, HostError> {
         if let Some(dir) = &dir {
             private_dir(dir)?;
             if dir.as_os_str().len() + NAME > SOCKET_PATH_MAX {
@@ -55,7 +57,7 @@ impl Masters {
                 });
             }
         }
-        Ok(Self { dir, own: Mutex::default(), connections: Mutex::default() })
+        Ok(Self { lease, dir, own: Mutex::default(), connections: Mutex::default() })
     }
 
     fn dir(&self) -> Result<PathBuf, RunError> {
@@ -99,9 +101,9 @@ impl Masters {
             matches!(master.as_mut().map(Child::try_wait), Some(Ok(None))) && socket.exists();
         if !stands {
             *master = None;
-            *master = Some(connect(via, destination, &socket).await?);
+            *master = Some(connect(via, destination, &socket, self.lease).await?);
         }
-        let mut command = base(via, &socket);
+        let mut command = base(via, &socket, self.lease);
         // The far end's login shell reads this line. The script holds no single quote.
         command
             .args(["-o", "ControlMaster=no", "--", destination])
@@ -110,7 +112,7 @@ impl Masters {
     }
 }
 
-fn base(via: &ExecTransport, socket: &Path) -> Command {
+fn base(via: &ExecTransport, socket: &Path, lease: Lease) -> Command {
     let mut command = Command::new(SSH);
     command.args([
         "-F",
@@ -133,7 +135,8 @@ fn base(via: &ExecTransport, socket: &Path) -> Command {
         "-o",
         "LogLevel=ERROR",
     ]);
-    command.args(["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]);
+    command.arg("-o").arg(format!("ServerAliveInterval={}", lease.pause().as_secs()));
+    command.arg("-o").arg(format!("ServerAliveCountMax={SILENT}"));
     command.arg("-o").arg(format!("ConnectTimeout={}", CONNECT.as_secs()));
     command.arg("-o").arg(format!("ControlPath={}", socket.display()));
     if let ExecTransport::Ssh { port, identity_file, known_hosts, .. } = via {
@@ -151,10 +154,15 @@ fn base(via: &ExecTransport, socket: &Path) -> Command {
     command
 }
 
-async fn connect(via: &ExecTransport, destination: &str, socket: &Path) -> Result<Child, RunError> {
+async fn connect(
+    via: &ExecTransport,
+    destination: &str,
+    socket: &Path,
+    lease: Lease,
+) -> Result<Child, RunError> {
     // A master that was killed may have left its socket.
     let _ = std::fs::remove_file(socket);
-    let mut command = base(via, socket);
+    let mut command = base(via, socket, lease);
     command.args(["-o", "ControlMaster=yes", "-o", "ControlPersist=no", "--", destination, STAY]);
     command
         .env_clear()

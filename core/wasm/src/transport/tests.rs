@@ -3,7 +3,7 @@
 use super::*;
 
 async fn run(argv: &[&str], input: &[u8]) -> Result<Exit, RunError> {
-    let transports = Transports::new(None).expect("transports");
+    let transports = Transports::new(None, Lease::default()).expect("transports");
     let argv = argv.iter().map(|&argument| argument.to_owned()).collect();
     let job =
         Job { argv, input: input.to_vec(), stdout_max: 1000, stderr_max: 100, time_limit: None };
@@ -74,7 +74,8 @@ async fn a_far_end_that_reads_nothing_can_be_left() {
     let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("a place");
     let mut deaf = Command::new("/bin/sleep");
     deaf.arg("3600");
-    let running = spawn(deaf, ("tag".to_owned(), "deaf".to_owned()), permit).expect("it starts");
+    let running = spawn(deaf, ("tag".to_owned(), "deaf".to_owned()), Lease::default(), permit)
+        .expect("it starts");
     let pid = i32::try_from(running.child.id().expect("it runs")).expect("a pid");
     let (stop, head) = (CancellationToken::new(), vec![b'x'; 1024 * 1024]);
     let told = running.told(&head, &stop);
@@ -88,7 +89,7 @@ async fn a_far_end_that_reads_nothing_can_be_left() {
 
 #[tokio::test]
 async fn cancel_kills_the_group() {
-    let transports = Transports::new(None).expect("transports");
+    let transports = Transports::new(None, Lease::default()).expect("transports");
     let dir = tempfile::tempdir().expect("dir");
     let file = dir.path().join("pid");
     let script = format!("sleep 3600 & echo $! >{0}.new; mv {0}.new {0}; wait", file.display());
@@ -112,29 +113,58 @@ async fn cancel_kills_the_group() {
     gone(std::fs::read_to_string(&file).expect("pid").trim().parse().expect("a pid")).await;
 }
 
+/// A helper without a daemon, with a process that runs for an hour.
+struct Helper {
+    child: std::process::Child,
+    stdin: std::process::ChildStdin,
+    pid: i32,
+}
+
+impl Helper {
+    fn start(lease: Option<Lease>) -> Self {
+        let mut child = std::process::Command::new("/bin/sh")
+            .args(["-c", HELPER])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("helper");
+        let mut stdin = child.stdin.take().expect("piped");
+        let script = "sleep 3600 & echo $!; wait".to_owned();
+        let argv = ["/bin/sh".to_owned(), "-c".to_owned(), script];
+        let head = header("tag", lease, &argv, "").expect("header");
+        std::io::Write::write_all(&mut stdin, head.as_bytes()).expect("written");
+        let mut line = String::new();
+        std::io::BufRead::read_line(
+            &mut std::io::BufReader::new(child.stdout.take().expect("piped")),
+            &mut line,
+        )
+        .expect("read");
+        Self { child, stdin, pid: line.trim().parse().expect("a pid") }
+    }
+
+    async fn ends(mut self) {
+        drop(self.stdin);
+        gone(self.pid).await;
+        self.child.wait().expect("ended");
+    }
+}
+
 #[tokio::test]
 async fn when_the_daemon_dies_the_group_dies() {
     // When the daemon dies, the helper notices only the end of its standard input.
-    let mut helper = std::process::Command::new("/bin/sh")
-        .args(["-c", HELPER])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("helper");
-    let mut stdin = helper.stdin.take().expect("piped");
-    let script = "sleep 3600 & echo $!; wait".to_owned();
-    let head = header("tag", &["/bin/sh".to_owned(), "-c".to_owned(), script], "").expect("header");
-    std::io::Write::write_all(&mut stdin, head.as_bytes()).expect("written");
-    let mut line = String::new();
-    std::io::BufRead::read_line(
-        &mut std::io::BufReader::new(helper.stdout.take().expect("piped")),
-        &mut line,
-    )
-    .expect("read");
-    drop(stdin);
-    gone(line.trim().parse().expect("a pid")).await;
-    helper.wait().expect("ended");
+    Helper::start(None).ends().await;
+    Helper::start(Some(Lease::default())).ends().await;
+}
+
+#[tokio::test]
+async fn a_command_ends_when_its_lease_is_not_renewed() {
+    let leased = Helper::start(Some(Lease::renewed_every(1)));
+    let free = Helper::start(None);
+    gone(leased.pid).await;
+    assert!(is_there(free.pid), "a command without a lease goes on");
+    leased.ends().await;
+    free.ends().await;
 }
 
 #[tokio::test]
@@ -147,12 +177,16 @@ async fn a_line_break_cannot_become_an_argument() {
 
 /// Waits until a process is gone, or is a zombie that only waits to be reaped.
 async fn gone(pid: i32) {
-    for _ in 0..1000 {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        if stat.is_empty() || stat.contains(") Z ") {
+    for _ in 0..6000 {
+        if !is_there(pid) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("process {pid} is still there");
+}
+
+fn is_there(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !stat.is_empty() && !stat.contains(") Z ")
 }
