@@ -213,6 +213,9 @@ async fn drivers(
         all = false;
         tracing::error!(driver = %kvm, error = chain(&err), "a driver is not loaded");
     }
+    if config.trust.pins_in_vain() {
+        tracing::warn!("[trust] pinned has no effect unless the policy is pinned");
+    }
     let options = HostOptions {
         earlier_process: true,
         cache_dir: Some(data.join("cache")),

@@ -102,6 +102,11 @@ pub enum TrustProblem {
 }
 
 impl TrustConfig {
+    /// Whether digests are listed that count for nothing.
+    pub(crate) fn pins_in_vain(&self) -> bool {
+        self.policy != Some(PolicyWord::Pinned) && !self.pinned.is_empty()
+    }
+
     /// The policy, with all keys read.
     ///
     /// # Errors
@@ -113,9 +118,6 @@ impl TrustConfig {
         }
         if policy == Policy::Signed && self.keys.is_empty() {
             return Err(TrustProblem::NoKeys);
-        }
-        if policy != Policy::Pinned && !self.pinned.is_empty() {
-            tracing::warn!("[trust] pinned has no effect unless the policy is pinned");
         }
         let keys =
             self.keys.iter().map(|(name, text)| key(name, text)).collect::<Result<_, _>>()?;

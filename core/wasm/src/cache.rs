@@ -65,12 +65,12 @@ impl Cache {
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let engine = hex(&hasher.0.finalize())[..16].to_owned();
         let path = dir.with_extension(KEY_SUFFIX);
-        let failed = |problem: String| HostError::CacheKey { path: path.clone(), problem };
-        let key = match kept_key(&path).map_err(|error| failed(error.to_string()))? {
+        let failed = |source| HostError::CacheKey { path: path.clone(), source };
+        let key = match kept_key(&path).map_err(failed)? {
             Some(key) => key,
             None => {
                 empty(dir);
-                new_key(&path).map_err(|error| failed(error.to_string()))?
+                new_key(&path).map_err(failed)?
             }
         };
         // HMAC takes keys of any length.

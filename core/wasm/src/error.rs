@@ -192,15 +192,15 @@ pub enum HostError {
     },
     /// The file that seals compiled code cannot be made or read.
     #[error(
-        "{} cannot be used: {problem}; it is made anew if it is removed, and then all drivers are \
+        "{} cannot be used: {source}; it is made anew if it is removed, and then all drivers are \
          compiled again",
         path.display()
     )]
     CacheKey {
         /// The file.
         path: PathBuf,
-        /// The problem.
-        problem: String,
+        /// The system's error.
+        source: std::io::Error,
     },
     /// A thread cannot be started.
     #[error("the epoch ticker cannot be started: {0}")]
