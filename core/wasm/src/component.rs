@@ -134,6 +134,7 @@ impl LoadedDriver {
             manifest: inspection.manifest.clone(),
             grants,
             services: Arc::new(shared.services.for_driver()),
+            places: shared.runner.places.for_driver(),
             orphans: shared.services.orphans.of(&inspection.manifest.name),
             lines: Default::default(),
         };
@@ -224,18 +225,25 @@ struct Request<'a> {
     name: &'static str,
     site: Option<&'a Site>,
     control: Option<&'a CallControl>,
+    /// Whether it waits for changes, and does nothing else.
+    waits: bool,
     until: Instant,
 }
 
 impl<'a> Request<'a> {
     /// A call that changes something, with its effect key and deadline.
     fn act(name: &'static str, site: &'a Site, control: &'a CallControl) -> Self {
-        Self { name, site: Some(site), control: Some(control), until: control.until }
+        Self { name, site: Some(site), control: Some(control), waits: false, until: control.until }
     }
 
     /// A question that must be answered within `patience`.
     fn ask(name: &'static str, site: Option<&'a Site>, patience: Duration) -> Self {
-        Self { name, site, control: None, until: Instant::now() + patience }
+        Self { name, site, control: None, waits: false, until: Instant::now() + patience }
+    }
+
+    /// The same as a call that waits for changes, and does nothing else.
+    fn that_waits(self) -> Self {
+        Self { waits: true, ..self }
     }
 }
 
@@ -266,8 +274,12 @@ impl Component {
         }
     }
 
-    async fn call<T: Send>(&self, request: Request<'_>, body: Body<T>) -> Result<T, DriverError> {
-        let Request { name, site, control, until } = request;
+    async fn call<T: Send + 'static>(
+        &self,
+        request: Request<'_>,
+        body: Body<T>,
+    ) -> Result<T, DriverError> {
+        let Request { name, site, control, waits, until } = request;
         let cancel = control.map_or_else(CancellationToken::new, |control| control.cancel.clone());
         if cancel.is_cancelled() {
             return Err(DriverError::new(
@@ -281,6 +293,7 @@ impl Component {
             site: site.cloned(),
             control: control.cloned(),
             name,
+            waits,
             until,
             stop: cancel.child_token(),
             lines: AtomicU32::new(0),

@@ -205,4 +205,7 @@ pub enum HostError {
     /// A thread cannot be started.
     #[error("the epoch ticker cannot be started: {0}")]
     Ticker(std::io::Error),
+    /// The threads of guests cannot be started.
+    #[error("the threads that drivers run on cannot be started: {0}")]
+    GuestThreads(std::io::Error),
 }

@@ -1,13 +1,15 @@
 //! The host: one engine, one linker, and the loading of drivers from files.
 
+use crate::budget::{Memory, Places};
 use crate::cache::Cache;
 use crate::capability;
 use crate::component::{LoadedDriver, Shared};
 use crate::grants::{AuditSink, Grants, LogAudit, NoSites, SiteDirectory};
 use crate::inspect::{Inspection, SERVES, inspect};
-use crate::instance::{BUSY, Runner, State};
+use crate::instance::{BUSY, Bounds, Runner, State};
 use crate::package::{Judged, Package};
 use crate::services::Services;
+use crate::threads::GuestThreads;
 use crate::ticker::Ticker;
 use crate::transport::{Lease, Transports};
 use crate::trust::Trust;
@@ -53,7 +55,11 @@ pub struct HostOptions {
     pub runtime_dir: Option<PathBuf>,
     /// The most memory of one instance, in bytes.
     pub max_memory: usize,
+    /// The most memory of all instances together, in bytes.
+    pub total_memory: usize,
     /// The most calls in progress at once; one more is answered with `retry`, code `driver-busy`.
+    /// Half of the places are for calls that wait for changes. Of the others one driver never has
+    /// the last eighth.
     pub instances: u32,
     /// The most CPU time that one call may use.
     pub cpu_budget: Duration,
@@ -80,9 +86,11 @@ impl Default for HostOptions {
             runtime_dir: None,
             // A Rust driver uses 1 to 2 MiB; a scripting language's runtime 20 to 50.
             max_memory: 128 * 1024 * 1024,
-            // A call that waits for changes takes one place for each host. A place takes 4 GiB of
-            // address space, of which 25 KiB are resident.
-            instances: 1024,
+            // A thousand calls of a Rust driver.
+            total_memory: 2 * 1024 * 1024 * 1024,
+            // A call that waits for changes takes one place for each host, and a thousand hosts are
+            // served. A place takes 4 GiB of address space, of which 25 KiB are resident.
+            instances: 2048,
             cpu_budget: Duration::from_secs(5),
             pooling: true,
             audit: Arc::new(LogAudit),
@@ -158,8 +166,10 @@ impl Host {
             options.cache_dir.as_deref().map(|dir| Cache::open(dir, &engine)).transpose()?;
         let runner = Runner {
             ticker: Ticker::start(&engine).map_err(HostError::Ticker)?,
-            memory_max: options.max_memory,
-            cpu_budget: options.cpu_budget,
+            threads: GuestThreads::start().map_err(HostError::GuestThreads)?,
+            places: Places::of(options.instances),
+            memory: Memory::new(options.total_memory),
+            bounds: Bounds { memory: options.max_memory, cpu: options.cpu_budget },
         };
         let services = Services {
             audit: options.audit,

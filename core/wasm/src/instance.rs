@@ -1,10 +1,13 @@
-//! Runs one call in one fresh instance: limits, deadline, cancel, and an error for every way of
-//! failing.
+//! Runs one call in one fresh instance, on a thread for guests: limits, deadline, cancel, and an
+//! error for every way of failing.
 
+use crate::budget::{Held, Memory, Places, TakenPlace};
 use crate::capability::Env;
 use crate::output::Captured;
 use crate::text::cut;
-use crate::ticker::Ticker;
+use crate::threads::GuestThreads;
+use crate::ticker::{Ticker, Ticking};
+use crate::work::{self, Worker};
 use futures::future::BoxFuture;
 use ostler_model::DriverError;
 use std::future::{Future, poll_fn};
@@ -44,19 +47,35 @@ pub(crate) struct State {
 
 struct Limits {
     memory_max: usize,
-    memory_denied: bool,
+    memory: Held,
+    denied: Option<Denied>,
+}
+
+/// Why a guest got no more memory.
+#[derive(Clone, Copy)]
+enum Denied {
+    /// It has as much as one instance may have.
+    Own,
+    /// All calls in progress have as much as they may have together.
+    All,
 }
 
 impl ResourceLimiter for Limits {
     fn memory_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let allowed = desired <= self.memory_max;
-        self.memory_denied |= !allowed;
-        Ok(allowed)
+        let denied = if desired > self.memory_max {
+            Some(Denied::Own)
+        } else if !self.memory.take(desired.saturating_sub(current)) {
+            Some(Denied::All)
+        } else {
+            None
+        };
+        self.denied = self.denied.or(denied);
+        Ok(denied.is_none())
     }
 
     fn table_growing(
@@ -90,8 +109,33 @@ impl WasiView for State {
 /// The parts that all calls of a host share.
 pub(crate) struct Runner {
     pub(crate) ticker: Ticker,
-    pub(crate) memory_max: usize,
-    pub(crate) cpu_budget: Duration,
+    pub(crate) threads: GuestThreads,
+    pub(crate) places: Places,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) bounds: Bounds,
+}
+
+/// The most that one call may use.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Bytes of memory.
+    pub(crate) memory: usize,
+    /// Time of a CPU.
+    pub(crate) cpu: Duration,
+}
+
+/// One call, on its way to the threads of guests. Each part is given back when the guest is gone,
+/// also if nobody waits for it any more.
+struct Guest {
+    bounds: Bounds,
+    memory: Held,
+    _place: TakenPlace,
+    _ticking: Ticking,
+    _worker: Worker,
+    pre: InstancePre<State>,
+    env: Arc<Env>,
+    until: Instant,
+    cancel: CancellationToken,
 }
 
 /// Why a call has no answer.
@@ -109,9 +153,9 @@ pub(crate) type Body<T> = Box<
 >;
 
 impl Runner {
-    /// Makes a fresh instance and runs the call in it. The store is gone when this returns or is
-    /// dropped.
-    pub(crate) async fn call<T: Send>(
+    /// Makes a fresh instance and runs the call in it. If the answer is dropped, all work of the
+    /// host for the call is told to stop, and the guest is dropped when it hands its thread back.
+    pub(crate) async fn call<T: Send + 'static>(
         &self,
         pre: &InstancePre<State>,
         env: Arc<Env>,
@@ -119,17 +163,47 @@ impl Runner {
         cancel: &CancellationToken,
         body: Body<T>,
     ) -> Result<T, DriverError> {
-        let _ticking = self.ticker.enter();
+        let side = Arc::clone(&env.side);
+        let Some(place) = side.places.take(env.waits) else {
+            let driver = env.driver();
+            return Err(busy(&format!("driver {driver} has as many calls in progress as it may")));
+        };
+        let (_caller, worker) = work::watched(&side.orphans, env.vm(), env.stop());
+        let guest = Guest {
+            bounds: self.bounds,
+            memory: self.memory.begin(),
+            _place: place,
+            _ticking: self.ticker.enter(),
+            _worker: worker,
+            pre: pre.clone(),
+            env,
+            until,
+            cancel: cancel.clone(),
+        };
+        match self.threads.run(guest.run(body)).await {
+            Ok(answer) => answer,
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(DriverError::unknown("driver-dropped", "the host is ending")),
+            },
+        }
+    }
+}
+
+impl Guest {
+    async fn run<T: Send>(self, body: Body<T>) -> Result<T, DriverError> {
+        let Self { bounds, memory, _place, _ticking, _worker, pre, env, until, cancel } = self;
         // All work of the host for this call is told to stop when the call ends.
         let _stop = env.stop().drop_guard();
         let output = Captured::default();
-        let mut store = self.store(pre, Arc::clone(&env), &output);
+        let limits = Limits { memory_max: bounds.memory, memory, denied: None };
+        let mut store = store(&pre, Arc::clone(&env), &output, limits);
         let ended = {
             let guest = async {
                 let instance = pre.instantiate_async(&mut store).await?;
                 body(&mut store, &instance).await
             };
-            let guest = within_cpu(guest, self.cpu_budget);
+            let guest = within_cpu(guest, bounds.cpu);
             tokio::select! {
                 biased;
                 answer = guest => answer,
@@ -141,7 +215,7 @@ impl Runner {
             }
         };
         ended.map_err(|ended| {
-            let error = self.explain(ended, store.data().limits.memory_denied, &output);
+            let error = bounds.explain(ended, store.data().limits.denied, &output);
             tracing::warn!(
                 driver = %env.driver(),
                 call = env.call_name(),
@@ -152,27 +226,38 @@ impl Runner {
             error
         })
     }
+}
 
-    fn store(&self, pre: &InstancePre<State>, env: Arc<Env>, output: &Captured) -> Store<State> {
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(RESOURCES_MAX);
-        let limits = Limits { memory_max: self.memory_max, memory_denied: false };
-        let mut store =
-            Store::new(pre.engine(), State { wasi: inert_wasi(output), table, limits, env });
-        store.limiter(|state| &mut state.limits);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
-        store.set_hostcall_fuel(HOSTCALL_FUEL);
-        store
-    }
+fn store(
+    pre: &InstancePre<State>,
+    env: Arc<Env>,
+    output: &Captured,
+    limits: Limits,
+) -> Store<State> {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(RESOURCES_MAX);
+    let mut store =
+        Store::new(pre.engine(), State { wasi: inert_wasi(output), table, limits, env });
+    store.limiter(|state| &mut state.limits);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
+    store.set_hostcall_fuel(HOSTCALL_FUEL);
+    store
+}
 
-    fn explain(&self, ended: NoAnswer, memory_denied: bool, output: &Captured) -> DriverError {
+fn busy(why: &str) -> DriverError {
+    DriverError::retry(BUSY, format!("all places for driver calls are taken: {why}"))
+}
+
+impl Bounds {
+    fn explain(self, ended: NoAnswer, denied: Option<Denied>, output: &Captured) -> DriverError {
+        let memory = |text: String| DriverError::unknown("driver-memory", text);
         match ended {
             NoAnswer::Cpu => DriverError::unknown(
                 "driver-deadline",
                 format!(
                     "the driver computed for more than {:?} in one call and was stopped",
-                    self.cpu_budget
+                    self.cpu
                 ),
             ),
             NoAnswer::Wall => DriverError::unknown(
@@ -183,22 +268,31 @@ impl Runner {
                 "driver-dropped",
                 format!("the driver did not end within {CANCEL_GRACE:?} after it was told to stop"),
             ),
-            NoAnswer::Wasm(error) if error.is::<PoolConcurrencyLimitError>() => DriverError::retry(
-                BUSY,
-                format!("all places for driver calls are taken: {error:#}"),
-            ),
-            NoAnswer::Wasm(_) if memory_denied => DriverError::unknown(
-                "driver-memory",
-                format!("the driver wanted more than its {} bytes of memory", self.memory_max),
-            ),
-            NoAnswer::Wasm(error) => {
-                let (said, trap) = (output.text(), format!("{error:#}"));
-                let said = said.trim();
-                let text = if said.is_empty() { trap } else { format!("{said}\n{trap}") };
-                DriverError::unknown("driver-trap", cut(&text, TRAP_TEXT_MAX))
+            NoAnswer::Wasm(error) if error.is::<PoolConcurrencyLimitError>() => {
+                busy(&format!("{error:#}"))
             }
+            NoAnswer::Wasm(error) => match denied {
+                Some(Denied::Own) => memory(format!(
+                    "the driver wanted more than its {} bytes of memory",
+                    self.memory
+                )),
+                Some(Denied::All) => memory(
+                    "the driver got no more memory, because all driver calls in progress have as \
+                     much as they may have together"
+                        .to_owned(),
+                ),
+                None => trapped(&error, output),
+            },
         }
     }
+}
+
+/// The error of a guest that trapped, with the text that it has printed.
+fn trapped(error: &wasmtime::Error, output: &Captured) -> DriverError {
+    let (said, trap) = (output.text(), format!("{error:#}"));
+    let said = said.trim();
+    let text = if said.is_empty() { trap } else { format!("{said}\n{trap}") };
+    DriverError::unknown("driver-trap", cut(&text, TRAP_TEXT_MAX))
 }
 
 /// WASI as Rust's standard library needs it, with nothing behind it: no files, no network, no

@@ -17,6 +17,7 @@
 //! `transport` (commands) and `files`, `convert` checks the answer.
 
 mod bindings;
+mod budget;
 mod cache;
 mod capability;
 mod component;
@@ -35,6 +36,7 @@ mod services;
 mod signature;
 mod template;
 mod text;
+mod threads;
 mod ticker;
 mod transport;
 mod trust;

@@ -3,14 +3,14 @@
 //! its VM is remembered while the work may still go on.
 
 use ostler_model::{DriverName, VmUuid};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// The end of work at a host, as it was told.
-pub(crate) trait Ended {
+pub(crate) trait MayGoOn {
     /// For how long the work may still go on, although its end was told: until the lease of a
     /// command is over whose connection was lost.
     fn may_go_on(&self) -> Option<Duration>;
@@ -41,7 +41,7 @@ impl Orphans {
     }
 
     /// All VMs for which such work may still go on.
-    pub(crate) fn all(&self) -> Vec<VmUuid> {
+    pub(crate) fn all(&self) -> BTreeSet<VmUuid> {
         self.at_work().keys().copied().collect()
     }
 
@@ -112,7 +112,7 @@ impl Watched {
 }
 
 /// The caller's handle. Dropping it before the end tells the work to stop and makes it an orphan.
-struct Caller {
+pub(crate) struct Caller {
     watched: Arc<Watched>,
     stop: CancellationToken,
 }
@@ -125,7 +125,7 @@ impl Drop for Caller {
 }
 
 /// The task's handle. It is also dropped when the task panics.
-struct Worker(Arc<Watched>);
+pub(crate) struct Worker(Arc<Watched>);
 
 impl Worker {
     /// Remembers for how long the work may go on after its end was told.
@@ -142,6 +142,17 @@ impl Drop for Worker {
     }
 }
 
+/// The two handles of work for `vm`, which `stop` tells to stop.
+pub(crate) fn watched(
+    orphans: &Arc<Orphans>,
+    vm: Option<VmUuid>,
+    stop: CancellationToken,
+) -> (Caller, Worker) {
+    let (orphans, stage) = (Arc::clone(orphans), Mutex::new(Stage::Awaited));
+    let watched = Arc::new(Watched { orphans, vm, stage });
+    (Caller { watched: Arc::clone(&watched), stop }, Worker(watched))
+}
+
 /// Runs `work` in its own task. `work` gets a token that tells it to stop. `None` if it panicked.
 pub(crate) async fn run<T, F>(
     orphans: &Arc<Orphans>,
@@ -150,15 +161,12 @@ pub(crate) async fn run<T, F>(
     work: impl FnOnce(CancellationToken) -> F,
 ) -> Option<T>
 where
-    T: Ended + Send + 'static,
+    T: MayGoOn + Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
     let stop = stop.child_token();
-    let watched =
-        Arc::new(Watched { orphans: Arc::clone(orphans), vm, stage: Mutex::new(Stage::Awaited) });
-    let caller = Caller { watched: Arc::clone(&watched), stop: stop.clone() };
+    let (caller, worker) = watched(orphans, vm, stop.clone());
     let work = work(stop);
-    let worker = Worker(watched);
     let task = tokio::spawn(async move {
         let answer = work.await;
         worker.leased(answer.may_go_on());
@@ -174,7 +182,7 @@ where
 mod tests {
     use super::*;
 
-    impl Ended for Option<Duration> {
+    impl MayGoOn for Option<Duration> {
         fn may_go_on(&self) -> Option<Duration> {
             *self
         }
@@ -198,7 +206,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(run(&orphans, Some(vm), &stop, |_| async { None }).await, Some(None));
-        assert_eq!(orphans.all(), []);
+        assert_eq!(orphans.all(), BTreeSet::new());
     }
 
     #[tokio::test]
@@ -216,6 +224,6 @@ mod tests {
         while orphans.busy(other) {
             tokio::task::yield_now().await;
         }
-        assert_eq!(orphans.all(), [vm]);
+        assert_eq!(orphans.all(), BTreeSet::from([vm]));
     }
 }

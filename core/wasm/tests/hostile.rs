@@ -9,7 +9,9 @@ use ostler_wasm::HostOptions;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::{all, call, host, hypervisor, load, nowhere, options, other_guest, rules, told, vm};
+use support::{
+    all, call, host, hypervisor, load, nowhere, options, other_guest, processes, rules, told, vm,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How long a driver that computes for ever may do so.
@@ -156,7 +158,8 @@ async fn neighbours_are_undisturbed() {
 
 #[tokio::test]
 async fn a_full_pool_says_come_back() {
-    let host = host(HostOptions { instances: 2, ..options() });
+    // Two of them are for calls that wait for changes.
+    let host = host(HostOptions { instances: 4, ..options() });
     if !host.pooled() {
         println!("no pool on this machine");
         return;
@@ -171,8 +174,59 @@ async fn a_full_pool_says_come_back() {
     let error = driver.observe(&site, vm(1)).await.expect_err("full");
     assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Retry, "driver-busy"), "{error}");
     drop(first);
-    assert_eq!(driver.observe(&site, vm(1)).await, Ok(Observation::Absent));
+    // Its guest is dropped on another thread.
+    while let Err(error) = driver.observe(&site, vm(3)).await {
+        assert_eq!(error.code, "driver-busy");
+        tokio::task::yield_now().await;
+    }
     drop(second);
+}
+
+#[tokio::test]
+async fn one_driver_leaves_places_for_others() {
+    let host = host(HostOptions { instances: 32, ..options() });
+    let (greedy, other) = (hypervisor(&load(&host, all()).await), {
+        let loaded = host.load_bytes("other.wasm", other_guest(), all()).await.expect("loads");
+        hypervisor(&loaded)
+    });
+    let site = nowhere("");
+    let controls: Vec<_> = (10..42).map(|number| call(number, 600 * SECOND)).collect();
+    let mut calls: Vec<_> =
+        controls.iter().map(|control| greedy.press_power(&site, control)).collect();
+    let mut refused = 0;
+    for call in &mut calls {
+        if let std::task::Poll::Ready(answer) = futures::poll!(call) {
+            assert_eq!(answer.expect_err("full").code, "driver-busy");
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 32 - 14, "half of the places are for calls that wait, two for others");
+    assert_eq!(greedy.observe(&site, vm(1)).await.expect_err("full").code, "driver-busy");
+    assert_eq!(other.observe(&site, vm(1)).await, Ok(Observation::Absent));
+}
+
+#[tokio::test]
+async fn a_guest_computes_while_this_thread_is_blocked() {
+    let dir = tempfile::tempdir().expect("dir");
+    let driver = driver().await;
+    let (site, control) = (support::site(dir.path(), "write ds done x"), call(1, 600 * SECOND));
+    let mut writes = driver.remove(&site, &control);
+    let polled = futures::poll!(&mut writes);
+    // The runtime of this test has one thread, which does nothing for the guest here.
+    let done = dir.path().join("done");
+    assert!((0..6000).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        done.exists()
+    }));
+    if polled.is_pending() {
+        writes.await.expect_err("told");
+    }
+}
+
+#[tokio::test]
+async fn all_calls_together_have_a_bound_of_memory() {
+    let options = HostOptions { total_memory: 16 << 20, ..options() };
+    fails_with(options, "eat", "driver-memory", "together").await;
 }
 
 #[tokio::test]
@@ -187,9 +241,13 @@ async fn a_load_waits_for_a_place_in_a_full_pool() {
     let driver = hypervisor(&load(&host, all()).await);
     let entries = || std::fs::read_dir(&dir).expect("cache").count();
     assert_eq!(entries(), 1);
-    let (site, control) = (nowhere(""), call(1, 600 * SECOND));
-    let mut only = driver.press_power(&site, &control);
-    assert!(futures::poll!(&mut only).is_pending());
+    let (site, sleeps) = (nowhere(""), nowhere("exec sleep seconds=8383"));
+    let control = call(1, 600 * SECOND);
+    let mut only = driver.remove(&sleeps, &control);
+    while processes("/bin/sleep\u{0}8383\u{0}") == 0 {
+        assert!(futures::poll!(&mut only).is_pending());
+        tokio::task::yield_now().await;
+    }
     let mut loading = pin!(host.load_bytes("file.wasm", other_guest(), all()));
     // Its code is kept before an instance of it is made.
     let mut turned_away = 0;

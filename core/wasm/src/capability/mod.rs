@@ -16,11 +16,12 @@ mod secrets;
 pub(crate) mod socket;
 
 use crate::bindings::ostler::driver::types::{Error, ErrorKind, Host as TypesHost};
+use crate::budget::DriverPlaces;
 use crate::grants::Grants;
 use crate::instance::State;
 use crate::manifest::Manifest;
 use crate::services::Services;
-use crate::work::{self, Ended, Orphans};
+use crate::work::{self, MayGoOn, Orphans};
 use ostler_driver::{CallControl, Site};
 use ostler_model::{DriverName, Progress, VmUuid};
 use std::fmt::Display;
@@ -41,6 +42,7 @@ pub(crate) struct DriverSide {
     pub(crate) grants: Grants,
     pub(crate) services: Arc<Services>,
     pub(crate) orphans: Arc<Orphans>,
+    pub(crate) places: DriverPlaces,
     pub(crate) lines: log::Minute,
 }
 
@@ -50,6 +52,8 @@ pub(crate) struct Env {
     pub(crate) site: Option<Site>,
     pub(crate) control: Option<CallControl>,
     pub(crate) name: &'static str,
+    /// Whether the call waits for changes, and does nothing else.
+    pub(crate) waits: bool,
     pub(crate) until: Instant,
     pub(crate) stop: CancellationToken,
     pub(crate) lines: AtomicU32,
@@ -71,7 +75,7 @@ impl Env {
         self.stop.clone()
     }
 
-    fn vm(&self) -> Option<VmUuid> {
+    pub(crate) fn vm(&self) -> Option<VmUuid> {
         self.control.as_ref().map(|control| control.context.key.vm)
     }
 
@@ -116,7 +120,7 @@ impl Env {
     /// Runs work at the host in its own task, which is told to stop when the call ends.
     async fn work<T, F>(&self, work: impl FnOnce(CancellationToken) -> F) -> Result<T, Error>
     where
-        T: Ended + Send + 'static,
+        T: MayGoOn + Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
         let done = work::run(&self.side.orphans, self.vm(), &self.stop, work).await;

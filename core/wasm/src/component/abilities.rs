@@ -1,7 +1,7 @@
 //! The abilities of a component: the optional parts of a hypervisor driver.
 
 use super::hypervisor::{ASK_HOST, OBSERVE};
-use super::{Component, act, ask, job, send};
+use super::{Component, Request, act, answer, ask, body, job, send};
 use crate::convert;
 use async_trait::async_trait;
 use ostler_driver::{
@@ -64,16 +64,11 @@ impl Changes for Component {
     ) -> Result<ChangeBatch, DriverError> {
         let wait = wait.min(CHANGES_MAX);
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        convert::changes(ask!(
-            self,
-            site,
-            wait + CHANGES_MORE,
-            changes,
-            call_changes,
-            "changes",
-            cursor,
-            wait_ms
-        )?)
+        let body = body!(self.0.exports, changes, |guest, store| {
+            guest.call_changes(store, cursor, wait_ms).await
+        });
+        let request = Request::ask("changes", Some(site), wait + CHANGES_MORE).that_waits();
+        convert::changes(answer(self.call(request, body).await?)?)
     }
 }
 

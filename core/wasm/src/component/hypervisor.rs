@@ -11,7 +11,7 @@ use ostler_model::{
     Ability, CallResult, DomainSeen, DriverError, ExecTransport, HostFacts, Observation, Outcome,
     VmUuid,
 };
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// The time for a question about one domain. A hypervisor that takes longer counts as not
@@ -21,14 +21,14 @@ pub(super) const OBSERVE: Duration = Duration::from_secs(10);
 pub(super) const ASK_HOST: Duration = Duration::from_secs(30);
 
 /// A list that tells nothing of the VMs in `busy`: their domains may change while it is read.
-fn untold(mut listed: Listed, busy: Vec<VmUuid>) -> Listed {
+fn untold(mut listed: Listed, busy: BTreeSet<VmUuid>) -> Listed {
     let is_busy = |seen: &DomainSeen| {
         busy.contains(&seen.uuid)
             || seen.identity.is_some_and(|identity| busy.contains(&identity.vm))
     };
     listed.domains.retain(|seen| !is_busy(seen));
-    let told: HashSet<VmUuid> = listed.unreadable.iter().copied().collect();
-    listed.unreadable.extend(busy.into_iter().filter(|vm| !told.contains(vm)));
+    let told: BTreeSet<VmUuid> = listed.unreadable.iter().copied().collect();
+    listed.unreadable.extend(busy.difference(&told));
     listed
 }
 
@@ -85,8 +85,11 @@ impl Hypervisor for Component {
     }
 
     async fn list(&self, site: &Site) -> Result<Listed, DriverError> {
+        // Also what ends while the list is made: the list may have been read before.
+        let mut busy = self.0.side.orphans.all();
         let listed = convert::listed(ask!(self, site, ASK_HOST, hypervisor, call_list, "list")?)?;
-        Ok(untold(listed, self.0.side.orphans.all()))
+        busy.extend(self.0.side.orphans.all());
+        Ok(untold(listed, busy))
     }
 
     fn reboot(&self) -> Option<&dyn Reboot> {

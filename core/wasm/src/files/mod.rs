@@ -13,7 +13,7 @@ pub(crate) use socket::{SocketError, connect_file, connect_fixed};
 use crate::services::Services;
 use crate::text::told;
 use crate::transport::RunError;
-use crate::work::Ended;
+use crate::work::MayGoOn;
 use ostler_driver::Site;
 use ostler_model::{ExecTransport, RelPath};
 use rustix::fd::OwnedFd;
@@ -87,7 +87,7 @@ pub(crate) enum FileError {
     Io(String),
 }
 
-impl<T> Ended for Result<T, FileError> {
+impl<T> MayGoOn for Result<T, FileError> {
     fn may_go_on(&self) -> Option<Duration> {
         match self {
             Err(FileError::Run(RunError::Lost { at_most, .. })) => Some(*at_most),

@@ -15,7 +15,7 @@ mod ssh;
 pub use lease::Lease;
 
 use crate::HostError;
-use crate::work::Ended;
+use crate::work::MayGoOn;
 use base64::Engine as _;
 use ostler_model::ExecTransport;
 use std::collections::HashMap;
@@ -90,7 +90,7 @@ pub(crate) enum RunError {
     Invalid(String),
 }
 
-impl<T> Ended for Result<T, RunError> {
+impl<T> MayGoOn for Result<T, RunError> {
     fn may_go_on(&self) -> Option<Duration> {
         match self {
             Err(RunError::Lost { at_most, .. }) => Some(*at_most),
