@@ -2,13 +2,21 @@
 
 use crate::trust::{TrustConfig, TrustProblem};
 use ostler_api::Span;
+use ostler_wasm::Compiler;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Where the API listens by default: only this machine can reach it.
 const LISTEN: &str = "127.0.0.1:7480";
+
+/// The memory and CPU time of compiling a component by default. One of a scripting language, of 18
+/// MB, takes 35 s and about a gigabyte.
+const COMPILE_MEMORY_MIB: u64 = 2048;
+const COMPILE_CPU_SECONDS: u64 = 300;
 
 /// Settings of the daemon.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -36,6 +44,35 @@ pub struct Config {
     pub rules: BTreeMap<String, String>,
     /// Which components may be loaded.
     pub trust: TrustConfig,
+    /// The limits of compiling a component.
+    pub compile: CompileConfig,
+    /// The program that compiles components. If none, this process does it.
+    #[serde(skip)]
+    pub compiler: Option<PathBuf>,
+}
+
+/// The limits of compiling one component, in a process of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CompileConfig {
+    /// The most memory in MiB; 2048 if not given.
+    pub memory_mib: Option<NonZeroU32>,
+    /// The most seconds of CPU time; 300 if not given.
+    pub cpu_seconds: Option<NonZeroU32>,
+}
+
+impl Config {
+    /// The compiler of components, if they are compiled in a process of their own.
+    pub(crate) fn compiler(&self) -> Option<Compiler> {
+        let limit = |given: Option<NonZeroU32>, default: u64| {
+            given.map_or(default, |given| u64::from(given.get()))
+        };
+        Some(Compiler {
+            program: self.compiler.clone()?,
+            memory_mib: limit(self.compile.memory_mib, COMPILE_MEMORY_MIB),
+            cpu: Duration::from_secs(limit(self.compile.cpu_seconds, COMPILE_CPU_SECONDS)),
+        })
+    }
 }
 
 /// Grants and settings of a driver of the plugin directory.

@@ -218,6 +218,7 @@ async fn drivers(
     }
     let options = HostOptions {
         earlier_process: true,
+        compiler: config.compiler(),
         cache_dir: Some(data.join("cache")),
         audit: Arc::new(AuditTrail::start(store.clone())),
         sites: Arc::new(StoreSites(store.clone())),

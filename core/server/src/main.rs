@@ -127,7 +127,14 @@ impl Flags {
     }
 }
 
+/// This program, also if its file was replaced by another version since it was started.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
 fn main() -> ExitCode {
+    // The daemon starts this program once more for each component that it compiles.
+    if let Some(code) = ostler_wasm::serve_as_compiler() {
+        return code;
+    }
     let flags = Flags::parse();
     let log = match standard_error().and_then(Log::start) {
         Ok(log) => log,
@@ -149,7 +156,7 @@ fn main() -> ExitCode {
     let outcome =
         flags.into_config().map_err(anyhow::Error::from).and_then(|config| match restore {
             Some(backup) => restored(&config, &backup, unreadable),
-            None => daemon(config),
+            None => daemon(Config { compiler: Some(THIS_PROGRAM.into()), ..config }),
         });
     let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@
 //! component's under a wrong name, has no valid seal.
 
 use crate::HostError;
+use crate::compiler::Code;
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use std::hash::{Hash, Hasher};
@@ -106,13 +107,10 @@ impl Cache {
             );
             return None;
         }
-        // SAFETY: `deserialize` trusts that its input was written by `Component::serialize`. The
-        // directory was checked at start to belong to this user and to be writable by nobody else,
-        // and the seal has just shown that a holder of the key wrote these bytes, for this
-        // component and this engine. Only this user can read the key. Nothing from outside ever
-        // gets here: a precompiled file is refused when it is loaded.
-        #[allow(unsafe_code, reason = "the one way to load compiled code")]
-        let loaded = unsafe { Component::deserialize(engine, code) };
+        // The directory was checked at start to belong to this user and to be writable by nobody
+        // else, and the seal has just shown that a holder of the key wrote these bytes, for this
+        // component and this engine. Only this user can read the key.
+        let loaded = Code::sealed(code.to_vec()).load(engine);
         let tell = |error: &_| {
             tracing::warn!(
                 digest,
@@ -124,20 +122,18 @@ impl Cache {
     }
 
     /// Keeps compiled code. If the cache cannot be written, the next start only takes longer.
-    pub(crate) fn save(&self, component: &Component, digest: &str) {
-        if let Err(problem) = self.try_save(component, digest) {
-            tracing::warn!(digest, problem, "compiled code cannot be kept");
+    pub(crate) fn save(&self, code: &Code, digest: &str) {
+        if let Err(error) = self.try_save(code, digest) {
+            tracing::warn!(digest, %error, "compiled code cannot be kept");
         }
     }
 
-    fn try_save(&self, component: &Component, digest: &str) -> Result<(), String> {
-        let code = component.serialize().map_err(|error| error.to_string())?;
-        let mut file =
-            tempfile::NamedTempFile::new_in(&self.dir).map_err(|error| error.to_string())?;
-        file.write_all(&self.seal(digest, &code).finalize().into_bytes())
-            .and_then(|()| file.write_all(&code))
-            .map_err(|error| error.to_string())?;
-        file.persist(self.file(digest)).map(drop).map_err(|error| error.to_string())
+    fn try_save(&self, code: &Code, digest: &str) -> std::io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
+        file.write_all(&self.seal(digest, code.bytes()).finalize().into_bytes())?;
+        file.write_all(code.bytes())?;
+        file.persist(self.file(digest))?;
+        Ok(())
     }
 }
 

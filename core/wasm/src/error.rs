@@ -1,5 +1,6 @@
 //! The reasons why a file is not a driver that this host can run.
 
+use crate::compiler::CompileProblem;
 use crate::embedded::SplitProblem;
 use crate::trust::Distrust;
 use ostler_model::DriverError;
@@ -152,7 +153,7 @@ pub enum LoadError {
         /// The error of the first instance.
         source: DriverError,
     },
-    /// The compiler refused it.
+    /// It was not compiled.
     #[error(
         "driver {driver} cannot be compiled: {problem}; the file may be damaged, or uses a \
          WebAssembly feature this host lacks"
@@ -161,7 +162,7 @@ pub enum LoadError {
         /// The driver.
         driver: String,
         /// The compiler's error.
-        problem: String,
+        problem: CompileProblem,
     },
     /// The host itself failed.
     #[error("driver {driver} could not be prepared: {problem}")]

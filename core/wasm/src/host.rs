@@ -3,6 +3,7 @@
 use crate::budget::{Memory, Places};
 use crate::cache::Cache;
 use crate::capability;
+use crate::compiler::{Code, Compiler};
 use crate::component::{LoadedDriver, Shared};
 use crate::grants::{AuditSink, Grants, LogAudit, NoSites, SiteDirectory};
 use crate::inspect::{Inspection, SERVES, inspect};
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -53,6 +55,8 @@ pub struct HostOptions {
     /// Where ssh's control sockets are; the path must be short. If none, a temporary directory is
     /// made.
     pub runtime_dir: Option<PathBuf>,
+    /// Compiles in a process of its own. If none, this process compiles.
+    pub compiler: Option<Compiler>,
     /// The most memory of one instance, in bytes.
     pub max_memory: usize,
     /// The most memory of all instances together, in bytes.
@@ -74,8 +78,8 @@ pub struct HostOptions {
     pub trust: Trust,
     /// The lease of commands over ssh.
     pub lease: Lease,
-    /// Whether an earlier process may have left commands at work over ssh. Then no look at a VM over
-    /// ssh is answered before the leases of that time are over.
+    /// Whether an earlier process may have left commands at work over ssh. Then no look at a VM
+    /// over ssh is answered before the leases of that time are over.
     pub earlier_process: bool,
 }
 
@@ -84,6 +88,7 @@ impl Default for HostOptions {
         Self {
             cache_dir: None,
             runtime_dir: None,
+            compiler: None,
             // A Rust driver uses 1 to 2 MiB; a scripting language's runtime 20 to 50.
             max_memory: 128 * 1024 * 1024,
             // A thousand calls of a Rust driver.
@@ -110,6 +115,7 @@ struct Inner {
     engine: Engine,
     linker: Linker<State>,
     cache: Option<Cache>,
+    compiler: Option<Compiler>,
     shared: Arc<Shared>,
     compiling: Semaphore,
     pooled: bool,
@@ -183,6 +189,7 @@ impl Host {
             engine,
             linker,
             cache,
+            compiler: options.compiler,
             shared,
             compiling: Semaphore::new(COMPILES_AT_ONCE),
             pooled,
@@ -248,7 +255,8 @@ impl Host {
                 problem: "it was judged by the trust policy of another host".to_owned(),
             });
         }
-        let (component, judged) = self.compile(vetted).await?;
+        let component = self.prepared(&vetted).await?;
+        let judged = vetted.judged;
         let driver = judged.inspection.manifest.name.to_string();
         let pre =
             self.0.linker.instantiate_pre(&component).map_err(|error| mismatch(&driver, &error))?;
@@ -258,28 +266,46 @@ impl Host {
         Ok(loaded)
     }
 
-    /// Compiles what was vetted, or takes it from the cache.
-    async fn compile(&self, vetted: Vetted) -> Result<(Component, Judged), LoadError> {
-        let driver = vetted.inspection().manifest.name.to_string();
+    /// The code of what was vetted: from the cache, or compiled now. A driver whose code is kept
+    /// does not wait while others are compiled.
+    async fn prepared(&self, vetted: &Vetted) -> Result<Component, LoadError> {
+        let inspection = vetted.inspection();
+        let driver = inspection.manifest.name.to_string();
         let failed = |problem: String| LoadError::Host { driver: driver.clone(), problem };
+        let digest = inspection.digest.clone();
+        let kept = self.blocking(move |inner| inner.cache.as_ref()?.load(&inner.engine, &digest));
+        if let Some(component) = kept.await.map_err(|error| failed(error.to_string()))? {
+            return Ok(component);
+        }
         let _turn = self.0.compiling.acquire().await.map_err(|error| failed(error.to_string()))?;
-        let inner = Arc::clone(&self.0);
-        let compiled = tokio::task::spawn_blocking(move || {
-            let digest = &vetted.inspection().digest;
-            let kept = inner.cache.as_ref().and_then(|cache| cache.load(&inner.engine, digest));
-            if let Some(component) = kept {
-                return Ok((component, vetted.judged));
+        let code = match &self.0.compiler {
+            Some(compiler) => compiler.compile(vetted.component()).await,
+            None => {
+                let component = vetted.component().to_vec();
+                let here = self.blocking(move |inner| Code::compile(&inner.engine, &component));
+                here.await.map_err(|error| failed(error.to_string()))?
             }
-            // `from_binary` takes WebAssembly only, never compiled code.
-            let component = Component::from_binary(&inner.engine, vetted.component())?;
+        };
+        let compile = |problem| LoadError::Compile { driver: driver.clone(), problem };
+        let (code, digest) = (code.map_err(compile)?, inspection.digest.clone());
+        let loaded = self.blocking(move |inner| {
+            let component = code.load(&inner.engine)?;
             if let Some(cache) = &inner.cache {
-                cache.save(&component, digest);
+                cache.save(&code, &digest);
             }
-            Ok((component, vetted.judged))
+            Ok::<_, wasmtime::Error>(component)
         });
-        let compiled: wasmtime::Result<(Component, Judged)> =
-            compiled.await.map_err(|error| failed(format!("the compiler: {error}")))?;
-        compiled.map_err(|error| LoadError::Compile { driver, problem: format!("{error:#}") })
+        let loaded = loaded.await.map_err(|error| failed(error.to_string()))?;
+        loaded.map_err(|error| failed(format!("{error:#}")))
+    }
+
+    /// Does work that blocks, or computes for long.
+    fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        let inner = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || work(&inner))
     }
 }
 
@@ -317,11 +343,17 @@ fn mismatch(driver: &str, error: &wasmtime::Error) -> LoadError {
     }
 }
 
-/// An engine with a pool, or without one if the pool's address space is not available.
-fn engine(options: &HostOptions) -> wasmtime::Result<(Engine, bool)> {
+/// The part of an engine's configuration that compiled code depends on.
+pub(crate) fn compiler_config() -> Config {
     let mut config = Config::new();
     config.wasm_component_model(true).epoch_interruption(true).concurrency_support(false);
     config.max_wasm_stack(GUEST_STACK);
+    config
+}
+
+/// An engine with a pool, or without one if the pool's address space is not available.
+fn engine(options: &HostOptions) -> wasmtime::Result<(Engine, bool)> {
+    let config = compiler_config();
     if options.pooling {
         let mut pool = PoolingAllocationConfig::new();
         let parts = options.instances.saturating_mul(CORE_INSTANCES_EACH);

@@ -20,6 +20,7 @@ mod bindings;
 mod budget;
 mod cache;
 mod capability;
+mod compiler;
 mod component;
 mod convert;
 mod embedded;
@@ -42,6 +43,7 @@ mod transport;
 mod trust;
 mod work;
 
+pub use compiler::{CompileProblem, Compiler, serve as serve_as_compiler};
 pub use component::LoadedDriver;
 pub use embedded::{Split, SplitProblem, embed, split};
 pub use error::{HostError, LoadError};
