@@ -1,6 +1,8 @@
 //! Does the deed that the setting `deed` names, and answers `refused`, code `told`, with what came
 //! of it.
 
+mod chaos;
+
 wit_bindgen::generate!({
     inline: "
         package test:guest;
@@ -20,6 +22,7 @@ wit_bindgen::generate!({
     generate_all,
 });
 
+use chaos::Dice;
 use exports::ostler::driver::{
     adopt, changes, console, fence, hypervisor, migrate, snapshot_rules, snapshots,
 };
@@ -53,6 +56,12 @@ fn told(what: impl Debug) -> Error {
 
 fn deed() -> Result<String, Error> {
     Ok(config::get("deed")?.unwrap_or_default())
+}
+
+/// Dice for an answer at random, if the deed is `chaos SEED`.
+fn dice() -> Option<Dice> {
+    let deed = deed().unwrap_or_default();
+    deed.strip_prefix("chaos ")?.parse().ok().map(Dice::new)
 }
 
 fn path(words: &[&str]) -> files::Path {
@@ -151,6 +160,14 @@ fn act(vm: &str) -> Result<Observation, Error> {
         ["pour"] => {
             return Err(told(exec::run("cat", &[], &vec![0; 40 << 20]).map(|exit| exit.code)));
         }
+        ["chaos", seed] => {
+            let mut dice = Dice::new(seed.parse().unwrap_or(0));
+            return dice.answer(|dice| dice.observation(vm));
+        }
+        ["ask", seed, count] => {
+            let mut dice = Dice::new(seed.parse().unwrap_or(0));
+            (0..count.parse().unwrap_or(0)).for_each(|_| dice.ask());
+        }
         ["ambient"] => return Err(ambient()),
         ["random"] => {
             return Err(told((random::bytes(9999).len(), random::bytes(16) != random::bytes(16))));
@@ -207,9 +224,7 @@ fn with_files(words: &[&str]) -> Result<Error, Error> {
         ["remove", ..] => told(files::remove(&path(&words[1..]))?),
         ["rename", ..] => told(files::rename(&path(&words[1..]), &path(&words[3..]))?),
         ["copy", ..] => told(files::copy(&path(&words[1..]), &path(&words[3..]))?),
-        ["fetch", host, ..] => {
-            told(files::fetch(host, &path(&words[2..]), &path(&words[4..]))?)
-        }
+        ["fetch", host, ..] => told(files::fetch(host, &path(&words[2..]), &path(&words[4..]))?),
         ["checksum", ..] => told(files::checksum(&path(&words[1..]))?),
         ["absolute", ..] => told(files::absolute(&path(&words[1..]))?),
         _ => return with_sockets(words),
@@ -287,6 +302,9 @@ impl hypervisor::Guest for Guest {
     }
 
     fn probe() -> Result<HostFacts, Error> {
+        if let Some(mut dice) = dice() {
+            return dice.answer(Dice::facts);
+        }
         Ok(HostFacts {
             cpu_milli: 1000,
             memory_mib: 1024,
@@ -334,6 +352,9 @@ impl hypervisor::Guest for Guest {
 
     /// Does the deed, and keeps what it was handed as state.
     fn remove(call: &Call) -> Result<Outcome, Error> {
+        if let Some(mut dice) = dice() {
+            return dice.answer(|dice| dice.outcome(&call.id().vm));
+        }
         act("")?;
         Ok(outcome(call.state()))
     }
@@ -343,6 +364,9 @@ impl hypervisor::Guest for Guest {
     }
 
     fn list() -> Result<hypervisor::Listed, Error> {
+        if let Some(mut dice) = dice() {
+            return dice.answer(Dice::listed);
+        }
         let count = if deed()? == "flood" { 30_000 } else { 0 };
         Ok(hypervisor::Listed {
             domains: Vec::new(),
@@ -353,6 +377,9 @@ impl hypervisor::Guest for Guest {
 
 impl changes::Guest for Guest {
     fn changes(cursor: u64, wait_ms: u64) -> Result<changes::Batch, Error> {
+        if let Some(mut dice) = dice() {
+            return dice.answer(Dice::batch);
+        }
         let _ = clock::sleep_ms(wait_ms);
         Ok(changes::Batch { cursor: cursor + 1, vms: Vec::new(), lost: false })
     }
@@ -364,7 +391,10 @@ impl migrate::Guest for Guest {
         Err(told((domain.extra, to.host, to.mode, to.move_disks, to.extra)))
     }
 
-    fn poll(_: &Call) -> Result<JobStatus, Error> {
+    fn poll(call: &Call) -> Result<JobStatus, Error> {
+        if let Some(mut dice) = dice() {
+            return dice.answer(|dice| dice.job(&call.id().vm));
+        }
         Ok(JobStatus::Pending(Progress { done: 1, total: 2, phase: "half\nway".to_owned() }))
     }
 
@@ -387,6 +417,9 @@ impl snapshots::Guest for Guest {
     }
 
     fn list(_: String) -> Result<Vec<String>, Error> {
+        if let Some(mut dice) = dice() {
+            return dice.answer(Dice::names);
+        }
         Ok(if deed()? == "flood" {
             vec!["x".to_owned(); 30_000]
         } else {
@@ -398,6 +431,9 @@ impl snapshots::Guest for Guest {
 /// Answers what the deed says.
 impl adopt::Guest for Guest {
     fn inspect(_: String) -> Result<adopt::WildDomain, Error> {
+        if let Some(mut dice) = dice() {
+            return dice.answer(Dice::wild);
+        }
         let mut wild = adopt::WildDomain {
             name: "wild".to_owned(),
             vcpus: 1,
@@ -432,6 +468,9 @@ impl adopt::Guest for Guest {
 /// Answers what the deed says.
 impl console::Guest for Guest {
     fn open(_: String, kind: String) -> Result<console::Endpoint, Error> {
+        if let Some(mut dice) = dice() {
+            return dice.answer(Dice::endpoint);
+        }
         let (kind, address) = match deed()?.as_str() {
             "kind" => ("hologram".to_owned(), "tcp:127.0.0.1:5900".to_owned()),
             "place" => (kind, "http://127.0.0.1".to_owned()),
@@ -455,6 +494,10 @@ impl snapshot_rules::Guest for Guest {
     }
 
     fn judge(question: snapshot_rules::Question) -> snapshot_rules::Verdict {
+        if let Some(seed) = question.verb.strip_prefix("chaos-").and_then(|seed| seed.parse().ok())
+        {
+            return Dice::new(seed).verdict(question.snapshots.len());
+        }
         match question.verb.as_str() {
             "loop" => spin(),
             "few" => snapshot_rules::Verdict { refused: None, fates: Vec::new() },
