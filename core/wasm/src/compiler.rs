@@ -4,8 +4,6 @@
 //! can be made that take gigabytes and minutes of it. A process of its own has limits of memory and
 //! CPU, is nice to its neighbours, and ends without them.
 
-use crate::host::compiler_config;
-use crate::inspect::FILE_MAX;
 use crate::text::cut;
 use rustix::process::{Resource, Rlimit, Signal, nice, setrlimit};
 use std::ffi::OsString;
@@ -16,14 +14,17 @@ use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
-use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime::{Config, Engine};
 
+/// The stack of a guest. Wasmtime's default for asynchronous stacks is 2 MiB, half of it for host
+/// functions.
+const GUEST_STACK: usize = 1024 * 1024;
 /// The argument that makes a process a compiler. It is no flag of any program of ours, and is
 /// followed by the limits (MiB of memory, seconds of CPU) and the component's length in bytes.
 const ARGUMENT: &str = "--compile-a-component";
-/// The largest compiled code: some times the largest component.
-const CODE_MAX: u64 = 8 * FILE_MAX;
+/// The largest compiled code, in bytes: eight times the largest component.
+const CODE_MAX: u64 = 512 * 1024 * 1024;
 /// The longest text of an error.
 const SAID_MAX: u64 = 4096;
 /// The exit code if nobody waits for the code any more.
@@ -66,6 +67,14 @@ pub enum CompileProblem {
     /// The process could not be run.
     #[error("the compiler cannot be run: {0}")]
     Process(#[from] io::Error),
+}
+
+/// The part of an engine's configuration that compiled code depends on.
+pub(crate) fn config() -> Config {
+    let mut config = Config::new();
+    config.wasm_component_model(true).epoch_interruption(true).concurrency_support(false);
+    config.max_wasm_stack(GUEST_STACK);
+    config
 }
 
 /// Compiled code that this version of Ostler has made, and nobody has changed since.
@@ -189,14 +198,14 @@ fn compile_here(memory_mib: u64, cpu_s: u64, length: u64) -> Result<(), String> 
     }
     nice(NICE).map_err(|error| format!("it cannot be made nice: {error}"))?;
     let mut component = Vec::new();
-    let read = io::stdin().lock().take(length.min(FILE_MAX)).read_to_end(&mut component);
+    let read = io::stdin().lock().take(length).read_to_end(&mut component);
     read.map_err(|error| format!("the component cannot be read: {error}"))?;
     // Whoever waits for the code has gone when the input ends.
     std::thread::spawn(|| {
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
         std::process::exit(GONE);
     });
-    let engine = Engine::new(&compiler_config()).map_err(|error| format!("{error:#}"))?;
+    let engine = Engine::new(&config()).map_err(|error| format!("{error:#}"))?;
     let code = Code::compile(&engine, &component).map_err(|problem| problem.to_string())?;
     let mut out = io::stdout().lock();
     out.write_all(code.bytes()).and_then(|()| out.flush()).map_err(|error| error.to_string())

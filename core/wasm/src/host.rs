@@ -3,7 +3,7 @@
 use crate::budget::{Memory, Places};
 use crate::cache::Cache;
 use crate::capability;
-use crate::compiler::{Code, Compiler};
+use crate::compiler::{self, Code, Compiler};
 use crate::component::{LoadedDriver, Shared};
 use crate::grants::{AuditSink, Grants, LogAudit, NoSites, SiteDirectory};
 use crate::inspect::{Inspection, SERVES, inspect};
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// Compilations at once. Compiling a large component takes seconds of CPU: one at a time leaves the
 /// machine to the daemon.
@@ -39,9 +39,6 @@ const KEPT_TABLE: usize = 64 * 1024;
 /// The places in the pool that keep such memory while no call uses them. More would hold memory
 /// after a rush is over.
 const KEPT_SLOTS: u32 = 32;
-/// The stack of a guest. Wasmtime's default for asynchronous stacks is 2 MiB, half of it for host
-/// functions.
-const GUEST_STACK: usize = 1024 * 1024;
 
 /// How long a driver that is loaded waits for a place among the calls of others, and how often it
 /// tries.
@@ -343,17 +340,9 @@ fn mismatch(driver: &str, error: &wasmtime::Error) -> LoadError {
     }
 }
 
-/// The part of an engine's configuration that compiled code depends on.
-pub(crate) fn compiler_config() -> Config {
-    let mut config = Config::new();
-    config.wasm_component_model(true).epoch_interruption(true).concurrency_support(false);
-    config.max_wasm_stack(GUEST_STACK);
-    config
-}
-
 /// An engine with a pool, or without one if the pool's address space is not available.
 fn engine(options: &HostOptions) -> wasmtime::Result<(Engine, bool)> {
-    let config = compiler_config();
+    let config = compiler::config();
     if options.pooling {
         let mut pool = PoolingAllocationConfig::new();
         let parts = options.instances.saturating_mul(CORE_INSTANCES_EACH);
