@@ -24,6 +24,10 @@ struct Sshd {
 
 impl Drop for Sshd {
     fn drop(&mut self) {
+        // A session that stands still outlives its daemon.
+        for pid in self.sessions() {
+            let _ = Command::new("kill").args(["-9", &pid]).status();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -121,9 +125,17 @@ impl Sshd {
         self.signal("-STOP");
     }
 
-    /// Sends a signal to the processes that serve the connections, and not to those that listens or
-    /// that they run.
+    /// Sends a signal to the processes that serve the connections.
     fn signal(&self, signal: &str) {
+        let sessions = self.sessions();
+        assert!(!sessions.is_empty(), "no session of sshd");
+        for pid in sessions {
+            run("kill", &[signal, &pid]);
+        }
+    }
+
+    /// The processes that serve the connections, without what they run.
+    fn sessions(&self) -> Vec<String> {
         let status = |pid: &str| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
             let (head, rest) = stat.rsplit_once(") ")?;
@@ -139,12 +151,9 @@ impl Sshd {
             .collect()
         };
         let mut sessions = of(&[self.child.id().to_string()]);
-        assert!(!sessions.is_empty(), "no session of sshd");
         // For another user than root there is one more process for each session.
         sessions.extend(of(&sessions));
-        for pid in sessions {
-            run("kill", &[signal, &pid]);
-        }
+        sessions
     }
 }
 
