@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// How long a start may take. The daemon opens the store, loads components (and compiles them the
-/// first time) and binds its socket.
+/// How long a start may take: the daemon opens the store, loads components (and compiles them the
+/// first time) and binds its socket. Also how long a new VM may wait for its first operation.
 const READY: Duration = Duration::from_secs(120);
 
 /// A daemon with its data directory and a client. It is killed when this is dropped.
@@ -350,14 +350,18 @@ pub async fn in_state(client: &Client, vm: &str, state: &str, patience: Duration
     .await
 }
 
-/// Waits for the newest operation of the VM, and no longer than `at_most`. A test that cuts an
-/// operation at many moments kills the daemon then, and never long after the operation's end.
+/// Waits for the newest operation of the VM, and no longer than `at_most` from its beginning. A test
+/// that cuts an operation at many moments kills the daemon then, and never long after the
+/// operation's end. A new VM has its first operation when the scheduler has found a host for it.
 ///
 /// # Panics
-/// When the daemon does not answer, or knows no operation of the VM.
+/// When the daemon does not answer, or the VM gets no operation.
 pub async fn into_operation(client: &Client, vm: &str, at_most: Duration) {
-    let known = client.operations_of(vm).await.expect("operations are listed").operations;
-    let newest = known.iter().map(|operation| operation.id).max().expect("one was asked for");
+    let newest = poll(&format!("an operation of VM {vm}"), READY, async || {
+        let known = client.operations_of(vm).await.map_err(|error| error.to_string())?.operations;
+        known.iter().map(|operation| operation.id).max().ok_or_else(|| String::from("none"))
+    })
+    .await;
     client.operation(newest, Some(at_most)).await.expect("the operation is known");
 }
 

@@ -12,19 +12,21 @@ const SOON: Duration = Duration::from_secs(20);
 /// More than the buffers of a connection hold.
 const LARGE: usize = 16 * 1024 * 1024;
 
-/// A server whose one answer is large.
+/// A server that has one large and one small answer.
 async fn served(limits: Limits) -> (std::net::SocketAddr, CancellationToken) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (stopping, body) = (CancellationToken::new(), Bytes::from(vec![b'x'; LARGE]));
-    let router = Router::new().route("/", get(move || std::future::ready(body.clone())));
+    let router = Router::new()
+        .route("/", get(move || std::future::ready(body.clone())))
+        .route("/small", get(|| std::future::ready("small")));
     tokio::spawn(serve_tcp(listener, router, limits, stopping.clone()));
     (address, stopping)
 }
 
-async fn asked(address: std::net::SocketAddr, times: usize) -> TcpStream {
+async fn asked(address: std::net::SocketAddr, path: &str, times: usize) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
-    let request = "GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(times);
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").repeat(times);
     stream.write_all(request.as_bytes()).await.expect("it is taken");
     stream
 }
@@ -50,17 +52,22 @@ async fn a_client_that_does_not_read_loses_its_connection_and_its_place() {
     let (address, _stopping) = served(limits).await;
     // All places are taken by clients that ask for much, many times over, and read nothing.
     let mut idle = Vec::new();
-    for _ in 0..4 {
-        idle.push(asked(address, 50).await);
+    for _ in 0..limits.connections {
+        idle.push(asked(address, "/", 50).await);
     }
-    // One more is served once a place is free.
-    let mut honest = asked(address, 1).await;
-    let mut first = [0; 15];
-    tokio::time::timeout(SOON, honest.read_exact(&mut first))
-        .await
-        .expect("a place gets free")
-        .expect("an answer");
-    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    // As many others are served once all these places are free: each keeps the place that it has
+    // got.
+    let mut honest = Vec::new();
+    for _ in 0..limits.connections {
+        let mut stream = asked(address, "/small", 1).await;
+        let mut first = [0; 15];
+        tokio::time::timeout(SOON, stream.read_exact(&mut first))
+            .await
+            .expect("a place gets free")
+            .expect("an answer");
+        assert_eq!(&first, b"HTTP/1.1 200 OK");
+        honest.push(stream);
+    }
     for stream in &mut idle {
         assert!(drained(stream).await < LARGE, "an answer that nobody took was finished");
     }
@@ -70,7 +77,7 @@ async fn a_client_that_does_not_read_loses_its_connection_and_its_place() {
 async fn a_client_that_reads_slowly_is_served() {
     let limits = Limits { stalled: Duration::from_secs(2), ..Limits::default() };
     let (address, _stopping) = served(limits).await;
-    let (begun, mut stream) = (Instant::now(), asked(address, 1).await);
+    let (begun, mut stream) = (Instant::now(), asked(address, "/", 1).await);
     let (mut total, mut buffer) = (0, vec![0; 1024 * 1024]);
     while total < LARGE {
         // A part takes much less than the limit, so that a busy machine cuts nobody off.
