@@ -2,11 +2,12 @@
 
 use crate::answers::replay;
 use crate::arguments;
-use crate::birth::{Birth, NO_OPERATION, NO_VM, bear};
+use crate::birth::{NO_OPERATION, NO_VM, bear};
 use crate::commit::{Before, Origin, rehearse};
 use crate::handle::{AdoptRequest, EngineError, Idempotency, Replied};
+use crate::hosts::{driver_of, within};
 use crate::journal::Operations;
-use crate::monitor::{driver_of, within};
+use crate::message::Birth;
 use crate::shared::Shared;
 use crate::unusable::Unusable;
 use ostler_driver::require;

@@ -1,10 +1,9 @@
 //! The first decision about a VM, which [`crate::create`] or [`crate::adopt`] has made, on its way to
 //! the VM's runner.
 
-use crate::handle::{EngineError, Idempotency, Replied};
-use crate::mailbox::Message;
+use crate::handle::{EngineError, Replied};
+use crate::message::{Birth, Message};
 use crate::shared::Shared;
-use ostler_lifecycle::Decision;
 use ostler_model::{OperationId, VmId};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -13,21 +12,6 @@ use tokio::sync::oneshot;
 pub(crate) const NO_VM: VmId = VmId(u64::MAX);
 /// The operation id in a dry run. No operation has it.
 pub(crate) const NO_OPERATION: OperationId = OperationId(u64::MAX);
-
-/// A VM that is about to be made.
-pub(crate) struct Birth {
-    pub(crate) decision: Decision,
-    pub(crate) idempotency: Option<Idempotency>,
-    /// An earlier VM with the same UUID, which is done. The same commit forgets it.
-    pub(crate) former: Option<VmId>,
-}
-
-impl Birth {
-    /// A VM that has no earlier VM.
-    pub(crate) const fn of(decision: Decision, idempotency: Option<Idempotency>) -> Self {
-        Self { decision, idempotency, former: None }
-    }
-}
 
 /// Hands the first decision to the VM's runner. From then on it is carried out, even if the caller
 /// goes away.

@@ -1,9 +1,10 @@
 //! Creates VMs from specifications.
 
 use crate::answers::replay;
-use crate::birth::{Birth, bear};
+use crate::birth::bear;
 use crate::bridges::{interfaces, interfaces_seen};
 use crate::handle::{CreateRequest, EngineError, Idempotency, Replied};
+use crate::message::Birth;
 use crate::shared::Shared;
 use crate::unusable::Unusable;
 use futures::future::join_all;

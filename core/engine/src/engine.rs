@@ -1,18 +1,19 @@
 //! The public interface of the engine.
 
 use crate::arguments;
-use crate::facts::abilities;
 use crate::handle::{
     ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth,
     Idempotency, Preview, Reconciliation, Replied, SnapshotAdvice, WAIT_MAX, Waited,
 };
 use crate::hooks::Sabotage;
-use crate::mailbox::Message;
+use crate::hosts::abilities;
+use crate::locked::locked;
+use crate::message::Message;
 use crate::rules;
 use crate::seen::elsewhere;
-use crate::shared::{Shared, locked};
+use crate::shared::Shared;
 use crate::{
-    EngineConfig, adopt, answers, create, identity, monitor, preview, restored, retention,
+    EngineConfig, adopt, answers, create, identity, monitor, preview, restored, retention, runner,
     scheduler, timers, watchdog,
 };
 use ostler_driver::{Registry, Site};
@@ -51,7 +52,9 @@ impl Engine {
         store: Store,
         drivers: Registry,
     ) -> Result<Self, EngineError> {
-        let shared = Arc::new(Shared::new(config, store, drivers)?);
+        let shared = Arc::new(Shared::new(config, store, drivers, |shared, vm, inbox| {
+            Box::pin(runner::run(shared, vm, inbox))
+        })?);
         let reader = shared.store.read()?;
         if shared.config.hooks.sabotage != Sabotage::TimersLost {
             for (due, vm) in reader.timers_all()? {
@@ -310,8 +313,10 @@ impl Engine {
         if why.last_error.is_none() && record.operation.is_none() {
             why.last_error = reader.operations_of(vm, 1)?.first().and_then(failed);
         }
-        let progress = record.open.iter().find_map(|open| self.shared.executor.progress(&open.key));
-        let queued = record.open.iter().find_map(|open| self.shared.executor.queued(&open.key));
+        let progress =
+            record.open.iter().find_map(|open| self.shared.executor.in_flight.progress(&open.key));
+        let queued =
+            record.open.iter().find_map(|open| self.shared.executor.in_flight.queued(&open.key));
         let queued = queued.map(|since| self.shared.now().since(since));
         Ok(Explained { vm, why, progress, queued, scheduler: self.shared.scheduler.said(vm) })
     }
@@ -389,7 +394,7 @@ impl Engine {
 
     /// Puts an event into the feed that is not about a VM.
     pub async fn tell(&self, kind: EventKind) {
-        monitor::tell(&self.shared, kind).await;
+        self.shared.tell(kind).await;
     }
 
     /// The host of a VM, and the absolute path of its console log there. None if the VM has no

@@ -8,17 +8,17 @@ use crate::clock;
 use crate::directory::Directory;
 use crate::faults;
 use crate::hooks::{Point, Sabotage};
-use crate::mailbox::Message;
+use crate::in_flight::InFlight;
+use crate::locked::locked;
 use crate::maybe_running::{MaybeRunning, alone, beside, touched};
-use crate::shared::{Shared, locked};
+use crate::message::Message;
+use crate::shared::Shared;
 use ostler_driver::CallControl;
-use ostler_lifecycle::Input;
 use ostler_model::{
-    Call, CallContext, CallResult, DriverError, DriverName, Effect, EffectKey, ErrorKind, HostId,
-    JobCall, Lane, Millis, NowCall, Progress, Timestamp, VmRecord,
+    Call, CallContext, CallResult, DriverError, DriverName, Effect, ErrorKind, HostId, JobCall,
+    Lane, Millis, NowCall, Progress, Timestamp, VmRecord,
 };
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
@@ -27,62 +27,6 @@ use tokio_util::sync::CancellationToken;
 /// How many looks and destroys run at once for each driver and host, at least. They have a lane of
 /// their own. So calls that are stuck cannot keep an operator from seeing and ending them.
 const CONTROL_WIDTH: usize = 8;
-
-struct InFlight {
-    sending: u64,
-    /// Since when it waits for a place in its lane. None once it has one.
-    queued: Option<Timestamp>,
-    cancel: CancellationToken,
-    progress: watch::Receiver<Option<Progress>>,
-}
-
-/// A call that has returned.
-pub(crate) struct Returned {
-    entry: Entry,
-    /// When its time began to run: when it was sent, or when the look before it failed. None if it
-    /// was stopped before it had a place in its lane.
-    sent: Option<Timestamp>,
-    result: CallResult,
-}
-
-impl Returned {
-    /// The runner has received the answer. Only now is the call removed from the calls in flight.
-    pub(crate) fn received(&self) {
-        self.entry.strike();
-    }
-
-    pub(crate) fn into_input(self) -> Input {
-        Input::Answered { key: self.entry.key.clone(), sent: self.sent, result: self.result }
-    }
-}
-
-/// The entry of a call in the map of calls in flight. The task that handles the call owns it. If
-/// that task panics, or the answer is lost with a mailbox, the entry is removed too. Then nobody
-/// works on the call, and the runner treats it like an open call of a previous process.
-struct Entry {
-    shared: Arc<Shared>,
-    key: EffectKey,
-    /// The number of this sending. The same call may have been sent again since.
-    sending: u64,
-}
-
-impl Entry {
-    /// Removes the entry, unless the call was sent again meanwhile.
-    fn strike(&self) {
-        let mut in_flight = locked(&self.shared.executor.in_flight);
-        if in_flight.get(&self.key).is_some_and(|call| call.sending == self.sending) {
-            in_flight.remove(&self.key);
-        }
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        if self.shared.config.hooks.sabotage != Sabotage::AnswersLost {
-            self.strike();
-        }
-    }
-}
 
 #[derive(Clone)]
 struct Lanes {
@@ -98,11 +42,7 @@ impl Lanes {
 
 /// The calls in flight, and their lanes.
 pub(crate) struct Executor {
-    /// Holds a call from before it is sent until its VM's runner has received the answer. An open
-    /// call in a record that is not in this map was sent by a previous process, or its task here
-    /// has failed.
-    in_flight: Mutex<HashMap<EffectKey, InFlight>>,
-    sendings: AtomicU64,
+    pub(crate) in_flight: Arc<InFlight>,
     pub(crate) maybe_running: MaybeRunning,
     lanes: Mutex<HashMap<(DriverName, HostId), Lanes>>,
     width: usize,
@@ -112,41 +52,11 @@ pub(crate) struct Executor {
 impl Executor {
     pub(crate) fn new(config: &EngineConfig) -> Self {
         Self {
-            in_flight: Mutex::default(),
-            sendings: AtomicU64::default(),
+            in_flight: Arc::default(),
             maybe_running: MaybeRunning::default(),
             lanes: Mutex::default(),
             width: config.lane_width.max(1),
             widths: config.lanes.clone(),
-        }
-    }
-
-    /// Whether a task in this process handles that call, or its answer is on the way to the runner.
-    pub(crate) fn is_at(&self, key: &EffectKey) -> bool {
-        locked(&self.in_flight).contains_key(key)
-    }
-
-    /// The progress of a call, if its driver has reported it.
-    pub(crate) fn progress(&self, key: &EffectKey) -> Option<Progress> {
-        locked(&self.in_flight).get(key).and_then(|call| call.progress.borrow().clone())
-    }
-
-    /// Since when a call waits for a place in its lane. None if it does not wait.
-    pub(crate) fn queued(&self, key: &EffectKey) -> Option<Timestamp> {
-        locked(&self.in_flight).get(key)?.queued
-    }
-
-    /// The call has its place in the lane.
-    fn has_place(&self, key: &EffectKey) {
-        if let Some(call) = locked(&self.in_flight).get_mut(key) {
-            call.queued = None;
-        }
-    }
-
-    /// Tells a call to stop. It answers as soon as it has stopped.
-    pub(crate) fn cancel(&self, key: &EffectKey) {
-        if let Some(call) = locked(&self.in_flight).get(key) {
-            call.cancel.cancel();
         }
     }
 
@@ -161,14 +71,12 @@ impl Executor {
     pub(crate) fn send(&self, shared: &Arc<Shared>, effect: Effect, record: Arc<VmRecord>) {
         let cancel = CancellationToken::new();
         let (report, progress) = watch::channel(None);
-        let sending = self.sendings.fetch_add(1, Ordering::Relaxed);
-        locked(&self.in_flight).insert(
-            effect.key.clone(),
-            InFlight { sending, queued: Some(shared.now()), cancel: cancel.clone(), progress },
-        );
+        let entry = self
+            .in_flight
+            .enter(&effect.key, shared.now(), cancel.clone(), progress)
+            .staying(shared.config.hooks.sabotage == Sabotage::AnswersLost);
         let lanes = self.lanes_for(&effect, &record);
         let task = Arc::clone(shared);
-        let entry = Entry { shared: Arc::clone(shared), key: effect.key.clone(), sending };
         shared.spawn(async move {
             let (sent, result) = attempt(&task, &effect, &record, lanes, &cancel, report).await;
             if task.stop.is_cancelled() {
@@ -176,8 +84,8 @@ impl Executor {
                 // came of it.
                 return;
             }
-            let returned = Returned { entry, sent, result };
-            task.mailboxes.deliver(&task, effect.vm, Message::Returned(returned)).await;
+            let returned = Message::Returned(entry.returned(sent, result));
+            task.mailboxes.deliver(&task, effect.vm, returned).await;
         });
     }
 
@@ -248,7 +156,7 @@ async fn attempt(
             return (Some(shared.now()), Err(DriverError::retry("lane-full", "earlier calls of this driver and host have not ended")));
         }
     };
-    shared.executor.has_place(&effect.key);
+    shared.executor.in_flight.has_place(&effect.key);
     let alone = tokio::select! {
         biased;
         alone = alone(shared, effect, record) => alone,

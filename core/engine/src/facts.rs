@@ -2,15 +2,16 @@
 
 use crate::bridges::interfaces;
 use crate::calls;
+use crate::hosts::abilities;
 use crate::rules;
 use crate::seen;
-use crate::shared::{Shared, locked};
+use crate::shared::Shared;
 use ostler_lifecycle::{
     Candidate, Facts, Input, Interfaces, Shelf, image_to_be, wants_advice, wants_look,
 };
 use ostler_model::{
-    Ability, Args, Datastore, DatastoreId, DatastoreName, DiskName, DiskSource, DriverError,
-    DriverName, HostId, Image, ImageId, ImageName, Request, State, Verb, VmRecord,
+    Args, Datastore, DatastoreId, DatastoreName, DiskName, DiskSource, DriverError, DriverName,
+    Image, ImageId, ImageName, Request, State, Verb, VmRecord,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,22 +75,6 @@ fn subject(asked: &Request) -> Option<&str> {
         Args::Snapshot { name } => Some(name),
         _ => None,
     }
-}
-
-/// The abilities of a driver on a host. If the host was not probed yet or is not reachable, the
-/// abilities that the driver has on some host.
-pub(crate) fn abilities(
-    shared: &Shared,
-    host: HostId,
-    driver: &DriverName,
-) -> Option<Vec<Ability>> {
-    let probed = locked(&shared.host_health)
-        .get(&host)
-        .filter(|health| health.reachable)
-        .map(|health| health.abilities.clone());
-    probed.or_else(|| {
-        shared.drivers.hypervisor(driver).ok().map(|driver| driver.abilities().to_vec())
-    })
 }
 
 /// Looks up the image below a new disk, or prepares the image that a disk is to become.

@@ -3,8 +3,9 @@
 
 use crate::handle::EngineError;
 use crate::hooks::Sabotage;
-use crate::mailbox::Message;
-use crate::shared::{Shared, locked};
+use crate::locked::locked;
+use crate::message::Message;
+use crate::shared::Shared;
 use crate::unusable::Unusable;
 use futures::StreamExt as _;
 use ostler_lifecycle::{NotLost, is_lost};

@@ -22,7 +22,7 @@ pub(crate) fn follow(
 ) {
     shared.timers.set(next.id, next.next_due());
     for key in cancels {
-        shared.executor.cancel(key);
+        shared.executor.in_flight.cancel(key);
     }
     let left = |vm: &VmRecord| (vm.held(), vm.held_too());
     let freed = before.is_some_and(|before| left(before) != left(next));

@@ -3,10 +3,10 @@
 use crate::handle::HostHealth;
 use crate::hooks::Sabotage;
 use crate::identity;
-use crate::mailbox::Message;
-use crate::monitor::tell;
+use crate::locked::locked;
+use crate::message::Message;
 use crate::seen::List;
-use crate::shared::{Shared, locked};
+use crate::shared::Shared;
 use crate::sweep;
 use ostler_driver::Listed;
 use ostler_lifecycle::{Input, UNREACHABLE_GRACE};
@@ -48,7 +48,7 @@ pub(crate) async fn reachable(
     }
     let (may_take, news) = note(shared, host, facts.as_ref(), strays.as_ref());
     for (domain, what) in news {
-        tell(shared, EventKind::Stray { host, domain, what: what.to_owned() }).await;
+        shared.tell(EventKind::Stray { host, domain, what: what.to_owned() }).await;
     }
     let mut to_sweep = left_on(shared, host).unwrap_or_default();
     to_sweep.extend(strays.map(|strays| strays.doomed).unwrap_or_default());
@@ -253,16 +253,14 @@ pub(crate) async fn unreachable(
             .map(|host| host.name.to_string())
             .unwrap_or_default();
         let detail = format!("cannot be asked: {}", error.told());
-        tell(
-            shared,
-            EventKind::Resource {
+        shared
+            .tell(EventKind::Resource {
                 resource: "host".to_owned(),
                 name,
                 change: "error".to_owned(),
                 detail,
-            },
-        )
-        .await;
+            })
+            .await;
     }
     if shared.now().since(since) < UNREACHABLE_GRACE {
         return;

@@ -2,7 +2,7 @@
 //! capacity would count twice. And a guest that moves from one name to the other would be removed
 //! at its origin, which is where it runs.
 
-use crate::monitor::{tell, within};
+use crate::hosts::within;
 use crate::shared::Shared;
 use ostler_model::{EventKind, Host, HostFacts, HostId, HypervisorId, Identified};
 use ostler_store::{Commit, ResourceChange};
@@ -50,16 +50,14 @@ async fn tell_of_twin(shared: &Arc<Shared>, host: HostId) {
     if let (Some(known), Some(other)) = (directory.hosts.get(&host), directory.twin_of(host)) {
         let (name, detail) = (known.name.to_string(), is_a_twin(other));
         tracing::error!(host = name, "{detail}");
-        tell(
-            shared,
-            EventKind::Resource {
+        shared
+            .tell(EventKind::Resource {
                 resource: "host".to_owned(),
                 name,
                 change: "error".to_owned(),
                 detail,
-            },
-        )
-        .await;
+            })
+            .await;
     }
 }
 

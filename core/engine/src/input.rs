@@ -2,13 +2,13 @@
 //! the VM's runner.
 
 use crate::answers::{no_answer, replay};
-use crate::birth::Birth;
 use crate::commit::{Before, Came, Origin, commit};
 use crate::create;
 use crate::facts::{after_seeing, facts};
 use crate::faults;
 use crate::handle::{ActionRequest, EngineError, Idempotency, Replied};
 use crate::journal::Operations;
+use crate::message::Birth;
 use crate::shared::Shared;
 use ostler_lifecycle::Input;
 use ostler_model::{ScheduleId, VmRecord};

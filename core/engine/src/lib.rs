@@ -20,6 +20,7 @@ mod clock;
 mod config;
 mod handle;
 mod hooks;
+mod locked;
 
 mod adopt;
 mod birth;
@@ -27,6 +28,7 @@ mod bridges;
 mod create;
 mod directory;
 mod engine;
+mod hosts;
 mod seen;
 mod shared;
 
@@ -40,7 +42,9 @@ mod follow;
 mod input;
 mod journal;
 mod mailbox;
+mod message;
 mod preview;
+mod probes;
 mod rules;
 mod runner;
 mod sweep;
@@ -49,6 +53,7 @@ mod arguments;
 mod calls;
 mod counters;
 mod executor;
+mod in_flight;
 mod maybe_running;
 
 mod health;

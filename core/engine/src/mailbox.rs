@@ -4,17 +4,15 @@
 //! lock. So a mailbox is empty when it is removed, no message is lost, and a VM never has two
 //! runners.
 
-use crate::birth::Birth;
-use crate::executor::Returned;
-use crate::handle::{ActionRequest, EngineError, Idempotency, Preview, Replied};
-use crate::runner;
-use crate::shared::{Shared, locked};
-use crate::sweep::Sweeping;
-use ostler_lifecycle::Input;
-use ostler_model::{HostId, VmId};
+use crate::handle::EngineError;
+use crate::locked::locked;
+use crate::message::Message;
+use crate::shared::Shared;
+use futures::future::BoxFuture;
+use ostler_model::VmId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::mpsc;
 
 /// How many messages may wait for one VM. A VM has at most two open calls, a tick, a look of the
 /// monitor and a wake-up. The rest are requests of people, and a longer queue for one VM helps
@@ -24,42 +22,27 @@ pub(crate) const MAILBOX_MAX: usize = 64;
 /// drivers.
 const REQUESTS_MAX: usize = 48;
 
-/// A message to a runner.
-pub(crate) enum Message {
-    /// Something happened.
-    Input(Input),
-    /// A driver call returned.
-    Returned(Returned),
-    /// A request for an action.
-    Request(ActionRequest, Option<Idempotency>, oneshot::Sender<Result<Replied, EngineError>>),
-    /// A request for a dry run of an action.
-    Preview(ActionRequest, oneshot::Sender<Result<Preview, EngineError>>),
-    /// A person states that the record is right, and that a newer domain on another host is not the
-    /// VM.
-    Accept(String, oneshot::Sender<Result<(), EngineError>>),
-    /// The VM is to be made. Its runner commits that, so that nobody else handles its first call,
-    /// and the caller may go away.
-    Born(Box<Birth>, oneshot::Sender<Result<Replied, EngineError>>),
-    /// The operator states that a host is gone for good.
-    HostGone(HostId, oneshot::Sender<Result<(), EngineError>>),
-    /// The runner looks whether there is something to go on with, after a start or after a part of
-    /// the engine failed. The permit bounds how many runners do so at once.
-    Wake(OwnedSemaphorePermit),
-    /// Something of this VM is, or may be, on a host where it should not be, and that host answers.
-    Sweep(Sweeping),
-}
-
 /// Boxed, because a channel allocates its places in blocks of 32 and most mailboxes hold one
 /// message.
 type Inbox = mpsc::Sender<Box<Message>>;
 
+/// The other end of a mailbox, for its runner.
+pub(crate) type Outlet = mpsc::Receiver<Box<Message>>;
+
+/// Makes the runner of a VM, which takes the messages of its mailbox.
+pub(crate) type StartRunner = fn(Arc<Shared>, VmId, Outlet) -> BoxFuture<'static, ()>;
+
 /// The mailboxes of VMs that have a runner.
-#[derive(Default)]
 pub(crate) struct Mailboxes {
     open: Mutex<HashMap<VmId, Inbox>>,
+    runner: StartRunner,
 }
 
 impl Mailboxes {
+    pub(crate) fn new(runner: StartRunner) -> Self {
+        Self { open: Mutex::default(), runner }
+    }
+
     /// Puts `message` in, if fewer than `bound` messages wait. Otherwise gives it back, with the
     /// mailbox.
     fn put(
@@ -70,10 +53,10 @@ impl Mailboxes {
         bound: usize,
     ) -> Result<(), (Box<Message>, Inbox)> {
         let mut open = locked(&self.open);
-        let inbox = open.entry(vm).or_insert_with(|| start(shared, vm));
+        let inbox = open.entry(vm).or_insert_with(|| self.start(shared, vm));
         if inbox.is_closed() {
             // Its runner panicked, or the engine ends.
-            *inbox = start(shared, vm);
+            *inbox = self.start(shared, vm);
         }
         if MAILBOX_MAX - inbox.capacity() >= bound {
             return Err((message, inbox.clone()));
@@ -130,17 +113,17 @@ impl Mailboxes {
     }
 
     /// Removes a mailbox if it is empty. Its runner then ends.
-    pub(crate) fn close_if_empty(&self, vm: VmId, receiver: &mpsc::Receiver<Box<Message>>) -> bool {
+    pub(crate) fn close_if_empty(&self, vm: VmId, receiver: &Outlet) -> bool {
         let mut open = locked(&self.open);
         if receiver.is_empty() {
             open.remove(&vm);
         }
         receiver.is_empty()
     }
-}
 
-fn start(shared: &Arc<Shared>, vm: VmId) -> Inbox {
-    let (sender, receiver) = mpsc::channel(MAILBOX_MAX);
-    shared.spawn(runner::run(Arc::clone(shared), vm, receiver));
-    sender
+    fn start(&self, shared: &Arc<Shared>, vm: VmId) -> Inbox {
+        let (sender, receiver) = mpsc::channel(MAILBOX_MAX);
+        shared.spawn((self.runner)(Arc::clone(shared), vm, receiver));
+        sender
+    }
 }

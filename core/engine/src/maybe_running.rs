@@ -3,7 +3,8 @@
 
 use crate::calls;
 use crate::hooks::Sabotage;
-use crate::shared::{Shared, locked};
+use crate::locked::locked;
+use crate::shared::Shared;
 use ostler_driver::Site;
 use ostler_model::{
     Call, CallResult, DriverError, DriverName, Effect, EffectKey, HostId, JobCall, Lane, NowCall,

@@ -5,15 +5,16 @@
 use crate::calls;
 use crate::health;
 use crate::hooks::Sabotage;
-use crate::mailbox::Message;
-use crate::shared::{Shared, locked};
-use ostler_driver::{Hypervisor, Listed, Site};
+use crate::hosts::{driver_of, is_silent, within};
+use crate::locked::locked;
+use crate::message::Message;
+use crate::shared::Shared;
+use ostler_driver::Listed;
 use ostler_lifecycle::{Input, is_suspect};
 use ostler_model::{
-    DomainSeen, DriverError, EventKind, Host, HostId, HostState, Power, Reason, State, Timestamp,
-    VmUuid,
+    DomainSeen, DriverError, Host, HostId, HostState, Power, Reason, State, Timestamp, VmUuid,
 };
-use ostler_store::{Commit, EventDraft, ReadError};
+use ostler_store::ReadError;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,36 +98,6 @@ async fn watch(shared: Arc<Shared>, host: HostId, stop: CancellationToken) {
         () = stop.cancelled() => {}
         _ = both => {}
     }
-}
-
-/// The hypervisor driver of a host, and the host's site.
-pub(crate) fn driver_of(
-    shared: &Shared,
-    host: HostId,
-) -> Result<(Arc<dyn Hypervisor>, Arc<Site>), DriverError> {
-    let directory = shared.directory();
-    let known = directory.hosts.get(&host).and_then(|host| host.hypervisor.as_ref());
-    let name = known
-        .map(|driver| &driver.driver)
-        .ok_or_else(|| DriverError::retry("no-host", "the host was removed"))?;
-    let driver = shared
-        .drivers
-        .hypervisor(name)
-        .map_err(|error| DriverError::retry("not-loaded", error.to_string()))?;
-    let site = directory
-        .site(host)
-        .ok_or_else(|| DriverError::retry("no-host", "the host was removed"))?;
-    Ok((driver, site))
-}
-
-/// Runs a call that changes nothing, and waits at most `time` for it.
-pub(crate) async fn within<T>(
-    time: Duration,
-    call: impl Future<Output = Result<T, DriverError>>,
-) -> Result<T, DriverError> {
-    tokio::time::timeout(time, calls::caught(call))
-        .await
-        .unwrap_or_else(|_| Err(DriverError::retry("timeout", "the host did not answer in time")))
 }
 
 /// Lists the host regularly. Probes it at first, when it comes back, after every `PROBE_EVERY`
@@ -295,16 +266,4 @@ async fn look_at_one(shared: &Arc<Shared>, host: HostId, uuid: VmUuid) {
         let input = Input::Observed { step: record.step, seen, there };
         shared.mailboxes.deliver(shared, record.id, Message::Input(input)).await;
     }
-}
-
-/// Whether a host did not answer the last time that it was asked.
-fn is_silent(shared: &Shared, host: HostId) -> bool {
-    locked(&shared.host_health).get(&host).is_some_and(|health| !health.reachable)
-}
-
-/// Puts an event into the feed that is not about a VM's record.
-pub(crate) async fn tell(shared: &Shared, kind: EventKind) {
-    let event = EventDraft { at: shared.now(), vm: None, version: None, kind };
-    // If the store cannot be written, it reports this by itself.
-    let _ = shared.store.commit(Commit { events: vec![event], ..Commit::default() }).await;
 }

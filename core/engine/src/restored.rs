@@ -4,9 +4,10 @@
 //! removed from the store.
 
 use crate::handle::{EngineError, Reconciliation, Unreconciled};
-use crate::mailbox::Message;
+use crate::locked::locked;
+use crate::message::Message;
 use crate::seen::unlisted;
-use crate::shared::{Shared, locked};
+use crate::shared::Shared;
 use ostler_lifecycle::Input;
 use ostler_model::{DatastoreKind, Storage, VmId, VmRecord};
 use ostler_store::{Commit, ReadError, ResourceChange};

@@ -2,7 +2,7 @@
 
 use crate::calls;
 use crate::clock;
-use crate::facts;
+use crate::hosts;
 use crate::shared::Shared;
 use ostler_driver::{RulesQuestion, RulesVerdict, SnapshotFate, Verdict};
 use ostler_lifecycle::{Advice, Fate};
@@ -65,7 +65,7 @@ fn question(
     // Like for every other question to the driver: if the host was not probed yet, the abilities
     // that the driver has on some host.
     let place = record.placement.as_ref();
-    let known = place.and_then(|place| facts::abilities(shared, place.host, &place.driver));
+    let known = place.and_then(|place| hosts::abilities(shared, place.host, &place.driver));
     RulesQuestion {
         verb: verb.to_owned(),
         state,

@@ -6,7 +6,8 @@ use crate::faults::while_asked;
 use crate::handle::EngineError;
 use crate::hooks::Sabotage;
 use crate::input::{Loaded, born, decide_and_commit, request};
-use crate::mailbox::{MAILBOX_MAX, Message};
+use crate::mailbox::{MAILBOX_MAX, Outlet};
+use crate::message::Message;
 use crate::preview::preview;
 use crate::restored;
 use crate::shared::Shared;
@@ -17,10 +18,10 @@ use ostler_model::{HostId, Strength, VmId};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 /// Runs until the VM has had nothing to do for a while.
-pub(crate) async fn run(shared: Arc<Shared>, vm: VmId, mut inbox: mpsc::Receiver<Box<Message>>) {
+pub(crate) async fn run(shared: Arc<Shared>, vm: VmId, mut inbox: Outlet) {
     let mut loaded: Option<Loaded> = None;
     let mut waiting: VecDeque<Box<Message>> = VecDeque::new();
     loop {
@@ -242,7 +243,7 @@ fn load(shared: &Shared, vm: VmId) -> Result<Option<Loaded>, EngineError> {
 /// has failed. Its outcome is unknown.
 async fn resume_orphans(shared: &Arc<Shared>, state: &mut Loaded) -> Result<(), EngineError> {
     let (at, nobody_at): (Vec<_>, Vec<_>) =
-        state.record.open.iter().partition(|open| shared.executor.is_at(&open.key));
+        state.record.open.iter().partition(|open| shared.executor.in_flight.is_at(&open.key));
     let orphaned = must_rest(&state.record) || !nobody_at.is_empty();
     if !must_rest(&state.record) && !nobody_at.is_empty() && !at.is_empty() {
         // The other call is still at work, and would be given up together with this one. The

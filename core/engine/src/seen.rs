@@ -2,7 +2,8 @@
 //! reconciled since a restore. They are kept in memory only: each host is listed again after a
 //! start, and a restore waits for that.
 
-use crate::shared::{Shared, locked};
+use crate::locked::locked;
+use crate::shared::Shared;
 use ostler_lifecycle::{Elsewhere, Found};
 use ostler_model::{DomainSeen, DriverName, Host, HostId, HostState, VmRecord, VmUuid};
 use std::collections::{BTreeMap, BTreeSet};

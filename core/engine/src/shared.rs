@@ -1,13 +1,15 @@
 //! The data that the parts of the engine share. Each field has one owner that writes it.
 
 use crate::EngineConfig;
-use crate::bridges::Probes;
 use crate::clock;
 use crate::directory::Directory;
 use crate::executor::Executor;
 use crate::handle::{DriverHealth, EngineError, HostHealth};
 use crate::hooks::{Point, Sabotage, WANTED_PANIC};
-use crate::mailbox::Mailboxes;
+use crate::locked::locked;
+use crate::mailbox::{Mailboxes, StartRunner};
+use crate::message::Sweeps;
+use crate::probes::Probes;
 use crate::scheduler::SchedulerState;
 use crate::seen::Seen;
 use crate::timers::Timers;
@@ -15,13 +17,14 @@ use futures::FutureExt as _;
 use ostler_driver::Registry;
 use ostler_lifecycle::{Decision, Facts, Input, decide};
 use ostler_model::{
-    DriverError, DriverName, HostId, OperationId, Refusal, Timestamp, VmId, VmRecord, VmUuid,
+    DriverError, DriverName, EventKind, HostId, OperationId, Refusal, Timestamp, VmId, VmRecord,
+    VmUuid,
 };
-use ostler_store::Store;
+use ostler_store::{Commit, EventDraft, Store};
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -56,7 +59,7 @@ pub(crate) struct Shared {
     pub(crate) host_health: Mutex<BTreeMap<HostId, HostHealth>>,
     pub(crate) driver_health: Mutex<BTreeMap<DriverName, DriverHealth>>,
     /// Sweeps that were asked for and have not ended.
-    pub(crate) sweeps: Mutex<HashSet<(VmId, HostId)>>,
+    pub(crate) sweeps: Arc<Sweeps>,
     waiters: Mutex<HashMap<OperationId, Vec<oneshot::Sender<()>>>>,
     /// Wakes the monitor's supervisor: hosts were added, changed or removed.
     pub(crate) hosts_changed: Notify,
@@ -68,17 +71,12 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
 }
 
-/// Locks a mutex whose data is consistent after every statement that holds it. So a panic cannot
-/// leave the data half written.
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Shared {
     pub(crate) fn new(
         config: EngineConfig,
         store: Store,
         drivers: Registry,
+        runner: StartRunner,
     ) -> Result<Self, EngineError> {
         let directory = Directory::load(&store.read()?)?;
         Ok(Self {
@@ -89,7 +87,7 @@ impl Shared {
             directory: RwLock::new(Arc::new(directory)),
             reloading: Mutex::default(),
             changes: tokio::sync::Mutex::default(),
-            mailboxes: Mailboxes::default(),
+            mailboxes: Mailboxes::new(runner),
             timers: Timers::default(),
             scheduler: SchedulerState::default(),
             seen: Seen::default(),
@@ -98,7 +96,7 @@ impl Shared {
             reconcile: Notify::new(),
             host_health: Mutex::default(),
             driver_health: Mutex::default(),
-            sweeps: Mutex::default(),
+            sweeps: Arc::default(),
             waiters: Mutex::default(),
             hosts_changed: Notify::new(),
             stop: CancellationToken::new(),
@@ -238,6 +236,13 @@ impl Shared {
         *self.directory.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         self.hosts_changed.notify_one();
         self.scheduler.changed();
+    }
+
+    /// Puts an event into the feed that is not about a VM's record.
+    pub(crate) async fn tell(&self, kind: EventKind) {
+        let event = EventDraft { at: self.now(), vm: None, version: None, kind };
+        // If the store cannot be written, it reports this by itself.
+        let _ = self.store.commit(Commit { events: vec![event], ..Commit::default() }).await;
     }
 
     /// Waits for the end of an operation: told once, when the operation has ended and its end is

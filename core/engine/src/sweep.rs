@@ -9,11 +9,11 @@ use crate::arguments;
 use crate::calls;
 use crate::clock;
 use crate::faults;
-use crate::mailbox::Message;
+use crate::hosts::driver_of;
 use crate::maybe_running::transfers_are_over;
-use crate::monitor;
+use crate::message::{Message, Sweeping};
 use crate::seen;
-use crate::shared::{Shared, locked};
+use crate::shared::Shared;
 use ostler_driver::{CallControl, JobStatus, TransferJob};
 use ostler_lifecycle::{PutAway, put_away, unused_memory};
 use ostler_model::{
@@ -29,26 +29,10 @@ const PATIENCE: Millis = Millis::secs(20);
 /// How often the driver is asked for the progress of a job that removes files.
 const POLL: Duration = Duration::from_millis(50);
 
-/// A sweep that was asked for and has not ended: at most one per VM and host. A host is listed more
-/// often than a slow removal can end there. Without this bound, the same sweeps would fill the VM's
-/// mailbox, and its other messages would wait.
-pub(crate) struct Sweeping {
-    shared: Arc<Shared>,
-    vm: VmId,
-    pub(crate) host: HostId,
-}
-
-impl Drop for Sweeping {
-    fn drop(&mut self) {
-        locked(&self.shared.sweeps).remove(&(self.vm, self.host));
-    }
-}
-
 /// Asks the VM's runner to sweep `host`, unless it was asked already. If its mailbox has no place,
 /// the next list of the host asks again.
 pub(crate) fn ask(shared: &Arc<Shared>, vm: VmId, host: HostId) {
-    if locked(&shared.sweeps).insert((vm, host)) {
-        let sweeping = Sweeping { shared: Arc::clone(shared), vm, host };
+    if let Some(sweeping) = Sweeping::begin(&shared.sweeps, vm, host) {
         shared.mailboxes.offer(shared, vm, Message::Sweep(sweeping));
     }
 }
@@ -74,11 +58,9 @@ pub(crate) async fn sweep(
     match swept {
         Ok(Ok(Swept { destroyed, empty })) => {
             if let Some(domain) = destroyed {
-                monitor::tell(
-                    shared,
-                    EventKind::Stray { host, domain, what: "zombie-destroyed".to_owned() },
-                )
-                .await;
+                shared
+                    .tell(EventKind::Stray { host, domain, what: "zombie-destroyed".to_owned() })
+                    .await;
             }
             return empty;
         }
@@ -105,7 +87,7 @@ async fn clear(
     record: &VmRecord,
     host: HostId,
 ) -> Result<Swept, DriverError> {
-    let (driver, site) = monitor::driver_of(shared, host)?;
+    let (driver, site) = driver_of(shared, host)?;
     let seen = calls::caught(driver.observe(&site, record.uuid)).await?;
     let mut swept = Swept::default();
     let mut decided = decide(shared, record, host, &seen);

@@ -1,8 +1,9 @@
 //! Fires due timers. The due times are in the store, with the records. This is only the alarm
 //! clock.
 
-use crate::mailbox::Message;
-use crate::shared::{Shared, locked};
+use crate::locked::locked;
+use crate::message::Message;
+use crate::shared::Shared;
 use ostler_lifecycle::Input;
 use ostler_model::{Millis, Timestamp, VmId};
 use ostler_store::Health;

@@ -2,7 +2,7 @@
 //! panicked may have lost what would have carried them on. Without the watchdog they would stand
 //! until a request comes for them or the daemon is started again.
 
-use crate::mailbox::Message;
+use crate::message::Message;
 use crate::shared::Shared;
 use ostler_model::{Millis, Timestamp, VmId};
 use ostler_store::{ReadError, Reader};
@@ -63,5 +63,5 @@ async fn round(shared: &Arc<Shared>, places: &Arc<Semaphore>) -> Result<(), Read
 fn is_left(shared: &Shared, reader: &Reader, vm: VmId) -> bool {
     // If the record cannot be read, those who need it report the error.
     let Ok(Some(record)) = reader.vm(vm) else { return false };
-    record.open.iter().any(|open| !shared.executor.is_at(&open.key))
+    record.open.iter().any(|open| !shared.executor.in_flight.is_at(&open.key))
 }
