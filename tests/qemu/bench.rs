@@ -65,14 +65,20 @@ impl QemuBench {
         }
     }
 
-    fn disk(&self, name: &str, path: &str) -> DomainDisk {
+    /// The file, made as a copy of `from` if it is not there. Commands reach nothing outside of the
+    /// datastore.
+    fn copied(&self, path: &str, from: &Path) -> FileRef {
         let file = self.file(path);
         if !Path::new(&file.absolute).exists() {
-            std::fs::copy(&Lab::guest().base_disk, &file.absolute).expect("a copy");
+            std::fs::copy(from, &file.absolute).expect("a copy");
         }
+        file
+    }
+
+    fn disk(&self, name: &str, path: &str) -> DomainDisk {
         DomainDisk {
             name: name.parse().expect("valid"),
-            file,
+            file: self.copied(path, &Lab::guest().base_disk),
             format: DiskFormat::Qcow2,
             read_only: false,
             below: None,
@@ -102,10 +108,6 @@ impl Bench for QemuBench {
 
     async fn domain(&self, identity: Identity) -> DomainSpec {
         let (guest, vm) = (Lab::guest(), identity.vm);
-        let boot = |path: &Path| FileRef {
-            absolute: path.to_string_lossy().into_owned(),
-            ..self.file("boot")
-        };
         DomainSpec {
             identity,
             name: format!("c-{vm}"),
@@ -116,8 +118,8 @@ impl Bench for QemuBench {
             memory_mib: 96,
             memory_most_mib: 96,
             firmware: Firmware::Bios,
-            kernel: Some(boot(&guest.kernel)),
-            initrd: Some(boot(&guest.initrd)),
+            kernel: Some(self.copied("kernel", &guest.kernel)),
+            initrd: Some(self.copied("initrd", &guest.initrd)),
             cmdline: guest.command_line(&[]),
             disks: vec![self.disk("vda", &format!("{vm}.qcow2"))],
             nics: Vec::new(),

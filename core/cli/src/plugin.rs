@@ -105,6 +105,10 @@ struct Command<'a> {
     argv: String,
     /// How long it may run. If none, as long as its call.
     time_limit: Option<String>,
+    /// The paths that it also reads, beside those that every command may read.
+    reads: &'a [String],
+    /// The paths that it also writes, beside the datastores of the host.
+    writes: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -172,6 +176,8 @@ impl<'a> Shown<'a> {
                     name: command.name(),
                     argv: command.to_string(),
                     time_limit: command.time_limit().map(|limit| format!("{limit:?}")),
+                    reads: &command.reach().reads,
+                    writes: &command.reach().writes,
                 })
                 .collect(),
             sockets: manifest
@@ -219,11 +225,13 @@ impl<'a> Shown<'a> {
             .iter()
             .map(|command| {
                 let limit = Cell::maybe(command.time_limit.as_ref());
-                vec![Cell::from(command.name), limit, Cell::from(&command.argv)]
+                let also = command.reads.iter().chain(command.writes).map(String::as_str);
+                let also = also.collect::<Vec<_>>().join(", ");
+                vec![Cell::from(command.name), limit, Cell::from(also), Cell::from(&command.argv)]
             })
             .collect();
         page.section("Commands").table(
-            &["NAME", "TIME LIMIT", "PROGRAM AND ARGUMENTS"],
+            &["NAME", "TIME LIMIT", "ALSO REACHES", "PROGRAM AND ARGUMENTS"],
             rows,
             "none",
         );

@@ -2,7 +2,7 @@
 
 use crate::trust::{TrustConfig, TrustProblem};
 use ostler_api::Span;
-use ostler_wasm::Compiler;
+use ostler_wasm::{Compiler, Confine};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -46,6 +46,8 @@ pub struct Config {
     pub trust: TrustConfig,
     /// The limits of compiling a component.
     pub compile: CompileConfig,
+    /// The commands that drivers run.
+    pub commands: CommandsConfig,
     /// The program that compiles components. If none, this process does it.
     #[serde(skip)]
     pub compiler: Option<PathBuf>,
@@ -59,6 +61,37 @@ pub struct CompileConfig {
     pub memory_mib: Option<NonZeroU32>,
     /// The most seconds of CPU time; 300 if not given.
     pub cpu_seconds: Option<NonZeroU32>,
+}
+
+/// The commands that drivers run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CommandsConfig {
+    /// Whether those on this machine are confined.
+    pub confine: ConfineWord,
+}
+
+/// The word for how commands are confined.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConfineWord {
+    /// They are not.
+    Never,
+    /// They are, if the kernel can.
+    #[default]
+    IfPossible,
+    /// They are; the daemon does not start if the kernel cannot.
+    Always,
+}
+
+impl From<ConfineWord> for Confine {
+    fn from(word: ConfineWord) -> Self {
+        match word {
+            ConfineWord::Never => Self::Never,
+            ConfineWord::IfPossible => Self::IfPossible,
+            ConfineWord::Always => Self::Always,
+        }
+    }
 }
 
 impl Config {
@@ -120,6 +153,12 @@ pub enum ConfigError {
         /// The problem.
         misfit: ostler_api::Misfit,
     },
+    /// Commands cannot be confined.
+    #[error(
+        "[commands] confine is always, and the kernel of this machine cannot confine commands; it \
+         takes Linux 5.19 or newer with Landlock enabled (`landlock` among its security modules)"
+    )]
+    NotConfined,
     /// The trust policy cannot be used.
     #[error(transparent)]
     Trust(#[from] TrustProblem),

@@ -16,7 +16,7 @@ use ostler_engine::{Engine, EngineConfig, EngineError};
 use ostler_libvirt::{Kvm, KvmOptions};
 use ostler_model::DriverName;
 use ostler_store::{OpenError, Options, ReadError, ResourceChange, Store, TokenRow};
-use ostler_wasm::{Host, HostError, HostOptions};
+use ostler_wasm::{Confine, Host, HostError, HostOptions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
@@ -216,7 +216,18 @@ async fn drivers(
     if config.trust.pins_in_vain() {
         tracing::warn!("[trust] pinned has no effect unless the policy is pinned");
     }
+    let confine = Confine::from(config.commands.confine);
+    if confine != Confine::Never && !ostler_wasm::can_confine() {
+        if confine == Confine::Always {
+            return Err(ConfigError::NotConfined.into());
+        }
+        tracing::warn!(
+            "commands that drivers run on this machine are not confined: its kernel has no \
+             Landlock (Linux 5.19 or newer, `landlock` among its security modules)"
+        );
+    }
     let options = HostOptions {
+        confine,
         earlier_process: true,
         compiler: config.compiler(),
         cache_dir: Some(data.join("cache")),

@@ -49,13 +49,20 @@ pub struct Compiler {
 #[derive(Debug, thiserror::Error)]
 pub enum CompileProblem {
     /// The compiler refuses it.
-    #[error("{0}")]
+    #[error("{0}; the file may be damaged, or uses a WebAssembly feature this host lacks")]
     Refused(String),
     /// The compiler has used up its time.
-    #[error("it was not compiled within {0:?} of CPU time")]
+    #[error(
+        "it was not compiled within {0:?} of CPU time: it is made badly, or is very large; raise \
+         cpu_seconds under [compile] in the settings only for a driver that you trust"
+    )]
     TooLong(Duration),
     /// The compiler has crashed, most likely because it got no more memory.
-    #[error("the compiler ended ({status}); it may use {memory_mib} MiB of memory: {said}")]
+    #[error(
+        "the compiler ended ({status}), most likely because {memory_mib} MiB of memory were not \
+         enough: {said}; raise memory_mib under [compile] in the settings only for a driver that \
+         you trust"
+    )]
     Crashed {
         /// How it ended.
         status: ExitStatus,
@@ -200,7 +207,7 @@ fn compile_here(memory_mib: u64, cpu_s: u64, length: u64) -> Result<(), String> 
     let mut component = Vec::new();
     let read = io::stdin().lock().take(length).read_to_end(&mut component);
     read.map_err(|error| format!("the component cannot be read: {error}"))?;
-    // Whoever waits for the code has gone when the input ends.
+    // When the input ends, nobody waits for the code any more.
     std::thread::spawn(|| {
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
         std::process::exit(GONE);

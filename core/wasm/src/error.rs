@@ -154,10 +154,7 @@ pub enum LoadError {
         source: DriverError,
     },
     /// It was not compiled.
-    #[error(
-        "driver {driver} cannot be compiled: {problem}; the file may be damaged, or uses a \
-         WebAssembly feature this host lacks"
-    )]
+    #[error("driver {driver} cannot be compiled: {problem}")]
     Compile {
         /// The driver.
         driver: String,

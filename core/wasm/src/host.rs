@@ -5,6 +5,7 @@ use crate::cache::Cache;
 use crate::capability;
 use crate::compiler::{self, Code, Compiler};
 use crate::component::{LoadedDriver, Shared};
+use crate::confine::Confine;
 use crate::grants::{AuditSink, Grants, LogAudit, NoSites, SiteDirectory};
 use crate::inspect::{Inspection, SERVES, inspect};
 use crate::instance::{BUSY, Bounds, Runner, State};
@@ -75,6 +76,8 @@ pub struct HostOptions {
     pub trust: Trust,
     /// The lease of commands over ssh.
     pub lease: Lease,
+    /// Whether commands on this machine are confined.
+    pub confine: Confine,
     /// Whether an earlier process may have left commands at work over ssh. Then no look at a VM
     /// over ssh is answered before the leases of that time are over.
     pub earlier_process: bool,
@@ -99,6 +102,7 @@ impl Default for HostOptions {
             sites: Arc::new(NoSites),
             trust: Trust::default(),
             lease: Lease::default(),
+            confine: Confine::default(),
             earlier_process: false,
         }
     }
@@ -177,7 +181,7 @@ impl Host {
         let services = Services {
             audit: options.audit,
             sites: options.sites,
-            transports: Transports::new(options.runtime_dir, options.lease)?,
+            transports: Transports::new(options.runtime_dir, options.lease, options.confine)?,
             orphans: Arc::new(AllOrphans::default()),
             earlier_until: options.earlier_process.then(|| Instant::now() + options.lease.over()),
         };
@@ -269,12 +273,18 @@ impl Host {
         let inspection = vetted.inspection();
         let driver = inspection.manifest.name.to_string();
         let failed = |problem: String| LoadError::Host { driver: driver.clone(), problem };
-        let digest = inspection.digest.clone();
-        let kept = self.blocking(move |inner| inner.cache.as_ref()?.load(&inner.engine, &digest));
-        if let Some(component) = kept.await.map_err(|error| failed(error.to_string()))? {
+        let kept = || {
+            let digest = inspection.digest.clone();
+            self.blocking(move |inner| inner.cache.as_ref()?.load(&inner.engine, &digest))
+        };
+        if let Some(component) = kept().await.map_err(|error| failed(error.to_string()))? {
             return Ok(component);
         }
         let _turn = self.0.compiling.acquire().await.map_err(|error| failed(error.to_string()))?;
+        // The turn before may have been for the same file.
+        if let Some(component) = kept().await.map_err(|error| failed(error.to_string()))? {
+            return Ok(component);
+        }
         let code = match &self.0.compiler {
             Some(compiler) => compiler.compile(vetted.component()).await,
             None => {

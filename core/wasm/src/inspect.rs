@@ -263,8 +263,9 @@ fn check_imports(driver: &str, contract: &str, imports: &[String]) -> Result<(),
 }
 
 /// The warning for a command that interprets files.
-const INTERPRETS: &str = "as good as root on the host: this program does what a file says that the \
-                          driver can write, or a word of the driver's can be any path";
+const INTERPRETS: &str = "as good as root on the host where commands are not confined (over ssh): \
+                          this program does what a file says that the driver can write, or a word \
+                          of the driver's can be any path";
 
 /// The warning for a socket.
 const REACHES: &str = "the driver may ask of whoever listens there all that is served there";
@@ -303,6 +304,13 @@ impl fmt::Display for Inspection {
         }
         for command in commands {
             writeln!(f, "command     {}: {command}", command.name())?;
+            for (what, paths) in
+                [("reads", &command.reach().reads), ("writes", &command.reach().writes)]
+            {
+                if !paths.is_empty() {
+                    writeln!(f, "            also {what} {}", paths.join(", "))?;
+                }
+            }
             if command.interprets_files() {
                 writeln!(f, "            ! {INTERPRETS}")?;
             }

@@ -22,6 +22,7 @@ mod cache;
 mod capability;
 mod compiler;
 mod component;
+mod confine;
 mod convert;
 mod embedded;
 mod error;
@@ -45,6 +46,7 @@ mod work;
 
 pub use compiler::{CompileProblem, Compiler, serve as serve_as_compiler};
 pub use component::LoadedDriver;
+pub use confine::{Confine, Reach, can_confine};
 pub use embedded::{Split, SplitProblem, embed, split};
 pub use error::{HostError, LoadError};
 pub use files::open_in_datastore;

@@ -1,6 +1,7 @@
 //! The manifest: the facts about a driver that cannot be read from the component.
 //! `docs/plugin-guide.md` is its reference.
 
+use crate::confine::Reach;
 use crate::template::{Argument, SocketTemplate, Template};
 use ostler_model::DriverName;
 use serde::Deserialize;
@@ -58,13 +59,18 @@ struct RawCommand {
     argv: Vec<toml::Value>,
     #[serde(default)]
     timeout: Option<String>,
+    #[serde(default)]
+    reads: Vec<String>,
+    #[serde(default)]
+    writes: Vec<String>,
 }
 
 impl RawCommand {
     fn template(&self) -> Result<Template, String> {
         let argv = self.argv.iter().map(argument).collect::<Result<Vec<_>, _>>()?;
         let limit = self.timeout.as_deref().map(time_limit).transpose()?;
-        Ok(Template::parse(&self.name, &self.program, &argv)?.ended_after(limit))
+        let reach = Reach { reads: self.reads.clone(), writes: self.writes.clone() };
+        Template::parse(&self.name, &self.program, &argv)?.ended_after(limit).reaching(reach)
     }
 }
 
@@ -336,6 +342,9 @@ mod tests {
         for (from, to, says) in [
             ("summary", "sumary", "sumary"),
             ("\"exec\"", "\"network\"", "network"),
+            ("timeout = ", "reads = [\"/\"]\ntimeout = ", "\"/\" must be absolute, below /"),
+            ("timeout = ", "writes = [\"var\"]\ntimeout = ", "\"var\" must be absolute"),
+            ("timeout = ", "writes = [\"/var/../etc\"]\ntimeout = ", "without '.', '..'"),
             ("runs qemu-img", " ", "why"),
             ("/usr/bin/qemu-img", "qemu-img", "absolute"),
             ("{disk:path}", "{disk:paht}", "paht"),

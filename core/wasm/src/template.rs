@@ -11,6 +11,7 @@ mod socket;
 pub use hole::HoleType;
 pub use socket::{Reached, SocketTemplate};
 
+use crate::confine::Reach;
 use ostler_model::FilePath;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -88,6 +89,7 @@ pub struct Template {
     argv: Vec<Group>,
     holes: BTreeMap<String, HoleType>,
     time_limit: Option<Duration>,
+    reach: Reach,
 }
 
 /// One argument, or a part of one, after rendering.
@@ -108,6 +110,8 @@ pub struct Rendered {
     pub argv: Vec<Vec<Part>>,
     /// How long it may run. If none, as long as its call.
     pub time_limit: Option<Duration>,
+    /// Where it may read and write, beside datastores.
+    pub reach: Reach,
 }
 
 impl Template {
@@ -140,6 +144,7 @@ impl Template {
             argv: Vec::new(),
             holes: BTreeMap::new(),
             time_limit: None,
+            reach: Reach::default(),
         };
         for argument in argv {
             let (often, texts) = match argument {
@@ -164,11 +169,28 @@ impl Template {
         self
     }
 
-    /// Whether `other` runs the same program with the same arguments. How long each may run makes
-    /// no difference.
+    /// The same command, which also reaches these paths.
+    ///
+    /// # Errors
+    /// The text says which path cannot be reached, for people.
+    pub fn reaching(mut self, reach: Reach) -> Result<Self, String> {
+        reach.check()?;
+        self.reach = reach;
+        Ok(self)
+    }
+
+    /// Whether `other` runs the same program with the same arguments, and reaches the same paths.
+    /// How long each may run makes no difference.
     #[must_use]
     pub fn runs_the_same(&self, other: &Self) -> bool {
-        (&self.program, &self.argv, &self.holes) == (&other.program, &other.argv, &other.holes)
+        (&self.program, &self.argv, &self.holes, &self.reach)
+            == (&other.program, &other.argv, &other.holes, &other.reach)
+    }
+
+    /// Where it may read and write, beside datastores.
+    #[must_use]
+    pub const fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// How long the command may run. If none, as long as its call.
@@ -190,9 +212,9 @@ impl Template {
     }
 
     /// Whether it hands a file to a program that acts upon the file's content: `qemu-img` opens the
-    /// files that a disk names, `xl create` runs the programs that a configuration names. Until
-    /// commands are confined, a driver that can write such a file may do everything there that the
-    /// user may do as whom commands run. An unknown program counts as such a program. So does every
+    /// files that a disk names, `xl create` runs the programs that a configuration names. Where
+    /// commands are not confined (over ssh, and on a kernel that cannot), a driver that can write
+    /// such a file may do everything there that the user may do as whom commands run. An unknown program counts as such a program. So does every
     /// program that takes a `word` or a `text`: it may be any path of the host, and then even `cp`
     /// or `rm` can do any harm.
     #[must_use]
@@ -349,7 +371,8 @@ impl Template {
             }
         }
         let program = self.program.clone();
-        Ok(Rendered { program, argv, time_limit: self.time_limit })
+        let reach = self.reach.clone();
+        Ok(Rendered { program, argv, time_limit: self.time_limit, reach })
     }
 
     /// How often a group comes. All its holes have so many values then.

@@ -54,11 +54,15 @@ fn settings_that_make_no_sense_end_with_2() {
     let data = folder.path().join("data").display().to_string();
     let file = folder.path().join("ostlerd.toml");
     std::fs::write(&file, "plugin_dri = \"/x\"\n").expect("a file");
+    let confine = folder.path().join("confine.toml");
+    std::fs::write(&confine, "[commands]\nconfine = \"sometimes\"\n").expect("a file");
+    let confine = confine.display().to_string();
     let file = file.display().to_string();
     for arguments in [
         &["--listen", "0.0.0.0:0"][..],
         &["--listen", "nonsense"],
         &["--config", &file],
+        &["--config", &confine],
         &["--config", "/nowhere"],
     ] {
         let all = [&["--data-dir", &data], arguments].concat();

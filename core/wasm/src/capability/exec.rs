@@ -137,6 +137,7 @@ impl Env {
             stdout_max: output.stdout,
             stderr_max: output.stderr,
             time_limit: rendered.time_limit,
+            reach: Some(rendered.reach.with_datastores(site)),
         };
         let ran = self
             .work(|stop| async move { services.transports.run(&via, job, &stop).await })
@@ -157,6 +158,7 @@ impl From<RunError> for Error {
             RunError::NoProgram(_) | RunError::NoTimeout => {
                 error(ErrorKind::NotHere, "no-program", detail)
             }
+            RunError::NotConfined(_) => error(ErrorKind::NotHere, "not-confined", detail),
             RunError::Invalid(_) => refused("bad-argument", detail),
         }
     }

@@ -89,9 +89,18 @@ pub(crate) enum FileError {
 
 impl<T> MayGoOn for Result<T, FileError> {
     fn may_go_on(&self) -> Option<Duration> {
-        match self {
-            Err(FileError::Run(RunError::Lost { at_most, .. })) => Some(*at_most),
-            Ok(_) | Err(_) => None,
+        match self.as_ref().err()? {
+            FileError::Run(error) => error.may_go_on(),
+            FileError::Cancelled
+            | FileError::NoDatastore(_)
+            | FileError::Outside(_)
+            | FileError::Absent(_)
+            | FileError::TooMuch(_)
+            | FileError::WrongKind(_)
+            | FileError::Busy(_)
+            | FileError::NoSpace(_)
+            | FileError::NoAccess(_)
+            | FileError::Io(_) => None,
         }
     }
 }

@@ -109,6 +109,7 @@ async fn run(
         stdout_max: STDOUT_MAX,
         stderr_max: STDERR_MAX,
         time_limit: None,
+        reach: None,
     };
     let Exit { code, stdout, stderr, .. } = services.transports.run(&place.via, job, stop).await?;
     judge(rel, code, &String::from_utf8_lossy(&stderr))?;

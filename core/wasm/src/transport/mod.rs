@@ -15,10 +15,12 @@ mod ssh;
 pub use lease::Lease;
 
 use crate::HostError;
+use crate::confine::{self, Confine, Reach, SpawnError};
 use crate::work::MayGoOn;
 use base64::Engine as _;
 use ostler_model::ExecTransport;
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,6 +60,9 @@ pub(crate) struct Job {
     pub(crate) stderr_max: usize,
     /// How long it may run, from its start. If none, until it is told to stop.
     pub(crate) time_limit: Option<Duration>,
+    /// Where it may read and write, if it is a command of a driver on this machine. None: it is a
+    /// command of ours.
+    pub(crate) reach: Option<Reach>,
 }
 
 /// How a command ended.
@@ -86,16 +91,33 @@ pub(crate) enum RunError {
     NoProgram(String),
     #[error("the host has no program `timeout` (coreutils), so nothing is run there over ssh")]
     NoTimeout,
+    #[error(
+        "nothing was run: commands of drivers have to be confined here (confine = \"always\" in the \
+         settings), and the kernel cannot do that: {0}"
+    )]
+    NotConfined(String),
     #[error("{0}")]
     Invalid(String),
 }
 
-impl<T> MayGoOn for Result<T, RunError> {
+impl MayGoOn for RunError {
     fn may_go_on(&self) -> Option<Duration> {
         match self {
-            Err(RunError::Lost { at_most, .. }) => Some(*at_most),
-            Ok(_) | Err(_) => None,
+            Self::Lost { at_most, .. } => Some(*at_most),
+            Self::Cancelled
+            | Self::Unreachable(_)
+            | Self::TooLong { .. }
+            | Self::NoProgram(_)
+            | Self::NoTimeout
+            | Self::NotConfined(_)
+            | Self::Invalid(_) => None,
         }
+    }
+}
+
+impl<T> MayGoOn for Result<T, RunError> {
+    fn may_go_on(&self) -> Option<Duration> {
+        self.as_ref().err()?.may_go_on()
     }
 }
 
@@ -103,6 +125,7 @@ impl<T> MayGoOn for Result<T, RunError> {
 pub(crate) struct Transports {
     ssh: Arc<ssh::Masters>,
     lease: Lease,
+    confine: Confine,
     lanes: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
@@ -120,15 +143,20 @@ pub(crate) struct Running {
 }
 
 impl Transports {
-    pub(crate) fn new(runtime_dir: Option<PathBuf>, lease: Lease) -> Result<Self, HostError> {
+    pub(crate) fn new(
+        runtime_dir: Option<PathBuf>,
+        lease: Lease,
+        confine: Confine,
+    ) -> Result<Self, HostError> {
         let ssh = Arc::new(ssh::Masters::new(runtime_dir, lease)?);
-        Ok(Self { ssh, lease, lanes: Mutex::default() })
+        Ok(Self { ssh, lease, confine, lanes: Mutex::default() })
     }
 
     /// The same connections with lanes of their own, so that the commands of one driver never wait
     /// for those of another.
     pub(crate) fn with_own_lanes(&self) -> Self {
-        Self { ssh: Arc::clone(&self.ssh), lease: self.lease, lanes: Mutex::default() }
+        let (lease, confine) = (self.lease, self.confine);
+        Self { ssh: Arc::clone(&self.ssh), lease, confine, lanes: Mutex::default() }
     }
 
     /// Runs `job` to its end.
@@ -147,7 +175,7 @@ impl Transports {
         let input = base64::engine::general_purpose::STANDARD.encode(&job.input);
         // Standard input of a command on this machine ends when the daemon does, however that ends.
         let lease = matches!(via, ExecTransport::Ssh { .. }).then_some(self.lease);
-        let mut running = self.start(via, &job.argv, (&input, lease), stop).await?;
+        let mut running = self.start(via, &job.argv, (&input, lease), job.reach, stop).await?;
         let (mut out, mut err) =
             (Kept::new(job.stdout_max), Kept::new(job.stderr_max + TRAILER_MAX));
         let mut stdin = running.stdin.take();
@@ -183,7 +211,7 @@ impl Transports {
         feed: bool,
         stop: &CancellationToken,
     ) -> Result<Running, RunError> {
-        self.start(via, argv, (if feed { "-" } else { "" }, None), stop).await
+        self.start(via, argv, (if feed { "-" } else { "" }, None), None, stop).await
     }
 
     async fn start(
@@ -191,6 +219,7 @@ impl Transports {
         via: &ExecTransport,
         argv: &[String],
         (input, lease): (&str, Option<Lease>),
+        reach: Option<Reach>,
         stop: &CancellationToken,
     ) -> Result<Running, RunError> {
         let tag = uuid::Uuid::new_v4().simple().to_string();
@@ -201,18 +230,28 @@ impl Transports {
                 .acquire_owned()
                 .await
                 .map_err(|error| RunError::Unreachable(error.to_string()))?;
-            let command = match via {
-                ExecTransport::Local => local(),
-                ExecTransport::Ssh { .. } => self.ssh.command(via, HELPER).await?,
+            let (command, reach) = match via {
+                ExecTransport::Local => (local(), reach.filter(|_| self.confines())),
+                ExecTransport::Ssh { .. } => (self.ssh.command(via, HELPER).await?, None),
             };
             let called = (tag, argv.first().cloned().unwrap_or_default());
-            spawn(command, called, self.lease, permit)
+            let child = spawn(command, reach).await?;
+            running(child, called, self.lease, permit)
         };
         let running = tokio::select! {
             started = started => started?,
             () = stop.cancelled() => return Err(RunError::Cancelled),
         };
         running.told(head.as_bytes(), stop).await
+    }
+
+    /// Whether the commands of drivers on this machine are confined, or must not run.
+    fn confines(&self) -> bool {
+        match self.confine {
+            Confine::Never => false,
+            Confine::IfPossible => confine::can_confine(),
+            Confine::Always => true,
+        }
     }
 
     fn lane(&self, via: &ExecTransport) -> Arc<Semaphore> {
@@ -270,13 +309,7 @@ fn local() -> Command {
     command
 }
 
-fn spawn(
-    mut command: Command,
-    (tag, program): (String, String),
-    lease: Lease,
-    permit: OwnedSemaphorePermit,
-) -> Result<Running, RunError> {
-    let unreachable = |problem: String| RunError::Unreachable(problem);
+async fn spawn(mut command: Command, reach: Option<Reach>) -> Result<Child, RunError> {
     command
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -288,13 +321,28 @@ fn spawn(
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    let mut child = command.spawn().map_err(|error| unreachable(error.to_string()))?;
+    let unreachable = |error: io::Error| RunError::Unreachable(error.to_string());
+    match reach {
+        None => command.spawn().map_err(unreachable),
+        Some(reach) => confine::spawn(command, reach).await.map_err(|error| match error {
+            SpawnError::Confine(error) => RunError::NotConfined(error.to_string()),
+            SpawnError::Start(error) => unreachable(error),
+        }),
+    }
+}
+
+fn running(
+    mut child: Child,
+    (tag, program): (String, String),
+    lease: Lease,
+    permit: OwnedSemaphorePermit,
+) -> Result<Running, RunError> {
     match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
         (Some(stdin), Some(stdout), Some(stderr)) => {
             let stdin = Some(stdin);
             Ok(Running { child, stdin, stdout, stderr, tag, program, lease, _permit: permit })
         }
-        (_, _, _) => Err(unreachable("no pipes to the command".to_owned())),
+        (_, _, _) => Err(RunError::Unreachable("no pipes to the command".to_owned())),
     }
 }
 

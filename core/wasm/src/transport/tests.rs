@@ -3,10 +3,17 @@
 use super::*;
 
 async fn run(argv: &[&str], input: &[u8]) -> Result<Exit, RunError> {
-    let transports = Transports::new(None, Lease::default()).expect("transports");
+    let transports =
+        Transports::new(None, Lease::default(), Confine::default()).expect("transports");
     let argv = argv.iter().map(|&argument| argument.to_owned()).collect();
-    let job =
-        Job { argv, input: input.to_vec(), stdout_max: 1000, stderr_max: 100, time_limit: None };
+    let job = Job {
+        argv,
+        input: input.to_vec(),
+        stdout_max: 1000,
+        stderr_max: 100,
+        time_limit: None,
+        reach: None,
+    };
     transports.run(&ExecTransport::Local, job, &CancellationToken::new()).await
 }
 
@@ -74,8 +81,9 @@ async fn a_far_end_that_reads_nothing_can_be_left() {
     let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("a place");
     let mut deaf = Command::new("/bin/sleep");
     deaf.arg("3600");
-    let running = spawn(deaf, ("tag".to_owned(), "deaf".to_owned()), Lease::default(), permit)
-        .expect("it starts");
+    let child = spawn(deaf, None).await.expect("it starts");
+    let called = ("tag".to_owned(), "deaf".to_owned());
+    let running = running(child, called, Lease::default(), permit).expect("it has pipes");
     let pid = i32::try_from(running.child.id().expect("it runs")).expect("a pid");
     let (stop, head) = (CancellationToken::new(), vec![b'x'; 1024 * 1024]);
     let told = running.told(&head, &stop);
@@ -89,7 +97,8 @@ async fn a_far_end_that_reads_nothing_can_be_left() {
 
 #[tokio::test]
 async fn cancel_kills_the_group() {
-    let transports = Transports::new(None, Lease::default()).expect("transports");
+    let transports =
+        Transports::new(None, Lease::default(), Confine::default()).expect("transports");
     let dir = tempfile::tempdir().expect("dir");
     let file = dir.path().join("pid");
     let script = format!("sleep 3600 & echo $! >{0}.new; mv {0}.new {0}; wait", file.display());
@@ -100,6 +109,7 @@ async fn cancel_kills_the_group() {
         stdout_max: 10,
         stderr_max: 10,
         time_limit: None,
+        reach: None,
     };
     let run = transports.run(&ExecTransport::Local, job, &stop);
     let cancel = async {

@@ -32,7 +32,7 @@ use ostler::driver::types::{
     Description, DomainSeen, DomainSpec, Error, ErrorKind, HostFacts, Identity, JobStatus,
     Observation, OpaqueState, Outcome, Progress,
 };
-use ostler::driver::{clock, config, exec, files, log, random, secrets, socket};
+use ostler::driver::{clock, config, exec, files, log, random, secrets};
 use std::fmt::Debug;
 
 const MANIFEST: &[u8] = include_bytes!("../manifest.toml");
