@@ -13,10 +13,10 @@
 //! | `requests` | what the operator asks for |
 //! | `truths` | what the operator must see at the hosts before stating it |
 //! | `site` | hosts that are lost, slow, or switched off and on; locked images; a clock set back |
-//! | `rules` | snapshot rules that say all that rules can say |
+//! | `rules` | snapshot rules that give every possible answer |
 //! | `watch` | compares the world and the store with the promises |
 //! | `records` | the promises about one record, checked each time it has changed |
-//! | `worked` | the promises about operations: each goes on |
+//! | `worked` | the promise that every operation makes progress |
 //! | `decisions` | the promises that one decision keeps by itself, and what was reached |
 //! | `coverage` | counts what the runs have reached |
 //! | `fault` | the deliberate faults, which must be found |
@@ -26,9 +26,9 @@
 //! the runs see wrongs that no record shows: a guest that starts from old disks, old memory that
 //! is restored, two transfers of one VM, files that no record names.
 //!
-//! A run begins with a storm. Then everything answers and obeys, and within a time limit every VM
-//! rests as its record says. Then all VMs are deleted, and nothing is left: no domain, no file, no
-//! capacity that is held, no image that is locked.
+//! A run begins with a storm: faults and requests at random. Then everything answers and obeys, and
+//! within a time limit every VM rests as its record says. Then all VMs are deleted, and nothing is
+//! left: no domain, no file, no capacity that is held, no image that is locked.
 //!
 //! After a restored backup the store cannot keep all promises about the lost time: it may know only
 //! old disks, and not know files that were made then. From then on a run is checked only for the

@@ -1,6 +1,6 @@
-//! Events of the whole site: hosts that are lost for good, slow, or switched off and on; images
-//! that are locked; a clock that is set back; records that a daemon of another version wrote; more
-//! VMs than there is room for.
+//! Things that happen to the whole site: hosts that are lost for good, slow, or switched off and
+//! on; images that are locked; a clock that is set back; records that a daemon of another version
+//! wrote; more VMs than there is room for.
 
 use super::life::IMAGE;
 use super::watch::Violation;

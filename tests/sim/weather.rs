@@ -19,11 +19,13 @@ pub(crate) struct Weather {
     pub(crate) population: usize,
     /// Requests until the storm is over.
     pub(crate) requests: u64,
-    /// Most milliseconds between two events.
+    /// At most so many milliseconds are between two things that happen.
     pub(crate) haste: u64,
-    /// Most milliseconds that a batch takes to the disk.
+    /// At most so many milliseconds are needed to write a batch to the disk.
     pub(crate) sync: u64,
+    /// A call fails, or its answer is late or lost.
     trouble: u64,
+    /// One call is slow.
     slow: u64,
     crash: u64,
     full: u64,
@@ -36,7 +38,8 @@ pub(crate) struct Weather {
     blind: u64,
     /// A look is answered late, so that it shows what was.
     stale: u64,
-    /// A host is slow for so long that its lanes are full.
+    /// A host is slow, for all calls that change something, and for so long that its lanes are
+    /// full.
     pub(crate) crowd: u64,
     /// A host is lost for good.
     pub(crate) lose: u64,

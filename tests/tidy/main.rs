@@ -1,6 +1,7 @@
-//! Rules of the source tree that the compiler does not check: which crate may depend on which,
-//! circles of imports between modules, the length of files and functions, a doc for each module,
-//! and no `todo!` or ignored test.
+//! Rules of the source tree that the compiler does not check: which crate may depend on which, no
+//! test kit in the daemon, circles of imports between modules, the length of files and functions, a
+//! doc for each module, no `todo!` or ignored test, and no command line of `ostler` in crates that
+//! do not know the command line.
 
 mod circles;
 

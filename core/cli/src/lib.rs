@@ -1,7 +1,8 @@
 //! The `ostler` command: the command line, and what it prints.
 //!
-//! **Invariant:** everything that is done to VMs goes through `ostler-api`. This crate knows only
-//! the words of the daemon. `ostler plugin` works on files only, through `ostler-testkit`.
+//! **Invariant:** everything that is done to VMs goes through `ostler-api`: this crate uses only
+//! the types and codes of the HTTP API. `ostler plugin` works on files only, through
+//! `ostler-testkit`.
 //!
 //! ```text
 //!   args (clap) -> one module a resource

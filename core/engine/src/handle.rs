@@ -174,7 +174,7 @@ pub enum EngineError {
     /// Something that the request names does not exist or cannot be used: nothing was changed.
     #[error(transparent)]
     Unusable(#[from] Unusable),
-    /// Another VM has something that can have one owner only: nothing was changed.
+    /// Another VM has something that only one VM may hold: nothing was changed.
     #[error(transparent)]
     Taken(Box<ClaimRefused>),
     /// The change of a resource was refused: nothing was changed.

@@ -1,5 +1,5 @@
 //! Hooks by which tests end an engine at an exact point as `kill -9` would, break it on purpose, or
-//! give it its clock and its chance. Nothing else sets these.
+//! supply its clock and its random numbers. Nothing else sets these.
 
 use ostler_lifecycle::{Decision, Facts, Input};
 use ostler_model::{Effect, Millis, Refusal, Timestamp, VmRecord, VmUuid};

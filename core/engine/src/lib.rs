@@ -1,4 +1,4 @@
-//! The shell around the decisions: every input comes one way, one function decides, one writer
+//! Everything around the decisions: every input comes one way, one function decides, one writer
 //! commits, one part calls drivers.
 //!
 //! ```text

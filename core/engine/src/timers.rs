@@ -1,5 +1,5 @@
-//! Fires due timers. The due times are in the store, with the records. This is only the alarm
-//! clock.
+//! Fires due timers. The due times are in the store, with the records. This module only wakes the
+//! runners.
 
 use crate::locked::locked;
 use crate::message::Message;

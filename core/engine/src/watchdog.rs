@@ -1,6 +1,6 @@
-//! Looks slowly for VMs that should go on and that nobody works on: a part of the engine that
-//! panicked may have lost what would have carried them on. Without the watchdog they would stand
-//! until a request comes for them or the daemon is started again.
+//! Looks now and then (`watchdog_every`) for VMs that should go on and that nobody works on: a part
+//! of the engine that panicked may have lost what would have carried them on. Without the watchdog
+//! they would stand until a request comes for them or the daemon is started again.
 
 use crate::message::Message;
 use crate::shared::Shared;

@@ -1,4 +1,4 @@
-//! The driver, as the engine calls it: its mandatory part. Its abilities are below `kvm`.
+//! The driver, as the engine calls it: its mandatory part. Its abilities are in the folder `kvm/`.
 
 mod abilities;
 mod jobs;

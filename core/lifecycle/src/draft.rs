@@ -71,8 +71,8 @@ impl<'a> Draft<'a> {
         // because its effect key is the same.
         let mut settled = self.settled;
         settled.retain(|key| !self.effects.iter().any(|effect| effect.key == *key));
-        // If nothing changes, nothing is claimed: a resize to the size that the VM has holds its
-        // room already.
+        // If nothing changes, nothing is claimed: a VM that is resized to the size that it has
+        // already holds that room.
         let claims = if changed { self.record.claims(&self.asks) } else { Vec::new() };
         Decision {
             record: self.record,

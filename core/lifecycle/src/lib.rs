@@ -25,7 +25,7 @@
 //!         ├─ step_result, wake ── an operation goes on: step <─> step_result <─> operation_end, over
 //!         │                       items, marks, slot, subject, rest
 //!         ├─ monitor, gone ── what is seen without an operation
-//!         └─ restored ── the record is older than the world
+//!         └─ restored ── the record is older than what the hosts show
 //! allowed, why, outcomes, table: the same rules, told to people
 //! ```
 

@@ -66,7 +66,9 @@ pub(crate) fn succeeded(draft: &mut Draft<'_>, active: Active) -> Next {
                 // left a file that is incomplete.
                 draft.forget_recovery();
             }
-            // The VM is still paused at the hypervisor, and only there is its memory.
+            // The VM is still paused at the hypervisor, and only there is its memory. No verb
+            // pauses a guest without saving its memory, so somebody outside of Ostler has paused
+            // it.
             let outside = rests == State::Suspended && draft.record.usable_recovery().is_none();
             draft.set_state(rests, if outside { Reason::External } else { Reason::Asked });
         }

@@ -168,7 +168,7 @@ pub enum Declined {
     Refused(Refusal),
     /// The store refused it.
     Resource(ResourceRefused),
-    /// Another VM has something that can have one owner only.
+    /// Another VM has something that only one VM may hold.
     Taken(Box<ClaimRefused>),
     /// It failed, for this reason.
     Failed(String),

@@ -1,5 +1,6 @@
-//! The plans: the steps that a verb takes from a state. Only the plan of a deploy is chosen in
-//! `request`.
+//! The plans: the steps that a verb takes from a state. Plans that depend on more than the record
+//! are chosen in `request`: those of a deploy, of a VM in `unknown` that was seen off or paused,
+//! and of a move away from a lost host.
 
 use crate::migrate;
 use crate::recipe::{self, Plan};

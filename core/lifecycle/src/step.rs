@@ -15,7 +15,7 @@
 //! ```
 //!
 //! The part of the drawing down to `Calling` is in this module. The part that follows an answer or
-//! a look is in `judge`.
+//! a look is in `step_result`.
 
 use crate::draft::{Draft, Next};
 use crate::items::items;
@@ -31,8 +31,8 @@ pub const LOOK_EVERY: Millis = Millis(2_000);
 /// After so many failed looks in a row, a VM whose step has failed, or is past its deadline, rests
 /// in `unknown`.
 pub const BLIND_TRIES: u32 = 5;
-/// After so many tries, within half a minute, an operation goes on without a step that it can do
-/// without.
+/// After so many tries, an operation goes on without a step that it can do without. All pauses
+/// between these tries together are shorter than half a minute.
 pub const SKIP_TRIES: u32 = 8;
 /// After so many driver crashes over one item, the step has failed: the same inputs will crash the
 /// driver again.

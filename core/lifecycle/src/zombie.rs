@@ -54,7 +54,7 @@ pub struct PutAway<'a> {
     pub domain: Option<Generation>,
     /// Then the VM's folder is removed.
     pub files: Option<&'a Leftover>,
-    /// Then nothing is left there up to this generation.
+    /// After that, nothing of this generation or of an older one is left on the host.
     pub empty: Option<Generation>,
     /// The files stay, and so does the leftover: the VM's own host uses these files.
     pub in_use: bool,

@@ -38,7 +38,7 @@ pub enum Book {
     Host,
     /// Images, by the number of disks that stand on them.
     Image,
-    /// Network addresses. Each has one owner.
+    /// Network addresses. Only one VM may hold each of them.
     Mac,
 }
 
@@ -101,7 +101,7 @@ impl From<&MacAddress> for BookKey {
     }
 }
 
-/// An amount of a thing, in up to three parts that are added up and bounded each for itself. Each
+/// An amount of a thing, in up to three parts. Each part has a sum and a limit of its own. Each
 /// book says what its parts are.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
@@ -215,7 +215,7 @@ impl Ask {
         Self { book: Book::Host, key: host.into(), bound: Bound::enforced(enforce) }
     }
 
-    /// An image that is ready.
+    /// Asks whether an image is ready, so that a disk may stand on it.
     #[must_use]
     pub fn image(image: ImageId) -> Self {
         Self { book: Book::Image, key: image.into(), bound: Bound::Open }
@@ -245,7 +245,8 @@ pub enum Takes {
     Nobody,
 }
 
-/// By which terms a thing is held, as its row says now.
+/// The conditions for holding a thing: who may hold it, and how much. They are read from the row of
+/// the thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
     /// Its name, for messages.
@@ -259,7 +260,7 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// The terms of a thing that has no row, and is there once somebody has it.
+    /// The terms of a thing that has no row: it needs none, and any VM may hold it.
     #[must_use]
     pub fn of_none(key: &BookKey) -> Self {
         Self {
@@ -272,7 +273,7 @@ impl Terms {
 }
 
 impl Host {
-    /// By which terms VMs hold capacity here.
+    /// The conditions for holding capacity here.
     #[must_use]
     pub fn terms(&self) -> Terms {
         let takes = match self.state {
@@ -288,7 +289,7 @@ impl Host {
 }
 
 impl Image {
-    /// By which terms disks stand on it.
+    /// The conditions for a disk that is to stand on it.
     #[must_use]
     pub fn terms(&self) -> Terms {
         let takes = if self.state == ImageState::Ready { Takes::All } else { Takes::Nobody };
@@ -315,8 +316,8 @@ pub struct Page {
 }
 
 impl Claim {
-    /// The claims that follow from what is held anew: a thing that has one owner is never taken
-    /// from it, whether the decision asks or not.
+    /// The claims that follow from what is held anew. A thing that only one VM may hold is never
+    /// taken from that VM, even if the decision does not ask for the claim.
     pub fn implied<'a>(old: &'a [Holding], new: &'a [Holding]) -> impl Iterator<Item = Self> + 'a {
         held_anew(old, new)
             .filter(|held| held.amount.is_none())

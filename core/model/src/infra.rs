@@ -130,7 +130,7 @@ pub struct Host {
     pub hypervisor: Option<DriverRef>,
     /// How commands and files are reached on it.
     pub transport: ExecTransport,
-    /// Free labels, for placement.
+    /// Free labels, for people: placement does not look at them.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// How far the operator lets Ostler use it.

@@ -2,11 +2,12 @@
 //! operations, steps, effects and errors.
 //!
 //! **Invariant:** no IO, no async, no clock, no randomness lives here. Every other core crate
-//! depends on this one.
+//! depends on this one, except `ostler-api` and `ostler-cli`.
 //!
 //! The store keeps these types inside a versioned envelope (`ostler-store`). If a change of a type
-//! makes older rows unreadable and `#[serde(default)]` cannot help, `ostler-store` needs a
-//! migration. HTTP uses a separate set of types (`ostler-api`), which are converted explicitly.
+//! makes older rows unreadable and `#[serde(default)]` cannot help, the row needs a higher
+//! `Row::VERSION` with an `upgrade` in `ostler-store`. HTTP uses a separate set of types
+//! (`ostler-api`), which are converted explicitly.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 

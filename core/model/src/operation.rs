@@ -27,8 +27,8 @@ pub enum Phase {
     /// The answer was lost, or did not say what is there. A look is open; whether it shows the goal
     /// decides.
     Confirming,
-    /// The power button was pressed. Ostler looks again and again until it sees the goal or the
-    /// deadline passes.
+    /// The power button was pressed, or the hypervisor is still starting the domain. Ostler looks
+    /// again and again until it sees the goal or the deadline passes.
     Waiting {
         /// When it looks again.
         until: Timestamp,

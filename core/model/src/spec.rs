@@ -210,9 +210,10 @@ pub enum Graphics {
 pub struct Patience {
     /// Time for the guest to obey the power button.
     pub shutdown: Millis,
-    /// Time for the hypervisor to answer any other call.
+    /// Time for any other call of the hypervisor driver, except those that `transfer` is for.
     pub hypervisor: Millis,
-    /// Time to copy one disk to a host or from it.
+    /// Time for a call of the transfer driver, such as the copy of one disk to a host or from it;
+    /// also for a live migration, and for the copy of a disk that is in use.
     pub transfer: Millis,
     /// A graceful verb waits until the guest has run for this long. A guest that is still booting
     /// ignores the power button, although the call succeeds.

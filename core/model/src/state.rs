@@ -71,7 +71,8 @@ pub enum State {
 pub enum StateKind {
     /// Until somebody sends a request.
     Rest,
-    /// Until a step ends; has a deadline.
+    /// Until a step ends. Each step has a deadline; only the steps of a delete are then tried
+    /// again, for ever.
     Transient,
     /// For ever.
     End,

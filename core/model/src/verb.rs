@@ -134,7 +134,7 @@ pub enum Strength {
     Forget,
 }
 
-/// What a verb is about. Several rules hold for a whole family.
+/// The kind of a verb. Some rules hold for all verbs of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
     /// Whether, where and how the VM runs.

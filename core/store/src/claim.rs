@@ -1,6 +1,6 @@
-//! Judges claims, whatever book they are of. The only thing that depends on the book is where the
-//! terms of a thing stand: [`Batch::terms`] names that. What VMs hold, and by which rule a claim is
-//! judged, is said by [`ostler_model::Claim`].
+//! Judges claims, whatever book they are of. The only thing that depends on the book is the row
+//! with the terms of a thing: [`Batch::terms`] reads it. [`ostler_model::Claim`] says by which rule
+//! a claim is judged, [`ostler_model::VmRecord::holdings`] says how much a VM holds.
 
 use crate::batch::Batch;
 use crate::book::Claimant;
@@ -12,11 +12,11 @@ use ostler_model::{
 use redb::ReadableTable;
 
 impl Batch<'_> {
-    /// By which terms a thing is held, as its row says now. If it needs a row and has none, the
+    /// The conditions for holding a thing, read from its row. If it needs a row and has none, the
     /// error names it.
     fn terms(&self, book: Book, key: &BookKey) -> Result<Result<Terms, Resource>, ReadError> {
-        // The key was made of an id. The last number is never given out, so a key that is no number
-        // names nothing.
+        // The key of a host or of an image is made of its id. `u32::MAX` is never used as an id, so
+        // a key that is not a number finds no row.
         let id = key.as_str().parse().unwrap_or(u32::MAX);
         Ok(match book {
             Book::Host => {
@@ -75,8 +75,8 @@ impl Batch<'_> {
         {
             let owner = VmId(row.map_err(Fault::from)?.0.value().2);
             if Some(owner) != by.vm && by.goes != Some(owner) {
-                // If the owner has no summary, the books are damaged, and its id is told: the thing
-                // is not given away.
+                // If that VM has no summary, the books are damaged. Its id is told instead of its
+                // name, and the thing is not given to another VM.
                 let name = self
                     .vm_summary(owner)?
                     .map(|vm| vm.name)

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// One change that holds as a whole or not at all, also after a crash.
+/// One change that is applied as a whole or not at all, also after a crash.
 #[derive(Debug, Clone, Default)]
 pub struct Commit {
     /// The record. It is written only if the stored one is still as the decision found it.
@@ -228,7 +228,7 @@ pub enum ResourceChange {
 /// The result of a commit that could be decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed {
-    /// The commit holds and is durable.
+    /// The commit was applied and is durable.
     Applied {
         /// The number of the last event after it.
         seq: EventSeq,

@@ -163,8 +163,8 @@ pub enum CommitError {
         /// The error of that commit.
         why: String,
     },
-    /// This commit failed, or the batch that it was in. Whether it holds is known only when the
-    /// store is opened again.
+    /// This commit failed, or the batch that it was in. Whether it was applied is known only when
+    /// the store is opened again.
     #[error(
         "the commit failed, the store is read-only now; look at the disk, then restart ostlerd"
     )]

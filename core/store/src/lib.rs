@@ -1,5 +1,5 @@
 //! The store: everything that must survive, in one file. One writer changes it, in transactions
-//! that hold as a whole or not at all.
+//! that are applied as a whole or not at all.
 //!
 //! **Invariants.** This is the only crate that names the database. No driver is called here, and no
 //! clock is asked, except by a restore. Indexes and books are derived from records in the
@@ -10,8 +10,8 @@
 //!
 //! - *records, operations, outbox*: what Ostler has promised, and what may be under way at a
 //!   hypervisor. After a crash nothing else can tell.
-//! - *events, idempotency*: what others were told, or will be told. They must not be told two
-//!   different things, or never be told.
+//! - *events, idempotency*: what others were told, or will be told. Nobody may be told two
+//!   different things, and nobody may be left without being told.
 //! - *hosts, datastores, images, tokens, drivers, rules*: what an operator has set.
 //! - *summaries, indexes, books, timers*: derived, but in the same transaction, so that none of
 //!   them is wrong at any moment.

@@ -215,7 +215,7 @@ impl Store {
         self.judged(prepared).await
     }
 
-    /// The result that a commit would have now: [`Committed::Applied`] if it would hold. It is
+    /// The result that a commit would have now: [`Committed::Applied`] if nothing refuses it. It is
     /// judged like a commit, in its turn among the others, and nothing is written. It may use ids
     /// that do not exist.
     ///

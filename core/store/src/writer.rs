@@ -177,7 +177,7 @@ impl Writer {
         }
     }
 
-    /// Commits a batch and answers. If a waiter is gone, its commit holds all the same.
+    /// Commits a batch and answers. If a waiter is gone, its commit is applied all the same.
     fn serve(&mut self, jobs: Jobs) {
         let (commits, waiters): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
         if let Some(why) = self.shared.why_read_only() {

@@ -1,5 +1,5 @@
-//! A world to test in: a store in a directory of its own, the fake as hypervisor and transfer
-//! manager on two hosts, and an engine.
+//! A world to test in: a store in a directory of its own, the fake as hypervisor driver and
+//! transfer driver on two hosts, and an engine.
 
 use ostler_driver::{DriverEntry, DriverInfo, DriverKind, DriverOrigin, Registry};
 use ostler_driver_testkit::fake::Fake;

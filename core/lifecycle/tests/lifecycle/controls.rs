@@ -1,4 +1,4 @@
-//! Negative controls: with each of these faults the invariants must turn red, and for the right
+//! Negative controls: with each of these faults the invariants must fail, and for the right
 //! reason.
 
 use crate::acts::story;

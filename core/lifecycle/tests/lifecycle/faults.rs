@@ -1,5 +1,5 @@
-//! Deliberate faults: what the decider could get wrong, done to its decisions. Each must turn the
-//! invariants red.
+//! Deliberate faults: mistakes that `decide` could make, made in its decisions. With each of them
+//! the invariants must fail.
 
 use crate::rig::{Fault, Rig};
 use ostler_lifecycle::{Decision, Facts, Input};

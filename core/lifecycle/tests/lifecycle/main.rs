@@ -1,6 +1,7 @@
-//! The decider at its boundary: records and inputs go in, decisions come out. `script` reads short
-//! stories and compares how they went (`UPDATE_EXPECT=1` rewrites), `model` makes up long ones and
-//! holds every decision against the invariants, `controls` shows that those turn red.
+//! Tests of `decide` from outside: records and inputs go in, decisions come out. `script` reads
+//! short stories and compares how they went (`UPDATE_EXPECT=1` rewrites). `model` makes up long
+//! ones and holds every decision against the invariants. `controls` shows that the invariants fail
+//! if there is a fault.
 #![allow(clippy::unwrap_used, reason = "a story that cannot be told is a failed test")]
 
 mod acts;
