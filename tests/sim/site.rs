@@ -53,14 +53,14 @@ impl Run {
 
     pub(crate) async fn site_happens(&mut self) {
         let drawn = |chance: u64| dice(&self.dice).permille(chance);
-        let (crowd, lose, flicker, image, clock) = (
-            drawn(self.weather.crowd),
+        let (slow_host, lose, flicker, image, clock) = (
+            drawn(self.weather.slow_host),
             drawn(self.weather.lose),
             drawn(self.weather.flicker),
             drawn(self.weather.image),
             drawn(self.weather.clock),
         );
-        if crowd {
+        if slow_host {
             let (host, lasts) =
                 (self.living_host(), Duration::from_secs(dice(&self.dice).within(60, 900)));
             self.say(format!("  host {host} is slow for {} s", lasts.as_secs()));

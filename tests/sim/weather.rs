@@ -26,7 +26,7 @@ pub(crate) struct Weather {
     /// A call fails, or its answer is late or lost.
     trouble: u64,
     /// One call is slow.
-    slow: u64,
+    slow_call: u64,
     crash: u64,
     full: u64,
     restore: u64,
@@ -40,7 +40,7 @@ pub(crate) struct Weather {
     stale: u64,
     /// A host is slow, for all calls that change something, and for so long that its lanes are
     /// full.
-    pub(crate) crowd: u64,
+    pub(crate) slow_host: u64,
     /// A host is lost for good.
     pub(crate) lose: u64,
     /// A host is switched off and on.
@@ -74,7 +74,7 @@ impl Weather {
             haste: *dice.pick(&[40, 400, 3_000]),
             sync: *dice.pick(&[2, 20, 200]),
             trouble: *dice.pick(&[0, 5, 30, 80, 200]),
-            slow: *dice.pick(&[0, 5, 20]),
+            slow_call: *dice.pick(&[0, 5, 20]),
             crash: *dice.pick(&[0, 5, 30]),
             full: *dice.pick(&[0, 4, 20]),
             restore: *dice.pick(&[0, 0, 15]),
@@ -84,7 +84,7 @@ impl Weather {
             lane_width: *dice.pick(&[1, 1, 4]),
             blind: *dice.pick(&[0, 50, 200]),
             stale: *dice.pick(&[0, 100, 500]),
-            crowd: *dice.pick(&[0, 10, 30]),
+            slow_host: *dice.pick(&[0, 10, 30]),
             lose: *dice.pick(&[0, 0, 10]),
             flicker: *dice.pick(&[0, 0, 10]),
             image: *dice.pick(&[0, 0, 20]),
@@ -121,7 +121,7 @@ fn whim(dice: &mut Rng, weather: &Weather, slow: bool, call: &Recorded) -> Whim 
     let takes = match call.op {
         // Longer than the patience of a transfer.
         Op::Prepare | Op::Copy | Op::SaveBack | Op::Delete if slow => 150_000,
-        _ if dice.permille(weather.slow) => 60_000,
+        _ if dice.permille(weather.slow_call) => 60_000,
         _ => takes,
     };
     let least = if slow && call.key.is_some() { 15_000 } else { 1 };

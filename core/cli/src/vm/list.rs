@@ -38,7 +38,7 @@ pub struct ListArgs {
     /// At most so many
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// Sort by this column; what is largest, or has lasted longest, comes first
+    /// Sort by this column: names in alphabetical order, what is largest or has lasted longest first
     #[arg(long, value_enum, value_name = "COLUMN", default_value_t = Sort::Id)]
     sort: Sort,
     #[command(flatten)]

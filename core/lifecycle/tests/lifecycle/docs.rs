@@ -4,7 +4,7 @@ use expect_test::expect_file;
 
 const INTRO: &str = "# The life of a VM
 
-Printed by the decider (`core/lifecycle`) and compared by a test, so that a change of policy is a diff here. Rewrite it with
+Written by `core/lifecycle` and compared by a test, so that a change of policy is a diff here. Rewrite it with
 `UPDATE_EXPECT=1 cargo test -p ostler-lifecycle docs`.
 
 A VM has one state. Those of *rest* last until somebody asks for something, the others until a step ends: then a row of the

@@ -1,7 +1,7 @@
 //! Sentences: why the change of a resource is refused.
 
 use super::{Names, datastore, host, image, named_vm};
-use ostler_model::{Resource, ResourceRefused, UsedBy};
+use ostler_model::{Resource, ResourceRefused, UsedBy, VmId};
 
 /// The sentence of a refusal.
 pub(crate) fn resource_refused(names: &dyn Names, refused: &ResourceRefused) -> String {
@@ -15,13 +15,7 @@ pub(crate) fn resource_refused(names: &dyn Names, refused: &ResourceRefused) -> 
              machines, their driver must tell them apart (for kvm: give one of them a host_uuid of \
              its own in libvirtd.conf)"
         ),
-        ResourceRefused::InUse { what, by } => {
-            format!(
-                "the {} is in use by {}: move or delete that first",
-                resource(names, what),
-                used_by(names, by)
-            )
-        }
+        ResourceRefused::InUse { what, by } => in_use(names, &resource(names, what), by),
         ResourceRefused::FileTaken { path, image, format } => {
             format!(
                 "the file {path} is the image {image} already, as {format}: give the same format, \
@@ -51,32 +45,64 @@ fn resource(names: &dyn Names, what: &Resource) -> String {
     }
 }
 
-fn used_by(names: &dyn Names, by: &UsedBy) -> String {
-    let vm = |id| named_vm(names, id);
+/// Why `what` cannot be removed or changed, and what to do about it.
+fn in_use(names: &dyn Names, what: &str, by: &UsedBy) -> String {
+    let vm = |id: &VmId| named_vm(names, *id);
     match by {
-        UsedBy::Daemon => "this ostlerd, which runs on it".to_owned(),
-        UsedBy::Placed(id) => format!("{}, which has its place there", vm(*id)),
-        UsedBy::Moving(id) => format!("{}, which migrates from there or to it", vm(*id)),
-        UsedBy::LeftBy(id) => format!(
-            "{}, which may have left something there; it is looked for once the host is seen. If \
-             it does not come back, remove it as fenced",
-            vm(*id)
-        ),
-        UsedBy::FoundBy(id) => format!("{}, which is found by its settings", vm(*id)),
-        UsedBy::FilesOf(id) => vm(*id),
-        UsedBy::Image(id) => format!("image {}", image(names, *id)),
-        UsedBy::Disks { count: 1 } => "a disk of a VM".to_owned(),
-        UsedBy::Disks { count } => format!("{count} disks of VMs"),
-        UsedBy::DiskToSave => "the disk that is saved as it, it is locked".to_owned(),
-        UsedBy::Ready => "anybody who deploys it, it is ready".to_owned(),
-        UsedBy::NotDone { state } => format!("itself, it is {state}"),
-        UsedBy::LeftOn(id) => {
-            format!("host {}, where something of it may be left", host(names, *id))
+        UsedBy::Daemon => {
+            format!("the {what} is the machine that ostlerd runs on: it cannot be removed")
         }
-        UsedBy::Call => "a driver call that may be under way".to_owned(),
-        UsedBy::HypervisorOf(id) => format!("host {}", host(names, *id)),
-        UsedBy::RulesOfHost(id) => format!("the snapshot rules of host {}", host(names, *id)),
-        UsedBy::FilesIn(id) => format!("datastore {}", datastore(names, *id)),
-        UsedBy::RulesOf(driver) => format!("the snapshot rules of {driver}"),
+        UsedBy::Placed(id) => {
+            format!("{} has its place on the {what}: move or delete it first", vm(id))
+        }
+        UsedBy::Moving(id) => format!(
+            "{} migrates from the {what} or to it: wait until that has ended, then move or delete it",
+            vm(id)
+        ),
+        UsedBy::LeftBy(id) => format!(
+            "{} may have left something on the {what}: that is looked for when the host answers. \
+             If the host does not come back, remove it as fenced",
+            vm(id)
+        ),
+        UsedBy::FoundBy(id) => {
+            format!("{} is found by these settings of the {what}: move or delete it first", vm(id))
+        }
+        UsedBy::FilesOf(id) => format!("{} has files in the {what}: delete it first", vm(id)),
+        UsedBy::Image(id) => {
+            format!("the image {} is in the {what}: remove it first", image(names, *id))
+        }
+        UsedBy::Disks { count: 1 } => {
+            format!("a disk of a VM stands on the {what}: delete that VM or its disk first")
+        }
+        UsedBy::Disks { count } => {
+            format!("{count} disks of VMs stand on the {what}: delete those VMs or disks first")
+        }
+        UsedBy::DiskToSave => {
+            format!("a disk is being saved as the {what}: wait until that has ended")
+        }
+        UsedBy::Ready => format!("the {what} is complete, so it is kept: remove it if it must go"),
+        UsedBy::NotDone { state } => format!("{what} is {state}: delete it first"),
+        UsedBy::LeftOn(id) => format!(
+            "something of {what} may be left on host {}: that is looked for when the host answers. \
+             If it does not come back, remove the host as fenced",
+            host(names, *id)
+        ),
+        UsedBy::Call => {
+            format!("a driver may still be at work for {what}: wait until that has ended")
+        }
+        UsedBy::HypervisorOf(id) => format!(
+            "host {} is reached by the {what}: remove the host, or give it another driver, first",
+            host(names, *id)
+        ),
+        UsedBy::RulesOfHost(id) => format!(
+            "the {what} holds the snapshot rules of host {}: take them off the host first",
+            host(names, *id)
+        ),
+        UsedBy::FilesIn(id) => {
+            format!("datastore {} is served by the {what}: remove it first", datastore(names, *id))
+        }
+        UsedBy::RulesOf(driver) => {
+            format!("the {what} holds the snapshot rules of driver {driver}: unbind them first")
+        }
     }
 }
