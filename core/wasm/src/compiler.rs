@@ -27,7 +27,10 @@ const ARGUMENT: &str = "--compile-a-component";
 const CODE_MAX: u64 = 512 * 1024 * 1024;
 /// The longest text of an error.
 const SAID_MAX: u64 = 4096;
-/// The exit code if nobody waits for the code any more.
+/// The exit codes if the component is refused, if the process could not do its work, and if nobody
+/// waits for the code any more.
+const REFUSED: i32 = 1;
+const UNABLE: i32 = 2;
 const GONE: i32 = 3;
 /// How much nicer than the daemon the compiler is.
 const NICE: i32 = 10;
@@ -60,8 +63,8 @@ pub enum CompileProblem {
     /// The compiler has crashed, most likely because it got no more memory.
     #[error(
         "the compiler ended ({status}), most likely because {memory_mib} MiB of memory were not \
-         enough: {said}; raise memory_mib under [compile] in the settings only for a driver that \
-         you trust"
+         enough; raise memory_mib under [compile] in the settings only for a driver that you \
+         trust. It said: {said:?}"
     )]
     Crashed {
         /// How it ended.
@@ -71,6 +74,9 @@ pub enum CompileProblem {
         /// The beginning of its standard error.
         said: String,
     },
+    /// The compiler could not do its work.
+    #[error("the compiler could not work: {0}")]
+    Unable(String),
     /// The process could not be run.
     #[error("the compiler cannot be run: {0}")]
     Process(#[from] io::Error),
@@ -153,7 +159,8 @@ impl Compiler {
         let said = String::from_utf8_lossy(&said).trim().to_owned();
         match (status.code(), status.signal().and_then(Signal::from_named_raw)) {
             (Some(0), _) => Ok(Code(code)),
-            (Some(1), _) => Err(CompileProblem::Refused(said)),
+            (Some(REFUSED), _) => Err(CompileProblem::Refused(said)),
+            (Some(UNABLE), _) => Err(CompileProblem::Unable(said)),
             (_, Some(Signal::XCPU)) => Err(CompileProblem::TooLong(self.cpu)),
             (_, _) => Err(CompileProblem::Crashed { status, memory_mib: self.memory_mib, said }),
         }
@@ -178,19 +185,42 @@ pub fn serve() -> Option<ExitCode> {
     let numbers: Vec<u64> = numbers.iter().filter_map(|text| text.to_str()?.parse().ok()).collect();
     let done = match numbers[..] {
         [memory_mib, cpu_s, length] => compile_here(memory_mib, cpu_s, length),
-        _ => Err("its arguments are three numbers".to_owned()),
+        _ => Err((UNABLE, "its arguments are three numbers".to_owned())),
     };
     Some(match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
+        Err((code, problem)) => {
             let _ = writeln!(io::stderr(), "{}", cut(&problem, SAID_MAX as usize));
-            ExitCode::FAILURE
+            u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
         }
     })
 }
 
-/// Limits this process, then compiles standard input to standard output.
-fn compile_here(memory_mib: u64, cpu_s: u64, length: u64) -> Result<(), String> {
+/// Limits this process, then compiles standard input to standard output. The error is an exit code
+/// and its reason.
+fn compile_here(memory_mib: u64, cpu_s: u64, length: u64) -> Result<(), (i32, String)> {
+    let unable = |problem: String| (UNABLE, problem);
+    limit_here(memory_mib, cpu_s).map_err(unable)?;
+    let mut component = Vec::new();
+    let read = io::stdin().lock().take(length).read_to_end(&mut component);
+    read.map_err(|error| unable(format!("the component cannot be read: {error}")))?;
+    // When the input ends, nobody waits for the code any more.
+    std::thread::spawn(|| {
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        std::process::exit(GONE);
+    });
+    let engine = Engine::new(&config()).map_err(|error| unable(format!("{error:#}")))?;
+    let code = Code::compile(&engine, &component).map_err(|problem| match problem {
+        CompileProblem::Refused(reason) => (REFUSED, reason),
+        other => unable(other.to_string()),
+    })?;
+    let mut out = io::stdout().lock();
+    let written = out.write_all(code.bytes()).and_then(|()| out.flush());
+    written.map_err(|error| unable(format!("the code cannot be written: {error}")))
+}
+
+/// Limits this process.
+fn limit_here(memory_mib: u64, cpu_s: u64) -> Result<(), String> {
     let limits = [
         (Resource::Data, memory_mib.saturating_mul(1024 * 1024), 0),
         // At the lower limit of time a signal says why it ends, at the upper one it is killed.
@@ -203,17 +233,5 @@ fn compile_here(memory_mib: u64, cpu_s: u64, length: u64) -> Result<(), String> 
         let limit = Rlimit { current: Some(most), maximum: Some(most.saturating_add(more)) };
         setrlimit(resource, limit).map_err(|error| format!("a limit cannot be set: {error}"))?;
     }
-    nice(NICE).map_err(|error| format!("it cannot be made nice: {error}"))?;
-    let mut component = Vec::new();
-    let read = io::stdin().lock().take(length).read_to_end(&mut component);
-    read.map_err(|error| format!("the component cannot be read: {error}"))?;
-    // When the input ends, nobody waits for the code any more.
-    std::thread::spawn(|| {
-        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-        std::process::exit(GONE);
-    });
-    let engine = Engine::new(&config()).map_err(|error| format!("{error:#}"))?;
-    let code = Code::compile(&engine, &component).map_err(|problem| problem.to_string())?;
-    let mut out = io::stdout().lock();
-    out.write_all(code.bytes()).and_then(|()| out.flush()).map_err(|error| error.to_string())
+    nice(NICE).map(drop).map_err(|error| format!("it cannot be made nice: {error}"))
 }

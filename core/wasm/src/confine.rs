@@ -1,17 +1,23 @@
-//! Confines the commands that drivers run on this machine: the kernel (Landlock) lets them reach the
-//! programs of the system, the datastores of the call's host, and the paths that the template
-//! names. So a file that a driver writes (a disk that names another file, a configuration) cannot
-//! make a program open anything else, and a link that is made while a path is checked leads nowhere.
+//! Confines the commands that drivers run on this machine: the kernel (Landlock) lets them open the
+//! programs of the system, the datastores, and the paths that the template names. So a disk that
+//! names another file, or a link that is made while a path is checked, leads to nothing else.
+//!
+//! This holds a program that is misled by a file. It does not hold code that a driver chooses: that
+//! may still connect to sockets, signal processes of its user, and change the mode of its files.
 //!
 //! A process keeps the confinement for as long as it lives, and so does everything that it starts.
 //! Commands over ssh are not confined: their machines have no program of ours.
 
 use landlock::{
-    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreated,
-    RulesetCreatedAttr, RulesetError, path_beneath_rules,
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError,
 };
 use ostler_driver::Site;
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use std::io;
+use std::os::fd::OwnedFd;
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
@@ -23,8 +29,7 @@ const LEAST: ABI = ABI::V2;
 const MOST: ABI = ABI::V5;
 
 /// Every command may read these, and run programs there: programs, their libraries, the tables of
-/// names that the C library reads, and the state of the machine. No file with a secret is below
-/// them: `/proc` tells nothing confidential of processes that are not confined in the same way.
+/// names that the C library reads, and the state of the machine.
 const READS: &[&str] = &[
     "/bin",
     "/sbin",
@@ -65,6 +70,18 @@ const WRITES: &[&str] = &[
     "/dev/zero",
 ];
 
+/// Root's rights that a command loses. They open files beside all paths: the memory and the ports of
+/// the machine, the environment of other processes, the code of the kernel, device nodes.
+const LOST: [CapabilitySet; 7] = [
+    CapabilitySet::BPF,
+    CapabilitySet::MKNOD,
+    CapabilitySet::PERFMON,
+    CapabilitySet::SYS_BOOT,
+    CapabilitySet::SYS_MODULE,
+    CapabilitySet::SYS_PTRACE,
+    CapabilitySet::SYS_RAWIO,
+];
+
 /// The most paths of one command, and the longest of them in bytes: a program needs a few folders.
 const PATHS_MAX: usize = 32;
 const PATH_MAX: usize = 1024;
@@ -92,7 +109,7 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// Refuses paths that are not plain, and those that would lift the confinement.
+    /// Refuses paths that are not plain, and the root, which would lift the confinement.
     ///
     /// # Errors
     /// The text names the path, for people.
@@ -138,17 +155,59 @@ fn rules(least: CompatLevel) -> Result<RulesetCreated, RulesetError> {
         .create()
 }
 
+/// What a command may do in a folder of its own: everything but making device nodes, which lead to
+/// the whole machine.
+fn whole() -> BitFlags<AccessFs> {
+    AccessFs::from_all(MOST) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev)
+}
+
+fn open(path: &str) -> Result<(OwnedFd, FileType), Errno> {
+    let opened = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&opened)?.st_mode);
+    Ok((opened, kind))
+}
+
+/// Adds a rule for each of these paths. Paths that are not there are left out.
+fn allow<'a>(
+    mut rules: RulesetCreated,
+    paths: impl IntoIterator<Item = &'a str>,
+    access: BitFlags<AccessFs>,
+) -> Result<RulesetCreated, SpawnError> {
+    for path in paths {
+        match open(path) {
+            Ok((opened, FileType::Directory)) => {
+                rules = rules.add_rule(PathBeneath::new(opened, access))?;
+            }
+            Ok((opened, _)) => {
+                let access = access & AccessFs::from_file(MOST);
+                rules = rules.add_rule(PathBeneath::new(opened, access))?;
+            }
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(error) => {
+                let problem = format!("{path} cannot be opened: {error}");
+                return Err(SpawnError::Path(problem));
+            }
+        }
+    }
+    Ok(rules)
+}
+
 /// Confines the calling thread, and everything that it starts, for ever.
-fn confine(reach: &Reach) -> Result<(), RulesetError> {
+fn confine(program: &str, reach: &Reach) -> Result<(), SpawnError> {
     let reads: BitFlags<AccessFs> = AccessFs::from_read(MOST);
-    let all: BitFlags<AccessFs> = AccessFs::from_all(MOST);
-    // Paths that are not there are left out.
-    rules(CompatLevel::HardRequirement)?
-        .add_rules(path_beneath_rules(READS, reads))?
-        .add_rules(path_beneath_rules(WRITES, all))?
-        .add_rules(path_beneath_rules(&reach.reads, reads))?
-        .add_rules(path_beneath_rules(&reach.writes, all))?
-        .restrict_self()?;
+    let rules = rules(CompatLevel::HardRequirement)?;
+    let rules = allow(rules, READS.iter().copied().chain([program]), reads)?;
+    let rules = allow(rules, WRITES.iter().copied(), AccessFs::from_all(MOST))?;
+    let rules = allow(rules, reach.reads.iter().map(String::as_str), reads)?;
+    let rules = allow(rules, reach.writes.iter().map(String::as_str), whole())?;
+    for capability in LOST {
+        match remove_capability_from_bounding_set(capability) {
+            // A user who is not root has none, and gets none from what is started here.
+            Ok(()) | Err(Errno::PERM | Errno::INVAL) => {}
+            Err(error) => return Err(SpawnError::Start(error.into())),
+        }
+    }
+    rules.restrict_self()?;
     Ok(())
 }
 
@@ -158,22 +217,31 @@ pub(crate) enum SpawnError {
     /// The kernel cannot confine it.
     #[error(transparent)]
     Confine(#[from] RulesetError),
+    /// A path that it may reach cannot be opened.
+    #[error("{0}")]
+    Path(String),
     /// It cannot be started.
     #[error(transparent)]
     Start(#[from] io::Error),
 }
 
-/// Starts a command that is confined. Call it on tokio's runtime.
-pub(crate) async fn spawn(mut command: Command, reach: Reach) -> Result<Child, SpawnError> {
+/// Starts a command that is confined. `program` is the program that it ends up as. Call it on
+/// tokio's runtime. The `place` is given back with the child: a thread that is held up by a storage
+/// that hangs keeps it, so there are never more such threads than places.
+pub(crate) async fn spawn<P: Send + 'static>(
+    mut command: Command,
+    (program, reach): (String, Reach),
+    place: P,
+) -> Result<(Child, P), SpawnError> {
     let runtime = tokio::runtime::Handle::current();
     let (tell, told) = oneshot::channel();
     // Not a thread of a pool: a thread that was confined stays so.
     std::thread::Builder::new().name("confined".to_owned()).spawn(move || {
         let _runtime = runtime.enter();
-        let child = confine(&reach).map_err(SpawnError::from);
+        let child = confine(&program, &reach);
         let child = child.and_then(|()| command.spawn().map_err(SpawnError::from));
         // A call that was dropped meanwhile drops the child, too, and that kills it.
-        let _ = tell.send(child);
+        let _ = tell.send(child.map(|child| (child, place)));
     })?;
     told.await.map_err(io::Error::other)?
 }
@@ -187,7 +255,8 @@ mod tests {
     async fn cat(file: &Path, reach: Reach) -> bool {
         let mut command = Command::new("/bin/cat");
         command.arg(file).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = spawn(command, reach).await.expect("it starts");
+        let spawned = spawn(command, ("/bin/cat".to_owned(), reach), ()).await;
+        let (mut child, ()) = spawned.expect("it starts");
         child.wait().await.expect("it ends").success()
     }
 

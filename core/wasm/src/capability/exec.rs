@@ -158,7 +158,7 @@ impl From<RunError> for Error {
             RunError::NoProgram(_) | RunError::NoTimeout => {
                 error(ErrorKind::NotHere, "no-program", detail)
             }
-            RunError::NotConfined(_) => error(ErrorKind::NotHere, "not-confined", detail),
+            RunError::NotConfined(_) => error(ErrorKind::Retry, "not-confined", detail),
             RunError::Invalid(_) => refused("bad-argument", detail),
         }
     }

@@ -91,10 +91,7 @@ pub(crate) enum RunError {
     NoProgram(String),
     #[error("the host has no program `timeout` (coreutils), so nothing is run there over ssh")]
     NoTimeout,
-    #[error(
-        "nothing was run: commands of drivers have to be confined here (confine = \"always\" in the \
-         settings), and the kernel cannot do that: {0}"
-    )]
+    #[error("nothing was run, because the command could not be confined: {0}")]
     NotConfined(String),
     #[error("{0}")]
     Invalid(String),
@@ -125,7 +122,9 @@ impl<T> MayGoOn for Result<T, RunError> {
 pub(crate) struct Transports {
     ssh: Arc<ssh::Masters>,
     lease: Lease,
-    confine: Confine,
+    /// Whether the commands of drivers on this machine are confined. Decided once: a moment
+    /// without free descriptors must not make a command run unconfined.
+    confined: bool,
     lanes: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
@@ -149,14 +148,19 @@ impl Transports {
         confine: Confine,
     ) -> Result<Self, HostError> {
         let ssh = Arc::new(ssh::Masters::new(runtime_dir, lease)?);
-        Ok(Self { ssh, lease, confine, lanes: Mutex::default() })
+        let confined = match confine {
+            Confine::Never => false,
+            Confine::IfPossible => confine::can_confine(),
+            Confine::Always => true,
+        };
+        Ok(Self { ssh, lease, confined, lanes: Mutex::default() })
     }
 
     /// The same connections with lanes of their own, so that the commands of one driver never wait
     /// for those of another.
     pub(crate) fn with_own_lanes(&self) -> Self {
-        let (lease, confine) = (self.lease, self.confine);
-        Self { ssh: Arc::clone(&self.ssh), lease, confine, lanes: Mutex::default() }
+        let (lease, confined) = (self.lease, self.confined);
+        Self { ssh: Arc::clone(&self.ssh), lease, confined, lanes: Mutex::default() }
     }
 
     /// Runs `job` to its end.
@@ -231,11 +235,12 @@ impl Transports {
                 .await
                 .map_err(|error| RunError::Unreachable(error.to_string()))?;
             let (command, reach) = match via {
-                ExecTransport::Local => (local(), reach.filter(|_| self.confines())),
+                ExecTransport::Local => (local(), reach.filter(|_| self.confined)),
                 ExecTransport::Ssh { .. } => (self.ssh.command(via, HELPER).await?, None),
             };
             let called = (tag, argv.first().cloned().unwrap_or_default());
-            let child = spawn(command, reach).await?;
+            let reach = reach.map(|reach| (called.1.clone(), reach));
+            let (child, permit) = spawn(command, reach, permit).await?;
             running(child, called, self.lease, permit)
         };
         let running = tokio::select! {
@@ -243,15 +248,6 @@ impl Transports {
             () = stop.cancelled() => return Err(RunError::Cancelled),
         };
         running.told(head.as_bytes(), stop).await
-    }
-
-    /// Whether the commands of drivers on this machine are confined, or must not run.
-    fn confines(&self) -> bool {
-        match self.confine {
-            Confine::Never => false,
-            Confine::IfPossible => confine::can_confine(),
-            Confine::Always => true,
-        }
     }
 
     fn lane(&self, via: &ExecTransport) -> Arc<Semaphore> {
@@ -309,7 +305,13 @@ fn local() -> Command {
     command
 }
 
-async fn spawn(mut command: Command, reach: Option<Reach>) -> Result<Child, RunError> {
+/// Starts the helper. With `confined` it may only reach so much: the program that it runs, and its
+/// reach.
+async fn spawn(
+    mut command: Command,
+    confined: Option<(String, Reach)>,
+    permit: OwnedSemaphorePermit,
+) -> Result<(Child, OwnedSemaphorePermit), RunError> {
     command
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -322,12 +324,15 @@ async fn spawn(mut command: Command, reach: Option<Reach>) -> Result<Child, RunE
         .process_group(0)
         .kill_on_drop(true);
     let unreachable = |error: io::Error| RunError::Unreachable(error.to_string());
-    match reach {
-        None => command.spawn().map_err(unreachable),
-        Some(reach) => confine::spawn(command, reach).await.map_err(|error| match error {
-            SpawnError::Confine(error) => RunError::NotConfined(error.to_string()),
-            SpawnError::Start(error) => unreachable(error),
-        }),
+    match confined {
+        None => Ok((command.spawn().map_err(unreachable)?, permit)),
+        Some(confined) => {
+            confine::spawn(command, confined, permit).await.map_err(|error| match error {
+                SpawnError::Confine(error) => RunError::NotConfined(error.to_string()),
+                SpawnError::Path(problem) => RunError::NotConfined(problem),
+                SpawnError::Start(error) => unreachable(error),
+            })
+        }
     }
 }
 

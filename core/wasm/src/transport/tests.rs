@@ -81,7 +81,7 @@ async fn a_far_end_that_reads_nothing_can_be_left() {
     let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("a place");
     let mut deaf = Command::new("/bin/sleep");
     deaf.arg("3600");
-    let child = spawn(deaf, None).await.expect("it starts");
+    let (child, permit) = spawn(deaf, None, permit).await.expect("it starts");
     let called = ("tag".to_owned(), "deaf".to_owned());
     let running = running(child, called, Lease::default(), permit).expect("it has pipes");
     let pid = i32::try_from(running.child.id().expect("it runs")).expect("a pid");
