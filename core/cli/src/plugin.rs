@@ -107,8 +107,11 @@ struct Command<'a> {
     time_limit: Option<String>,
     /// The paths that it also reads, beside those that every command may read.
     reads: &'a [String],
-    /// The paths that it also writes, beside the datastores of the host.
+    /// The paths that it also writes, beside the datastores.
     writes: &'a [String],
+    /// Whether it is as good as root on the host: it does what a file of the driver's says, or takes
+    /// any path.
+    as_root: bool,
 }
 
 #[derive(Serialize)]
@@ -178,6 +181,7 @@ impl<'a> Shown<'a> {
                     time_limit: command.time_limit().map(|limit| format!("{limit:?}")),
                     reads: &command.reach().reads,
                     writes: &command.reach().writes,
+                    as_root: command.interprets_files(),
                 })
                 .collect(),
             sockets: manifest
@@ -225,13 +229,18 @@ impl<'a> Shown<'a> {
             .iter()
             .map(|command| {
                 let limit = Cell::maybe(command.time_limit.as_ref());
-                let also = command.reads.iter().chain(command.writes).map(String::as_str);
-                let also = also.collect::<Vec<_>>().join(", ");
-                vec![Cell::from(command.name), limit, Cell::from(also), Cell::from(&command.argv)]
+                let paths = |paths: &[String]| match paths {
+                    [] => Cell::from("-"),
+                    paths => Cell::from(paths.join(", ")),
+                };
+                let as_root = Cell::from(if command.as_root { "yes" } else { "-" });
+                let (reads, writes) = (paths(command.reads), paths(command.writes));
+                let argv = Cell::from(&command.argv);
+                vec![Cell::from(command.name), limit, as_root, reads, writes, argv]
             })
             .collect();
         page.section("Commands").table(
-            &["NAME", "TIME LIMIT", "ALSO REACHES", "PROGRAM AND ARGUMENTS"],
+            &["NAME", "TIME LIMIT", "AS ROOT", "READS", "WRITES", "PROGRAM AND ARGUMENTS"],
             rows,
             "none",
         );

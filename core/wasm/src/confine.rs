@@ -72,10 +72,11 @@ const WRITES: &[&str] = &[
 
 /// Root's rights that a command loses. They open files beside all paths: the memory and the ports of
 /// the machine, the environment of other processes, the code of the kernel, device nodes.
-const LOST: [CapabilitySet; 7] = [
+const LOST: [CapabilitySet; 8] = [
     CapabilitySet::BPF,
     CapabilitySet::MKNOD,
     CapabilitySet::PERFMON,
+    CapabilitySet::SYS_ADMIN,
     CapabilitySet::SYS_BOOT,
     CapabilitySet::SYS_MODULE,
     CapabilitySet::SYS_PTRACE,
@@ -106,6 +107,9 @@ pub struct Reach {
     pub reads: Vec<String>,
     /// Paths that it may also write.
     pub writes: Vec<String>,
+    /// Whether it keeps root's right `CAP_SYS_ADMIN`, as programs do that set up loop devices or the
+    /// device mapper. With it a program may look into all others.
+    pub sys_admin: bool,
 }
 
 impl Reach {
@@ -155,10 +159,10 @@ fn rules(least: CompatLevel) -> Result<RulesetCreated, RulesetError> {
         .create()
 }
 
-/// What a command may do in a folder of its own: everything but making device nodes, which lead to
+/// All that a command may do where it may write: everything but making device nodes, which lead to
 /// the whole machine.
 fn whole() -> BitFlags<AccessFs> {
-    AccessFs::from_all(MOST) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev)
+    AccessFs::from_all(MOST) & !(AccessFs::MakeChar | AccessFs::MakeBlock)
 }
 
 fn open(path: &str) -> Result<(OwnedFd, FileType), Errno> {
@@ -200,7 +204,9 @@ fn confine(program: &str, reach: &Reach) -> Result<(), SpawnError> {
     let rules = allow(rules, WRITES.iter().copied(), AccessFs::from_all(MOST))?;
     let rules = allow(rules, reach.reads.iter().map(String::as_str), reads)?;
     let rules = allow(rules, reach.writes.iter().map(String::as_str), whole())?;
-    for capability in LOST {
+    let kept =
+        |capability: &CapabilitySet| reach.sys_admin && *capability == CapabilitySet::SYS_ADMIN;
+    for capability in LOST.into_iter().filter(|capability| !kept(capability)) {
         match remove_capability_from_bounding_set(capability) {
             // A user who is not root has none, and gets none from what is started here.
             Ok(()) | Err(Errno::PERM | Errno::INVAL) => {}
@@ -249,6 +255,7 @@ pub(crate) async fn spawn<P: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
     use std::path::Path;
     use std::process::Stdio;
 
@@ -263,7 +270,8 @@ mod tests {
     #[tokio::test]
     async fn a_confined_command_reaches_what_it_may_and_nothing_else() {
         if !can_confine() {
-            return eprintln!("SKIPPED: the kernel has no Landlock");
+            let _ = io::stderr().write_all(b"SKIPPED: the kernel has no Landlock\n");
+            return;
         }
         let (inside, outside) =
             (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
@@ -276,13 +284,13 @@ mod tests {
         let link = inside.path().join("link");
         std::os::unix::fs::symlink(&outer, &link).expect("a link");
         let path = |folder: &tempfile::TempDir| folder.path().display().to_string();
-        let reach = || Reach { reads: Vec::new(), writes: vec![path(&inside)] };
+        let reach = || Reach { writes: vec![path(&inside)], ..Reach::default() };
         assert!(cat(&inner, reach()).await);
         assert!(cat(Path::new("/proc/meminfo"), reach()).await);
         for path in [&outer, &link, Path::new("/etc/shadow")].map(AsRef::<Path>::as_ref) {
             assert!(!cat(path, reach()).await, "{}", path.display());
         }
-        let more = Reach { reads: vec![path(&outside)], writes: Vec::new() };
+        let more = Reach { reads: vec![path(&outside)], ..Reach::default() };
         assert!(cat(&outer, more).await);
         // This thread, and those of the pool, are not confined.
         let there = outer.clone();

@@ -20,7 +20,7 @@ pub(crate) const SERVES: &str = "ostler:driver@0.1.0";
 pub(crate) const FILE_MAX: u64 = 64 * 1024 * 1024;
 
 /// The interfaces of the contract that a driver may import.
-const IMPORTS: [&str; 10] = [
+const IMPORTS: [&str; 11] = [
     "types",
     "call-context",
     "log",
@@ -31,6 +31,7 @@ const IMPORTS: [&str; 10] = [
     "exec",
     "files",
     "socket",
+    "session",
 ];
 /// The WASI packages that are linked. All are inert except clocks and randomness.
 const WASI: [&str; 6] =
@@ -263,9 +264,8 @@ fn check_imports(driver: &str, contract: &str, imports: &[String]) -> Result<(),
 }
 
 /// The warning for a command that interprets files.
-const INTERPRETS: &str = "as good as root on the host where commands are not confined (over ssh): \
-                          this program does what a file says that the driver can write, or a word \
-                          of the driver's can be any path";
+const INTERPRETS: &str = "as good as root on the host: this program does what a file says that the \
+                          driver can write, or a word of the driver's can be any path";
 
 /// The warning for a socket.
 const REACHES: &str = "the driver may ask of whoever listens there all that is served there";

@@ -63,13 +63,16 @@ struct RawCommand {
     reads: Vec<String>,
     #[serde(default)]
     writes: Vec<String>,
+    #[serde(default)]
+    sys_admin: bool,
 }
 
 impl RawCommand {
     fn template(&self) -> Result<Template, String> {
         let argv = self.argv.iter().map(argument).collect::<Result<Vec<_>, _>>()?;
         let limit = self.timeout.as_deref().map(time_limit).transpose()?;
-        let reach = Reach { reads: self.reads.clone(), writes: self.writes.clone() };
+        let (reads, writes) = (self.reads.clone(), self.writes.clone());
+        let reach = Reach { reads, writes, sys_admin: self.sys_admin };
         Template::parse(&self.name, &self.program, &argv)?.ended_after(limit).reaching(reach)
     }
 }

@@ -212,22 +212,24 @@ impl Template {
     }
 
     /// Whether it hands a file to a program that acts upon the file's content: `qemu-img` opens the
-    /// files that a disk names, `xl create` runs the programs that a configuration names. Where
-    /// commands are not confined (over ssh, and on a kernel that cannot), a driver that can write
-    /// such a file may do everything there that the user may do as whom commands run. An unknown program counts as such a program. So does every
-    /// program that takes a `word` or a `text`: it may be any path of the host, and then even `cp`
-    /// or `rm` can do any harm.
+    /// files that a disk names, `xl create` runs the programs that a configuration names. A driver
+    /// that can write such a file may do much of what the user may do who runs commands there; the
+    /// confinement of commands makes it less, on the daemon's machine. An unknown program counts as
+    /// such a program. So does every program that takes a `word` or a `text`: it may be any path of
+    /// the host, and then even `cp` or `rm` can do any harm. And so does one that keeps
+    /// `CAP_SYS_ADMIN`.
     #[must_use]
     pub fn interprets_files(&self) -> bool {
         let inert = self
             .program
             .rsplit_once('/')
             .is_some_and(|(folder, name)| PROGRAMS.contains(&folder) && INERT.contains(&name));
-        self.holes.values().any(|kind| match kind {
-            HoleType::Word | HoleType::Text => true,
-            HoleType::Path => !inert,
-            HoleType::Id | HoleType::Int(..) | HoleType::Enum(_) => false,
-        })
+        self.reach.sys_admin
+            || self.holes.values().any(|kind| match kind {
+                HoleType::Word | HoleType::Text => true,
+                HoleType::Path => !inert,
+                HoleType::Id | HoleType::Int(..) | HoleType::Enum(_) => false,
+            })
     }
 
     fn parse_group(&mut self, often: Often, texts: &[String]) -> Result<Group, String> {
