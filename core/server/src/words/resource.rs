@@ -53,10 +53,11 @@ fn in_use(names: &dyn Names, what: &str, by: &UsedBy) -> String {
             format!("the {what} is the machine that ostlerd runs on: it cannot be removed")
         }
         UsedBy::Placed(id) => {
-            format!("{} has its place on the {what}: move or delete it first", vm(id))
+            format!("{} has its place on the {what}: move or delete the VM first", vm(id))
         }
         UsedBy::Moving(id) => format!(
-            "{} migrates from the {what} or to it: wait until that has ended, then move or delete it",
+            "{} is on its way from the {what} or to it: wait until that has ended, then move or \
+             delete the VM",
             vm(id)
         ),
         UsedBy::LeftBy(id) => format!(
@@ -64,45 +65,56 @@ fn in_use(names: &dyn Names, what: &str, by: &UsedBy) -> String {
              If the host does not come back, remove it as fenced",
             vm(id)
         ),
-        UsedBy::FoundBy(id) => {
-            format!("{} is found by these settings of the {what}: move or delete it first", vm(id))
-        }
-        UsedBy::FilesOf(id) => format!("{} has files in the {what}: delete it first", vm(id)),
+        UsedBy::FoundBy(id) => format!(
+            "{} is on the {what}, or may have left something there, and is found by these \
+             settings: change them when nothing of a VM is there any more",
+            vm(id)
+        ),
+        UsedBy::FilesOf(id) => format!(
+            "{} has files in the {what}, or may have left some there: delete the VM, and wait \
+             until its files are gone",
+            vm(id)
+        ),
         UsedBy::Image(id) => {
-            format!("the image {} is in the {what}: remove it first", image(names, *id))
+            let image = image(names, *id);
+            format!("the image {image} is in the {what}: remove the image first")
         }
-        UsedBy::Disks { count: 1 } => {
-            format!("a disk of a VM stands on the {what}: delete that VM or its disk first")
-        }
-        UsedBy::Disks { count } => {
-            format!("{count} disks of VMs stand on the {what}: delete those VMs or disks first")
-        }
+        UsedBy::Disks { count: 1 } => format!(
+            "a disk of a VM stands on the {what}: delete that VM or its disk, and wait until the \
+             file is gone"
+        ),
+        UsedBy::Disks { count } => format!(
+            "{count} disks of VMs stand on the {what}: delete those VMs or disks, and wait until \
+             the files are gone"
+        ),
         UsedBy::DiskToSave => {
             format!("a disk is being saved as the {what}: wait until that has ended")
         }
         UsedBy::Ready => format!("the {what} is complete, so it is kept: remove it if it must go"),
-        UsedBy::NotDone { state } => format!("{what} is {state}: delete it first"),
+        UsedBy::NotDone { state } => format!("{what} is {state}: delete the VM first"),
         UsedBy::LeftOn(id) => format!(
             "something of {what} may be left on host {}: that is looked for when the host answers. \
-             If it does not come back, remove the host as fenced",
+             If the host does not come back, remove it as fenced",
             host(names, *id)
         ),
         UsedBy::Call => {
             format!("a driver may still be at work for {what}: wait until that has ended")
         }
-        UsedBy::HypervisorOf(id) => format!(
-            "host {} is reached by the {what}: remove the host, or give it another driver, first",
-            host(names, *id)
-        ),
+        UsedBy::HypervisorOf(id) => {
+            let host = host(names, *id);
+            format!("host {host} is reached by the {what}: remove the host first")
+        }
         UsedBy::RulesOfHost(id) => format!(
-            "the {what} holds the snapshot rules of host {}: take them off the host first",
+            "the {what} holds the snapshot rules of host {}: take the rules off the host first",
             host(names, *id)
         ),
         UsedBy::FilesIn(id) => {
-            format!("datastore {} is served by the {what}: remove it first", datastore(names, *id))
+            let datastore = datastore(names, *id);
+            format!("datastore {datastore} is served by the {what}: remove the datastore first")
         }
-        UsedBy::RulesOf(driver) => {
-            format!("the {what} holds the snapshot rules of driver {driver}: unbind them first")
-        }
+        UsedBy::RulesOf(driver) => format!(
+            "the {what} takes part in the snapshot rules that are bound to driver {driver}: unbind \
+             the rules first"
+        ),
     }
 }
