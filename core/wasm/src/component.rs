@@ -7,6 +7,7 @@ mod transfer;
 
 use crate::bindings::exports::ostler::driver as exported;
 use crate::capability::context::Call;
+use crate::capability::session::Sessions;
 use crate::capability::{DriverSide, Env};
 use crate::convert;
 use crate::grants::Grants;
@@ -137,6 +138,7 @@ impl LoadedDriver {
             places: shared.runner.places.for_driver(),
             orphans: shared.services.orphans.of(&inspection.manifest.name),
             lines: Default::default(),
+            sessions: Sessions::default(),
         };
         let inner = Inner {
             pre,

@@ -60,6 +60,29 @@ async fn what_is_not_granted_is_denied_and_told() {
 }
 
 #[tokio::test]
+async fn a_session_is_shared_by_the_calls_of_one_driver_for_one_host() {
+    let (driver, _) = driver(all()).await;
+    let ask = async |driver: &Arc<dyn Hypervisor>, id: u32, deed: &str| {
+        let mut site = nowhere(deed);
+        site.id = HostId(id);
+        told(driver, &site).await
+    };
+    let kept = |value: Option<&str>| Ok(format!("{value:?}"));
+    assert_eq!(ask(&driver, 1, "kept token").await, kept(None));
+    assert_eq!(ask(&driver, 1, "keep token s3cret 3600000").await, Ok(String::new()));
+    assert_eq!(ask(&driver, 1, "kept token").await, kept(Some("s3cret")));
+    assert_eq!(ask(&driver, 2, "kept token").await, kept(None), "it is of one host");
+    let (another, _) = self::driver(all()).await;
+    assert_eq!(ask(&another, 1, "kept token").await, kept(None), "it is of one driver");
+    assert_eq!(ask(&driver, 1, "drop token").await, Ok(String::new()));
+    assert_eq!(ask(&driver, 1, "kept token").await, kept(None), "it was forgotten");
+    assert_eq!(ask(&driver, 1, "keep token over 0").await, Ok(String::new()));
+    assert_eq!(ask(&driver, 1, "kept token").await, kept(None), "its time is over");
+    let error = ask(&driver, 1, "keep token large 1000").await.expect_err("too large");
+    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Refused, "too-large"));
+}
+
+#[tokio::test]
 async fn a_driver_cannot_flood_the_audit() {
     let (driver, audit) = driver(all()).await;
     assert_eq!(told(&driver, &nowhere("ask-often")).await, Ok(String::new()));

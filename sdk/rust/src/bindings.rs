@@ -31,6 +31,7 @@ macro_rules! world {
                     "ostler:driver/exec@0.1.0": crate::bindings::imports::ostler::driver::exec,
                     "ostler:driver/files@0.1.0": crate::bindings::imports::ostler::driver::files,
                     "ostler:driver/socket@0.1.0": crate::bindings::imports::ostler::driver::socket,
+                    "ostler:driver/session@0.1.0": crate::bindings::imports::ostler::driver::session,
                 },
             });
         }

@@ -78,6 +78,51 @@ pub mod random {
     }
 }
 
+/// Small values that the calls of this driver for one host share: the session of an API, the address
+/// of a master. They may be gone at any time, so keep only values here that can be made anew.
+pub mod session {
+    use crate::Error;
+    use crate::sys::session as host;
+    use std::time::Duration;
+
+    /// A value of the call's host. None if there is none, or no longer.
+    #[must_use]
+    pub fn get(key: &str) -> Option<Vec<u8>> {
+        host::get(key)
+    }
+
+    /// Keeps a value for as long as `lasts`, a day at most. It takes the place of an earlier one.
+    ///
+    /// # Errors
+    /// `refused` with code `too-large` if the key has more than 128 bytes or the value more than
+    /// 16 KiB.
+    pub fn put(key: &str, value: &[u8], lasts: Duration) -> Result<(), Error> {
+        host::put(key, value, u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Forgets a value: the peer has refused it, for example.
+    pub fn remove(key: &str) {
+        host::remove(key);
+    }
+
+    /// The value that is kept, or a new one.
+    ///
+    /// # Errors
+    /// Those of `make`, and of [`put`].
+    pub fn get_or_put(
+        key: &str,
+        lasts: Duration,
+        make: impl FnOnce() -> Result<Vec<u8>, Error>,
+    ) -> Result<Vec<u8>, Error> {
+        if let Some(value) = get(key) {
+            return Ok(value);
+        }
+        let value = make()?;
+        put(key, &value, lasts)?;
+        Ok(value)
+    }
+}
+
 /// Settings of the driver. Capability `config`.
 pub mod config {
     use crate::Error;

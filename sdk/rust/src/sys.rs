@@ -3,8 +3,10 @@
 
 #[cfg(target_family = "wasm")]
 pub(crate) use crate::bindings::imports::ostler::driver::{
-    clock, config, exec, files, log, random, secrets, socket,
+    clock, config, exec, files, log, random, secrets, session, socket,
 };
 
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use crate::mock::sys::{clock, config, exec, files, log, random, secrets, socket};
+pub(crate) use crate::mock::sys::{
+    clock, config, exec, files, log, random, secrets, session, socket,
+};

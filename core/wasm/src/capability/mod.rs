@@ -13,6 +13,7 @@ mod files;
 mod log;
 mod random;
 mod secrets;
+pub(crate) mod session;
 pub(crate) mod socket;
 
 use crate::bindings::ostler::driver::types::{Error, ErrorKind, Host as TypesHost};
@@ -44,6 +45,7 @@ pub(crate) struct DriverSide {
     pub(crate) orphans: Arc<Orphans>,
     pub(crate) places: DriverPlaces,
     pub(crate) lines: log::Minute,
+    pub(crate) sessions: session::Sessions,
 }
 
 /// One call, as host functions see it.
@@ -188,7 +190,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     secrets::add_to_linker(linker)?;
     exec::add_to_linker(linker)?;
     files::add_to_linker(linker)?;
-    socket::add_to_linker(linker)
+    socket::add_to_linker(linker)?;
+    session::add_to_linker(linker)
 }
 
 fn error(kind: ErrorKind, code: &str, detail: impl Into<String>) -> Error {

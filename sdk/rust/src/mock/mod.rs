@@ -86,6 +86,8 @@ struct State {
     deadline_ms: u64,
     stop: bool,
     random: u64,
+    /// Each value, and when its time is over.
+    sessions: BTreeMap<String, (Vec<u8>, u64)>,
     calls: u64,
     operations: u64,
     cut: Option<Cut>,
@@ -189,11 +191,16 @@ impl MockHost {
         self.0.borrow().lines.clone()
     }
 
-    /// How many calls to commands, files and sockets were made. Settings, time, randomness and the
-    /// log do not count.
+    /// How many calls to commands, files and sockets were made. Settings, sessions, time, randomness
+    /// and the log do not count.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.0.borrow().calls
+    }
+
+    /// Drops what drivers keep in `session`, as a daemon that is started anew does.
+    pub fn forget_sessions(&self) {
+        self.0.borrow_mut().sessions.clear();
     }
 
     /// Has the call's time run out in `ms` milliseconds, from now on.

@@ -55,6 +55,40 @@ pub(crate) mod random {
     }
 }
 
+pub(crate) mod session {
+    use super::super::with;
+    use crate::Error;
+
+    /// The longest key and the longest value in bytes, and the longest time in milliseconds, as the
+    /// real host has them.
+    const KEY_MAX: usize = 128;
+    const VALUE_MAX: usize = 16 * 1024;
+    const LASTS_MAX_MS: u64 = 24 * 60 * 60 * 1000;
+
+    pub(crate) fn get(key: &str) -> Option<Vec<u8>> {
+        with(|host| {
+            let now = host.passed_ms;
+            host.sessions.get(key).filter(|(_, until)| *until > now).map(|(value, _)| value.clone())
+        })
+    }
+
+    pub(crate) fn put(key: &str, value: &[u8], for_ms: u64) -> Result<(), Error> {
+        if key.len() > KEY_MAX || value.len() > VALUE_MAX {
+            let told = format!("a key has at most {KEY_MAX} bytes and a value {VALUE_MAX}");
+            return Err(Error::refused("too-large", told));
+        }
+        with(|host| {
+            let until = host.passed_ms.saturating_add(for_ms.min(LASTS_MAX_MS));
+            host.sessions.insert(key.to_owned(), (value.to_vec(), until));
+        });
+        Ok(())
+    }
+
+    pub(crate) fn remove(key: &str) {
+        with(|host| host.sessions.remove(key));
+    }
+}
+
 pub(crate) mod config {
     use crate::Error;
 

@@ -1,9 +1,10 @@
 //! The mock host itself, and a small driver that is tested with it.
 
 use super::*;
-use crate::host::{clock, config, exec, files, log, random, secrets, socket};
-use crate::{ErrorKind, FilePath, OpaqueState};
+use crate::host::{clock, config, exec, files, log, random, secrets, session, socket};
+use crate::{Error, ErrorKind, FilePath, OpaqueState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 fn at(path: &str) -> FilePath {
     FilePath::new("ds", path)
@@ -55,6 +56,27 @@ fn settings_secrets_time_and_the_log_are_those_of_the_test() {
     assert_ne!(random::bytes(16), random::bytes(16));
     log::warn("look here");
     assert_eq!(host.lines(), [("warn".to_owned(), "look here".to_owned())]);
+    assert_eq!(host.calls(), 0);
+}
+
+#[test]
+fn a_session_ends_with_its_time_and_with_the_daemon() {
+    let host = MockHost::new();
+    let minute = Duration::from_secs(60);
+    let made = session::get_or_put("token", minute, || Ok(b"first".to_vec()));
+    assert_eq!(made.as_deref(), Ok(&b"first"[..]));
+    let kept = session::get_or_put("token", minute, || Err(Error::refused("no", "not asked")));
+    assert_eq!(kept, made);
+    clock::sleep_ms(60_000).expect("waited");
+    assert_eq!(session::get("token"), None);
+    session::put("token", b"second", minute).expect("kept");
+    host.forget_sessions();
+    assert_eq!(session::get("token"), None);
+    session::put("token", b"third", minute).expect("kept");
+    session::remove("token");
+    assert_eq!(session::get("token"), None);
+    let large = session::put("token", &[0; 16 * 1024 + 1], minute).expect_err("too large");
+    assert_eq!(large.code, "too-large");
     assert_eq!(host.calls(), 0);
 }
 

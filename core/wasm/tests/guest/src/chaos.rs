@@ -5,7 +5,7 @@ use super::ostler::driver::types::{
     DomainSeen, EffectId, Error, ErrorKind, HostFacts, Identity, JobStatus, Observation,
     OpaqueState, Outcome, Progress,
 };
-use super::ostler::driver::{clock, config, exec, files, log, random, secrets, socket};
+use super::ostler::driver::{clock, config, exec, files, log, random, secrets, session, socket};
 
 /// Numbers from a seed (xorshift; Marsaglia, 2003).
 pub(super) struct Dice(u64);
@@ -266,9 +266,14 @@ impl Dice {
     pub(super) fn ask(&mut self) {
         let (one, two) = (self.path(), self.path());
         let text = self.text();
-        match self.below(20) {
+        match self.below(22) {
             0 => log::write(&self.word(&["info", "error"]), &text),
             1 => drop(random::bytes(self.number() as u32)),
+            20 => drop(session::get(&text)),
+            21 => {
+                let value = vec![b'x'; self.below(20_000) as usize];
+                drop(session::put(&text, &value, self.number()));
+            }
             2 => drop(config::get(&text)),
             3 => drop(secrets::get(&text)),
             4 => drop(clock::sleep_ms(self.below(3))),

@@ -32,7 +32,7 @@ use ostler::driver::types::{
     Description, DomainSeen, DomainSpec, Error, ErrorKind, HostFacts, Identity, JobStatus,
     Observation, OpaqueState, Outcome, Progress,
 };
-use ostler::driver::{clock, config, exec, files, log, random, secrets};
+use ostler::driver::{clock, config, exec, files, log, random, secrets, session};
 use std::fmt::Debug;
 
 const MANIFEST: &[u8] = include_bytes!("../manifest.toml");
@@ -155,6 +155,17 @@ fn act(vm: &str) -> Result<Observation, Error> {
             (0..count.parse().unwrap_or(0)).for_each(|_| dice.ask());
         }
         ["ambient"] => return Err(ambient()),
+        ["keep", key, value, ms] => {
+            let value =
+                if value == "large" { vec![0; 16 * 1024 + 1] } else { value.as_bytes().to_vec() };
+            session::put(key, &value, ms.parse().unwrap_or_default())?;
+        }
+        ["kept", key] => {
+            return Err(told(
+                session::get(key).map(|value| String::from_utf8_lossy(&value).into_owned()),
+            ));
+        }
+        ["drop", key] => session::remove(key),
         ["random"] => {
             return Err(told((random::bytes(9999).len(), random::bytes(16) != random::bytes(16))));
         }
