@@ -70,8 +70,8 @@ const WRITES: &[&str] = &[
     "/dev/zero",
 ];
 
-/// Root's rights that a command loses. They open files beside all paths: the memory and the ports of
-/// the machine, the environment of other processes, the code of the kernel, device nodes.
+/// Root's rights that a command loses. They open files beside all paths: the memory and the ports
+/// of the machine, the environment of other processes, the code of the kernel, device nodes.
 const LOST: [CapabilitySet; 8] = [
     CapabilitySet::BPF,
     CapabilitySet::MKNOD,
@@ -107,8 +107,8 @@ pub struct Reach {
     pub reads: Vec<String>,
     /// Paths that it may also write.
     pub writes: Vec<String>,
-    /// Whether it keeps root's right `CAP_SYS_ADMIN`, as programs do that set up loop devices or the
-    /// device mapper. With it a program may look into all others.
+    /// Whether it keeps root's right `CAP_SYS_ADMIN`, as programs need that set up loop devices or
+    /// the device mapper. With it a program may look into all others.
     pub sys_admin: bool,
 }
 

@@ -14,8 +14,8 @@ async fn driver(confine: Confine) -> Arc<dyn Hypervisor> {
     hypervisor(&load(&host, all()).await)
 }
 
-/// Whether the kernel of this machine can confine; without that nothing is tested. That is said past
-/// the test harness, which keeps the output of a test that passes.
+/// Whether the kernel of this machine can confine; without that nothing is tested. That is said
+/// past the test harness, which keeps the output of a test that passes.
 fn can() -> bool {
     let can = can_confine();
     if !can {
@@ -65,9 +65,9 @@ async fn root_is_left_no_way_round() {
         return;
     }
     // 1:11 is the log of the kernel. The environment of this process is that of the daemon.
+    let environment = format!("/proc/{}/environ", std::process::id());
     let script = format!(
-        "mknod ${{0%/*}}/log c 1 11 && echo node\ncat /proc/{}/environ >/dev/null && echo environment\n",
-        std::process::id()
+        "mknod ${{0%/*}}/log c 1 11 && echo node\ncat {environment} >/dev/null && echo environment\n"
     );
     for confine in [Confine::Always, Confine::Never] {
         let folder = tempfile::tempdir().expect("a folder");

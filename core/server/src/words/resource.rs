@@ -45,6 +45,10 @@ fn resource(names: &dyn Names, what: &Resource) -> String {
     }
 }
 
+/// The advice where something of a VM may be left on a host.
+const LOOKED_FOR: &str = "that is looked for when the host answers. If the host does not come \
+                          back, remove it as fenced";
+
 /// Why `what` cannot be removed or changed, and what to do about it.
 fn in_use(names: &dyn Names, what: &str, by: &UsedBy) -> String {
     let vm = |id: &VmId| named_vm(names, *id);
@@ -60,11 +64,9 @@ fn in_use(names: &dyn Names, what: &str, by: &UsedBy) -> String {
              delete the VM",
             vm(id)
         ),
-        UsedBy::LeftBy(id) => format!(
-            "{} may have left something on the {what}: that is looked for when the host answers. \
-             If the host does not come back, remove it as fenced",
-            vm(id)
-        ),
+        UsedBy::LeftBy(id) => {
+            format!("{} may have left something on the {what}: {LOOKED_FOR}", vm(id))
+        }
         UsedBy::FoundBy(id) => format!(
             "{} is on the {what}, or may have left something there, and is found by these \
              settings: change them when nothing of a VM is there any more",
@@ -79,24 +81,24 @@ fn in_use(names: &dyn Names, what: &str, by: &UsedBy) -> String {
             let image = image(names, *id);
             format!("the image {image} is in the {what}: remove the image first")
         }
-        UsedBy::Disks { count: 1 } => format!(
-            "a disk of a VM stands on the {what}: delete that VM or its disk, and wait until the \
-             file is gone"
-        ),
-        UsedBy::Disks { count } => format!(
-            "{count} disks of VMs stand on the {what}: delete those VMs or disks, and wait until \
-             the files are gone"
-        ),
+        UsedBy::Disks { count } => {
+            let disks = match count {
+                1 => "a disk of a VM stands".to_owned(),
+                count => format!("{count} disks of VMs stand"),
+            };
+            format!(
+                "{disks} on the {what}: delete the disk or its VM, and wait until the file is gone"
+            )
+        }
         UsedBy::DiskToSave => {
             format!("a disk is being saved as the {what}: wait until that has ended")
         }
         UsedBy::Ready => format!("the {what} is complete, so it is kept: remove it if it must go"),
         UsedBy::NotDone { state } => format!("{what} is {state}: delete the VM first"),
-        UsedBy::LeftOn(id) => format!(
-            "something of {what} may be left on host {}: that is looked for when the host answers. \
-             If the host does not come back, remove it as fenced",
-            host(names, *id)
-        ),
+        UsedBy::LeftOn(id) => {
+            let host = host(names, *id);
+            format!("something of {what} may be left on host {host}: {LOOKED_FOR}")
+        }
         UsedBy::Call => {
             format!("a driver may still be at work for {what}: wait until that has ended")
         }

@@ -1,9 +1,9 @@
 //! `session`: small values that the calls of one driver for one host share, for a while. Needs no
 //! grant: a driver reaches its own values only, and they are never logged.
 
-use super::{Env, HasView, State, View, error, refused, view};
+use super::{Env, HasView, State, View, refused, view};
 use crate::bindings::ostler::driver::session::{Host, add_to_linker as link};
-use crate::bindings::ostler::driver::types::{Error, ErrorKind};
+use crate::bindings::ostler::driver::types::Error;
 use ostler_model::HostId;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -78,15 +78,15 @@ impl Env {
             return Err(refused(
                 "too-large",
                 format!(
-                    "a key has at most {KEY_MAX} bytes and a value {VALUE_MAX}; these have {} and {}",
+                    "a key has at most {KEY_MAX} bytes and a value {VALUE_MAX}; these have {} and \
+                     {}",
                     key.len(),
                     bytes.len()
                 ),
             ));
         }
         let now = Instant::now();
-        let until = now.checked_add(Duration::from_millis(for_ms).min(LASTS_MAX));
-        let until = until.ok_or_else(|| error(ErrorKind::Refused, "too-long", "no such time"))?;
+        let until = now + Duration::from_millis(for_ms).min(LASTS_MAX);
         self.side.sessions.put(host, key, Value { bytes, until }, now);
         Ok(())
     }

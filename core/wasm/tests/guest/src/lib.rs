@@ -155,17 +155,7 @@ fn act(vm: &str) -> Result<Observation, Error> {
             (0..count.parse().unwrap_or(0)).for_each(|_| dice.ask());
         }
         ["ambient"] => return Err(ambient()),
-        ["keep", key, value, ms] => {
-            let value =
-                if value == "large" { vec![0; 16 * 1024 + 1] } else { value.as_bytes().to_vec() };
-            session::put(key, &value, ms.parse().unwrap_or_default())?;
-        }
-        ["kept", key] => {
-            return Err(told(
-                session::get(key).map(|value| String::from_utf8_lossy(&value).into_owned()),
-            ));
-        }
-        ["drop", key] => session::remove(key),
+        ["keep" | "kept" | "drop", ..] => with_session(&words)?,
         ["random"] => {
             return Err(told((random::bytes(9999).len(), random::bytes(16) != random::bytes(16))));
         }
@@ -188,6 +178,27 @@ fn act(vm: &str) -> Result<Observation, Error> {
         _ => return Err(with_files(&words)?),
     }
     Ok(Observation::Absent)
+}
+
+/// Keeps a value between calls, tells or forgets it.
+fn with_session(words: &[&str]) -> Result<(), Error> {
+    match words {
+        ["keep", key, "large", ms] => {
+            session::put(key, &[0; 16 * 1024 + 1], ms.parse().unwrap_or_default())
+        }
+        ["keep", key, value, ms] => {
+            session::put(key, value.as_bytes(), ms.parse().unwrap_or_default())
+        }
+        ["kept", key] => {
+            let kept = session::get(key);
+            Err(told(kept.map(|value| String::from_utf8_lossy(&value).into_owned())))
+        }
+        ["drop", key] => {
+            session::remove(key);
+            Ok(())
+        }
+        _ => Err(told("no such deed")),
+    }
 }
 
 /// Tries to reach what no component is given: the file system, the network, the environment.
