@@ -71,10 +71,12 @@ mod tests {
     async fn a_call_goes_on_while_its_caller_is_blocked() {
         let threads = GuestThreads::start().expect("threads");
         let (told, done) = mpsc::channel();
-        let mut call = Box::pin(threads.run(async move { told.send(()).is_ok() }));
+        let mut call =
+            Box::pin(threads.run(async move { told.send(std::thread::current().id()).is_ok() }));
         let polled = futures::poll!(&mut call);
         // This thread runs nothing else meanwhile.
-        done.recv_timeout(Duration::from_secs(60)).expect("it runs elsewhere");
+        let ran = done.recv_timeout(Duration::from_secs(60)).expect("it runs");
+        assert_ne!(ran, std::thread::current().id(), "it runs elsewhere");
         let answer = match polled {
             std::task::Poll::Ready(answer) => answer,
             std::task::Poll::Pending => call.await,
