@@ -138,7 +138,7 @@ impl Reach {
 
     /// The same, and the datastores of a host.
     pub(crate) fn with_datastores(mut self, site: &Site) -> Self {
-        self.writes.extend(site.roots.iter().map(|(_, root)| root.clone()));
+        self.writes.extend(site.roots.values().cloned());
         self
     }
 }
