@@ -81,15 +81,13 @@ fn in_use(names: &dyn Names, what: &str, by: &UsedBy) -> String {
             let image = image(names, *id);
             format!("the image {image} is in the {what}: remove the image first")
         }
-        UsedBy::Disks { count } => {
-            let disks = match count {
-                1 => "a disk of a VM stands".to_owned(),
-                count => format!("{count} disks of VMs stand"),
-            };
-            format!(
-                "{disks} on the {what}: delete the disk or its VM, and wait until the file is gone"
-            )
-        }
+        UsedBy::Disks { count: 1 } => format!(
+            "a disk of a VM stands on the {what}: detach it or delete the VM; then its file goes"
+        ),
+        UsedBy::Disks { count } => format!(
+            "{count} disks of VMs stand on the {what}: detach them or delete the VMs; then their \
+             files go"
+        ),
         UsedBy::DiskToSave => {
             format!("a disk is being saved as the {what}: wait until that has ended")
         }
