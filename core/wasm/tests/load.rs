@@ -172,7 +172,7 @@ async fn what_it_is_is_read_from_it() {
     assert_eq!((digest.len(), contract.as_str()), (64, "0.1.0"));
     assert_eq!(granted, ["exec", "exec:cat"]);
     let all = "config files socket exec:show exec:sleep exec:short exec:groups exec:missing \
-               socket:peer socket:fixed";
+               exec:do exec:not-reached exec:reached socket:peer socket:fixed";
     assert_eq!(missing.join(" "), all);
     assert_eq!(
         driver.kinds().iter().map(ostler_driver::DriverKind::word).collect::<Vec<_>>(),
