@@ -146,13 +146,13 @@ impl Reach {
 /// Whether the kernel can confine processes.
 #[must_use]
 pub fn can_confine() -> bool {
-    rules(CompatLevel::HardRequirement).is_ok()
+    rules().is_ok()
 }
 
 /// The empty rules: nothing may be reached.
-fn rules(least: CompatLevel) -> Result<RulesetCreated, RulesetError> {
+fn rules() -> Result<RulesetCreated, RulesetError> {
     Ruleset::default()
-        .set_compatibility(least)
+        .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(LEAST))?
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(MOST))?
@@ -171,7 +171,8 @@ fn open(path: &str) -> Result<(OwnedFd, FileType), Errno> {
     Ok((opened, kind))
 }
 
-/// Adds a rule for each of these paths. Paths that are not there are left out.
+/// Adds a rule for each of these paths. A path that cannot be opened is left out: a datastore that
+/// is broken must not keep commands from running that use another one.
 fn allow<'a>(
     mut rules: RulesetCreated,
     paths: impl IntoIterator<Item = &'a str>,
@@ -186,11 +187,12 @@ fn allow<'a>(
                 let access = access & AccessFs::from_file(MOST);
                 rules = rules.add_rule(PathBeneath::new(opened, access))?;
             }
-            Err(Errno::NOENT | Errno::NOTDIR) => {}
-            Err(error) => {
+            // Descriptors or memory are short for a moment: the call is tried again.
+            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => {
                 let problem = format!("{path} cannot be opened: {error}");
                 return Err(SpawnError::Path(problem));
             }
+            Err(_) => {}
         }
     }
     Ok(rules)
@@ -199,7 +201,7 @@ fn allow<'a>(
 /// Confines the calling thread, and everything that it starts, for ever.
 fn confine(program: &str, reach: &Reach) -> Result<(), SpawnError> {
     let reads: BitFlags<AccessFs> = AccessFs::from_read(MOST);
-    let rules = rules(CompatLevel::HardRequirement)?;
+    let rules = rules()?;
     let rules = allow(rules, READS.iter().copied().chain([program]), reads)?;
     let rules = allow(rules, WRITES.iter().copied(), AccessFs::from_all(MOST))?;
     let rules = allow(rules, reach.reads.iter().map(String::as_str), reads)?;
@@ -290,7 +292,11 @@ mod tests {
         for path in [&outer, &link, Path::new("/etc/shadow")].map(AsRef::<Path>::as_ref) {
             assert!(!cat(path, reach()).await, "{}", path.display());
         }
-        let more = Reach { reads: vec![path(&outside)], ..Reach::default() };
+        // A link that leads to itself cannot be opened: a datastore that is broken.
+        let broken = inside.path().join("broken");
+        std::os::unix::fs::symlink("broken", &broken).expect("a link");
+        let broken = vec![broken.display().to_string()];
+        let more = Reach { reads: vec![path(&outside)], writes: broken, ..Reach::default() };
         assert!(cat(&outer, more).await);
         // This thread, and those of the pool, are not confined.
         let there = outer.clone();
