@@ -59,7 +59,7 @@ pub struct AddDriver {
     /// it
     file: PathBuf,
     /// A capability to grant, of those its manifest asks for (`ostler plugin inspect`): config,
-    /// secrets, files, exec, exec:COMMAND, socket, socket:NAME, all, none. Without this option, a
+    /// secrets, files, exec, exec:COMMAND, socket, socket:NAME, http, http:NAME, all, none. Without this option, a
     /// driver that takes the place of another keeps the grants of that one, and a new driver gets
     /// none
     #[arg(long = "grant", value_name = "CAPABILITY", value_delimiter = ',')]

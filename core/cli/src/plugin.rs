@@ -9,7 +9,7 @@ use crate::{Exit, Failure};
 use clap::{Args, Subcommand};
 use ostler_api::Span;
 use ostler_testkit::{PluginKind, TestOptions, TestReport, new_plugin, new_plugin_with};
-use ostler_wasm::{Inspection, Package, Trust};
+use ostler_wasm::{Inspection, Login, Package, Trust};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -122,6 +122,17 @@ struct Socket<'a> {
 }
 
 #[derive(Serialize)]
+struct EndpointRow<'a> {
+    name: &'a str,
+    /// The settings and the secret that it depends on, for people.
+    server: String,
+    /// The setting with its URL.
+    url: &'a str,
+    /// The secret for its login.
+    secret: Option<&'a str>,
+}
+
+#[derive(Serialize)]
 struct Setting<'a> {
     name: &'a str,
     about: &'a str,
@@ -147,6 +158,7 @@ struct Shown<'a> {
     capabilities: Vec<Asked<'a>>,
     commands: Vec<Command<'a>>,
     sockets: Vec<Socket<'a>>,
+    endpoints: Vec<EndpointRow<'a>>,
     settings: Vec<Setting<'a>>,
     imports: &'a [String],
     exports: &'a [String],
@@ -189,6 +201,16 @@ impl<'a> Shown<'a> {
                 .iter()
                 .map(|socket| Socket { name: socket.name(), path: socket.to_string() })
                 .collect(),
+            endpoints: manifest
+                .endpoints
+                .iter()
+                .map(|endpoint| EndpointRow {
+                    name: &endpoint.name,
+                    server: endpoint.to_string(),
+                    url: &endpoint.url,
+                    secret: endpoint.login.as_ref().map(Login::secret),
+                })
+                .collect(),
             settings: manifest
                 .config
                 .iter()
@@ -224,6 +246,25 @@ impl<'a> Shown<'a> {
             .map(|asked| vec![Cell::from(asked.name), Cell::from(asked.why)])
             .collect();
         page.section("Asks for").table(&["CAPABILITY", "WHY"], rows, "nothing");
+        self.reach(&mut page);
+        let setting = |setting: &Setting<'_>| {
+            let needed = if setting.required { "yes" } else { "-" };
+            vec![
+                Cell::from(setting.name),
+                Cell::from(needed),
+                Cell::maybe(setting.default),
+                Cell::from(setting.about),
+            ]
+        };
+        let rows = self.settings.iter().map(setting).collect();
+        page.section("Settings").table(&["NAME", "NEEDED", "DEFAULT", "ABOUT"], rows, "none");
+        page.section("Imports").block(&self.imports.join("\n"));
+        page.section("Exports").block(&self.exports.join("\n"));
+        page.done()
+    }
+
+    /// The parts of its capabilities: what it can run, connect to and ask.
+    fn reach(&self, page: &mut Page) {
         let rows = self
             .commands
             .iter()
@@ -250,20 +291,12 @@ impl<'a> Shown<'a> {
             .map(|socket| vec![Cell::from(socket.name), Cell::from(&socket.path)])
             .collect();
         page.section("Sockets").table(&["NAME", "PATH"], rows, "none");
-        let setting = |setting: &Setting<'_>| {
-            let needed = if setting.required { "yes" } else { "-" };
-            vec![
-                Cell::from(setting.name),
-                Cell::from(needed),
-                Cell::maybe(setting.default),
-                Cell::from(setting.about),
-            ]
-        };
-        let rows = self.settings.iter().map(setting).collect();
-        page.section("Settings").table(&["NAME", "NEEDED", "DEFAULT", "ABOUT"], rows, "none");
-        page.section("Imports").block(&self.imports.join("\n"));
-        page.section("Exports").block(&self.exports.join("\n"));
-        page.done()
+        let rows = self
+            .endpoints
+            .iter()
+            .map(|endpoint| vec![Cell::from(endpoint.name), Cell::from(&endpoint.server)])
+            .collect();
+        page.section("Endpoints").table(&["NAME", "SERVER"], rows, "none");
     }
 }
 

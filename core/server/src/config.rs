@@ -113,7 +113,8 @@ impl Config {
 #[serde(deny_unknown_fields, default)]
 pub struct DriverConfig {
     /// Capabilities: `config`, `secrets`, `files`, `exec` (all commands of the manifest),
-    /// `exec:NAME` (one), `socket` (all sockets of the manifest), `socket:NAME` (one), or `all`.
+    /// `exec:NAME` (one), `socket` and `http` (all sockets and endpoints of the manifest),
+    /// `socket:NAME` and `http:NAME` (one), or `all`.
     pub grants: Vec<String>,
     /// Settings for all hosts.
     pub config: BTreeMap<String, String>,

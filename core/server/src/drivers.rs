@@ -311,9 +311,7 @@ impl Loader {
 
     async fn load_as(&self, row: &DriverRow, vetted: Vetted) -> Result<DriverEntry, DriverProblem> {
         let grants = Grants {
-            capabilities: row.grants.keys().cloned().collect(),
-            commands: row.grants.get("exec").into_iter().flatten().cloned().collect(),
-            sockets: row.grants.get("socket").into_iter().flatten().cloned().collect(),
+            capabilities: grants::for_host(&row.grants),
             config: row.config.clone(),
             secrets: BTreeMap::new(),
         };
@@ -335,9 +333,7 @@ impl Loader {
         let config = configs.get(name.as_str()).cloned().unwrap_or_default();
         let granted = grants::granted(&inspection.manifest, &config.grants)?;
         let grants = Grants {
-            capabilities: granted.keys().cloned().collect(),
-            commands: granted.get("exec").into_iter().flatten().cloned().collect(),
-            sockets: granted.get("socket").into_iter().flatten().cloned().collect(),
+            capabilities: grants::for_host(&granted),
             config: config.config,
             secrets: secrets(&config.secrets).await?,
         };

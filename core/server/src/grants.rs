@@ -21,7 +21,8 @@ pub enum GrantProblem {
         /// The capabilities that its manifest asks for.
         asks: String,
     },
-    /// Commands or sockets that were granted for the file before are others in the new file.
+    /// Commands, sockets or endpoints that were granted for the file before are others in the new
+    /// file.
     #[error(
         "driver {driver}: these were granted and are something else in the new file: {}",
         .grants.join(", ")
@@ -29,24 +30,20 @@ pub enum GrantProblem {
     PartsChanged {
         /// The driver.
         driver: DriverName,
-        /// The grants: `exec:NAME`, `socket:NAME`.
+        /// The grants: `exec:NAME`, `socket:NAME`, `http:NAME`.
         grants: Vec<String>,
     },
 }
 
-/// Capabilities, each with the list of what exactly is allowed: for `exec` and `socket` the names of
-/// commands and sockets.
+/// Capabilities, each with the list of what exactly is allowed: for `exec`, `socket` and `http` the
+/// names of commands, sockets and endpoints.
 type Granted = BTreeMap<String, Vec<String>>;
 
 /// Translates words like `files`, `exec`, `exec:info` and `all` for this manifest: into
-/// capabilities, and for `exec` and `socket` into the names of commands and sockets.
+/// capabilities, and for those that have parts into the names of these.
 pub(crate) fn granted(manifest: &Manifest, words: &[String]) -> Result<Granted, GrantProblem> {
     let parts = |capability: &str| -> Vec<String> {
-        match capability {
-            "exec" => manifest.commands.iter().map(|command| command.name().to_owned()).collect(),
-            "socket" => manifest.sockets.iter().map(|socket| socket.name().to_owned()).collect(),
-            _ => Vec::new(),
-        }
+        manifest.parts(capability).into_iter().map(str::to_owned).collect()
     };
     let mut granted: Granted = BTreeMap::new();
     for word in words {
@@ -86,7 +83,8 @@ pub(crate) fn granted(manifest: &Manifest, words: &[String]) -> Result<Granted, 
 /// still there.
 ///
 /// # Errors
-/// If a command that was granted runs something else in the new file, or a socket is another one.
+/// If a command that was granted runs something else in the new file, or a socket or an endpoint is
+/// another one.
 /// The operator has granted that program with these arguments, and not whatever has its name.
 pub(crate) fn carried(
     before: &DriverRow,
@@ -100,8 +98,9 @@ pub(crate) fn carried(
         }
         let here: &mut Vec<String> = kept.entry(capability.clone()).or_default();
         // What the new file does not have is not asked for any more.
-        for name in allowed.iter().filter(|name| has(new, capability, name)) {
-            if old.is_some_and(|old| is_same(old, new, capability, name)) {
+        let asked = new.parts(capability);
+        for name in allowed.iter().filter(|name| asked.contains(&name.as_str())) {
+            if old.is_some_and(|old| old.part_is_same(new, capability, name)) {
                 here.push(name.clone());
             } else {
                 changed.push(format!("{capability}:{name}"));
@@ -115,25 +114,10 @@ pub(crate) fn carried(
     }
 }
 
-fn has(manifest: &Manifest, capability: &str, name: &str) -> bool {
-    match capability {
-        "exec" => manifest.command(name).is_some(),
-        "socket" => manifest.socket(name).is_some(),
-        _ => false,
-    }
-}
-
-/// Whether a command runs the same in both, or a socket is the same one.
-fn is_same(old: &Manifest, new: &Manifest, capability: &str, name: &str) -> bool {
-    match capability {
-        "exec" => match (old.command(name), new.command(name)) {
-            (Some(old), Some(new)) => old.runs_the_same(new),
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        },
-        "socket" => old.socket(name) == new.socket(name),
-        _ => false,
-    }
+/// The same grants, as the host of components takes them.
+pub(crate) fn for_host(granted: &Granted) -> BTreeMap<String, BTreeSet<String>> {
+    let parts = |parts: &Vec<String>| parts.iter().cloned().collect();
+    granted.iter().map(|(capability, all)| (capability.clone(), parts(all))).collect()
 }
 
 /// The grants of a loaded component that nobody added: it comes from the plugin directory. None if
@@ -161,8 +145,9 @@ pub(crate) fn of_loaded(info: &DriverInfo) -> Option<DriverRow> {
 /// The difference between the grants of two files of one driver.
 pub(crate) fn difference(before: &DriverRow, now: &DriverRow) -> Upgrade {
     let words = |row: &DriverRow| -> BTreeSet<String> {
+        // A capability with parts lets a driver do nothing without one of them.
         let of = |(capability, allowed): (&String, &Vec<String>)| match capability.as_str() {
-            "exec" | "socket" => {
+            "exec" | "socket" | "http" => {
                 allowed.iter().map(|name| format!("{capability}:{name}")).collect()
             }
             other => vec![other.to_owned()],

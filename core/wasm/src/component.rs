@@ -8,11 +8,12 @@ mod transfer;
 use crate::bindings::exports::ostler::driver as exported;
 use crate::capability::context::Call;
 use crate::capability::session::Sessions;
-use crate::capability::{DriverSide, Env};
+use crate::capability::{DriverSide, Env, http, socket};
 use crate::convert;
 use crate::grants::Grants;
 use crate::inspect::Inspection;
 use crate::instance::{Body, Runner, State};
+use crate::manifest::GRANTABLE;
 use crate::package::Judged;
 use crate::services::Services;
 use futures::future::BoxFuture;
@@ -176,18 +177,14 @@ impl LoadedDriver {
     pub fn info(&self) -> DriverInfo {
         let inspection = &self.judged.inspection;
         let (manifest, grants) = (&inspection.manifest, &self.component.0.side.grants);
-        let capabilities = manifest
-            .capabilities
-            .iter()
-            .map(|asked| (asked.name.clone(), grants.capabilities.contains(&asked.name)));
-        let commands = manifest.commands.iter().map(|command| {
-            (format!("exec:{}", command.name()), grants.commands.contains(command.name()))
-        });
-        let sockets = manifest.sockets.iter().map(|socket| {
-            (format!("socket:{}", socket.name()), grants.sockets.contains(socket.name()))
+        let capabilities =
+            manifest.capabilities.iter().map(|asked| (asked.name.clone(), grants.has(&asked.name)));
+        let parts = GRANTABLE.iter().flat_map(|of| {
+            let parts = manifest.parts(of).into_iter();
+            parts.map(move |part| (format!("{of}:{part}"), grants.has_part(of, part)))
         });
         let (granted, missing): (Vec<_>, Vec<_>) =
-            capabilities.chain(commands).chain(sockets).partition(|(_, granted)| *granted);
+            capabilities.chain(parts).partition(|(_, granted)| *granted);
         let names = |list: Vec<(String, bool)>| list.into_iter().map(|(name, _)| name).collect();
         DriverInfo {
             name: manifest.name.clone(),
@@ -300,7 +297,8 @@ impl Component {
             stop: cancel.child_token(),
             lines: AtomicU32::new(0),
             denials: AtomicU32::new(0),
-            sockets: Default::default(),
+            sockets: socket::budget(),
+            requests: http::budget(),
         });
         self.check_settings(&env)?;
         let begun = Instant::now();

@@ -31,12 +31,10 @@ impl fmt::Debug for Secret {
 /// The operator's grants to one driver. The driver's manifest must ask for a capability as well.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
-    /// Capabilities by name: `config`, `secrets`, `exec`, `files`, `socket`.
-    pub capabilities: BTreeSet<String>,
-    /// Command templates by name; needs `exec` as well.
-    pub commands: BTreeSet<String>,
-    /// Local sockets by name; needs `socket` as well.
-    pub sockets: BTreeSet<String>,
+    /// Capabilities by name (`config`, `secrets`, `exec`, `files`, `socket`, `http`), each with the
+    /// parts that are granted: the names of commands, sockets and endpoints. See
+    /// [`crate::Manifest::parts`].
+    pub capabilities: BTreeMap<String, BTreeSet<String>>,
     /// The driver's settings.
     pub config: BTreeMap<String, String>,
     /// The driver's secrets.
@@ -54,12 +52,24 @@ impl Grants {
     /// lab.
     #[must_use]
     pub fn all(manifest: &crate::Manifest) -> Self {
-        Self {
-            capabilities: manifest.capabilities.iter().map(|asked| asked.name.clone()).collect(),
-            commands: manifest.commands.iter().map(|command| command.name().to_owned()).collect(),
-            sockets: manifest.sockets.iter().map(|socket| socket.name().to_owned()).collect(),
-            ..Self::default()
-        }
+        let with_parts = |asked: &crate::Asked| {
+            let parts = manifest.parts(&asked.name).into_iter().map(str::to_owned).collect();
+            (asked.name.clone(), parts)
+        };
+        let capabilities = manifest.capabilities.iter().map(with_parts).collect();
+        Self { capabilities, ..Self::default() }
+    }
+
+    /// Whether a capability is granted. Its parts are granted one by one.
+    #[must_use]
+    pub fn has(&self, capability: &str) -> bool {
+        self.capabilities.contains_key(capability)
+    }
+
+    /// Whether a capability is granted with that part of it.
+    #[must_use]
+    pub fn has_part(&self, capability: &str, part: &str) -> bool {
+        self.capabilities.get(capability).is_some_and(|parts| parts.contains(part))
     }
 }
 

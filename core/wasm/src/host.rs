@@ -182,6 +182,7 @@ impl Host {
             audit: options.audit,
             sites: options.sites,
             transports: Transports::new(options.runtime_dir, options.lease, options.confine)?,
+            system_roots: Arc::default(),
             orphans: Arc::new(AllOrphans::default()),
             earlier_until: options.earlier_process.then(|| Instant::now() + options.lease.over()),
         };

@@ -33,9 +33,17 @@ const IMPORTS: [&str; 11] = [
     "socket",
     "session",
 ];
-/// The WASI packages that are linked. All are inert except clocks and randomness.
-const WASI: [&str; 6] =
-    ["wasi:cli", "wasi:io", "wasi:clocks", "wasi:filesystem", "wasi:random", "wasi:sockets"];
+/// The WASI packages that are linked. All are inert except clocks, randomness and requests to
+/// endpoints that were granted.
+const WASI: [&str; 7] = [
+    "wasi:cli",
+    "wasi:io",
+    "wasi:clocks",
+    "wasi:filesystem",
+    "wasi:random",
+    "wasi:sockets",
+    "wasi:http",
+];
 /// The kinds of driver, by exported interface.
 const KINDS: [&str; 3] = ["hypervisor", "transfer", "snapshot-rules"];
 
@@ -282,6 +290,7 @@ impl fmt::Display for Inspection {
             capabilities,
             commands,
             sockets,
+            endpoints,
             config,
         } = &self.manifest;
         writeln!(f, "{name} {version}: {summary}")?;
@@ -318,6 +327,9 @@ impl fmt::Display for Inspection {
         for socket in sockets {
             writeln!(f, "socket      {}: {socket}", socket.name())?;
             writeln!(f, "            ! {REACHES}")?;
+        }
+        for endpoint in endpoints {
+            writeln!(f, "endpoint    {}: {endpoint}", endpoint.name)?;
         }
         let sorted: BTreeMap<_, _> = config.iter().collect();
         for (key, setting) in sorted {

@@ -3,6 +3,7 @@
 
 use crate::budget::{Held, Memory, Places, TakenPlace};
 use crate::capability::Env;
+use crate::capability::http::Requests;
 use crate::output::Captured;
 use crate::text::cut;
 use crate::threads::GuestThreads;
@@ -42,6 +43,7 @@ pub(crate) struct State {
     wasi: WasiCtx,
     pub(crate) table: ResourceTable,
     limits: Limits,
+    pub(crate) requests: Requests,
     pub(crate) env: Arc<Env>,
 }
 
@@ -236,8 +238,9 @@ fn store(
 ) -> Store<State> {
     let mut table = ResourceTable::new();
     table.set_max_capacity(RESOURCES_MAX);
-    let mut store =
-        Store::new(pre.engine(), State { wasi: inert_wasi(output), table, limits, env });
+    let requests = Requests::new(Arc::clone(&env));
+    let state = State { wasi: inert_wasi(output), table, limits, requests, env };
+    let mut store = Store::new(pre.engine(), state);
     store.limiter(|state| &mut state.limits);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));

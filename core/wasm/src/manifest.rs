@@ -2,6 +2,7 @@
 //! `docs/plugin-guide.md` is its reference.
 
 use crate::confine::Reach;
+use crate::endpoint::{self, Endpoint, RawEndpoint};
 use crate::template::{Argument, SocketTemplate, Template};
 use ostler_model::DriverName;
 use serde::Deserialize;
@@ -24,13 +25,13 @@ const TIMEOUT_LEAST: Duration = Duration::from_millis(100);
 const TIMEOUT_MOST: Duration = Duration::from_secs(24 * 3600);
 
 /// Capabilities that need a grant. All others are given to every driver.
-pub(crate) const GRANTABLE: [&str; 5] = ["config", "secrets", "exec", "files", "socket"];
+pub(crate) const GRANTABLE: [&str; 6] = ["config", "secrets", "exec", "files", "socket", "http"];
 
 /// A capability that the driver asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
-    /// `config`, `secrets`, `exec`, `files` or `socket`.
+    /// `config`, `secrets`, `exec`, `files`, `socket` or `http`.
     pub name: String,
     /// The purpose, for people.
     pub why: String,
@@ -135,6 +136,8 @@ struct Raw {
     #[serde(default)]
     socket: Vec<RawSocket>,
     #[serde(default)]
+    endpoint: Vec<RawEndpoint>,
+    #[serde(default)]
     config: BTreeMap<String, Setting>,
 }
 
@@ -157,6 +160,8 @@ pub struct Manifest {
     pub commands: Vec<Template>,
     /// The local sockets it may connect to.
     pub sockets: Vec<SocketTemplate>,
+    /// The HTTP servers it may ask.
+    pub endpoints: Vec<Endpoint>,
     /// The settings it reads.
     pub config: BTreeMap<String, Setting>,
 }
@@ -188,6 +193,39 @@ impl Manifest {
         self.sockets.iter().find(|socket| socket.name() == name)
     }
 
+    /// The endpoint of that name.
+    #[must_use]
+    pub fn endpoint(&self, name: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.name == name)
+    }
+
+    /// The parts of a capability that are granted one by one: for `exec` the commands, for `socket`
+    /// the sockets, for `http` the endpoints. Other capabilities have none.
+    #[must_use]
+    pub fn parts(&self, capability: &str) -> Vec<&str> {
+        match capability {
+            "exec" => self.commands.iter().map(Template::name).collect(),
+            "socket" => self.sockets.iter().map(SocketTemplate::name).collect(),
+            "http" => self.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether a part of a capability lets the driver do the same in both manifests: the command
+    /// runs the same, the socket has the same path, the endpoint depends on the same settings.
+    #[must_use]
+    pub fn part_is_same(&self, other: &Self, capability: &str, part: &str) -> bool {
+        match capability {
+            "exec" => match (self.command(part), other.command(part)) {
+                (Some(here), Some(there)) => here.runs_the_same(there),
+                (here, there) => here.is_none() && there.is_none(),
+            },
+            "socket" => self.socket(part) == other.socket(part),
+            "http" => self.endpoint(part) == other.endpoint(part),
+            _ => false,
+        }
+    }
+
     /// Whether the manifest asks for `capability`.
     #[must_use]
     pub fn asks(&self, capability: &str) -> bool {
@@ -208,6 +246,7 @@ impl Raw {
             ("capability", self.capability.len()),
             ("command", self.command.len()),
             ("socket", self.socket.len()),
+            ("endpoint", self.endpoint.len()),
             ("config", self.config.len()),
         ] {
             if count > ENTRIES_MAX {
@@ -220,6 +259,7 @@ impl Raw {
             plain_text("config", &setting.about)?;
         }
         let (commands, sockets) = (self.commands()?, self.sockets()?);
+        let endpoints = endpoint::checked(self.endpoint, &self.config)?;
         Ok(Manifest {
             name: self.name,
             version: self.version,
@@ -229,6 +269,7 @@ impl Raw {
             capabilities: self.capability,
             commands,
             sockets,
+            endpoints,
             config: self.config,
         })
     }
@@ -280,13 +321,17 @@ impl Raw {
                 return Err(format!("capability {:?} is there twice", asked.name));
             }
         }
-        if !self.command.is_empty() && !seen.iter().any(|name| *name == "exec") {
-            return Err("it has commands but does not ask for the capability exec".to_owned());
+        let parts = [
+            ("commands", "exec", self.command.is_empty()),
+            ("sockets", "socket", self.socket.is_empty()),
+            ("endpoints", "http", self.endpoint.is_empty()),
+        ];
+        match parts.iter().find(|(_, of, none)| !none && !seen.iter().any(|name| name == of)) {
+            Some((parts, of, _)) => {
+                Err(format!("it has {parts} but does not ask for the capability {of}"))
+            }
+            None => Ok(()),
         }
-        if !self.socket.is_empty() && !seen.iter().any(|name| *name == "socket") {
-            return Err("it has sockets but does not ask for the capability socket".to_owned());
-        }
-        Ok(())
     }
 }
 

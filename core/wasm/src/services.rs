@@ -1,6 +1,7 @@
 //! The services that all drivers of a host share.
 
 use crate::grants::{AuditSink, SiteDirectory};
+use crate::http::SystemRoots;
 use crate::transport::Transports;
 use crate::work::AllOrphans;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ pub(crate) struct Services {
     pub(crate) audit: Arc<dyn AuditSink>,
     pub(crate) sites: Arc<dyn SiteDirectory>,
     pub(crate) transports: Transports,
+    pub(crate) system_roots: Arc<SystemRoots>,
     /// The work of all drivers that nobody waits for.
     pub(crate) orphans: Arc<AllOrphans>,
     /// When the last command is over that an earlier process may have left at work over ssh.
@@ -24,6 +26,7 @@ impl Services {
             audit: Arc::clone(&self.audit),
             sites: Arc::clone(&self.sites),
             transports: self.transports.with_own_lanes(),
+            system_roots: Arc::clone(&self.system_roots),
             orphans: Arc::clone(&self.orphans),
             earlier_until: self.earlier_until,
         }

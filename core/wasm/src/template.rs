@@ -120,7 +120,7 @@ impl Template {
     /// # Errors
     /// The text says what is wrong, for people.
     pub fn parse(name: &str, program: &str, argv: &[Argument]) -> Result<Self, String> {
-        if !hole_name_ok(name) {
+        if !name_ok(name) {
             return Err(format!(
                 "its name must be 1 to {NAME_MAX} lower-case letters, digits and dashes"
             ));
@@ -321,7 +321,7 @@ impl Template {
         let (name, kind) = inside
             .split_once(':')
             .ok_or_else(|| format!("hole {{{inside}}} has no type; write {{name:type}}"))?;
-        if !hole_name_ok(name) {
+        if !name_ok(name) {
             return Err(format!(
                 "hole name {name:?} must be 1 to {NAME_MAX} lower-case letters, digits and dashes"
             ));
@@ -463,7 +463,7 @@ impl fmt::Display for Rendered {
     }
 }
 
-fn hole_name_ok(name: &str) -> bool {
+pub(crate) fn name_ok(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= NAME_MAX
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')

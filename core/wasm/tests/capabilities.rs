@@ -8,10 +8,12 @@ use ostler_model::{
     Progress, StoreId,
 };
 use ostler_wasm::{Grants, HostOptions, Secret};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use support::{
-    Audit, all, call, files, host, hypervisor, load, nowhere, options, processes, site, told, vm,
+    Audit, all, call, files, granting, host, hypervisor, load, nowhere, options, processes, site,
+    told, vm,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -24,14 +26,14 @@ async fn driver(grants: Grants) -> (Arc<dyn Hypervisor>, Arc<Audit>) {
 
 #[tokio::test]
 async fn what_is_not_granted_is_denied_and_told() {
-    let only_config = Grants { capabilities: ["config".to_owned()].into(), ..Grants::none() };
-    let no_command =
-        Grants { capabilities: ["config".to_owned(), "exec".to_owned()].into(), ..Grants::none() };
-    let no_socket = Grants { sockets: ["fixed".to_owned()].into(), ..all() };
+    let only_config = granting(&[("config", &[])]);
+    let no_command = granting(&[("config", &[]), ("exec", &[])]);
+    let mut no_socket = all();
+    no_socket.capabilities.insert("socket".to_owned(), ["fixed".to_owned()].into());
     // `secrets` is granted but not in the manifest: asked for by neither is not enough, nor by one
     // of both.
     let mut secrets = all();
-    secrets.capabilities.insert("secrets".to_owned());
+    secrets.capabilities.insert("secrets".to_owned(), BTreeSet::new());
     secrets.secrets.insert("password".to_owned(), Secret::new("hunter2"));
     for (grants, deed, missing) in [
         (only_config.clone(), "exec cat", "the operator has not granted exec"),

@@ -5,7 +5,9 @@ mod support;
 use ostler_driver::DriverOrigin;
 use ostler_model::{Ability, Observation};
 use ostler_wasm::{Grants, Host, HostOptions, LoadError};
-use support::{all, guest, host, hypervisor, load, nowhere, options, other_guest, patched, vm};
+use support::{
+    all, granting, guest, host, hypervisor, load, nowhere, options, other_guest, patched, vm,
+};
 
 async fn refused(bytes: Vec<u8>) -> LoadError {
     match host(options()).load_bytes("file.wasm", bytes, Grants::none()).await {
@@ -141,15 +143,7 @@ async fn a_component_that_is_no_driver_is_told() {
 
 #[tokio::test]
 async fn what_it_is_is_read_from_it() {
-    let driver = load(
-        &host(options()),
-        Grants {
-            capabilities: ["exec".to_owned()].into(),
-            commands: ["cat".to_owned()].into(),
-            ..Grants::none()
-        },
-    )
-    .await;
+    let driver = load(&host(options()), granting(&[("exec", &["cat"])])).await;
     let info = driver.info();
     assert_eq!(
         (info.name.as_str(), info.version.as_str(), info.abilities.as_slice()),
@@ -171,8 +165,9 @@ async fn what_it_is_is_read_from_it() {
     };
     assert_eq!((digest.len(), contract.as_str()), (64, "0.1.0"));
     assert_eq!(granted, ["exec", "exec:cat"]);
-    let all = "config files socket exec:show exec:sleep exec:short exec:groups exec:missing \
-               exec:do exec:not-reached exec:reached socket:peer socket:fixed";
+    let all = "config files socket http exec:show exec:sleep exec:short exec:groups exec:missing \
+               exec:do exec:not-reached exec:reached socket:peer socket:fixed http:api http:other \
+               http:open";
     assert_eq!(missing.join(" "), all);
     assert_eq!(
         driver.kinds().iter().map(ostler_driver::DriverKind::word).collect::<Vec<_>>(),
@@ -187,6 +182,7 @@ async fn what_it_is_is_read_from_it() {
         "test-guest 1.2.3: Does what a test tells it",
         "asks for    files: touches files of the test",
         "command     show: /usr/bin/printf %s| {word:word} n={n:int(1..64)} {file:path}",
+        "endpoint    other: the server at the URL in setting other-url, with secret key",
         "setting     answer: a setting with a default (default 42)",
         "kinds       hypervisor, snapshot-rules",
     ] {

@@ -1,6 +1,7 @@
 //! The calls that a driver can make to the host, by capability. Each call is checked against the
 //! manifest and the operator's grants. Its time counts against the deadline of the driver's call.
 
+pub mod http;
 pub mod socket;
 
 /// Writes lines to the host's log, with the driver's name.

@@ -5,8 +5,10 @@
 pub(crate) use crate::bindings::imports::ostler::driver::{
     clock, config, exec, files, log, random, secrets, session, socket,
 };
+#[cfg(target_family = "wasm")]
+pub(crate) mod http;
 
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use crate::mock::sys::{
-    clock, config, exec, files, log, random, secrets, session, socket,
+    clock, config, exec, files, http, log, random, secrets, session, socket,
 };

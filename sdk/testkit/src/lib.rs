@@ -51,13 +51,7 @@ pub async fn test_plugin(file: &Path, options: &TestOptions) -> Result<TestRepor
     let inspection = ostler_wasm::inspect_file(file).await?;
     let mut grants = Grants::all(&inspection.manifest);
     if let Some(only) = &options.only {
-        grants.capabilities.retain(|capability| only.contains(capability));
-        if !only.contains("exec") {
-            grants.commands.clear();
-        }
-        if !only.contains("socket") {
-            grants.sockets.clear();
-        }
+        grants.capabilities.retain(|capability, _| only.contains(capability));
     }
     let bench = Arc::new(LocalBench::new(&inspection.manifest, options)?);
     let host = Host::new(HostOptions { sites: bench.directory(), ..HostOptions::default() })?;
@@ -66,7 +60,7 @@ pub async fn test_plugin(file: &Path, options: &TestOptions) -> Result<TestRepor
     for kind in loaded.kinds() {
         reports.push((kind.word(), try_kind(kind, &bench).await?));
     }
-    Ok(TestReport { inspection, granted: grants.capabilities, reports })
+    Ok(TestReport { inspection, granted: grants.capabilities.into_keys().collect(), reports })
 }
 
 async fn try_kind(kind: DriverKind, bench: &Arc<LocalBench>) -> Result<Report, TestkitError> {

@@ -22,7 +22,7 @@ impl DriverSide {
 
     /// All settings of the driver for another host. Empty without the grant.
     pub(crate) fn settings_of(&self, site: &Site) -> Vec<(String, String)> {
-        if !self.manifest.asks("config") || !self.grants.capabilities.contains("config") {
+        if !self.manifest.asks("config") || !self.grants.has("config") {
             return Vec::new();
         }
         let keys = self.manifest.config.keys();

@@ -83,7 +83,7 @@ impl Env {
         let name = told(command);
         self.granted("exec", &format!("command {name:?}"))?;
         let template = self.side.manifest.command(command);
-        let granted = self.side.grants.commands.contains(command);
+        let granted = self.side.grants.has_part("exec", command);
         self.check(
             &format!("exec:{name}"),
             template.is_some(),

@@ -5,11 +5,13 @@
 //! call ([`Env`]) and the table of resources, nothing else. Capabilities that need a grant call
 //! [`Env::granted`] first, at each call.
 
+mod bounds;
 mod clock;
 mod config;
 pub(crate) mod context;
 mod exec;
 mod files;
+pub(crate) mod http;
 mod log;
 mod random;
 mod secrets;
@@ -23,13 +25,14 @@ use crate::instance::State;
 use crate::manifest::Manifest;
 use crate::services::Services;
 use crate::work::{self, MayGoOn, Orphans};
+use bounds::Budget;
 use ostler_driver::{CallControl, Site};
 use ostler_model::{DriverName, Progress, VmUuid};
 use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
@@ -60,7 +63,8 @@ pub(crate) struct Env {
     pub(crate) stop: CancellationToken,
     pub(crate) lines: AtomicU32,
     pub(crate) denials: AtomicU32,
-    pub(crate) sockets: socket::Budget,
+    pub(crate) sockets: Budget,
+    pub(crate) requests: Budget,
 }
 
 impl Env {
@@ -84,7 +88,7 @@ impl Env {
     /// Whether both the manifest asks for `capability` and the operator granted it.
     fn granted(&self, capability: &str, wanted: &str) -> Result<(), Error> {
         let asks = self.side.manifest.asks(capability);
-        self.check(capability, asks, self.side.grants.capabilities.contains(capability), wanted)
+        self.check(capability, asks, self.side.grants.has(capability), wanted)
     }
 
     /// Denies, and reports that to the audit, unless the manifest asks and the operator granted.
@@ -111,6 +115,23 @@ impl Env {
                 format!("{} is not for a host: it can run no command and see no file", self.name),
             )
         })
+    }
+
+    /// Waits for `work`, at most `wait`, and at most until the call's deadline or its cancel. None
+    /// if the time is over. Work that need not wait is done even after the cancel: so a driver can
+    /// take back what it began over an open connection.
+    async fn within<T>(
+        &self,
+        wait: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, Error> {
+        let wait = wait.min(self.until.saturating_duration_since(Instant::now()));
+        tokio::select! {
+            biased;
+            done = work => Ok(Some(done)),
+            () = self.stop.cancelled() => Err(cancelled()),
+            () = tokio::time::sleep(wait) => Ok(None),
+        }
     }
 
     fn report(&self, done: u64, total: u64, phase: &str) {
@@ -191,7 +212,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     exec::add_to_linker(linker)?;
     files::add_to_linker(linker)?;
     socket::add_to_linker(linker)?;
-    session::add_to_linker(linker)
+    session::add_to_linker(linker)?;
+    http::add_to_linker(linker)
 }
 
 fn error(kind: ErrorKind, code: &str, detail: impl Into<String>) -> Error {

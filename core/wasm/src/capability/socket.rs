@@ -4,7 +4,8 @@
 //! A connection lives in the call's table of resources, so it is closed at the latest when the call
 //! ends. Nothing waits longer than the call.
 
-use super::{Env, HasView, State, View, cancelled, error, refused, view};
+use super::bounds::Budget;
+use super::{Env, HasView, State, View, error, refused, view};
 use crate::bindings::ostler::driver::exec::Argument;
 use crate::bindings::ostler::driver::socket::{Host, HostConnection, add_to_linker as link};
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
@@ -12,11 +13,10 @@ use crate::files::{Place, SocketError, connect_file, connect_fixed};
 use crate::template::Reached;
 use crate::text::told;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::{Linker, Resource};
 
 /// The most open connections of a call, as the contract says.
@@ -27,34 +27,9 @@ const READ_MAX: usize = 64 * 1024;
 /// domains are a few MiB.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The bounds on the connections of one call.
-pub(crate) struct Budget {
-    open: Arc<Semaphore>,
-    left: AtomicUsize,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self { open: Arc::new(Semaphore::new(OPEN_MAX)), left: AtomicUsize::new(BYTES_MAX) }
-    }
-}
-
-impl Budget {
-    fn open(&self) -> Result<OwnedSemaphorePermit, Error> {
-        Arc::clone(&self.open).try_acquire_owned().map_err(|_| {
-            let detail = format!("{OPEN_MAX} connections of this call are open, which is the most");
-            refused("too-many-connections", detail)
-        })
-    }
-
-    fn spend(&self, bytes: usize) -> Result<(), Error> {
-        let spent = self
-            .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
-        spent.map(drop).map_err(|_| {
-            refused("too-large", format!("a call may send and receive {BYTES_MAX} bytes"))
-        })
-    }
+/// The bounds on the sockets of one call.
+pub(crate) fn budget() -> Budget {
+    Budget::new("connection", OPEN_MAX, BYTES_MAX)
 }
 
 /// An open connection.
@@ -148,7 +123,7 @@ impl Env {
         let wanted = format!("socket {:?}", told(socket));
         self.granted("socket", &wanted)?;
         let template = self.side.manifest.socket(socket);
-        let granted = self.side.grants.sockets.contains(socket);
+        let granted = self.side.grants.has_part("socket", socket);
         self.check(&format!("socket:{}", told(socket)), template.is_some(), granted, &wanted)?;
         let values = Self::values(&wanted, arguments)?;
         let rendered = template
@@ -173,23 +148,6 @@ impl Env {
         match stream? {
             Some(stream) => Ok(Connection { stream: stream?, _permit: permit }),
             None => Err(error(ErrorKind::Retry, "timeout", "no connection before the deadline")),
-        }
-    }
-
-    /// Waits for `work`, at most `wait`, and at most until the call's deadline or its cancel. None
-    /// if the time is over. Work that need not wait is done even after the cancel: so a driver can
-    /// take back what it began over an open connection.
-    async fn within<T>(
-        &self,
-        wait: Duration,
-        work: impl Future<Output = T>,
-    ) -> Result<Option<T>, Error> {
-        let wait = wait.min(self.until.saturating_duration_since(Instant::now()));
-        tokio::select! {
-            biased;
-            done = work => Ok(Some(done)),
-            () = self.stop.cancelled() => Err(cancelled()),
-            () = tokio::time::sleep(wait) => Ok(None),
         }
     }
 }

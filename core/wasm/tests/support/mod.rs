@@ -110,6 +110,13 @@ pub(crate) fn all() -> Grants {
     Grants::all(&manifest)
 }
 
+/// Some capabilities, each with some of its parts.
+pub(crate) fn granting(given: &[(&str, &[&str])]) -> Grants {
+    let parts = |parts: &[&str]| parts.iter().map(|&part| part.to_owned()).collect();
+    let capabilities = given.iter().map(|(of, all)| ((*of).to_owned(), parts(all))).collect();
+    Grants { capabilities, ..Grants::none() }
+}
+
 pub(crate) async fn load(host: &Host, grants: Grants) -> LoadedDriver {
     host.load_bytes("guest.wasm", guest().to_vec(), grants).await.expect("loads")
 }

@@ -1,8 +1,8 @@
 //! A host for the tests of a driver, on the author's own machine.
 //!
 //! A [`MockHost`] answers the calls in [`crate::host`] for the thread that has made it, until it is
-//! dropped. Files are kept in memory, time passes only while the driver waits, and commands and
-//! sockets are answered by functions of the test. [`each_cut`] stops a call before and after every
+//! dropped. Files are kept in memory, time passes only while the driver waits, and commands,
+//! sockets and endpoints are answered by functions of the test. [`each_cut`] stops a call before and after every
 //! call that it makes to the host, and sends it again: so a test proves that the call converges.
 //!
 //! ```
@@ -27,6 +27,7 @@ pub use call::Call;
 pub use cut::each_cut;
 pub use files::Files;
 
+use crate::host::http::{Request, Response};
 use crate::{Error, Exit};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -63,6 +64,9 @@ type Command = Box<dyn FnMut(&Run, &mut Files) -> Result<Exit, Error>>;
 /// that the driver reads next.
 type Peer = Box<dyn FnMut(&[u8]) -> Vec<u8>>;
 
+/// Answers the requests to an endpoint.
+type Server = Box<dyn FnMut(&Request) -> Result<Response, Error>>;
+
 /// The point at which a call is stopped: before or after one of its calls to the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cut {
@@ -80,6 +84,8 @@ struct State {
     files: Files,
     commands: BTreeMap<String, Command>,
     peers: BTreeMap<String, Peer>,
+    endpoints: BTreeMap<String, Server>,
+    requests: Vec<Request>,
     runs: Vec<Run>,
     lines: Vec<(String, String)>,
     passed_ms: u64,
@@ -160,6 +166,18 @@ impl MockHost {
         self
     }
 
+    /// With a server at an endpoint. Without it, the endpoint is `unreachable`. `answer` must not
+    /// call [`crate::host`] itself.
+    #[must_use]
+    pub fn endpoint(
+        self,
+        name: &str,
+        answer: impl FnMut(&Request) -> Result<Response, Error> + 'static,
+    ) -> Self {
+        self.0.borrow_mut().endpoints.insert(name.to_owned(), Box::new(answer));
+        self
+    }
+
     /// A new call for the VM `vm`, with an identity of its own. It acts for the store `store`.
     #[must_use]
     pub fn call(&self, vm: &str, generation: u64) -> Call {
@@ -185,14 +203,20 @@ impl MockHost {
         self.0.borrow().runs.clone()
     }
 
+    /// The requests that were sent, the first one first.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        self.0.borrow().requests.clone()
+    }
+
     /// The lines that were logged, each with its level.
     #[must_use]
     pub fn lines(&self) -> Vec<(String, String)> {
         self.0.borrow().lines.clone()
     }
 
-    /// How many calls to commands, files and sockets were made. Settings, sessions, time, randomness
-    /// and the log do not count.
+    /// How many calls to commands, files, sockets and endpoints were made. Settings, sessions, time,
+    /// randomness and the log do not count.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.0.borrow().calls
@@ -246,7 +270,7 @@ fn with<T>(act: impl FnOnce(&mut State) -> T) -> T {
     act(&mut state.borrow_mut())
 }
 
-/// One call to commands, files or sockets, which a [`Cut`] may stop before and after.
+/// One call to commands, files, sockets or endpoints, which a [`Cut`] may stop before and after.
 fn reached<T>(act: impl FnOnce(&mut State) -> T) -> T {
     let number = with(|state| {
         state.calls += 1;

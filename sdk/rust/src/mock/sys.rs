@@ -107,6 +107,28 @@ pub(crate) mod secrets {
     }
 }
 
+pub(crate) mod http {
+    use super::super::reached;
+    use crate::Error;
+    use crate::host::http::{Request, Response};
+
+    pub(crate) fn send(request: &Request) -> Result<Response, Error> {
+        reached(|host| {
+            host.requests.push(request.clone());
+            if host.stop {
+                return Err(Error::cancelled("the call was told to stop"));
+            }
+            match host.endpoints.get_mut(&request.endpoint) {
+                Some(answer) => answer(request),
+                None => {
+                    let told = format!("the test has no endpoint {:?}", request.endpoint);
+                    Err(Error::retry("unreachable", told))
+                }
+            }
+        })
+    }
+}
+
 pub(crate) mod exec {
     use super::super::{Run, State, reached};
     pub(crate) use crate::bindings::imports::ostler::driver::exec::{Argument, CommandLine};

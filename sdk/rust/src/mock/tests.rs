@@ -1,6 +1,7 @@
 //! The mock host itself, and a small driver that is tested with it.
 
 use super::*;
+use crate::host::http::{Request, Response};
 use crate::host::{clock, config, exec, files, log, random, secrets, session, socket};
 use crate::{Error, ErrorKind, FilePath, OpaqueState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,6 +35,27 @@ fn files_behave_like_those_of_a_host() {
     assert_eq!(code(files::write(&at("../x"), b"")), "bad-path");
     assert_eq!(code(files::write(&at("x"), &[0; 65_537])), "too-large");
     assert_eq!(host.calls(), 14);
+}
+
+#[test]
+fn a_request_is_answered_recorded_and_cut() {
+    let made = std::rc::Rc::new(std::cell::Cell::new(0));
+    let count = std::rc::Rc::clone(&made);
+    let host = MockHost::new().endpoint("api", move |request| {
+        count.set(count.get() + 1);
+        Ok(Response::new(201, request.body.clone()).with_header("Location", "/vms/7"))
+    });
+    let create = || Request::post("api", "/vms?dry=no", "{}").json().login().send();
+    let answer = create().expect("answered").success().expect("made");
+    assert_eq!((answer.status, answer.header("location")), (201, Some("/vms/7")));
+    let sent = &host.requests()[0];
+    assert_eq!((sent.method.as_str(), sent.path.as_str()), ("POST", "/vms?dry=no"));
+    assert!(sent.headers.contains(&("authorization".to_owned(), b"{login}".to_vec())));
+    let none = Request::get("elsewhere", "/").send().expect_err("no such endpoint");
+    assert_eq!((none.kind, none.code.as_str()), (ErrorKind::Retry, "unreachable"));
+    assert_eq!((host.calls(), made.get()), (2, 1));
+    host.tell_to_stop(true);
+    assert_eq!(create().expect_err("told to stop").kind, ErrorKind::Cancelled);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod chaos;
 mod peers;
+mod web;
 
 wit_bindgen::generate!({
     inline: "
@@ -235,6 +236,7 @@ fn with_files(words: &[&str]) -> Result<Error, Error> {
         ["fetch", host, ..] => told(files::fetch(host, &path(&words[2..]), &path(&words[4..]))?),
         ["checksum", ..] => told(files::checksum(&path(&words[1..]))?),
         ["absolute", ..] => told(files::absolute(&path(&words[1..]))?),
+        ["http", method, endpoint, path, ..] => web::act(method, endpoint, path, &words[4..]),
         _ => return peers::act(words),
     })
 }
