@@ -63,7 +63,8 @@ impl Target {
         }
         let port = match authority.port() {
             Some(port) => port.as_u16(),
-            None if authority.as_str().ends_with(':') => return Err(form.to_owned()),
+            // There is one, and it is no number of 16 bits.
+            None if authority.as_str() != authority.host() => return Err(form.to_owned()),
             None => {
                 if tls {
                     443
