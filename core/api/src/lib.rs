@@ -50,7 +50,7 @@ pub use driver::{BindRules, Driver, DriverOrigin, NewDriver, RulesOf, SignedBy, 
 pub use event::{Event, StreamEnd};
 pub use host::{ChangeHost, Host, HostDriver, HostHealth, NewHost, SshAddress};
 pub use image::{Image, NewImage};
-pub use operation::{DriverComplaint, Operation, OperationPage, Step};
+pub use operation::{DriverCall, DriverCalls, DriverComplaint, Operation, OperationPage, Step};
 pub use problem::{Candidate, Problem, code};
 pub use quantity::{CpuMilli, InvalidQuantity, Size, Span};
 pub use spec::{Boot, Disk, Headroom, Nic, Patience, VmSpec};

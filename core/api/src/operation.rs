@@ -82,3 +82,45 @@ pub struct OperationPage {
     /// The operations.
     pub operations: Vec<Operation>,
 }
+
+/// One call of a driver that is a component, or one that it made to the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DriverCall {
+    /// When it began.
+    pub began: Time,
+    /// The driver.
+    pub driver: String,
+    /// The host that it was for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The function of the driver: `deploy`.
+    pub call: String,
+    /// The function of the host that the driver called within it: `exec.run`. None for the call of
+    /// the driver itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
+    /// The arguments without secrets: a command line, a file, a request.
+    pub what: String,
+    /// How long it took, in microseconds.
+    pub took_us: u64,
+    /// `ok`, the code of the error, how a command ended (`exit-1`, `signal-9`), or a status of HTTP.
+    pub answer: String,
+    /// The error in words, or the end of a command's standard error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Whether the answer is an error, or a command or request that failed.
+    pub failed: bool,
+}
+
+/// The calls of the drivers of an operation, in the order in which they ended: a driver's own call
+/// comes after those that it made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DriverCalls {
+    /// The operation.
+    pub operation: u64,
+    /// The calls. Empty if its drivers are built in, if it ran before the daemon started, or if
+    /// those of newer operations took their place.
+    pub calls: Vec<DriverCall>,
+    /// How many calls in the middle were left out.
+    pub left_out: u64,
+}

@@ -10,7 +10,7 @@ use crate::vm::{several, wait};
 use crate::watch::{self, Watch};
 use crate::{Exit, Failure};
 use clap::Subcommand;
-use ostler_api::{Operation, Span, Time};
+use ostler_api::{DriverCall, DriverCalls, Operation, Span, Time};
 
 /// Operations.
 #[derive(Debug, Subcommand)]
@@ -23,6 +23,12 @@ pub enum OperationCommand {
         vms: Vec<String>,
         #[command(flatten)]
         watch: Watch,
+    },
+    /// Shows the calls of an operation's drivers, and which commands they ran, files they touched and
+    /// requests they sent. Only drivers that are components are recorded, in the daemon's memory
+    Calls {
+        /// Its id
+        operation: u64,
     },
     /// Shows all about an operation
     #[command(aliases = ["info", "get", "describe"])]
@@ -125,6 +131,50 @@ fn page(cx: &Context, operation: &Operation) -> String {
     page.done()
 }
 
+/// A duration of microseconds, in the unit of people.
+fn short(us: u64) -> String {
+    match us {
+        0..1_000 => format!("{us} us"),
+        1_000..1_000_000 => format!("{}.{} ms", us / 1_000, us % 1_000 / 100),
+        _ => format!("{}.{} s", us / 1_000_000, us % 1_000_000 / 100_000),
+    }
+}
+
+/// The calls of an operation, each driver's own call after those that it made.
+fn calls_page(cx: &Context, calls: &DriverCalls) -> String {
+    let mut page = Page::new(cx.out.colour);
+    let row = |call: &DriverCall| {
+        let function = call.function.as_ref().map(|function| format!("  {function}"));
+        let tone = if call.failed { Tone::Bad } else { Tone::Good };
+        vec![
+            call.began.into(),
+            Cell::from(&call.driver),
+            Cell::maybe(call.host.as_ref()),
+            Cell::from(function.as_ref().unwrap_or(&call.call)),
+            Cell::from(short(call.took_us)),
+            Cell::toned(&call.answer, tone),
+            Cell::from(&call.what),
+        ]
+    };
+    let rows = calls.calls.iter().map(row).collect();
+    let none = "none: its drivers are built in, or it ran before the daemon started, or newer \
+                operations took its place";
+    page.section("Calls").table(
+        &["BEGAN", "DRIVER", "HOST", "CALL", "TOOK", "ANSWER", "WHAT"],
+        rows,
+        none,
+    );
+    if calls.left_out > 0 {
+        page.line(&format!("{} calls in the middle were left out", calls.left_out));
+    }
+    let told = calls.calls.iter().filter_map(|call| Some((call, call.detail.as_ref()?)));
+    for (call, detail) in told {
+        let function = call.function.as_ref().unwrap_or(&call.call);
+        page.section(&format!("{function}: {}", call.answer)).block(detail);
+    }
+    page.done()
+}
+
 /// Runs the command.
 pub(crate) async fn run(cx: &Context, command: OperationCommand) -> Result<(), Failure> {
     let client = cx.client()?;
@@ -140,6 +190,10 @@ pub(crate) async fn run(cx: &Context, command: OperationCommand) -> Result<(), F
             })
             .await?;
             several::ended(worst)
+        }
+        OperationCommand::Calls { operation } => {
+            let calls = client.calls_of(operation).await?;
+            cx.out.write(&cx.out.one(&calls, &operation.to_string(), || calls_page(cx, &calls))?)
         }
         OperationCommand::Show { operation, wait: true, timeout, .. } => {
             let found = patiently(|| client.operation(operation, None)).await?;

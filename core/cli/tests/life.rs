@@ -140,6 +140,36 @@ fn a_vm_moves() {
 }
 
 #[test]
+fn an_operation_shows_the_calls_of_its_drivers() {
+    let Some(world) = World::start() else { return };
+    let operations = world.daemon.run(&["operation", "list", "web", "-o", "name"]).expect(0).out;
+    let first = operations.lines().last().expect("the creation");
+    let shown = world.daemon.run(&["operation", "calls", first, "-o", "json"]).expect(0).json();
+    let calls = shown["calls"].as_array().expect("calls");
+    let has = |driver: &str, call: &str, function: Value, what: &str| {
+        calls.iter().any(|one| {
+            one["driver"] == driver
+                && one["call"] == call
+                && one["function"] == function
+                && one["what"].as_str().is_some_and(|told| told.contains(what))
+                && one["failed"] == false
+                && one["took_us"].as_u64().is_some_and(|took| took > 0)
+        })
+    };
+    assert!(
+        has("transfer-qcow2", "begin", "exec.run".into(), "/usr/bin/qemu-img create"),
+        "{shown:#}"
+    );
+    assert!(has("transfer-qcow2", "begin", Value::Null, "disk:vda"), "{shown:#}");
+    assert!(has("sim", "deploy", "files.write".into(), "simhosts:"), "{shown:#}");
+    assert!(has("sim", "deploy", Value::Null, "domain"), "{shown:#}");
+    assert_eq!(shown["left_out"], 0);
+    let table = world.daemon.run(&["operation", "calls", first]).expect(0).out;
+    assert!(table.contains("  exec.run") && table.contains("qemu-img create"), "{table}");
+    world.daemon.run(&["operation", "calls", "999999"]).expect(3);
+}
+
+#[test]
 fn a_host_that_cannot_be_asked_says_so_when_it_is_added() {
     let Some(world) = World::start() else { return };
     let ran = world.daemon.run(&[

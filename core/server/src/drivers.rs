@@ -15,9 +15,11 @@ use crate::trust;
 use axum::http::StatusCode;
 use ostler_api::{NewDriver, Upgrade, code};
 use ostler_driver::{DriverEntry, DriverInfo, DriverOrigin, LeftOut, Registry, WithoutPart};
-use ostler_model::{DriverName, Hint};
+use ostler_model::{DriverName, Hint, OperationId};
 use ostler_store::{DriverRow, Store};
-use ostler_wasm::{Grants, Host, Inspection, LoadError, Package, Secret, Vetted, signature_file};
+use ostler_wasm::{
+    Grants, Host, Inspection, LoadError, Package, Recording, Secret, Vetted, signature_file,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
@@ -149,6 +151,11 @@ impl Loader {
     /// A loader that keeps files in `dir`.
     pub(crate) fn new(host: Host, dir: PathBuf, built_in: BTreeSet<DriverName>) -> Self {
         Self { host, dir, built_in, adding: Arc::default() }
+    }
+
+    /// The recorded calls of an operation's drivers.
+    pub(crate) fn calls_of(&self, operation: OperationId) -> Recording {
+        self.host.calls_of(operation)
     }
 
     /// Loads a component that an operator adds. It is not in the registry yet.

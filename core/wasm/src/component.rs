@@ -15,13 +15,15 @@ use crate::inspect::Inspection;
 use crate::instance::{Body, Runner, State};
 use crate::manifest::GRANTABLE;
 use crate::package::Judged;
+use crate::recorder::{Answered, Record};
 use crate::services::Services;
 use futures::future::BoxFuture;
 use ostler_driver::{CallControl, DriverInfo, DriverKind, DriverOrigin, Site};
 use ostler_model::{Ability, DriverError, VmUuid};
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre, Resource};
@@ -273,6 +275,34 @@ impl Component {
         }
     }
 
+    /// Waits for the answer of a call for an effect, and tells the flight recorder of it.
+    async fn recorded<T>(
+        &self,
+        call: &'static str,
+        site: &Site,
+        control: &CallControl,
+        given: impl Future<Output = Result<Answer<T>, DriverError>>,
+    ) -> Result<T, DriverError> {
+        let (at, begun) = (SystemTime::now(), Instant::now());
+        let given = given.await.and_then(answer);
+        let answered = match &given {
+            Ok(_) => Answered::ok(),
+            Err(error) => Answered::failed(error.code.to_string(), &error.detail),
+        };
+        let record = Record {
+            at,
+            driver: self.0.side.manifest.name.clone(),
+            host: Some(site.name.clone()),
+            call,
+            function: None,
+            what: control.context.key.item.to_string(),
+            took: begun.elapsed(),
+            answered,
+        };
+        self.0.side.services.recorder.add(control.context.key.operation, record);
+        given
+    }
+
     async fn call<T: Send + 'static>(
         &self,
         request: Request<'_>,
@@ -388,7 +418,7 @@ macro_rules! send {
             guest.$function(store, lent $(, $argument)*).await
         });
         let request = $crate::component::Request::act($name, $site, $call);
-        $crate::component::answer($self.call(request, body).await?)
+        $self.recorded($name, $site, $call, $self.call(request, body)).await
     }};
 }
 use send;

@@ -10,6 +10,7 @@ use crate::grants::{AuditSink, Grants, LogAudit, NoSites, SiteDirectory};
 use crate::inspect::{Inspection, SERVES, inspect};
 use crate::instance::{BUSY, Bounds, Runner, State};
 use crate::package::{Judged, Package};
+use crate::recorder::Recording;
 use crate::services::Services;
 use crate::threads::GuestThreads;
 use crate::ticker::Ticker;
@@ -17,6 +18,7 @@ use crate::transport::{Lease, Transports};
 use crate::trust::Trust;
 use crate::work::AllOrphans;
 use crate::{HostError, LoadError};
+use ostler_model::OperationId;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -183,6 +185,7 @@ impl Host {
             sites: options.sites,
             transports: Transports::new(options.runtime_dir, options.lease, options.confine)?,
             system_roots: Arc::default(),
+            recorder: Arc::default(),
             orphans: Arc::new(AllOrphans::default()),
             earlier_until: options.earlier_process.then(|| Instant::now() + options.lease.over()),
         };
@@ -203,6 +206,13 @@ impl Host {
     #[must_use]
     pub fn pooled(&self) -> bool {
         self.0.pooled
+    }
+
+    /// The calls of an operation: those that its drivers got, and those that they made. Empty if
+    /// there are none, or if newer ones took their place.
+    #[must_use]
+    pub fn calls_of(&self, operation: OperationId) -> Recording {
+        self.0.shared.services.recorder.of(operation)
     }
 
     /// Loads a driver from a file.

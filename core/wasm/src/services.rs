@@ -2,6 +2,7 @@
 
 use crate::grants::{AuditSink, SiteDirectory};
 use crate::http::SystemRoots;
+use crate::recorder::Recorder;
 use crate::transport::Transports;
 use crate::work::AllOrphans;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ pub(crate) struct Services {
     pub(crate) sites: Arc<dyn SiteDirectory>,
     pub(crate) transports: Transports,
     pub(crate) system_roots: Arc<SystemRoots>,
+    pub(crate) recorder: Arc<Recorder>,
     /// The work of all drivers that nobody waits for.
     pub(crate) orphans: Arc<AllOrphans>,
     /// When the last command is over that an earlier process may have left at work over ssh.
@@ -27,6 +29,7 @@ impl Services {
             sites: Arc::clone(&self.sites),
             transports: self.transports.with_own_lanes(),
             system_roots: Arc::clone(&self.system_roots),
+            recorder: Arc::clone(&self.recorder),
             orphans: Arc::clone(&self.orphans),
             earlier_until: self.earlier_until,
         }

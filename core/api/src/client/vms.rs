@@ -2,8 +2,8 @@
 
 use super::{Client, ClientError, segment};
 use crate::{
-    ActionReply, AdoptBody, ConsoleChunk, Counters, CreateVm, Operation, OperationPage,
-    PlanPreview, SnapshotAdvice, Vm, VmPage, Why,
+    ActionReply, AdoptBody, ConsoleChunk, Counters, CreateVm, DriverCalls, Operation,
+    OperationPage, PlanPreview, SnapshotAdvice, Vm, VmPage, Why,
 };
 use reqwest::{Method, RequestBuilder};
 use serde::Serialize;
@@ -214,6 +214,14 @@ impl Client {
     ) -> Result<PlanPreview, ClientError> {
         let request = self.request(Method::POST, &action_path(vm, verb));
         self.answer(request.query(&[("dry_run", "true")]).json(body)).await
+    }
+
+    /// The calls of the drivers of an operation.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn calls_of(&self, operation: u64) -> Result<DriverCalls, ClientError> {
+        self.get(&format!("/v1/operations/{operation}/calls")).await
     }
 
     /// One operation. Waits up to `wait` for its end.

@@ -11,7 +11,7 @@ mod vm;
 
 pub(crate) use event::{EVENT_KINDS, event};
 pub(crate) use infra::{datastore, driver, host, image, new_datastore, new_host, new_image};
-pub(crate) use operation::{complaint, operation};
+pub(crate) use operation::{calls, complaint, operation};
 pub(crate) use schedule::{reschedule, schedule_from_wire};
 pub(crate) use spec::{
     cpu_from_wire, format_or_usual, nic_from_wire, spec_from_wire, spec_to_wire,

@@ -2,7 +2,9 @@
 
 use super::time;
 use ostler_api as wire;
-use ostler_model::{DriverError, Ended, OperationRecord, StepTrace};
+use ostler_model::{DriverError, Ended, OperationId, OperationRecord, StepTrace};
+use ostler_wasm::{Record, Recording};
+use std::time::SystemTime;
 
 /// An operation, as it is sent.
 pub(crate) fn operation(record: &OperationRecord) -> wire::Operation {
@@ -24,6 +26,32 @@ pub(crate) fn operation(record: &OperationRecord) -> wire::Operation {
         superseded_by,
         failed_at: record.failed_at().map(|step| step.to_string()),
         steps: record.steps.iter().map(step).collect(),
+    }
+}
+
+/// The calls of an operation's drivers, as they are sent.
+pub(crate) fn calls(operation: OperationId, recording: Recording) -> wire::DriverCalls {
+    let call = |record: Record| wire::DriverCall {
+        began: wire::Time(
+            record
+                .at
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+        ),
+        driver: record.driver.to_string(),
+        host: record.host.map(|host| host.to_string()),
+        call: record.call.to_owned(),
+        function: record.function.map(str::to_owned),
+        what: record.what,
+        took_us: u64::try_from(record.took.as_micros()).unwrap_or(u64::MAX),
+        answer: record.answered.code,
+        detail: record.answered.detail,
+        failed: record.answered.failed,
+    };
+    wire::DriverCalls {
+        operation: operation.0,
+        calls: recording.records.into_iter().map(call).collect(),
+        left_out: recording.left_out,
     }
 }
 

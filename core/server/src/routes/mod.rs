@@ -48,6 +48,7 @@ fn guarded() -> OpenApiRouter<Shared> {
         .routes(routes!(console::console_log))
         .routes(routes!(actions::act))
         .routes(routes!(operations::show))
+        .routes(routes!(operations::calls))
         .routes(routes!(hosts::list, hosts::add))
         .routes(routes!(hosts::show, hosts::change, hosts::remove))
         .routes(routes!(hosts::adopt))

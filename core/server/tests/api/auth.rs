@@ -18,6 +18,7 @@ async fn over_tcp_nothing_goes_without_a_token() {
         (Method::GET, "/v1/vms/1/why"),
         (Method::POST, "/v1/vms/1/actions/delete"),
         (Method::GET, "/v1/operations/1"),
+        (Method::GET, "/v1/operations/1/calls"),
         (Method::GET, "/v1/hosts"),
         (Method::POST, "/v1/hosts"),
         (Method::PATCH, "/v1/hosts/a"),

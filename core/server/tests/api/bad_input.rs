@@ -135,6 +135,8 @@ async fn things_that_are_not_there() {
         "/v1/vms/7/console-log",
         "/v1/operations/7",
         "/v1/operations/x",
+        "/v1/operations/7/calls",
+        "/v1/operations/x/calls",
         "/v1/hosts/x",
         "/v1/hosts/9",
         "/v1/datastores/x",

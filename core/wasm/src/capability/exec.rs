@@ -7,6 +7,7 @@ use crate::bindings::ostler::driver::exec::{
 };
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
 use crate::files::Place;
+use crate::recorder::Answered;
 use crate::template::{Part, Rendered};
 use crate::text::told;
 use crate::transport::{self, Job, RunError};
@@ -24,6 +25,9 @@ const STDERR_MAX: usize = 64 * 1024;
 const ALL_MAX: usize = 64;
 /// How much output of each command of a `run-all` is kept.
 const OUTPUT_OF_ALL: Output = Output { stdout: 64 * 1024, stderr: 8 * 1024 };
+
+/// How many bytes of a failed command's standard error are recorded: its last lines.
+const STDERR_RECORDED: usize = 1024;
 
 /// The longest value of a hole, and the longest name of one: more than a path in a datastore may
 /// have.
@@ -75,7 +79,10 @@ impl Env {
             Ok(rendered) => self.run(rendered, line.input, output).await,
             Err(error) => Err(error),
         };
-        self.flight("exec.run", &traced, begun, &answer);
+        match &answer {
+            Ok(exit) => self.flown("exec.run", &traced, begun, ended(exit)),
+            Err(_) => self.flight("exec.run", &traced, begun, &answer),
+        }
         answer
     }
 
@@ -145,6 +152,19 @@ impl Env {
         let transport::Exit { code, signal, stdout, stderr, truncated } = ran?;
         Ok(Exit { code, signal, stdout, stderr, truncated })
     }
+}
+
+/// How a command ended, with the end of its standard error if it failed.
+fn ended(exit: &Exit) -> Answered {
+    let code = match (exit.code, exit.signal) {
+        (Some(0), _) => return Answered::ok(),
+        (Some(code), _) => format!("exit-{code}"),
+        (None, Some(signal)) => format!("signal-{signal}"),
+        (None, None) => "ended".to_owned(),
+    };
+    let end = exit.stderr.len().saturating_sub(STDERR_RECORDED);
+    let end = exit.stderr.get(end..).unwrap_or_default();
+    Answered::failed(code, String::from_utf8_lossy(end).trim())
 }
 
 impl From<RunError> for Error {

@@ -11,6 +11,7 @@ use super::{Env, State, cancelled, error, refused};
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
 use crate::endpoint::{Endpoint, Login};
 use crate::http::{Answer, NoConnection, Proof, Server, Target, connect, speak};
+use crate::recorder::Answered;
 use crate::text::told;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -89,7 +90,10 @@ impl WasiHttpHooks for Hooks {
         Box::new(async move {
             let (begun, traced) = (Instant::now(), traced(request.method(), request.uri()));
             let answer = env.request(request, options.unwrap_or_default()).await;
-            env.flight("http.request", &traced, begun, &answer);
+            match &answer {
+                Ok((answer, _)) => env.flown("http.request", &traced, begun, status(answer)),
+                Err(_) => env.flight("http.request", &traced, begun, &answer),
+            }
             let (answer, connection) = answer.map_err(told_guest)?;
             let ended: Ended = Box::new(async move {
                 connection.await;
@@ -98,6 +102,12 @@ impl WasiHttpHooks for Hooks {
             Ok((answer, ended))
         })
     }
+}
+
+/// The status of an answer. Its body is the driver's.
+fn status(answer: &Response<WasiBody>) -> Answered {
+    let (code, failed) = (answer.status().as_str().to_owned(), !answer.status().is_success());
+    Answered { code, detail: None, failed }
 }
 
 /// The error as a guest gets it. `wasi:http` has no place for a code beside a text.

@@ -23,7 +23,9 @@ use crate::budget::DriverPlaces;
 use crate::grants::Grants;
 use crate::instance::State;
 use crate::manifest::Manifest;
+use crate::recorder::{Answered, Record};
 use crate::services::Services;
+use crate::text::told;
 use crate::work::{self, MayGoOn, Orphans};
 use bounds::Budget;
 use ostler_driver::{CallControl, Site};
@@ -32,7 +34,7 @@ use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
@@ -164,11 +166,23 @@ impl Env {
         begun: Instant,
         answer: &Result<T, Error>,
     ) {
-        let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let answer = match answer {
-            Ok(_) => "ok",
-            Err(error) => error.code.as_str(),
+        let answered = match answer {
+            Ok(_) => Answered::ok(),
+            Err(error) => Answered::failed(told(&error.code), &error.detail),
         };
+        self.flown(function, what, begun, answered);
+    }
+
+    /// The same for an answer that says more than that it came.
+    fn flown(
+        &self,
+        function: &'static str,
+        what: &dyn Display,
+        begun: Instant,
+        answered: Answered,
+    ) {
+        let took = begun.elapsed();
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         tracing::debug!(
             target: "ostler::flight",
             driver = %self.driver(),
@@ -176,8 +190,20 @@ impl Env {
             function,
             %what,
             took_us,
-            answer
+            answer = answered.code
         );
+        let Some(control) = &self.control else { return };
+        let record = Record {
+            at: SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH),
+            driver: self.driver().clone(),
+            host: self.site.as_ref().map(|site| site.name.clone()),
+            call: self.name,
+            function: Some(function),
+            what: what.to_string(),
+            took,
+            answered,
+        };
+        self.side.services.recorder.add(control.context.key.operation, record);
     }
 }
 
