@@ -20,6 +20,7 @@ mod context;
 mod cpus;
 mod datastore;
 mod driver;
+mod embedding;
 mod event;
 mod exit;
 mod failure;

@@ -1,6 +1,7 @@
 //! `ostler plugin`: commands for authors of drivers. They work on files and need no daemon.
 
 use crate::context::Context;
+use crate::embedding::{self, EmbedArgs};
 use crate::pairs::{map, pair};
 use crate::show::Page;
 use crate::signing::{self, KeygenArgs, SignArgs, VerifyArgs};
@@ -43,6 +44,13 @@ pub enum PluginCommand {
         #[arg(long, value_name = "DIRECTORY")]
         sdk: Option<PathBuf>,
     },
+    /// Writes the contract's WIT files into a folder, for drivers in other languages
+    Wit {
+        /// The folder; it is made if it is missing
+        dir: PathBuf,
+    },
+    /// Puts a manifest into a component that other tools than the SDK have built
+    Embed(EmbedArgs),
 }
 
 /// How to try a component.
@@ -442,6 +450,8 @@ pub(crate) async fn run(cx: &Context, command: PluginCommand) -> Result<(), Fail
         PluginCommand::Keygen(args) => signing::keygen(cx, &args),
         PluginCommand::Sign(args) => signing::sign(cx, &args).await,
         PluginCommand::Verify(args) => signing::verify(cx, &args).await,
+        PluginCommand::Wit { dir } => embedding::wit(cx, &dir),
+        PluginCommand::Embed(args) => embedding::embed(cx, &args).await,
         PluginCommand::New { name, kind, dir, sdk } => {
             let kind: PluginKind =
                 kind.parse().map_err(|err| Failure::usage(crate::failure::chain(&err)))?;

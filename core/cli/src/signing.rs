@@ -29,7 +29,7 @@ const KDF: Range<usize> = 2..4;
 /// Its checksum.
 const CHECKSUM: Range<usize> = 126..158;
 /// The mode of files that hold no secret.
-const PUBLIC: u32 = 0o644;
+pub(crate) const PUBLIC: u32 = 0o644;
 
 /// A pair of keys to make.
 #[derive(Debug, Args)]
@@ -234,7 +234,7 @@ fn comment(inspection: &Inspection, sha256: &str) -> String {
 
 /// Puts a file in the place of another, or makes it. After a crash the old one or the new one is
 /// there.
-fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let written = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
     let written = written.and_then(|mut file| {
@@ -303,7 +303,8 @@ pub(crate) async fn sign(cx: &Context, args: &SignArgs) -> Result<(), Failure> {
     cx.out.write(&cx.out.one(&signed, &name, told)?)
 }
 
-fn unfit(err: &LoadError) -> Failure {
+/// The failure if a file is no driver.
+pub(crate) fn unfit(err: &LoadError) -> Failure {
     Failure::usage(crate::failure::chain(err))
 }
 

@@ -135,6 +135,62 @@ fn a_reader_that_leaves_early_is_no_trouble() {
 }
 
 #[test]
+fn the_contract_is_written_for_other_languages() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("wit/deps/ostler-driver");
+    let (path, types) = (dir.display().to_string(), dir.join("types.wit"));
+    assert_eq!(run(&["plugin", "wit", &path]).expect(0).out.trim(), path);
+    let text = std::fs::read_to_string(&types).expect("read");
+    assert!(text.contains("package ostler:driver@0.1.0;"), "{text}");
+    run(&["plugin", "wit", &path]).expect(0);
+    std::fs::write(&types, "mine").expect("written");
+    run(&["plugin", "wit", &path]).expect(4).says("types.wit is there already");
+    assert_eq!(std::fs::read_to_string(&types).expect("read"), "mine");
+}
+
+#[test]
+fn a_component_that_another_tool_has_built_gets_its_manifest() {
+    let Some(plugins) = support::plugins() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (with, without, manifest) =
+        (path("with.wasm"), path("without.wasm"), path("manifest.toml"));
+    // The sim, as a tool would build it that knows nothing of manifests.
+    let mut bytes = std::fs::read(plugins.join("sim.wasm")).expect("read");
+    std::fs::write(&with, &bytes).expect("written");
+    let section = b"ostler:manifest";
+    while let Some(at) = bytes.windows(section.len()).position(|part| part == section) {
+        bytes[at..at + section.len()].copy_from_slice(b"another:section");
+    }
+    std::fs::write(&without, &bytes).expect("written");
+    run(&["plugin", "inspect", &without]).expect(2).says("ostler plugin embed");
+
+    let text = "name = \"mine\"\nversion = \"1.2.3\"\nsummary = \"s\"\nlicence = \"MIT\"\n\
+                authors = []\n";
+    std::fs::write(&manifest, text).expect("written");
+    let made = path("made.wasm");
+    let embed = |component: &str, manifest: &str| {
+        run(&["plugin", "embed", component, "--manifest", manifest, "--to", &made])
+    };
+    // Nothing is written that is no driver.
+    embed(&without, &path("no.toml")).expect(2).says("no.toml");
+    embed(&with, &manifest).expect(2).says("two different manifests");
+    embed(&manifest, &manifest).expect(2);
+    std::fs::write(path("wrong.toml"), format!("{text}colour = \"red\"\n")).expect("written");
+    embed(&without, &path("wrong.toml")).expect(2).says("colour");
+    std::fs::write(path("long.toml"), "#".repeat(70_000)).expect("written");
+    embed(&without, &path("long.toml")).expect(2).says("larger than");
+    assert!(!std::path::Path::new(&made).exists());
+
+    assert_eq!(embed(&without, &manifest).expect(0).out.trim(), made);
+    let inspected = run(&["plugin", "inspect", &made, "-o", "json"]).expect(0).json();
+    assert_eq!(
+        (&inspected["name"], &inspected["version"], &inspected["kinds"][0]),
+        (&"mine".into(), &"1.2.3".into(), &"hypervisor".into())
+    );
+}
+
+#[test]
 fn drivers_are_laid_down_and_looked_at() {
     let folder = tempfile::tempdir().expect("a folder");
     let dir = folder.path().display().to_string();

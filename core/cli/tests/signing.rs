@@ -90,6 +90,18 @@ fn a_key_is_made_once_and_only_its_owner_can_read_it() {
 }
 
 #[test]
+fn a_signed_component_gets_no_manifest() {
+    let Some(bench) = Bench::new() else { return };
+    bench.sign("acme.key", &["--embed"]).expect(0);
+    let (file, manifest, made) =
+        (bench.path("driver.wasm"), bench.path("manifest.toml"), bench.path("made.wasm"));
+    std::fs::write(&manifest, "name = \"mine\"").expect("written");
+    let args = ["plugin", "embed", text(&file), "--manifest", text(&manifest), "--to", text(&made)];
+    run(&args).expect(2).says("is signed already");
+    assert!(!made.exists());
+}
+
+#[test]
 fn what_was_signed_is_verified_and_what_was_altered_is_refused() {
     let Some(bench) = Bench::new() else { return };
     let file = bench.path("driver.wasm");

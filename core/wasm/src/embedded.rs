@@ -1,15 +1,17 @@
-//! A signature inside of the component that it covers, so that one file can be shipped.
+//! Custom sections that are put into a component after it was built: its manifest, if the tool that
+//! built it has not put one in, and a signature of all that stands before.
 //!
-//! It is the content of the custom section `ostler:signature` of the component itself (not of a
+//! The signature is inside of the component that it covers, so that one file can be shipped. It is the content of the custom section `ostler:signature` of the component itself (not of a
 //! module or component inside), which is its last section and ends with the file. It covers all
 //! bytes before this section, from the first byte of the file to the last byte of the section
 //! before. Each signature has exactly one encoding as a section.
 
+use crate::manifest::SECTION as MANIFEST;
 use wasm_encoder::{CustomSection, Section};
 use wasmparser::{Parser, Payload};
 
-/// The name of the custom section.
-const SECTION: &str = "ostler:signature";
+/// The name of the custom section that holds the signature.
+const SIGNATURE: &str = "ostler:signature";
 
 /// A component's file, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,10 +54,10 @@ pub fn split(file: &[u8]) -> Result<Split<'_>, SplitProblem> {
             _ => {}
         }
         match (&payload, &found) {
-            (Payload::CustomSection(section), None) if at_top && section.name() == SECTION => {
+            (Payload::CustomSection(section), None) if at_top && section.name() == SIGNATURE => {
                 found = Some(section.data());
             }
-            (Payload::CustomSection(section), Some(_)) if section.name() == SECTION => {
+            (Payload::CustomSection(section), Some(_)) if section.name() == SIGNATURE => {
                 return Err(SplitProblem::Two);
             }
             (Payload::End(_), Some(_)) | (_, None) => {}
@@ -63,7 +65,7 @@ pub fn split(file: &[u8]) -> Result<Split<'_>, SplitProblem> {
         }
     }
     let Some(signature) = found else { return Ok(Split { component: file, signature: None }) };
-    let component = file.strip_suffix(section(signature).as_slice());
+    let component = file.strip_suffix(section(SIGNATURE, signature).as_slice());
     let component = component.ok_or(SplitProblem::Encoding)?;
     Ok(Split { component, signature: Some(signature) })
 }
@@ -71,12 +73,19 @@ pub fn split(file: &[u8]) -> Result<Split<'_>, SplitProblem> {
 /// The file of a component with a signature in it. The component must have none.
 #[must_use]
 pub fn embed(component: &[u8], signature: &str) -> Vec<u8> {
-    [component, &section(signature.as_bytes())].concat()
+    [component, &section(SIGNATURE, signature.as_bytes())].concat()
 }
 
-fn section(signature: &[u8]) -> Vec<u8> {
+/// The file of a component with a manifest in it. The component must have no signature in it: the
+/// manifest would follow it. [`crate::inspect()`] tells whether the result is a driver.
+#[must_use]
+pub fn with_manifest(component: &[u8], manifest: &[u8]) -> Vec<u8> {
+    [component, &section(MANIFEST, manifest)].concat()
+}
+
+fn section(name: &str, data: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    CustomSection { name: SECTION.into(), data: signature.into() }.append_to(&mut bytes);
+    CustomSection { name: name.into(), data: data.into() }.append_to(&mut bytes);
     bytes
 }
 
@@ -114,6 +123,24 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_is_put_in_before_the_signature() {
+        let component = component();
+        let file = with_manifest(&component, b"name = \"x\"");
+        assert!(file.starts_with(&component));
+        let sections: Vec<_> = Parser::new(0)
+            .parse_all(&file)
+            .filter_map(|payload| match payload.expect("it is well formed") {
+                Payload::CustomSection(section) => Some((section.name(), section.data())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(sections.last(), Some(&(MANIFEST, b"name = \"x\"".as_slice())));
+        let signed = embed(&file, "a signature");
+        assert_eq!(split(&signed).map(|split| split.component), Ok(file.as_slice()));
+        assert_eq!(split(&with_manifest(&signed, b"x")), Err(SplitProblem::After));
+    }
+
+    #[test]
     fn one_that_is_further_inside_belongs_to_what_is_covered() {
         let inner = embed(&component(), "of the part");
         let mut outer = component();
@@ -128,7 +155,7 @@ mod tests {
     #[test]
     fn a_section_has_one_encoding() {
         let component = component();
-        let canonical = section(b"a");
+        let canonical = section(SIGNATURE, b"a");
         // The same length, written with one byte more than it needs.
         let mut padded = vec![canonical[0], canonical[1] | 0x80, 0];
         padded.extend(&canonical[2..]);

@@ -68,7 +68,7 @@ pub enum LoadError {
     /// The file has no manifest.
     #[error(
         "{what} has no manifest (custom section `ostler:manifest`); export the driver with the \
-         SDK's `export!` macro"
+         SDK's `export!` macro, or put one in with `ostler plugin embed`"
     )]
     NoManifest {
         /// The file or digest.

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// The name of the custom section.
 pub(crate) const SECTION: &str = "ostler:manifest";
 /// The largest manifest, in bytes; the longest that ships is 2 KiB.
-pub(crate) const MANIFEST_MAX: usize = 64 * 1024;
+pub const MANIFEST_MAX: usize = 64 * 1024;
 /// The most commands, settings, capabilities and authors: far above what a driver needs, and few
 /// enough to print.
 const ENTRIES_MAX: usize = 128;

@@ -1,5 +1,5 @@
-//! Runs the conformance suite on a built component, and makes new drivers from templates.
-//! `ostler plugin test` and `ostler plugin new` use this library.
+//! Runs the conformance suite on a built component, makes new drivers from templates, and writes the
+//! contract for other languages. `ostler plugin test`, `new` and `wit` use this library.
 //!
 //! ```text
 //!   file.wasm -> ostler-wasm (granted what its manifest asks, or what was told)
@@ -9,11 +9,13 @@
 //! ```
 
 mod bench;
+mod contract;
 mod options;
 mod plant;
 mod report;
 
 pub use bench::LocalBench;
+pub use contract::write_contract;
 pub use options::{EdgeProbe, Guest, TestOptions, WildMaker};
 pub use ostler_driver_testkit::conformance::names as check_names;
 pub use plant::{PlantError, PluginKind, crate_name, new_plugin, new_plugin_with};

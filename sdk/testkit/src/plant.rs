@@ -125,7 +125,7 @@ pub fn crate_name(name: &str) -> String {
     if plain.starts_with(|c: char| c.is_ascii_digit()) { format!("driver-{plain}") } else { plain }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), PlantError> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), PlantError> {
     let failed = |source| PlantError::Write { path: path.to_owned(), source };
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
