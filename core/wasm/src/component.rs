@@ -11,6 +11,7 @@ use crate::capability::session::Sessions;
 use crate::capability::{DriverSide, Env, http, socket};
 use crate::convert;
 use crate::grants::Grants;
+use crate::http::SystemRoots;
 use crate::inspect::Inspection;
 use crate::instance::{Body, Runner, State};
 use crate::manifest::GRANTABLE;
@@ -35,6 +36,7 @@ const START: Duration = Duration::from_secs(30);
 pub(crate) struct Shared {
     pub(crate) runner: Runner,
     pub(crate) services: Arc<Services>,
+    pub(crate) system_roots: Arc<SystemRoots>,
 }
 
 /// The places of the exported functions, looked up once.
@@ -142,6 +144,7 @@ impl LoadedDriver {
             orphans: shared.services.orphans.of(&inspection.manifest.name),
             lines: Default::default(),
             sessions: Sessions::default(),
+            system_roots: Arc::clone(&shared.system_roots),
         };
         let inner = Inner {
             pre,

@@ -184,12 +184,12 @@ impl Host {
             audit: options.audit,
             sites: options.sites,
             transports: Transports::new(options.runtime_dir, options.lease, options.confine)?,
-            system_roots: Arc::default(),
             recorder: Arc::default(),
             orphans: Arc::new(AllOrphans::default()),
             earlier_until: options.earlier_process.then(|| Instant::now() + options.lease.over()),
         };
-        let shared = Arc::new(Shared { runner, services: Arc::new(services) });
+        let services = Arc::new(services);
+        let shared = Arc::new(Shared { runner, services, system_roots: Arc::default() });
         Ok(Self(Arc::new(Inner {
             engine,
             linker,

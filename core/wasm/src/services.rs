@@ -1,7 +1,6 @@
 //! The services that all drivers of a host share.
 
 use crate::grants::{AuditSink, SiteDirectory};
-use crate::http::SystemRoots;
 use crate::recorder::Recorder;
 use crate::transport::Transports;
 use crate::work::AllOrphans;
@@ -13,7 +12,6 @@ pub(crate) struct Services {
     pub(crate) audit: Arc<dyn AuditSink>,
     pub(crate) sites: Arc<dyn SiteDirectory>,
     pub(crate) transports: Transports,
-    pub(crate) system_roots: Arc<SystemRoots>,
     pub(crate) recorder: Arc<Recorder>,
     /// The work of all drivers that nobody waits for.
     pub(crate) orphans: Arc<AllOrphans>,
@@ -28,7 +26,6 @@ impl Services {
             audit: Arc::clone(&self.audit),
             sites: Arc::clone(&self.sites),
             transports: self.transports.with_own_lanes(),
-            system_roots: Arc::clone(&self.system_roots),
             recorder: Arc::clone(&self.recorder),
             orphans: Arc::clone(&self.orphans),
             earlier_until: self.earlier_until,

@@ -21,6 +21,7 @@ mod sys;
 mod traits;
 
 pub mod host;
+mod http;
 #[cfg(not(target_family = "wasm"))]
 pub mod mock;
 pub mod qcow2;

@@ -158,7 +158,7 @@ impl Env {
         let place = self.requests.open()?;
         let patience = Patience::from(options);
         let Prepared { target, proof, request } = self.prepared(endpoint, parts, body)?;
-        let roots = &self.side.services.system_roots;
+        let roots = &self.side.system_roots;
         let stream = self
             .within(patience.connect, connect(&target.server, &proof, roots))
             .await?

@@ -21,6 +21,7 @@ pub(crate) mod socket;
 use crate::bindings::ostler::driver::types::{Error, ErrorKind, Host as TypesHost};
 use crate::budget::DriverPlaces;
 use crate::grants::Grants;
+use crate::http::SystemRoots;
 use crate::instance::State;
 use crate::manifest::Manifest;
 use crate::recorder::{Answered, Record};
@@ -51,6 +52,7 @@ pub(crate) struct DriverSide {
     pub(crate) places: DriverPlaces,
     pub(crate) lines: log::Minute,
     pub(crate) sessions: session::Sessions,
+    pub(crate) system_roots: Arc<SystemRoots>,
 }
 
 /// One call, as host functions see it.

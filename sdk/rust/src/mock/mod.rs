@@ -27,7 +27,7 @@ pub use call::Call;
 pub use cut::each_cut;
 pub use files::Files;
 
-use crate::host::http::{Request, Response};
+use crate::http::{Request, Response};
 use crate::{Error, Exit};
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -110,7 +110,7 @@ pub(crate) mod secrets {
 pub(crate) mod http {
     use super::super::reached;
     use crate::Error;
-    use crate::host::http::{Request, Response};
+    use crate::http::{Request, Response};
 
     pub(crate) fn send(request: &Request) -> Result<Response, Error> {
         reached(|host| {

@@ -1,7 +1,7 @@
 //! Requests through `wasi:http`, to their end.
 
 use crate::Error;
-use crate::host::http::{Request, Response};
+use crate::http::{Request, Response};
 use std::time::Duration;
 use wasip2::http::outgoing_handler::handle;
 use wasip2::http::types::{
