@@ -109,6 +109,8 @@ struct Command<'a> {
     reads: &'a [String],
     /// The paths that it also writes, beside the datastores.
     writes: &'a [String],
+    /// The secrets that its input is given.
+    secrets: Vec<&'a str>,
     /// Whether it is as good as root on the host: it does what a file of the driver's says, or takes
     /// any path.
     as_root: bool,
@@ -119,6 +121,12 @@ struct Socket<'a> {
     name: &'a str,
     /// The path, with its typed placeholders.
     path: String,
+}
+
+#[derive(Serialize)]
+struct Secret<'a> {
+    name: &'a str,
+    about: &'a str,
 }
 
 #[derive(Serialize)]
@@ -148,6 +156,8 @@ struct Shown<'a> {
     commands: Vec<Command<'a>>,
     sockets: Vec<Socket<'a>>,
     settings: Vec<Setting<'a>>,
+    /// The secrets that it reads, if it lists them.
+    secrets: Vec<Secret<'a>>,
     imports: &'a [String],
     exports: &'a [String],
 }
@@ -181,6 +191,7 @@ impl<'a> Shown<'a> {
                     time_limit: command.time_limit().map(|limit| format!("{limit:?}")),
                     reads: &command.reach().reads,
                     writes: &command.reach().writes,
+                    secrets: command.secrets().iter().map(|name| name.as_str()).collect(),
                     as_root: command.interprets_files(),
                 })
                 .collect(),
@@ -198,6 +209,11 @@ impl<'a> Shown<'a> {
                     default: setting.default.as_deref(),
                     required: setting.required,
                 })
+                .collect(),
+            secrets: manifest
+                .secrets
+                .iter()
+                .map(|(name, secret)| Secret { name: name.as_str(), about: &secret.about })
                 .collect(),
             imports: &inspection.imports,
             exports: &inspection.exports,
@@ -229,18 +245,22 @@ impl<'a> Shown<'a> {
             .iter()
             .map(|command| {
                 let limit = Cell::maybe(command.time_limit.as_ref());
-                let paths = |paths: &[String]| match paths {
-                    [] => Cell::from("-"),
-                    paths => Cell::from(paths.join(", ")),
-                };
                 let as_root = Cell::from(if command.as_root { "yes" } else { "-" });
-                let (reads, writes) = (paths(command.reads), paths(command.writes));
-                let argv = Cell::from(&command.argv);
-                vec![Cell::from(command.name), limit, as_root, reads, writes, argv]
+                let (reads, writes) = (names(command.reads), names(command.writes));
+                let (argv, secrets) = (Cell::from(&command.argv), names(&command.secrets));
+                vec![Cell::from(command.name), limit, as_root, reads, writes, secrets, argv]
             })
             .collect();
         page.section("Commands").table(
-            &["NAME", "TIME LIMIT", "AS ROOT", "READS", "WRITES", "PROGRAM AND ARGUMENTS"],
+            &[
+                "NAME",
+                "TIME LIMIT",
+                "AS ROOT",
+                "READS",
+                "WRITES",
+                "SECRETS",
+                "PROGRAM AND ARGUMENTS",
+            ],
             rows,
             "none",
         );
@@ -261,10 +281,21 @@ impl<'a> Shown<'a> {
         };
         let rows = self.settings.iter().map(setting).collect();
         page.section("Settings").table(&["NAME", "NEEDED", "DEFAULT", "ABOUT"], rows, "none");
+        if !self.secrets.is_empty() {
+            let row = |secret: &Secret<'_>| vec![Cell::from(secret.name), Cell::from(secret.about)];
+            let rows = self.secrets.iter().map(row).collect();
+            page.section("Secrets").table(&["NAME", "ABOUT"], rows, "none");
+        }
         page.section("Imports").block(&self.imports.join("\n"));
         page.section("Exports").block(&self.exports.join("\n"));
         page.done()
     }
+}
+
+/// Names or paths for a table.
+fn names<T: AsRef<str>>(names: &[T]) -> Cell {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    Cell::from(if names.is_empty() { "-".to_owned() } else { names.join(", ") })
 }
 
 /// What can be told of the signatures of a component without knowing a key.

@@ -1,9 +1,13 @@
 //! The manifest: the facts about a driver that cannot be read from the component.
 //! `docs/plugin-guide.md` is its reference.
 
+mod secrets;
+
+pub use self::secrets::SecretUse;
+
 use crate::confine::Reach;
 use crate::template::{Argument, SocketTemplate, Template};
-use ostler_model::DriverName;
+use ostler_model::{DriverName, SecretName};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -65,6 +69,8 @@ struct RawCommand {
     writes: Vec<String>,
     #[serde(default)]
     sys_admin: bool,
+    #[serde(default)]
+    secrets: Vec<String>,
 }
 
 impl RawCommand {
@@ -73,7 +79,8 @@ impl RawCommand {
         let limit = self.timeout.as_deref().map(time_limit).transpose()?;
         let (reads, writes) = (self.reads.clone(), self.writes.clone());
         let reach = Reach { reads, writes, sys_admin: self.sys_admin };
-        Template::parse(&self.name, &self.program, &argv)?.ended_after(limit).reaching(reach)
+        let template = Template::parse(&self.name, &self.program, &argv)?;
+        template.given(secrets::of_command(&self.secrets)?).ended_after(limit).reaching(reach)
     }
 }
 
@@ -136,6 +143,8 @@ struct Raw {
     socket: Vec<RawSocket>,
     #[serde(default)]
     config: BTreeMap<String, Setting>,
+    #[serde(default)]
+    secret: BTreeMap<SecretName, SecretUse>,
 }
 
 /// A checked manifest.
@@ -159,6 +168,8 @@ pub struct Manifest {
     pub sockets: Vec<SocketTemplate>,
     /// The settings it reads.
     pub config: BTreeMap<String, Setting>,
+    /// The secrets it reads, if it lists them.
+    pub secrets: BTreeMap<SecretName, SecretUse>,
 }
 
 impl Manifest {
@@ -186,6 +197,14 @@ impl Manifest {
     #[must_use]
     pub fn socket(&self, name: &str) -> Option<&SocketTemplate> {
         self.sockets.iter().find(|socket| socket.name() == name)
+    }
+
+    /// The secrets that it lists, with their purposes.
+    #[must_use]
+    pub fn secrets_read(&self) -> Vec<(String, String)> {
+        let told =
+            |(name, secret): (&SecretName, &SecretUse)| (name.to_string(), secret.about.clone());
+        self.secrets.iter().map(told).collect()
     }
 
     /// Whether the manifest asks for `capability`.
@@ -220,6 +239,8 @@ impl Raw {
             plain_text("config", &setting.about)?;
         }
         let (commands, sockets) = (self.commands()?, self.sockets()?);
+        let asks = self.capability.iter().any(|asked| asked.name == "secrets");
+        secrets::check(&self.secret, &commands, asks)?;
         Ok(Manifest {
             name: self.name,
             version: self.version,
@@ -230,6 +251,7 @@ impl Raw {
             commands,
             sockets,
             config: self.config,
+            secrets: self.secret,
         })
     }
 
@@ -364,6 +386,12 @@ mod tests {
             ("1m 30s", "48h", "24 hours"),
             ("\"{file:path}\"", "\"run/{id:id}.sock\"", "absolute"),
             ("\"socket\"", "\"files\"", "capability socket"),
+            ("timeout = ", "secrets = [\"A b\"]\ntimeout = ", "secret name \"A b\""),
+            ("timeout = ", "secrets = [\"a\", \"a\"]\ntimeout = ", "twice"),
+            ("timeout = ", "secrets = [\"a\"]\ntimeout = ", "capability secrets"),
+            ("[config.delay-ms]", "[secret.a]", "default"),
+            ("default = \"0\"", "[secret.B]\nabout = \"b\"", "secret name \"B\""),
+            ("default = \"0\"", "[secret.b]\nabout = \"b\"", "capability secrets"),
         ] {
             let problem = Manifest::parse(GOOD.replace(from, to).as_bytes()).expect_err(to);
             assert!(problem.contains(says), "{problem}");
@@ -375,5 +403,19 @@ mod tests {
             "",
         );
         assert!(Manifest::parse(without.as_bytes()).expect_err("no exec").contains("exec"));
+    }
+
+    #[test]
+    fn a_command_is_given_secrets_that_are_listed_if_any_are() {
+        let asks = "[[capability]]\nname = \"secrets\"\nwhy = \"logs in\"\n";
+        let given = GOOD.replace("timeout = ", "secrets = [\"a\"]\ntimeout = ") + asks;
+        let listed = |name: &str| format!("{given}[secret.{name}]\nabout = \"to log in\"\n");
+        for text in [given.clone(), listed("a")] {
+            let manifest = Manifest::parse(text.as_bytes()).expect("valid");
+            let secrets = manifest.command("info").expect("there").secrets();
+            assert_eq!(secrets.iter().map(SecretName::as_str).collect::<Vec<_>>(), ["a"]);
+        }
+        let problem = Manifest::parse(listed("b").as_bytes()).expect_err("a is not listed");
+        assert!(problem.contains("command \"info\": secret a is not among those"), "{problem}");
     }
 }

@@ -1,6 +1,6 @@
 //! The services that all drivers of a host share.
 
-use crate::grants::{AuditSink, SiteDirectory};
+use crate::grants::{AuditSink, SecretDirectory, SiteDirectory};
 use crate::transport::Transports;
 use crate::work::AllOrphans;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Services {
     pub(crate) audit: Arc<dyn AuditSink>,
     pub(crate) sites: Arc<dyn SiteDirectory>,
+    pub(crate) secrets: Arc<dyn SecretDirectory>,
     pub(crate) transports: Transports,
     /// The work of all drivers that nobody waits for.
     pub(crate) orphans: Arc<AllOrphans>,
@@ -23,6 +24,7 @@ impl Services {
         Self {
             audit: Arc::clone(&self.audit),
             sites: Arc::clone(&self.sites),
+            secrets: Arc::clone(&self.secrets),
             transports: self.transports.with_own_lanes(),
             orphans: Arc::clone(&self.orphans),
             earlier_until: self.earlier_until,

@@ -171,8 +171,9 @@ async fn what_it_is_is_read_from_it() {
     };
     assert_eq!((digest.len(), contract.as_str()), (64, "0.1.0"));
     assert_eq!(granted, ["exec", "exec:cat"]);
-    let all = "config files socket exec:show exec:sleep exec:short exec:groups exec:missing \
-               exec:do exec:not-reached exec:reached socket:peer socket:fixed";
+    let all = "config files socket secrets exec:show exec:sleep exec:short exec:groups \
+               exec:missing exec:login exec:echo exec:do exec:not-reached exec:reached \
+               socket:peer socket:fixed";
     assert_eq!(missing.join(" "), all);
     assert_eq!(
         driver.kinds().iter().map(ostler_driver::DriverKind::word).collect::<Vec<_>>(),
@@ -188,6 +189,8 @@ async fn what_it_is_is_read_from_it() {
         "asks for    files: touches files of the test",
         "command     show: /usr/bin/printf %s| {word:word} n={n:int(1..64)} {file:path}",
         "setting     answer: a setting with a default (default 42)",
+        "            is given the secrets password, token",
+        "secret      password: to log in",
         "kinds       hypervisor, snapshot-rules",
     ] {
         assert!(printed.lines().any(|printed| printed == line), "{line:?} is not in\n{printed}");

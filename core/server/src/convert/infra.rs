@@ -243,7 +243,7 @@ pub(crate) fn driver(
         description: info.description,
         origin: match info.origin {
             DriverOrigin::BuiltIn => wire::DriverOrigin::BuiltIn,
-            DriverOrigin::Component { digest, contract, granted, missing, signed } => {
+            DriverOrigin::Component { digest, contract, granted, missing, signed, secrets: _ } => {
                 let signed = signed.into_iter().map(signed_by).collect();
                 wire::DriverOrigin::Component { digest, contract, granted, missing, signed }
             }

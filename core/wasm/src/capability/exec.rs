@@ -7,8 +7,7 @@ use crate::bindings::ostler::driver::exec::{
 };
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
 use crate::files::Place;
-use crate::template::{Part, Rendered};
-use crate::text::told;
+use crate::template::{Part, Rendered, Template};
 use crate::transport::{self, Job, RunError};
 use futures::future::join_all;
 use std::sync::Arc;
@@ -68,19 +67,26 @@ impl Env {
         let begun = Instant::now();
         let rendered = self.rendered(&line.command, line.arguments);
         let traced = rendered.as_ref().map_or_else(
-            |_| format!("{:?}", told(&line.command)),
-            |rendered| told(&rendered.to_string()),
+            |_| format!("{:?}", self.told(&line.command)),
+            |(_, rendered)| self.told(&rendered.to_string()),
         );
         let answer = match rendered {
-            Ok(rendered) => self.run(rendered, line.input, output).await,
+            Ok((template, rendered)) => match self.filled(template, line.input) {
+                Ok(input) => self.run(rendered, input, output).await,
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
         self.flight("exec.run", &traced, begun, &answer);
         answer
     }
 
-    fn rendered(&self, command: &str, arguments: Vec<Argument>) -> Result<Rendered, Error> {
-        let name = told(command);
+    fn rendered(
+        &self,
+        command: &str,
+        arguments: Vec<Argument>,
+    ) -> Result<(&Template, Rendered), Error> {
+        let name = self.told(command);
         self.granted("exec", &format!("command {name:?}"))?;
         let template = self.side.manifest.command(command);
         let granted = self.side.grants.commands.contains(command);
@@ -90,14 +96,17 @@ impl Env {
             granted,
             &format!("command {name:?}"),
         )?;
-        let values = Self::values(&format!("command {name:?}"), arguments)?;
-        let rendered = template
-            .map_or_else(|| Err("no such command".to_owned()), |template| template.render(&values));
-        rendered.map_err(|problem| refused("bad-argument", told(&problem)))
+        let values = self.values(&format!("command {name:?}"), arguments)?;
+        let rendered = template.map_or_else(
+            || Err("no such command".to_owned()),
+            |template| Ok((template, template.render(&values)?)),
+        );
+        rendered.map_err(|problem| refused("bad-argument", self.told(&problem)))
     }
 
     /// The values of the holes of `what`, within their length.
     pub(super) fn values(
+        &self,
         what: &str,
         arguments: Vec<Argument>,
     ) -> Result<Vec<(String, String)>, Error> {
@@ -105,7 +114,7 @@ impl Env {
             .iter()
             .find(|argument| argument.hole.len().max(argument.value.len()) > VALUE_MAX)
         {
-            let hole = told(&long.hole);
+            let hole = self.told(&long.hole);
             let problem = format!("hole {hole:?} of {what} is given more than {VALUE_MAX} bytes");
             return Err(refused("bad-argument", problem));
         }

@@ -12,7 +12,7 @@ mod exec;
 mod files;
 mod log;
 mod random;
-mod secrets;
+pub(crate) mod secrets;
 pub(crate) mod session;
 pub(crate) mod socket;
 
@@ -21,6 +21,7 @@ use crate::budget::DriverPlaces;
 use crate::grants::Grants;
 use crate::instance::State;
 use crate::manifest::Manifest;
+use crate::scrub::HandedOut;
 use crate::services::Services;
 use crate::work::{self, MayGoOn, Orphans};
 use ostler_driver::{CallControl, Site};
@@ -61,6 +62,8 @@ pub(crate) struct Env {
     pub(crate) lines: AtomicU32,
     pub(crate) denials: AtomicU32,
     pub(crate) sockets: socket::Budget,
+    /// The secrets that the call was given.
+    pub(crate) handed: HandedOut,
 }
 
 impl Env {
@@ -88,7 +91,7 @@ impl Env {
     }
 
     /// Denies, and reports that to the audit, unless the manifest asks and the operator granted.
-    /// `grant` and `wanted` are texts as [`crate::text::told`] makes them.
+    /// `grant` and `wanted` are texts as [`Env::told`] makes them.
     fn check(&self, grant: &str, asks: bool, granted: bool, wanted: &str) -> Result<(), Error> {
         let missing = match (asks, granted) {
             (true, true) => return Ok(()),
