@@ -32,6 +32,7 @@ mod pairs;
 mod plugin;
 mod range;
 mod retry;
+mod secret;
 mod show;
 mod signing;
 mod specfile;
