@@ -1,5 +1,6 @@
 //! Drivers: their kinds, what they may do, and statistics of their calls.
 
+use crate::DriverSecret;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -45,6 +46,9 @@ pub struct Driver {
     /// are made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<RulesOf>,
+    /// Secrets that it reads by its manifest, and those that are set. Never their values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<DriverSecret>,
     /// Calls sent since the daemon started.
     pub calls: u64,
     /// Calls that ended in an error.

@@ -116,6 +116,9 @@ pub struct HostDriver {
     pub name: String,
     /// The driver's settings for this host.
     pub config: BTreeMap<String, String>,
+    /// The names of the secrets that are set for this host. Never their values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
 }
 
 /// The health of a host, as the monitor sees it.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Subcommand)]
 pub enum AdminCommand {
     /// Writes a consistent copy of the store while everything goes on; `ostlerd --restore` takes it
-    /// back
+    /// back. It holds the secrets of drivers in plain text
     Backup {
         /// The file to write, on the daemon's machine; must not exist yet
         file: PathBuf,
@@ -81,7 +81,11 @@ pub(crate) async fn run(cx: &Context, command: AdminCommand) -> Result<(), Failu
             let line = || {
                 format!("{}: {} rows, {} KiB\n", made.path, made.rows, made.bytes.div_ceil(1024))
             };
-            cx.out.write(&cx.out.one(&made, &made.path, line)?)
+            cx.out.write(&cx.out.one(&made, &made.path, line)?)?;
+            if cx.out.for_people() {
+                crate::out::aside("the secrets of drivers are in it: let nobody else read it");
+            }
+            Ok(())
         }
         AdminCommand::Restored { accept } if !accept.is_empty() => {
             for vm in crate::range::expand(&accept)? {

@@ -4,12 +4,13 @@ use crate::Failure;
 use crate::context::{Context, remove_each};
 use crate::out::Row;
 use crate::pairs::{map, pair};
+use crate::secret::{self, DriverSecretCommand};
 use crate::show::Page;
 use crate::table::{Cell, Tone};
 use crate::text::took;
 use crate::watch::{self, Watch};
 use clap::{Args, Subcommand};
-use ostler_api::{Driver, DriverOrigin, NewDriver, RulesOf, SignedBy};
+use ostler_api::{Driver, DriverOrigin, DriverSecret, NewDriver, RulesOf, SignedBy};
 use std::path::PathBuf;
 
 /// How many characters of a digest a list has: enough to tell builds apart.
@@ -43,7 +44,9 @@ pub enum DriverCommand {
         /// The hypervisor driver
         driver: String,
     },
-    /// Removes drivers that nothing uses
+    #[command(flatten)]
+    Secrets(DriverSecretCommand),
+    /// Removes drivers that nothing uses, with their secrets
     #[command(aliases = ["rm", "delete"])]
     Remove {
         /// Names
@@ -191,6 +194,14 @@ fn page(cx: &Context, driver: &Driver) -> String {
             page.pair("Not granted", Cell::toned(missing.join(", "), Tone::Busy));
         }
     }
+    if !driver.secrets.is_empty() {
+        let row = |secret: &DriverSecret| {
+            let set = if secret.set { "yes" } else { "-" };
+            vec![Cell::from(&secret.name), Cell::from(set), Cell::maybe(secret.about.as_ref())]
+        };
+        let rows = driver.secrets.iter().map(row).collect();
+        page.section("Secrets").table(&["NAME", "SET", "ABOUT"], rows, "none");
+    }
     page.section("Calls")
         .pair("Sent", driver.calls)
         .pair("Errors", driver.errors)
@@ -272,6 +283,7 @@ pub(crate) async fn run(cx: &Context, command: DriverCommand) -> Result<(), Fail
                 driver
             })
         }
+        DriverCommand::Secrets(command) => secret::of_driver(cx, &client, command).await,
         DriverCommand::Remove { drivers } => {
             remove_each(cx, "driver", &drivers, |name| {
                 let client = client.clone();

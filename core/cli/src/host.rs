@@ -5,6 +5,7 @@ use crate::cpus::cpus;
 use crate::out::Row;
 use crate::pairs::{line, map, pair};
 use crate::retry::{key, patiently};
+use crate::secret::{self, HostSecretCommand};
 use crate::show::Page;
 use crate::table::{Cell, Tone};
 use crate::text::{complaint, count, moment, now};
@@ -86,6 +87,8 @@ pub enum HostCommand {
         /// The host: name or id
         host: String,
     },
+    #[command(flatten)]
+    Secrets(HostSecretCommand),
     /// Removes hosts that have no VM
     #[command(aliases = ["rm", "delete"])]
     Remove {
@@ -231,6 +234,10 @@ fn page(cx: &Context, host: &Host) -> String {
     page.pair_if("Labels", Some(line(&host.labels)).filter(|labels| !labels.is_empty()));
     if let Some(driver) = &host.driver {
         page.section("Driver").pair("Name", &driver.name).pair("Settings", line(&driver.config));
+        page.pair_if(
+            "Secrets set",
+            Some(driver.secrets.join(" ")).filter(|names| !names.is_empty()),
+        );
         page.pair_if("Snapshot rules", host.rules.as_ref());
     }
     page.section("Capacity");
@@ -313,6 +320,7 @@ pub(crate) async fn run(cx: &Context, command: HostCommand) -> Result<(), Failur
                 host
             })
         }
+        HostCommand::Secrets(command) => secret::of_host(cx, &client, command).await,
         HostCommand::Remove { hosts, fenced } => {
             remove_each(cx, "host", &hosts, |name| {
                 let client = client.clone();

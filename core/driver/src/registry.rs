@@ -55,7 +55,18 @@ pub enum DriverOrigin {
         missing: Vec<String>,
         /// Who has signed it.
         signed: Vec<SignedBy>,
+        /// The names of its secrets.
+        secrets: DriverSecrets,
     },
+}
+
+/// The names of the secrets of a component. Never their values.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DriverSecrets {
+    /// Those that its manifest lists, each with its purpose.
+    pub reads: Vec<(String, String)>,
+    /// Those that the daemon's settings have for it.
+    pub in_settings: Vec<String>,
 }
 
 /// A signature of a component.

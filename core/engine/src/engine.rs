@@ -465,6 +465,9 @@ fn describe(change: &ResourceChange, by: &str) -> EventKind {
         ResourceChange::DriverRemove(name) => ("driver", name.to_string(), "removed"),
         ResourceChange::RulesBind(binding) => ("rules", binding.hypervisor.to_string(), "changed"),
         ResourceChange::RulesUnbind(name) => ("rules", name.to_string(), "removed"),
+        // Its name and whose it is, and never its value.
+        ResourceChange::SecretPut(secret) => ("secret", secret.key.to_string(), "changed"),
+        ResourceChange::SecretRemove(key) => ("secret", key.to_string(), "removed"),
         ResourceChange::VmForget(id) => ("vm", id.to_string(), "removed"),
         ResourceChange::RestoreOver => ("restore", "of the store".to_owned(), "over"),
     };

@@ -41,6 +41,7 @@ mod refusal;
 mod request;
 mod resource;
 mod restored;
+mod secret;
 mod unfit;
 mod wild;
 
@@ -88,6 +89,7 @@ pub use schedule::{
     CronExpr, Due, InvalidSchedule, LocalTime, Misfire, Moment, MonthDay, Period, SCHEDULES_MAX,
     Schedule, ScheduleId, ScheduleState, TimeOfDay, TimeZoneName, Weekday, When, YearDay,
 };
+pub use secret::{SecretKey, SecretName, SecretValue};
 pub use snapshot::{Hardware, HardwareChange, Snapshot};
 pub use spec::{
     BootSpec, DiskFormat, DiskSource, DiskSpec, Firmware, Graphics, Headroom, InvalidSpec, NicSpec,

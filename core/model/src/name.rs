@@ -44,6 +44,14 @@ pub enum InvalidName {
         /// The text that was given.
         given: String,
     },
+    /// Not a name of a secret.
+    #[error(
+        "secret name {given:?} is not valid: use 1 to {NAME_MAX} lower-case letters, digits and dashes"
+    )]
+    Secret {
+        /// The text that was given.
+        given: String,
+    },
     /// Not a unicast hardware address.
     #[error(
         "hardware address {given:?} is not valid: use a unicast address like 52:54:00:12:34:56"
@@ -60,6 +68,13 @@ pub enum InvalidName {
         /// The text that was given.
         given: String,
     },
+}
+
+impl InvalidName {
+    /// The error for a text that is no name of a secret.
+    pub(crate) fn secret(given: &str) -> Self {
+        Self::Secret { given: shown(given) }
+    }
 }
 
 fn name_is_valid(text: &str) -> bool {

@@ -2,7 +2,8 @@
 //! Sentences with names are made where they are read (`server`).
 
 use crate::{
-    DatastoreId, DiskFormat, DriverName, HostId, HostName, ImageId, ImageName, RelPath, State, VmId,
+    DatastoreId, DiskFormat, DriverName, HostId, HostName, ImageId, ImageName, RelPath, SecretKey,
+    State, VmId,
 };
 use serde::{Deserialize, Serialize};
 use strum::{Display, IntoStaticStr};
@@ -26,6 +27,8 @@ pub enum ResourceKind {
     Driver,
     /// A binding of snapshot rules.
     Rules,
+    /// A secret of a driver.
+    Secret,
     /// A VM.
     #[strum(serialize = "VM")]
     Vm,
@@ -47,6 +50,8 @@ pub enum Resource {
     Driver(DriverName),
     /// The snapshot rules that are bound to this hypervisor driver.
     Rules(DriverName),
+    /// A secret of a driver.
+    Secret(SecretKey),
     /// A VM.
     Vm(VmId),
 }
@@ -62,6 +67,7 @@ impl Resource {
             Self::Token(_) => ResourceKind::Token,
             Self::Driver(_) => ResourceKind::Driver,
             Self::Rules(_) => ResourceKind::Rules,
+            Self::Secret(_) => ResourceKind::Secret,
             Self::Vm(_) => ResourceKind::Vm,
         }
     }

@@ -33,6 +33,8 @@ pub(crate) const READ: &str = "read";
 /// Below these paths [`READ`] does not allow a GET either: the list of tokens tells who has access,
 /// and the check reads the whole store.
 const ADMIN_ONLY: [&str; 2] = ["/v1/tokens", "/v1/admin/check"];
+/// Nor does it allow the lists of secrets, whose paths end so.
+const SECRETS: &str = "/secrets";
 /// The name of the local admin in records and events.
 const LOCAL: &str = "local";
 
@@ -105,7 +107,8 @@ fn identify(app: &Shared, request: &Request) -> Handled<Caller> {
 
 fn may(caller: Caller, method: &Method, path: &str) -> Handled<Caller> {
     let reads = matches!(*method, Method::GET | Method::HEAD)
-        && !ADMIN_ONLY.iter().any(|part| path.starts_with(part));
+        && !ADMIN_ONLY.iter().any(|part| path.starts_with(part))
+        && !path.trim_end_matches('/').ends_with(SECRETS);
     if caller.admin || reads {
         return Ok(caller);
     }
@@ -156,6 +159,8 @@ mod tests {
             (Method::DELETE, "/v1/hosts/a"),
             (Method::GET, "/v1/tokens"),
             (Method::GET, "/v1/admin/check"),
+            (Method::GET, "/v1/drivers/xcp/secrets"),
+            (Method::HEAD, "/v1/hosts/a/secrets"),
         ] {
             assert_eq!(may(reader(), &method, path).expect_err("refused").0.status, 403);
         }

@@ -10,7 +10,7 @@ use crate::listen::{Limits, UnixSocket, serve_tcp};
 use crate::private::{private_dir, write_private};
 use crate::problem::chain;
 use crate::routes::router;
-use crate::services::StoreSites;
+use crate::services::{StoreSecrets, StoreSites};
 use ostler_driver::{DriverEntry, DriverInfo, DriverKind, DriverOrigin, Hypervisor, Registry};
 use ostler_engine::{Engine, EngineConfig, EngineError};
 use ostler_libvirt::{Kvm, KvmOptions};
@@ -233,6 +233,7 @@ async fn drivers(
         cache_dir: Some(data.join("cache")),
         audit: Arc::new(AuditTrail::start(store.clone())),
         sites: Arc::new(StoreSites(store.clone())),
+        secrets: Arc::new(StoreSecrets(store.clone())),
         trust: config.trust.trust().map_err(ConfigError::from)?,
         ..HostOptions::default()
     };

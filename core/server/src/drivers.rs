@@ -14,7 +14,9 @@ use crate::problem::ApiError;
 use crate::trust;
 use axum::http::StatusCode;
 use ostler_api::{NewDriver, Upgrade, code};
-use ostler_driver::{DriverEntry, DriverInfo, DriverOrigin, LeftOut, Registry, WithoutPart};
+use ostler_driver::{
+    DriverEntry, DriverInfo, DriverOrigin, DriverSecrets, LeftOut, Registry, WithoutPart,
+};
 use ostler_model::{DriverName, Hint, OperationId};
 use ostler_store::{DriverRow, Store};
 use ostler_wasm::{
@@ -298,6 +300,10 @@ impl Loader {
                 granted: Vec::new(),
                 missing: Vec::new(),
                 signed: Vec::new(),
+                secrets: DriverSecrets {
+                    reads: manifest.map(ostler_wasm::Manifest::secrets_read).unwrap_or_default(),
+                    in_settings: Vec::new(),
+                },
             },
             abilities: Vec::new(),
         };

@@ -246,4 +246,24 @@ mod tests {
             assert_eq!(grants, changed);
         }
     }
+
+    #[test]
+    fn a_command_that_is_given_other_secrets_is_not_kept_by_its_name() {
+        let given = |secrets: &str| {
+            let argv = "argv = [\"info\"";
+            let text = ONE.replace(argv, &format!("secrets = [{secrets}]\n{argv}"));
+            manifest(&(text + "[[capability]]\nname = \"secrets\"\nwhy = \"w\"\n"))
+        };
+        let one = given("\"password\"");
+        let before = row("a", granted(&one, &["all".to_owned()]).expect("asked for"));
+        let same = carried(&before, Some(&one), &given("\"password\"")).expect("the same");
+        assert_eq!(same, before.grants);
+        for secrets in ["", "\"token\"", "\"password\", \"token\""] {
+            let carried = carried(&before, Some(&one), &given(secrets));
+            let Err(GrantProblem::PartsChanged { grants, .. }) = carried else {
+                panic!("{secrets}: {carried:?}")
+            };
+            assert_eq!(grants, ["exec:info"], "{secrets}");
+        }
+    }
 }

@@ -1,10 +1,12 @@
 //! Tells components where hosts are: how a host is reached, its configuration, and the roots of the
-//! datastores.
+//! datastores. Hands them their secrets.
 
 use ostler_driver::Site;
-use ostler_model::{Datastore, DatastoreName, ExecTransport, Host, HostId, HostName, HostState};
+use ostler_model::{
+    Datastore, DatastoreName, DriverName, ExecTransport, Host, HostId, HostName, HostState,
+};
 use ostler_store::{Reader, Store};
-use ostler_wasm::SiteDirectory;
+use ostler_wasm::{Secret, SecretDirectory, SiteDirectory};
 use std::collections::BTreeMap;
 
 /// The name of host 0, the front end. It needs no row in the store.
@@ -28,6 +30,24 @@ impl SiteDirectory for StoreSites {
             Some(host) => Some(host.name),
             None if id == HostId::FRONT_END => FRONT_END.parse().ok(),
             None => None,
+        }
+    }
+}
+
+/// Finds secrets in the store: one or two rows by their keys, at each use.
+pub(crate) struct StoreSecrets(pub(crate) Store);
+
+impl SecretDirectory for StoreSecrets {
+    fn secret(&self, driver: &DriverName, host: Option<HostId>, name: &str) -> Option<Secret> {
+        let name = name.parse().ok()?;
+        let found = self.0.read().and_then(|reader| reader.secret_for(driver, host, &name));
+        match found {
+            Ok(found) => found.map(|secret| Secret::new(secret.value.expose())),
+            Err(err) => {
+                let error = crate::problem::chain(&err);
+                tracing::error!(%driver, %name, error, "a secret cannot be read");
+                None
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use ostler_model::{
     Claim, ClaimRefused, Datastore, DatastoreId, DriverName, Effect, EffectKey, EventKind,
     EventSeq, Host, HostId, HostState, Identified, Image, ImageId, ImageState, OperationRecord,
-    ResourceRefused, Timestamp, Version, VmId, VmRecord,
+    ResourceRefused, SecretKey, SecretValue, Timestamp, Version, VmId, VmRecord,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -122,6 +122,18 @@ pub struct RulesBinding {
     pub rules: DriverName,
 }
 
+/// A secret of a driver. `Debug` does not print its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretRow {
+    /// Whose it is, and its name.
+    #[serde(flatten)]
+    pub key: SecretKey,
+    /// Its value, in plain text: decision 19 says why.
+    pub value: SecretValue,
+    /// When this value was set.
+    pub set: Timestamp,
+}
+
 /// The fields of a host that operators change. A field that is not given stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HostEdit {
@@ -182,7 +194,7 @@ pub enum ResourceChange {
         /// The hypervisor identity, and since when it is known.
         identity: Option<ostler_model::Identified>,
     },
-    /// Removes the host. Refused while a VM has its placement there, migrates from or to it, or may
+    /// Removes the host, and the secrets that are for it. Refused while a VM has its placement there, migrates from or to it, or may
     /// have left something there.
     HostRemove(HostId),
     /// Adds the datastore, or replaces the one with its id.
@@ -212,12 +224,17 @@ pub enum ResourceChange {
     TokenRemove(String),
     /// Adds the driver, or replaces the one with its name.
     DriverPut(DriverRow),
-    /// Removes the driver. Refused while a host, a datastore or a rules binding names it.
+    /// Removes the driver and its secrets. Refused while a host, a datastore or a rules binding names it.
     DriverRemove(DriverName),
     /// Binds rules to a hypervisor driver. Replaces an earlier binding.
     RulesBind(RulesBinding),
     /// Removes the binding of this hypervisor driver.
     RulesUnbind(DriverName),
+    /// Sets the secret. Replaces an earlier value. Refused if it is for a host that is not there, or
+    /// that another driver reaches.
+    SecretPut(SecretRow),
+    /// Removes the secret.
+    SecretRemove(SecretKey),
     /// Forgets a VM that is done, and its operations. Its id is never used again. Refused while
     /// something of it may be left on a host, or one of its driver calls may be under way.
     VmForget(VmId),

@@ -276,8 +276,8 @@ mod tests {
         let reader = reader(&db);
         assert_eq!(
             reader.batch().expect("reads").0,
-            batch.0 + 3,
-            "two migrations, and what is derived"
+            batch.0 + 4,
+            "three migrations, and what is derived"
         );
         assert_eq!(reader.check().expect("reads"), Vec::<String>::new());
         assert_eq!(reader.vms_to_resched().expect("reads"), [VmId(8)]);
@@ -403,6 +403,7 @@ mod tests {
         ("book", |txn| put(txn, BOOK, ("no such book", "1"), (9, 0, 0))),
         ("host_by_name", |txn| last(txn, tables::HOST_BY_NAME)),
         ("image_by_name", |txn| last(txn, tables::IMAGE_BY_NAME)),
+        ("secret", |txn| put(txn, tables::SECRET, ("sim", Some(99), "password"), b"".as_slice())),
         ("operation", |txn| last(txn, tables::OPERATION_BY_VM)),
         ("outbox", |txn| {
             let idle = row::encode(&crate::support::vm(7)).expect("encodes");

@@ -60,7 +60,7 @@ impl Batch<'_> {
 
     pub(crate) fn driver_remove(&mut self, name: &DriverName) -> Result<(), ReadError> {
         self.cold()?.driver.remove(name.as_str()).map_err(Fault::from)?;
-        Ok(())
+        self.secrets_remove(|driver, _| driver == name.as_str())
     }
 
     pub(crate) fn rules_bind(&mut self, binding: &RulesBinding) -> Result<(), ReadError> {

@@ -17,7 +17,8 @@ pub(crate) struct Draft {
 
 impl Draft {
     /// Makes an empty file beside `to`, so that the rename stays within one file system. Only its
-    /// owner can read it, because stores hold hashes of tokens and user data of VMs.
+    /// owner can read it, because stores hold secrets of drivers, hashes of tokens and user data of
+    /// VMs.
     pub(crate) fn new(to: &Path) -> io::Result<Self> {
         let mut name = to.file_name().map_or_else(OsString::new, OsString::from);
         name.push(format!(".{}.draft", std::process::id()));

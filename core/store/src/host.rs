@@ -113,6 +113,7 @@ impl Batch<'_> {
         if let Some(old) = self.host(id)? {
             self.hot.host.remove(id.0).map_err(Fault::from)?;
             self.cold()?.host_by_name.remove(old.name.as_str()).map_err(Fault::from)?;
+            self.secrets_remove(|_, host| host == Some(id.0))?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@
 //!   hypervisor. After a crash nothing else can tell.
 //! - *events, idempotency*: what others were told, or will be told. Nobody may be told two
 //!   different things, and nobody may be left without being told.
-//! - *hosts, datastores, images, tokens, drivers, rules*: what an operator has set.
+//! - *hosts, datastores, images, tokens, drivers, rules, secrets*: what an operator has set.
 //! - *summaries, indexes, books, timers*: derived, but in the same transaction, so that none of
 //!   them is wrong at any moment.
 //!
@@ -69,6 +69,7 @@
 //! └── token_by_hash    hash of the secret -> name     unique
 //! driver               name -> DriverRow                                            driver.rs
 //! rules                hypervisor driver -> RulesBinding                            driver.rs
+//! secret               (driver, host id or none, name) -> SecretRow: in plain text  secret.rs
 //! ```
 //!
 //! Rows with a type on the right are JSON in an envelope that says its version (`row.rs`); all
@@ -120,6 +121,7 @@ mod read;
 mod resource;
 mod row;
 mod sabotage;
+mod secret;
 mod simulated;
 mod store;
 mod summary;
@@ -135,7 +137,7 @@ mod writer;
 pub use backup::{RestoreReport, Unreadable, restore};
 pub use commit::{
     Commit, Committed, DriverRow, EventDraft, HostEdit, IdempotencyRow, ResourceChange,
-    RulesBinding, TokenRow, VmChange,
+    RulesBinding, SecretRow, TokenRow, VmChange,
 };
 pub use disk::RawDisk;
 pub use error::{BackupError, CommitError, Fault, OpenError, ReadError, RowError};

@@ -41,6 +41,7 @@ const MIGRATIONS: &[Migration] = &[
         what: "one table for all books, and one for what has one holder",
         run: join_books,
     },
+    Migration { to: 4, what: "a table for secrets of drivers", run: make_tables },
 ];
 
 /// The books of schema 2. What was in them is derived again.

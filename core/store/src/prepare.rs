@@ -1,6 +1,6 @@
 //! Turns a commit into rows in the caller's task, so that the one writer thread only places bytes.
 
-use crate::commit::{Commit, EventDraft, IdempotencyRow, ResourceChange};
+use crate::commit::{Commit, EventDraft, IdempotencyRow, ResourceChange, SecretRow};
 use crate::error::{CommitError, RowError};
 use crate::meta::Marks;
 use crate::row::{self, Row};
@@ -253,6 +253,9 @@ fn touches(change: &ResourceChange) -> String {
         ResourceChange::DriverRemove(name) => format!("driver {name}"),
         ResourceChange::RulesBind(binding) => format!("rules of {}", binding.hypervisor),
         ResourceChange::RulesUnbind(hypervisor) => format!("rules of {hypervisor}"),
+        ResourceChange::SecretPut(SecretRow { key, .. }) | ResourceChange::SecretRemove(key) => {
+            format!("secret {key}")
+        }
         ResourceChange::VmForget(id) => format!("VM {id}"),
         ResourceChange::RestoreOver => "the mark of a restore".to_owned(),
     }

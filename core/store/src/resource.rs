@@ -120,6 +120,8 @@ impl Batch<'_> {
                     false => not_found(Resource::Rules(hypervisor.clone())),
                 }
             }
+            ResourceChange::SecretPut(secret) => self.secret_put_refused(&secret.key),
+            ResourceChange::SecretRemove(key) => self.secret_remove_refused(key),
             ResourceChange::VmForget(id) => self.vm_forget_refused(*id),
         }
     }
@@ -173,6 +175,8 @@ impl Batch<'_> {
             ResourceChange::DriverRemove(name) => self.driver_remove(name),
             ResourceChange::RulesBind(binding) => self.rules_bind(binding),
             ResourceChange::RulesUnbind(hypervisor) => self.rules_unbind(hypervisor),
+            ResourceChange::SecretPut(secret) => self.secret_put(secret),
+            ResourceChange::SecretRemove(key) => self.secret_remove(key),
             ResourceChange::RestoreOver => Ok(meta::restored_remove(&mut self.hot.meta)?),
             ResourceChange::VmForget(id) => match self.vm_summary(*id)? {
                 Some(vm) => {

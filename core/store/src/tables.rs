@@ -10,7 +10,7 @@ use crate::txn::{Change, Tab, Txn, What};
 use redb::{Key, ReadTransaction, ReadableTable, TableDefinition, Value};
 
 /// The schema that this version writes.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
 /// Bytes of a row in its envelope.
 pub(crate) type Bytes = &'static [u8];
@@ -18,6 +18,8 @@ pub(crate) type Bytes = &'static [u8];
 pub(crate) type OutboxKey = (u128, u64, u64, &'static str);
 /// Who, route, key.
 pub(crate) type IdempotencyKey = (&'static str, &'static str, &'static str);
+/// Driver, host (none: all hosts of the driver), name.
+pub(crate) type SecretId = (&'static str, Option<u32>, &'static str);
 /// When, who, route, key.
 pub(crate) type IdempotencyAge = (u64, &'static str, &'static str, &'static str);
 
@@ -130,6 +132,7 @@ tables! {
         TOKEN_BY_HASH token_by_hash: &'static str => &'static str;
         DRIVER driver: &'static str => Bytes;
         RULES rules: &'static str => Bytes;
+        SECRET secret: SecretId => Bytes;
     }
 }
 

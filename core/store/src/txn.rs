@@ -10,6 +10,7 @@ use redb::{
 };
 use std::borrow::Borrow;
 use std::cell::RefCell;
+use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -22,8 +23,8 @@ pub(crate) struct Change {
     pub(crate) what: What,
 }
 
-/// What is done to a table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What is done to a table. `Debug` tells the lengths of rows, not their bytes: they hold secrets.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum What {
     /// A row is written: its key, its value.
     Put(Box<[u8]>, Box<[u8]>),
@@ -31,6 +32,16 @@ pub(crate) enum What {
     Remove(Box<[u8]>),
     /// All rows are removed.
     Clear,
+}
+
+impl fmt::Debug for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Put(key, value) => write!(f, "Put({} and {} bytes)", key.len(), value.len()),
+            Self::Remove(key) => write!(f, "Remove({} bytes)", key.len()),
+            Self::Clear => f.write_str("Clear"),
+        }
+    }
 }
 
 impl What {

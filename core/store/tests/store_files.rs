@@ -340,3 +340,44 @@ async fn the_kept_store_of_schema_2_is_read() {
     let states = |id| reader.image(ImageId(id)).expect("reads").map(|image| image.state);
     assert_eq!([3, 4, 5].map(states), [Some(ImageState::Ready), None, Some(ImageState::Locked)]);
 }
+
+/// A store that schema 3 wrote, kept for ever: it has no table of secrets. It was written by the
+/// version before this table came.
+#[tokio::test]
+async fn the_kept_store_of_schema_3_is_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = opened(&dir, "schema-3.redb").await;
+    let driver: DriverName = "sim".parse().expect("a name");
+    {
+        let reader = store.read().expect("reads");
+        holds_vm_7(&reader, Version(5));
+        assert_eq!(reader.vms_to_resched().expect("reads"), [VmId(8)]);
+        assert_eq!(reader.secrets_of(&driver, None).expect("reads"), []);
+    }
+    let key = SecretKey { driver, host: Some(HostId(2)), name: "token".parse().expect("a name") };
+    let secret = SecretRow { key, value: SecretValue::new("hunter2"), set: Timestamp(1) };
+    let put = ResourceChange::SecretPut(secret.clone());
+    applied(&store, Commit { resources: vec![put], ..Commit::default() }).await;
+    let reader = store.read().expect("reads");
+    let found = reader.secrets_of(&secret.key.driver, secret.key.host).expect("reads");
+    assert_eq!(found, [secret]);
+    sound(&store);
+}
+
+#[tokio::test]
+async fn a_backup_holds_secrets_and_only_its_owner_can_read_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("a directory");
+    let (copy, back) = (dir.path().join("backup"), dir.path().join("restored"));
+    let store = full(&dir.path().join("store")).await;
+    store.backup(&copy).expect("is written");
+    restore(&copy, &back, Unreadable::Refused).expect("restores");
+    for path in [&copy, &back] {
+        let mode = path.metadata().expect("is there").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", path.display());
+    }
+    let driver = "sim".parse().expect("a name");
+    let again = Store::open(&back, Options::default()).expect("opens");
+    let found = again.read().expect("reads").secrets_of(&driver, None).expect("reads");
+    assert_eq!(found.iter().map(|secret| secret.value.expose()).collect::<Vec<_>>(), ["hunter2"]);
+}

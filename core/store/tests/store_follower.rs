@@ -336,11 +336,13 @@ async fn a_migration_sends_followers_to_a_copy() {
     let followers = Followers::default();
     let mut told = followers.follow(9);
     let store = Store::open(&path, Options { followers, ..Options::default() }).expect("opens");
-    let migrated = told.next().await.expect("keeps up").expect("is told");
-    assert_eq!((migrated.number(), migrated.changes()), (BatchNo(1), None));
+    for number in [1, 2] {
+        let migrated = told.next().await.expect("keeps up").expect("is told");
+        assert_eq!((migrated.number(), migrated.changes()), (BatchNo(number), None));
+    }
     let derived = told.next().await.expect("keeps up").expect("is told");
     assert!(
-        derived.number() == BatchNo(2) && derived.changes().is_some_and(|changes| changes > 20)
+        derived.number() == BatchNo(3) && derived.changes().is_some_and(|changes| changes > 20)
     );
     let mut copy = follower(dir.path(), &store, "copy");
     assert!(matches!(copy.apply(&derived), Err(ApplyError::Repeat { .. })), "the copy has it");

@@ -264,3 +264,101 @@ async fn operators_do_not_undo_each_other() {
     assert!(matches!(refused(&store, missing).await, ResourceRefused::NotFound { .. }));
     sound(&store);
 }
+
+fn secret(driver: &str, host: Option<u32>, name: &str, value: &str) -> SecretRow {
+    let key = SecretKey {
+        driver: driver.parse().expect("a name"),
+        host: host.map(HostId),
+        name: name.parse().expect("a name"),
+    };
+    SecretRow { key, value: SecretValue::new(value), set: Timestamp(1) }
+}
+
+/// The values of the secrets of a driver, those of one host or those for all.
+fn values(store: &Store, driver: &str, host: Option<u32>) -> Vec<String> {
+    let driver = driver.parse().expect("a name");
+    let found = store.read().expect("reads").secrets_of(&driver, host.map(HostId));
+    found.expect("reads").iter().map(|secret| secret.value.expose().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_secret_of_a_host_comes_before_that_of_its_driver() {
+    use ResourceChange::{SecretPut, SecretRemove};
+    let store = store();
+    applied(&store, ground()).await;
+    let read = |driver: &str, host: Option<u32>| {
+        let (driver, name) = (driver.parse().expect("a name"), "password".parse().expect("a name"));
+        let found = store.read().expect("reads").secret_for(&driver, host.map(HostId), &name);
+        found.expect("reads").map(|secret| secret.value.expose().to_owned())
+    };
+    for (host, value) in [(None, "of all"), (Some(1), "first"), (Some(1), "of one")] {
+        made(&store, SecretPut(secret("sim", host, "password", value))).await;
+    }
+    made(&store, SecretPut(secret("sim", None, "passwords", "another"))).await;
+    let told = |text: &str| Some(text.to_owned());
+    assert_eq!(read("sim", Some(1)), told("of one"), "the later value");
+    assert_eq!([read("sim", Some(2)), read("sim", None)], [told("of all"), told("of all")]);
+    assert_eq!(read("kvm", Some(1)), None, "it is of one driver");
+    // A host has secrets of its own driver only, and no host that is not there has any.
+    for (driver, host) in [("kvm", 1), ("sim", 9)] {
+        let put = SecretPut(secret(driver, Some(host), "password", "x"));
+        let expected = ResourceRefused::NotFound { what: Resource::Host(HostId(host)) };
+        assert_eq!(refused(&store, put).await, expected);
+    }
+    let key = secret("sim", Some(1), "password", "").key;
+    made(&store, SecretRemove(key.clone())).await;
+    assert_eq!(read("sim", Some(1)), told("of all"));
+    let gone = ResourceRefused::NotFound { what: Resource::Secret(key.clone()) };
+    assert_eq!(refused(&store, SecretRemove(key)).await, gone);
+    sound(&store);
+}
+
+#[tokio::test]
+async fn a_secret_goes_with_its_host_and_with_its_driver() {
+    use ResourceChange::{DriverPut, DriverRemove, HostRemove, SecretPut};
+    let store = store();
+    applied(&store, ground()).await;
+    for (driver, host) in
+        [("sim", None), ("sim", Some(1)), ("sim", Some(2)), ("rules", None), ("rulez", None)]
+    {
+        made(&store, SecretPut(secret(driver, host, "password", driver))).await;
+    }
+    made(&store, HostRemove(HostId(1))).await;
+    assert_eq!(values(&store, "sim", Some(1)), [] as [&str; 0]);
+    assert_eq!([values(&store, "sim", None), values(&store, "sim", Some(2))], [["sim"], ["sim"]]);
+    let driver = DriverRow {
+        name: "rules".parse().expect("a name"),
+        file: "rules.wasm".to_owned(),
+        digest: "00".to_owned(),
+        grants: std::collections::BTreeMap::new(),
+        config: std::collections::BTreeMap::new(),
+        enabled: true,
+        added: Timestamp(1),
+    };
+    // Another build takes its place: the secrets stay.
+    made(&store, DriverPut(driver.clone())).await;
+    made(&store, DriverPut(driver.clone())).await;
+    assert_eq!(values(&store, "rules", None), ["rules"]);
+    made(&store, DriverRemove(driver.name)).await;
+    assert_eq!(values(&store, "rules", None), [] as [&str; 0]);
+    assert_eq!(values(&store, "rulez", None), ["rulez"]);
+    sound(&store);
+}
+
+/// Neither the row, nor the change, nor what followers are sent prints the value.
+#[tokio::test]
+async fn the_value_of_a_secret_is_printed_nowhere() {
+    let store = store();
+    applied(&store, ground()).await;
+    let mut batches = store.follow(9);
+    let row = secret("sim", None, "password", "hunter2");
+    let commit =
+        Commit { resources: vec![ResourceChange::SecretPut(row.clone())], ..Commit::default() };
+    let printed = format!("{row:?} {commit:?}");
+    applied(&store, commit).await;
+    let batch = batches.next().await.expect("keeps up").expect("is told");
+    let bytes: Vec<String> = "hunter2".bytes().map(|byte| byte.to_string()).collect();
+    for text in [printed, format!("{batch:?}")] {
+        assert!(!text.contains("hunter2") && !text.contains(&bytes.join(", ")), "{text}");
+    }
+}

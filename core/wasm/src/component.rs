@@ -1,15 +1,16 @@
 //! A loaded component, as the three kinds of driver.
 
 mod abilities;
+mod called;
 mod hypervisor;
 mod rules;
 mod transfer;
 
+use self::called::{Answer, Called, ForPeople};
 use crate::bindings::exports::ostler::driver as exported;
 use crate::capability::context::Call;
 use crate::capability::session::Sessions;
 use crate::capability::{DriverSide, Env, http, socket};
-use crate::convert;
 use crate::grants::Grants;
 use crate::http::SystemRoots;
 use crate::inspect::Inspection;
@@ -19,7 +20,7 @@ use crate::package::Judged;
 use crate::recorder::{Answered, Record};
 use crate::services::Services;
 use futures::future::BoxFuture;
-use ostler_driver::{CallControl, DriverInfo, DriverKind, DriverOrigin, Site};
+use ostler_driver::{CallControl, DriverInfo, DriverKind, DriverOrigin, DriverSecrets, Site};
 use ostler_model::{Ability, DriverError, VmUuid};
 use std::future::Future;
 use std::sync::Arc;
@@ -168,7 +169,7 @@ impl LoadedDriver {
         let compare: Body<_> = Box::new(move |store, instance| {
             Box::pin(async move { Ok(exports.compare(store, instance)) })
         });
-        self.component.call(request, compare).await
+        Ok(self.component.call(request, compare).await?.given)
     }
 
     /// The description of the component, and what it asks for.
@@ -201,6 +202,10 @@ impl LoadedDriver {
                 granted: names(granted),
                 missing: names(missing),
                 signed: self.judged.signers.clone(),
+                secrets: DriverSecrets {
+                    reads: manifest.secrets_read(),
+                    in_settings: grants.secrets.keys().cloned().collect(),
+                },
             },
             abilities: inspection.abilities.clone(),
         }
@@ -279,16 +284,17 @@ impl Component {
     }
 
     /// Waits for the answer of a call for an effect, and tells the flight recorder of it.
-    async fn recorded<T>(
+    async fn recorded<T: ForPeople, U>(
         &self,
         call: &'static str,
         site: &Site,
         control: &CallControl,
-        given: impl Future<Output = Result<Answer<T>, DriverError>>,
-    ) -> Result<T, DriverError> {
+        given: impl Future<Output = Result<Called<Answer<T>>, DriverError>>,
+        convert: impl FnOnce(T) -> Result<U, DriverError>,
+    ) -> Result<U, DriverError> {
         let (at, begun) = (SystemTime::now(), Instant::now());
-        let given = given.await.and_then(answer);
-        let answered = match &given {
+        let answer = given.await.and_then(|called| called.told(convert));
+        let answered = match &answer {
             Ok(_) => Answered::ok(),
             Err(error) => Answered::failed(error.code.to_string(), &error.detail),
         };
@@ -303,14 +309,14 @@ impl Component {
             answered,
         };
         self.0.side.services.recorder.add(control.context.key.operation, record);
-        given
+        answer
     }
 
     async fn call<T: Send + 'static>(
         &self,
         request: Request<'_>,
         body: Body<T>,
-    ) -> Result<T, DriverError> {
+    ) -> Result<Called<T>, DriverError> {
         let Request { name, site, control, waits, until } = request;
         let cancel = control.map_or_else(CancellationToken::new, |control| control.cancel.clone());
         if cancel.is_cancelled() {
@@ -332,10 +338,12 @@ impl Component {
             denials: AtomicU32::new(0),
             sockets: socket::budget(),
             requests: http::budget(),
+            handed: Default::default(),
         });
         self.check_settings(&env)?;
         let begun = Instant::now();
-        let answer = self.0.shared.runner.call(&self.0.pre, env, until, &cancel, body).await;
+        let run = self.0.shared.runner.call(&self.0.pre, Arc::clone(&env), until, &cancel, body);
+        let answer = run.await;
         let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let driver = &self.0.side.manifest.name;
         tracing::debug!(
@@ -345,7 +353,7 @@ impl Component {
             took_us,
             ended = answer.is_ok()
         );
-        answer
+        answer.map(|given| Called { given, env })
     }
 
     /// Checks that every setting that the manifest calls required has a value, if the call is for a
@@ -372,13 +380,6 @@ impl Component {
 fn lend(store: &mut Store<State>) -> wasmtime::Result<Resource<Call>> {
     let owned = store.data_mut().table.push(Call)?;
     Ok(Resource::new_borrow(owned.rep()))
-}
-
-/// A component's own answer: the `result` of the contract, inside wasmtime's.
-type Answer<T> = Result<T, crate::bindings::ostler::driver::types::Error>;
-
-fn answer<T>(given: Answer<T>) -> Result<T, DriverError> {
-    given.map_err(convert::error)
 }
 
 /// Gives a closure the type of a [`Body`], so that its lifetimes are inferred.
@@ -410,10 +411,10 @@ macro_rules! body {
 }
 use body;
 
-/// One call of an exported function for an effect, and its answer.
+/// One call of an exported function for an effect, and its answer. `$convert` makes ours of it.
 macro_rules! send {
     (
-        $self:ident, $site:ident, $call:ident,
+        $self:ident, $site:ident, $call:ident, $convert:expr,
         $interface:ident, $function:ident, $name:literal $(, $argument:expr)*
     ) => {{
         let body = $crate::component::body!($self.0.exports, $interface, |guest, store| {
@@ -421,22 +422,20 @@ macro_rules! send {
             guest.$function(store, lent $(, $argument)*).await
         });
         let request = $crate::component::Request::act($name, $site, $call);
-        $self.recorded($name, $site, $call, $self.call(request, body)).await
+        $self.recorded($name, $site, $call, $self.call(request, body), $convert).await
     }};
 }
 use send;
 
 /// A mutating call of one exported function.
 macro_rules! act {
-    (
-        $self:ident, $site:ident, $call:ident,
-        $interface:ident, $function:ident, $name:literal $(, $argument:expr)*
-    ) => {
-        $crate::convert::outcome(
-            $crate::component::send!(
-                $self, $site, $call, $interface, $function, $name $(, $argument)*
-            )?,
-            $call.context.key.vm,
+    ($self:ident, $site:ident, $call:ident, $($called:tt)*) => {
+        $crate::component::send!(
+            $self,
+            $site,
+            $call,
+            |given| $crate::convert::outcome(given, $call.context.key.vm),
+            $($called)*
         )
     };
 }
@@ -444,31 +443,29 @@ use act;
 
 /// One call about a job: begin it, or ask for its progress.
 macro_rules! job {
-    (
-        $self:ident, $site:ident, $call:ident,
-        $interface:ident, $function:ident, $name:literal $(, $argument:expr)*
-    ) => {
-        $crate::convert::job_status(
-            $crate::component::send!(
-                $self, $site, $call, $interface, $function, $name $(, $argument)*
-            )?,
-            $call.context.key.vm,
+    ($self:ident, $site:ident, $call:ident, $($called:tt)*) => {
+        $crate::component::send!(
+            $self,
+            $site,
+            $call,
+            |given| $crate::convert::job_status(given, $call.context.key.vm),
+            $($called)*
         )
     };
 }
 use job;
 
-/// One question about a host, and its answer.
+/// One question about a host, and its answer. `$convert` makes ours of it.
 macro_rules! ask {
     (
-        $self:ident, $site:ident, $patience:expr,
+        $self:ident, $site:ident, $patience:expr, $convert:expr,
         $interface:ident, $function:ident, $name:literal $(, $argument:expr)*
     ) => {{
         let body = $crate::component::body!($self.0.exports, $interface, |guest, store| {
             guest.$function(store $(, $argument)*).await
         });
         let request = $crate::component::Request::ask($name, Some($site), $patience);
-        $crate::component::answer($self.call(request, body).await?)
+        $self.call(request, body).await?.told($convert)
     }};
 }
 use ask;

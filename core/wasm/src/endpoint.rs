@@ -5,6 +5,7 @@
 //! requests go.
 
 use crate::template::name_ok;
+use ostler_model::SecretName;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,12 +18,12 @@ pub enum Login {
         /// The setting that holds the name.
         user: String,
         /// The secret that holds the password.
-        password: String,
+        password: SecretName,
     },
     /// A token (`Bearer`, RFC 6750).
     Token {
         /// The secret that holds the token.
-        token: String,
+        token: SecretName,
     },
 }
 
@@ -60,9 +61,9 @@ struct RawLogin {
     #[serde(default)]
     user: Option<String>,
     #[serde(default)]
-    password: Option<String>,
+    password: Option<SecretName>,
     #[serde(default)]
-    token: Option<String>,
+    token: Option<SecretName>,
 }
 
 impl RawLogin {
@@ -92,12 +93,6 @@ impl RawEndpoint {
                 return Err(format!("setting {setting:?} is not in the manifest's [config]"));
             }
         }
-        let secret = login.as_ref().map(Login::secret);
-        if let Some(secret) = secret.filter(|secret| !name_ok(secret)) {
-            return Err(format!(
-                "secret {secret:?} must be of lower-case letters, digits and dashes"
-            ));
-        }
         let Self { name, url, ca, fingerprint, .. } = self;
         Ok(Endpoint { name, url, ca, fingerprint, login })
     }
@@ -124,7 +119,7 @@ pub(crate) fn checked<V>(
 impl Login {
     /// The secret that it needs.
     #[must_use]
-    pub fn secret(&self) -> &str {
+    pub const fn secret(&self) -> &SecretName {
         match self {
             Self::Password { password, .. } => password,
             Self::Token { token } => token,
@@ -202,7 +197,7 @@ mod tests {
             ("user = \"user\"", "user = \"me\"", "\"me\" is not in"),
             ("user = \"user\", ", "", "user and password"),
             ("token = \"key\"", "token = \"key\", password = \"x\"", "or a token"),
-            ("token = \"key\"", "token = \"A KEY\"", "lower-case"),
+            ("token = \"key\"", "token = \"A KEY\"", "secret name"),
             ("token = \"key\"", "tokn = \"key\"", "tokn"),
         ] {
             let problem = read(&GOOD.replace(from, to)).expect_err(to);

@@ -7,18 +7,31 @@ use std::fmt;
 
 /// A value that is never printed.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret {
+    /// Told in the place of the value. Empty until it is known.
+    name: String,
+    value: String,
+}
 
 impl Secret {
     /// Keeps `value` out of logs.
     #[must_use]
     pub fn new(value: impl Into<String>) -> Self {
-        Self(value.into())
+        Self { name: String::new(), value: value.into() }
+    }
+
+    /// The same value under this name.
+    pub(crate) fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The value itself; only to be handed to the driver that it was granted to.
     pub(crate) fn expose(&self) -> &str {
-        &self.0
+        &self.value
     }
 }
 
@@ -37,7 +50,8 @@ pub struct Grants {
     pub capabilities: BTreeMap<String, BTreeSet<String>>,
     /// The driver's settings.
     pub config: BTreeMap<String, String>,
-    /// The driver's secrets.
+    /// The secrets that the daemon's settings have for the driver. Those of the
+    /// [`SecretDirectory`] come before them.
     pub secrets: BTreeMap<String, Secret>,
 }
 
@@ -108,6 +122,24 @@ impl SiteDirectory for NoSites {
     }
 
     fn host_name(&self, _: HostId) -> Option<HostName> {
+        None
+    }
+}
+
+/// Finds the secrets that operators have set for drivers and hosts. It is asked at each use, so that
+/// a change counts from the next use on.
+pub trait SecretDirectory: Send + Sync {
+    /// The secret of that name: the one for the host, else the driver's. It must not block for
+    /// longer than a read of one row takes.
+    fn secret(&self, driver: &DriverName, host: Option<HostId>, name: &str) -> Option<Secret>;
+}
+
+/// A directory that has no secrets.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoSecrets;
+
+impl SecretDirectory for NoSecrets {
+    fn secret(&self, _: &DriverName, _: Option<HostId>, _: &str) -> Option<Secret> {
         None
     }
 }

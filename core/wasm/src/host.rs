@@ -6,7 +6,9 @@ use crate::capability;
 use crate::compiler::{self, Code, Compiler};
 use crate::component::{LoadedDriver, Shared};
 use crate::confine::Confine;
-use crate::grants::{AuditSink, Grants, LogAudit, NoSites, SiteDirectory};
+use crate::grants::{
+    AuditSink, Grants, LogAudit, NoSecrets, NoSites, SecretDirectory, SiteDirectory,
+};
 use crate::inspect::{Inspection, SERVES, inspect};
 use crate::instance::{BUSY, Bounds, Runner, State};
 use crate::package::{Judged, Package};
@@ -74,6 +76,8 @@ pub struct HostOptions {
     pub audit: Arc<dyn AuditSink>,
     /// Finds other hosts.
     pub sites: Arc<dyn SiteDirectory>,
+    /// Finds the secrets that operators have set.
+    pub secrets: Arc<dyn SecretDirectory>,
     /// Which components may be loaded.
     pub trust: Trust,
     /// The lease of commands over ssh.
@@ -102,6 +106,7 @@ impl Default for HostOptions {
             pooling: true,
             audit: Arc::new(LogAudit),
             sites: Arc::new(NoSites),
+            secrets: Arc::new(NoSecrets),
             trust: Trust::default(),
             lease: Lease::default(),
             confine: Confine::default(),
@@ -183,6 +188,7 @@ impl Host {
         let services = Services {
             audit: options.audit,
             sites: options.sites,
+            secrets: options.secrets,
             transports: Transports::new(options.runtime_dir, options.lease, options.confine)?,
             recorder: Arc::default(),
             orphans: Arc::new(AllOrphans::default()),

@@ -3,7 +3,7 @@
 use crate::embedded::{self, Split, SplitProblem};
 use crate::manifest::{MANIFEST_MAX, Manifest, SECTION};
 use crate::{LoadError, cache::hex};
-use ostler_model::Ability;
+use ostler_model::{Ability, SecretName};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -292,6 +292,7 @@ impl fmt::Display for Inspection {
             sockets,
             endpoints,
             config,
+            secrets,
         } = &self.manifest;
         writeln!(f, "{name} {version}: {summary}")?;
         writeln!(f, "licence     {licence}")?;
@@ -320,6 +321,10 @@ impl fmt::Display for Inspection {
                     writeln!(f, "            also {what} {}", paths.join(", "))?;
                 }
             }
+            if !command.secrets().is_empty() {
+                let names: Vec<&str> = command.secrets().iter().map(SecretName::as_str).collect();
+                writeln!(f, "            is given the secrets {}", names.join(", "))?;
+            }
             if command.interprets_files() {
                 writeln!(f, "            ! {INTERPRETS}")?;
             }
@@ -340,6 +345,9 @@ impl fmt::Display for Inspection {
                 .unwrap_or_default();
             let required = if setting.required { " (required)" } else { "" };
             writeln!(f, "setting     {key}: {}{default}{required}", setting.about)?;
+        }
+        for (name, secret) in secrets {
+            writeln!(f, "secret      {name}: {}", secret.about)?;
         }
         Ok(())
     }

@@ -217,7 +217,7 @@ impl Guest {
             }
         };
         ended.map_err(|ended| {
-            let error = bounds.explain(ended, store.data().limits.denied, &output);
+            let error = bounds.explain(ended, store.data().limits.denied, &output, &env);
             tracing::warn!(
                 driver = %env.driver(),
                 call = env.call_name(),
@@ -253,7 +253,13 @@ fn busy(why: &str) -> DriverError {
 }
 
 impl Bounds {
-    fn explain(self, ended: NoAnswer, denied: Option<Denied>, output: &Captured) -> DriverError {
+    fn explain(
+        self,
+        ended: NoAnswer,
+        denied: Option<Denied>,
+        output: &Captured,
+        env: &Env,
+    ) -> DriverError {
         let memory = |text: String| DriverError::unknown("driver-memory", text);
         match ended {
             NoAnswer::Cpu => DriverError::unknown(
@@ -284,15 +290,16 @@ impl Bounds {
                      much as they may have together"
                         .to_owned(),
                 ),
-                None => trapped(&error, output),
+                None => trapped(&error, output, env),
             },
         }
     }
 }
 
 /// The error of a guest that trapped, with the text that it has printed.
-fn trapped(error: &wasmtime::Error, output: &Captured) -> DriverError {
-    let (said, trap) = (output.text(), format!("{error:#}"));
+fn trapped(error: &wasmtime::Error, output: &Captured, env: &Env) -> DriverError {
+    let said = output.text(&env.handed, TRAP_TEXT_MAX);
+    let trap = env.scrub(&format!("{error:#}"), TRAP_TEXT_MAX);
     let said = said.trim();
     let text = if said.is_empty() { trap } else { format!("{said}\n{trap}") };
     DriverError::unknown("driver-trap", cut(&text, TRAP_TEXT_MAX))

@@ -11,6 +11,7 @@
 //! - Nothing is compiled, and no compiled code is loaded, of a file that the operator's trust policy
 //!   was not asked about: [`Host`] compiles a [`Vetted`] only, and only [`Host::vet`] makes one.
 //! - Everything that a component hands over is checked before it becomes a type of ours.
+//! - No text that leaves a call has the value of a secret that the call was given: `scrub`.
 //!
 //! The path of one call: `component` builds the arguments, `instance` makes the store and the
 //! instance and enforces the limits, `capability` serves the guest's requests to the host through
@@ -37,6 +38,7 @@ mod manifest;
 mod output;
 mod package;
 mod recorder;
+mod scrub;
 mod services;
 mod signature;
 mod template;
@@ -54,10 +56,12 @@ pub use embedded::{Split, SplitProblem, embed, split, with_manifest};
 pub use endpoint::{Endpoint, Login};
 pub use error::{HostError, LoadError};
 pub use files::open_in_datastore;
-pub use grants::{AuditSink, Grants, LogAudit, NoSites, Secret, SiteDirectory};
+pub use grants::{
+    AuditSink, Grants, LogAudit, NoSecrets, NoSites, Secret, SecretDirectory, SiteDirectory,
+};
 pub use host::{Host, HostOptions, Vetted, inspect_file};
 pub use inspect::{Inspection, inspect};
-pub use manifest::{Asked, MANIFEST_MAX, Manifest, Setting};
+pub use manifest::{Asked, MANIFEST_MAX, Manifest, SecretUse, Setting};
 pub use package::{Judged, Package, signature_file};
 pub use recorder::{Answered, Record, Recording};
 pub use signature::{KeyId, KeyProblem, PublicKey, SignatureProblem};

@@ -1,10 +1,14 @@
 //! The manifest: the facts about a driver that cannot be read from the component.
 //! `docs/plugin-guide.md` is its reference.
 
+mod secrets;
+
+pub use self::secrets::SecretUse;
+
 use crate::confine::Reach;
 use crate::endpoint::{self, Endpoint, RawEndpoint};
 use crate::template::{Argument, SocketTemplate, Template};
-use ostler_model::DriverName;
+use ostler_model::{DriverName, SecretName};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -66,6 +70,8 @@ struct RawCommand {
     writes: Vec<String>,
     #[serde(default)]
     sys_admin: bool,
+    #[serde(default)]
+    secrets: Vec<String>,
 }
 
 impl RawCommand {
@@ -74,7 +80,8 @@ impl RawCommand {
         let limit = self.timeout.as_deref().map(time_limit).transpose()?;
         let (reads, writes) = (self.reads.clone(), self.writes.clone());
         let reach = Reach { reads, writes, sys_admin: self.sys_admin };
-        Template::parse(&self.name, &self.program, &argv)?.ended_after(limit).reaching(reach)
+        let template = Template::parse(&self.name, &self.program, &argv)?;
+        template.given(secrets::of_command(&self.secrets)?).ended_after(limit).reaching(reach)
     }
 }
 
@@ -139,6 +146,8 @@ struct Raw {
     endpoint: Vec<RawEndpoint>,
     #[serde(default)]
     config: BTreeMap<String, Setting>,
+    #[serde(default)]
+    secret: BTreeMap<SecretName, SecretUse>,
 }
 
 /// A checked manifest.
@@ -164,6 +173,8 @@ pub struct Manifest {
     pub endpoints: Vec<Endpoint>,
     /// The settings it reads.
     pub config: BTreeMap<String, Setting>,
+    /// The secrets it reads, if it lists them.
+    pub secrets: BTreeMap<SecretName, SecretUse>,
 }
 
 impl Manifest {
@@ -226,6 +237,14 @@ impl Manifest {
         }
     }
 
+    /// The secrets that it lists, with their purposes.
+    #[must_use]
+    pub fn secrets_read(&self) -> Vec<(String, String)> {
+        let told =
+            |(name, secret): (&SecretName, &SecretUse)| (name.to_string(), secret.about.clone());
+        self.secrets.iter().map(told).collect()
+    }
+
     /// Whether the manifest asks for `capability`.
     #[must_use]
     pub fn asks(&self, capability: &str) -> bool {
@@ -260,6 +279,8 @@ impl Raw {
         }
         let (commands, sockets) = (self.commands()?, self.sockets()?);
         let endpoints = endpoint::checked(self.endpoint, &self.config)?;
+        let reads = self.capability.iter().any(|asked| asked.name == "secrets");
+        secrets::check(&self.secret, &commands, &endpoints, reads)?;
         Ok(Manifest {
             name: self.name,
             version: self.version,
@@ -271,6 +292,7 @@ impl Raw {
             sockets,
             endpoints,
             config: self.config,
+            secrets: self.secret,
         })
     }
 
@@ -409,6 +431,11 @@ mod tests {
             ("1m 30s", "48h", "24 hours"),
             ("\"{file:path}\"", "\"run/{id:id}.sock\"", "absolute"),
             ("\"socket\"", "\"files\"", "capability socket"),
+            ("timeout = ", "secrets = [\"A b\"]\ntimeout = ", "secret name \"A b\""),
+            ("timeout = ", "secrets = [\"a\", \"a\"]\ntimeout = ", "twice"),
+            ("[config.delay-ms]", "[secret.a]", "default"),
+            ("default = \"0\"", "[secret.B]\nabout = \"b\"", "secret name \"B\""),
+            ("default = \"0\"", "[secret.b]\nabout = \"b\"", "capability secrets"),
         ] {
             let problem = Manifest::parse(GOOD.replace(from, to).as_bytes()).expect_err(to);
             assert!(problem.contains(says), "{problem}");
@@ -420,5 +447,18 @@ mod tests {
             "",
         );
         assert!(Manifest::parse(without.as_bytes()).expect_err("no exec").contains("exec"));
+    }
+
+    #[test]
+    fn a_command_is_given_secrets_that_are_listed_if_any_are() {
+        let given = GOOD.replace("timeout = ", "secrets = [\"a\"]\ntimeout = ");
+        let listed = |name: &str| format!("{given}[secret.{name}]\nabout = \"to log in\"\n");
+        for text in [given.clone(), listed("a")] {
+            let manifest = Manifest::parse(text.as_bytes()).expect("valid");
+            let secrets = manifest.command("info").expect("there").secrets();
+            assert_eq!(secrets.iter().map(SecretName::as_str).collect::<Vec<_>>(), ["a"]);
+        }
+        let problem = Manifest::parse(listed("b").as_bytes()).expect_err("a is not listed");
+        assert!(problem.contains("command \"info\": secret a is not among those"), "{problem}");
     }
 }

@@ -1,5 +1,6 @@
 //! Captures the output of a guest: the last 16 KiB, for the error message if the guest traps.
 
+use crate::scrub::HandedOut;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
@@ -16,19 +17,29 @@ const KEPT: usize = 16 * 1024;
 /// Both standard streams of one instance. Never blocks and never fails: output that does not fit
 /// pushes out the oldest.
 #[derive(Clone, Default)]
-pub(crate) struct Captured(Arc<Mutex<VecDeque<u8>>>);
+pub(crate) struct Captured(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    bytes: VecDeque<u8>,
+    /// Whether there was output before these bytes.
+    cut: bool,
+}
 
 impl Captured {
-    pub(crate) fn text(&self) -> String {
+    /// The text that was printed, at most so many bytes of it, without the secrets of the call.
+    pub(crate) fn text(&self, handed: &HandedOut, most: usize) -> String {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&kept.iter().copied().collect::<Vec<u8>>()).into_owned()
+        handed.scrubbed(&kept.bytes.iter().copied().collect::<Vec<u8>>(), most, kept.cut)
     }
 
     fn take(&self, bytes: &[u8]) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.extend(&bytes[bytes.len().saturating_sub(KEPT)..]);
-        let excess = kept.len().saturating_sub(KEPT);
-        kept.drain(..excess);
+        let last = &bytes[bytes.len().saturating_sub(KEPT)..];
+        kept.bytes.extend(last);
+        let excess = kept.bytes.len().saturating_sub(KEPT);
+        kept.bytes.drain(..excess);
+        kept.cut |= excess > 0 || last.len() < bytes.len();
     }
 }
 

@@ -1,6 +1,6 @@
 //! The services that all drivers of a host share.
 
-use crate::grants::{AuditSink, SiteDirectory};
+use crate::grants::{AuditSink, SecretDirectory, SiteDirectory};
 use crate::recorder::Recorder;
 use crate::transport::Transports;
 use crate::work::AllOrphans;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Services {
     pub(crate) audit: Arc<dyn AuditSink>,
     pub(crate) sites: Arc<dyn SiteDirectory>,
+    pub(crate) secrets: Arc<dyn SecretDirectory>,
     pub(crate) transports: Transports,
     pub(crate) recorder: Arc<Recorder>,
     /// The work of all drivers that nobody waits for.
@@ -25,6 +26,7 @@ impl Services {
         Self {
             audit: Arc::clone(&self.audit),
             sites: Arc::clone(&self.sites),
+            secrets: Arc::clone(&self.secrets),
             transports: self.transports.with_own_lanes(),
             recorder: Arc::clone(&self.recorder),
             orphans: Arc::clone(&self.orphans),

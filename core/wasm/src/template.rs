@@ -6,13 +6,15 @@
 //! holes are given.
 
 mod hole;
+mod secret;
 mod socket;
 
 pub use hole::HoleType;
+pub(crate) use secret::{InputPart, parts};
 pub use socket::{Reached, SocketTemplate};
 
 use crate::confine::Reach;
-use ostler_model::FilePath;
+use ostler_model::{FilePath, SecretName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
@@ -90,6 +92,7 @@ pub struct Template {
     holes: BTreeMap<String, HoleType>,
     time_limit: Option<Duration>,
     reach: Reach,
+    secrets: BTreeSet<SecretName>,
 }
 
 /// One argument, or a part of one, after rendering.
@@ -145,6 +148,7 @@ impl Template {
             holes: BTreeMap::new(),
             time_limit: None,
             reach: Reach::default(),
+            secrets: BTreeSet::new(),
         };
         for argument in argv {
             let (often, texts) = match argument {
@@ -179,12 +183,12 @@ impl Template {
         Ok(self)
     }
 
-    /// Whether `other` runs the same program with the same arguments, and reaches the same paths.
-    /// How long each may run makes no difference.
+    /// Whether `other` runs the same program with the same arguments, reaches the same paths and is
+    /// given the same secrets. How long each may run makes no difference.
     #[must_use]
     pub fn runs_the_same(&self, other: &Self) -> bool {
-        (&self.program, &self.argv, &self.holes, &self.reach)
-            == (&other.program, &other.argv, &other.holes, &other.reach)
+        (&self.program, &self.argv, &self.holes, &self.reach, &self.secrets)
+            == (&other.program, &other.argv, &other.holes, &other.reach, &other.secrets)
     }
 
     /// Where it may read and write, beside datastores.

@@ -2,7 +2,7 @@
 
 /// How much of a component's text is repeated in errors, events and the log. The text may be
 /// megabytes long, and each of these would hold it once more.
-const TOLD_MAX: usize = 256;
+pub(crate) const TOLD_MAX: usize = 256;
 
 /// The beginning of a text from a component, for people.
 pub(crate) fn told(text: &str) -> String {

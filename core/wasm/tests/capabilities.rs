@@ -30,10 +30,8 @@ async fn what_is_not_granted_is_denied_and_told() {
     let no_command = granting(&[("config", &[]), ("exec", &[])]);
     let mut no_socket = all();
     no_socket.capabilities.insert("socket".to_owned(), ["fixed".to_owned()].into());
-    // `secrets` is granted but not in the manifest: asked for by neither is not enough, nor by one
-    // of both.
     let mut secrets = all();
-    secrets.capabilities.insert("secrets".to_owned(), BTreeSet::new());
+    secrets.capabilities.remove("secrets");
     secrets.secrets.insert("password".to_owned(), Secret::new("hunter2"));
     for (grants, deed, missing) in [
         (only_config.clone(), "exec cat", "the operator has not granted exec"),
@@ -44,7 +42,7 @@ async fn what_is_not_granted_is_denied_and_told() {
         (no_command.clone(), "talk peer file=ds:a x", "the operator has not granted socket"),
         (no_socket, "talk peer file=ds:a x", "the operator has not granted socket:peer"),
         (all(), "talk docker x=y x", "its manifest does not ask for socket:docker"),
-        (secrets, "secret password", "its manifest does not ask for secrets"),
+        (secrets.clone(), "secret password", "the operator has not granted secrets"),
         (Grants::none(), "", "the operator has not granted config"),
     ] {
         let (driver, audit) = driver(grants).await;
@@ -59,6 +57,22 @@ async fn what_is_not_granted_is_denied_and_told() {
         assert_eq!(audited.len(), 1);
         assert!(audited[0].contains(missing) && !audited[0].contains("hunter2"), "{audited:?}");
     }
+}
+
+/// It is granted, and the manifest does not ask for it: one of both is not enough.
+#[tokio::test]
+async fn what_the_manifest_does_not_ask_for_is_denied() {
+    let older = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kept/guest-1.wasm"));
+    let older = older.expect("it is kept");
+    let manifest = ostler_wasm::inspect("guest", &older).expect("a component").manifest;
+    let mut grants = Grants::all(&manifest);
+    grants.capabilities.insert("secrets".to_owned(), BTreeSet::new());
+    grants.secrets.insert("password".to_owned(), Secret::new("hunter2"));
+    let host = host(options());
+    let driver = host.load_bytes("guest.wasm", older, grants).await.expect("loads");
+    let error = told(&hypervisor(&driver), &nowhere("secret password")).await.expect_err("denied");
+    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Refused, "denied"), "{error}");
+    assert!(error.detail.ends_with("its manifest does not ask for secrets"), "{error}");
 }
 
 #[tokio::test]

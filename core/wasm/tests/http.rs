@@ -16,7 +16,7 @@ const PASSWORD: &str = "s3cret of the operator";
 fn logged_in() -> Grants {
     let mut grants = all();
     grants.secrets.insert("password".to_owned(), Secret::new(PASSWORD));
-    grants.secrets.insert("key".to_owned(), Secret::new("a-token"));
+    grants.secrets.insert("token".to_owned(), Secret::new("a-token"));
     grants
 }
 

@@ -165,9 +165,9 @@ async fn what_it_is_is_read_from_it() {
     };
     assert_eq!((digest.len(), contract.as_str()), (64, "0.1.0"));
     assert_eq!(granted, ["exec", "exec:cat"]);
-    let all = "config files socket http exec:show exec:sleep exec:short exec:groups exec:missing \
-               exec:do exec:not-reached exec:reached socket:peer socket:fixed http:api http:other \
-               http:open";
+    let all = "config files socket http secrets exec:show exec:sleep exec:short exec:groups \
+               exec:missing exec:login exec:echo exec:do exec:not-reached exec:reached \
+               socket:peer socket:fixed http:api http:other http:open";
     assert_eq!(missing.join(" "), all);
     assert_eq!(
         driver.kinds().iter().map(ostler_driver::DriverKind::word).collect::<Vec<_>>(),
@@ -182,8 +182,10 @@ async fn what_it_is_is_read_from_it() {
         "test-guest 1.2.3: Does what a test tells it",
         "asks for    files: touches files of the test",
         "command     show: /usr/bin/printf %s| {word:word} n={n:int(1..64)} {file:path}",
-        "endpoint    other: the server at the URL in setting other-url, with secret key",
+        "endpoint    other: the server at the URL in setting other-url, with secret token",
         "setting     answer: a setting with a default (default 42)",
+        "            is given the secrets password, token",
+        "secret      password: to log in",
         "kinds       hypervisor, snapshot-rules",
     ] {
         assert!(printed.lines().any(|printed| printed == line), "{line:?} is not in\n{printed}");

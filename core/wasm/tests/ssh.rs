@@ -4,7 +4,7 @@ mod support;
 
 use ostler_driver::{Hypervisor, Site};
 use ostler_model::{ErrorKind, ExecTransport, HostId, Observation};
-use ostler_wasm::{HostOptions, Lease};
+use ostler_wasm::{HostOptions, Lease, Secret};
 use std::net::TcpListener;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -373,6 +373,25 @@ async fn gone(count: impl Fn() -> usize) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("the command still runs at the far end");
+}
+
+/// The same as on the daemon's machine: the input goes to standard input at the far end.
+#[tokio::test]
+async fn a_command_is_given_its_secrets_at_the_far_end() {
+    let Some(sshd) = Sshd::start() else { return };
+    let (_dir, root) = folder();
+    let mut grants = all();
+    grants.secrets.insert("password".to_owned(), Secret::new("hunter2"));
+    let driver = hypervisor(&load(&host(options()), grants).await);
+    let says = async |deed: &str| told(&driver, &sshd.site("far", "127.0.0.1", &root, deed)).await;
+    let echoed = Ok("(Some(0), \"a [secret password] b\", \"\")".to_owned());
+    assert_eq!(says("fill echo a {secret:password} b").await, echoed);
+    // The digest of `hunter2`.
+    let digest = says("fill login {secret:password}").await.expect("ran");
+    assert!(digest.contains("f52fbd32b2b3b86ff88ef6c490628285f482af15ddcb29541f94bcf526a3f6c7"));
+    let error = says("fill login {secret:token}").await.expect_err("not set");
+    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Refused, "no-secret"), "{error}");
+    assert!(error.detail.contains("`ostler host secret-set far token`"), "{error}");
 }
 
 #[tokio::test]

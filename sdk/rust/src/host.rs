@@ -166,8 +166,26 @@ pub mod config {
 }
 
 /// Secrets by name. Capability `secrets`.
+///
+/// The secret of the host that the call is for comes before the driver's own. In every text that
+/// leaves the call, the host replaces a value that the call was given by `[secret NAME]`: in log
+/// lines, errors, phases of progress, denials and the message of a panic. It finds the value as it
+/// is, escaped as `{:?}` does, and in base64; not in parts, nor in another form, nor a value of less
+/// than 4 bytes, nor in a later call that has the value from `session`.
 pub mod secrets {
     use crate::Error;
+
+    /// The mark that stands for a secret in the input of a command: `{secret:NAME}`. The template
+    /// of the command must name the secret. The host replaces the mark by the value, so that the
+    /// driver need not read it.
+    ///
+    /// ```
+    /// assert_eq!(ostler_sdk::host::secrets::mark("password"), "{secret:password}");
+    /// ```
+    #[must_use]
+    pub fn mark(name: &str) -> String {
+        format!("{{secret:{name}}}")
+    }
 
     /// A secret. None if there is none of that name.
     ///
@@ -183,10 +201,13 @@ pub mod exec {
     use crate::sys::exec as host;
     use crate::{Error, Exit};
 
-    /// Runs a template. Any exit code is an answer, not an error.
+    /// Runs a template. Any exit code is an answer, not an error. In the input, the marks of secrets
+    /// that the template names ([`super::secrets::mark`]) are replaced by their values. A text that
+    /// somebody else may choose does not belong into such an input: it could have a mark.
     ///
     /// # Errors
     /// `refused` for an unknown template or a value that its hole does not take. `cancelled`.
+    /// `refused` with code `no-secret` if the input has the mark of a secret that is not set.
     /// `unknown` if the connection to the host was lost meanwhile, or, with code `command-timeout`,
     /// if the command ran for longer than the `timeout` of its template. `not-here` with code
     /// `no-program` if the program is not on the host.

@@ -4,8 +4,8 @@
 use super::{Client, ClientError, segment};
 use crate::{
     BackupBody, BackupReply, BindRules, ChangeHost, CheckReply, Datastore, Driver, Host, Image,
-    NewDatastore, NewDriver, NewHost, NewImage, NewToken, NothingBody, RestoredReply, Token,
-    TokenMade, Version,
+    NewDatastore, NewDriver, NewHost, NewImage, NewSecret, NewToken, NothingBody, RestoredReply,
+    Secret, Token, TokenMade, Version,
 };
 use reqwest::Method;
 
@@ -104,6 +104,66 @@ impl Client {
     /// As [`ClientError`] says.
     pub async fn unbind_host_rules(&self, host: &str) -> Result<(), ClientError> {
         self.delete(&format!("/v1/hosts/{}/rules", segment(host))).await
+    }
+
+    /// The secrets that are set for a driver, without their values.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn driver_secrets(&self, driver: &str) -> Result<Vec<Secret>, ClientError> {
+        self.get(&format!("/v1/drivers/{}/secrets", segment(driver))).await
+    }
+
+    /// Sets a secret of a driver.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn set_driver_secret(
+        &self,
+        driver: &str,
+        name: &str,
+        secret: &NewSecret,
+    ) -> Result<(), ClientError> {
+        let path = format!("/v1/drivers/{}/secrets/{}", segment(driver), segment(name));
+        self.send(self.request(Method::PUT, &path).json(secret)).await.map(|_| ())
+    }
+
+    /// Removes a secret of a driver.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn remove_driver_secret(&self, driver: &str, name: &str) -> Result<(), ClientError> {
+        self.delete(&format!("/v1/drivers/{}/secrets/{}", segment(driver), segment(name))).await
+    }
+
+    /// The secrets that are set for one host, without their values.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn host_secrets(&self, host: &str) -> Result<Vec<Secret>, ClientError> {
+        self.get(&format!("/v1/hosts/{}/secrets", segment(host))).await
+    }
+
+    /// Sets a secret for one host.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn set_host_secret(
+        &self,
+        host: &str,
+        name: &str,
+        secret: &NewSecret,
+    ) -> Result<(), ClientError> {
+        let path = format!("/v1/hosts/{}/secrets/{}", segment(host), segment(name));
+        self.send(self.request(Method::PUT, &path).json(secret)).await.map(|_| ())
+    }
+
+    /// Removes a secret of one host.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn remove_host_secret(&self, host: &str, name: &str) -> Result<(), ClientError> {
+        self.delete(&format!("/v1/hosts/{}/secrets/{}", segment(host), segment(name))).await
     }
 
     /// All tokens, without their secrets.

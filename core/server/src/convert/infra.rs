@@ -8,6 +8,7 @@ use ostler_model::{
     Capacity, Datastore, DatastoreId, DiskFormat, DriverRef, ExecTransport, FilePath, Host, HostId,
     HostState, Image, ImageId, ImageState, Timestamp, Usage,
 };
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The name of host 0, the front end.
 const FRONT_END: &str = "front-end";
@@ -77,13 +78,21 @@ fn transport(ssh: &wire::SshAddress) -> ExecTransport {
 }
 
 /// A host, as it is sent.
-pub(crate) fn host(host: Host, usage: Usage, health: Option<HostHealth>) -> wire::Host {
+/// `secrets` are the names of those that are set for it.
+pub(crate) fn host(
+    host: Host,
+    usage: Usage,
+    health: Option<HostHealth>,
+    secrets: Vec<String>,
+) -> wire::Host {
     wire::Host {
         id: host.id.0,
         name: host.name.into(),
-        driver: host
-            .hypervisor
-            .map(|driver| wire::HostDriver { name: driver.driver.into(), config: driver.config }),
+        driver: host.hypervisor.map(|DriverRef { driver, config }| wire::HostDriver {
+            name: driver.into(),
+            config,
+            secrets,
+        }),
         transport: match host.transport {
             ExecTransport::Local => "local".to_owned(),
             ExecTransport::Ssh { destination, .. } => destination,
@@ -229,21 +238,44 @@ fn signed_by(signed: SignedBy) -> wire::SignedBy {
     wire::SignedBy { key: signed.key, trusted: signed.name.is_some(), name: signed.name }
 }
 
-/// A driver, as it is sent.
+/// The secrets of a driver: those that it reads, and those that are `set` for all its hosts.
+fn driver_secrets(origin: &DriverOrigin, set: Vec<String>) -> Vec<wire::DriverSecret> {
+    let known = match origin {
+        DriverOrigin::BuiltIn => None,
+        DriverOrigin::Component { secrets, .. } => Some(secrets),
+    };
+    let set: BTreeSet<&String> =
+        set.iter().chain(known.into_iter().flat_map(|known| &known.in_settings)).collect();
+    let reads: BTreeMap<&String, &String> = known
+        .into_iter()
+        .flat_map(|known| known.reads.iter().map(|(name, about)| (name, about)))
+        .collect();
+    let names: BTreeSet<&String> = reads.keys().chain(&set).copied().collect();
+    let told = |name: &String| wire::DriverSecret {
+        name: name.clone(),
+        about: reads.get(name).map(|about| (*about).clone()),
+        set: set.contains(name),
+    };
+    names.into_iter().map(told).collect()
+}
+
+/// A driver, as it is sent. `set` are the names of the secrets that are set for all its hosts.
 pub(crate) fn driver(
     info: DriverInfo,
     kinds: &[&'static str],
     rules: Option<wire::RulesOf>,
     health: DriverHealth,
+    set: Vec<String>,
 ) -> wire::Driver {
     wire::Driver {
+        secrets: driver_secrets(&info.origin, set),
         name: info.name.into(),
         kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
         version: info.version,
         description: info.description,
         origin: match info.origin {
             DriverOrigin::BuiltIn => wire::DriverOrigin::BuiltIn,
-            DriverOrigin::Component { digest, contract, granted, missing, signed } => {
+            DriverOrigin::Component { digest, contract, granted, missing, signed, secrets: _ } => {
                 let signed = signed.into_iter().map(signed_by).collect();
                 wire::DriverOrigin::Component { digest, contract, granted, missing, signed }
             }

@@ -15,16 +15,20 @@ use ostler_store::{ResourceChange, RulesBinding};
 use std::sync::Arc;
 
 fn all(app: &App) -> Handled<Vec<Driver>> {
-    let bound = app.store().read()?.rules()?;
+    let reader = app.store().read()?;
+    let bound = reader.rules()?;
     let told = |(info, kinds): (ostler_driver::DriverInfo, Vec<&'static str>)| {
         let health = app.engine.driver_health(&info.name);
         let rules = rules_of(app, &bound, &info.name);
-        convert::driver(info, &kinds, rules, health)
+        let secrets = reader.secrets_of(&info.name, None)?;
+        let set = secrets.into_iter().map(|secret| secret.key.name.into()).collect();
+        Ok(convert::driver(info, &kinds, rules, health, set))
     };
-    let left_out = |it: LeftOut| Driver { not_loaded: Some(it.why), ..told((it.info, Vec::new())) };
+    let left_out =
+        |it: LeftOut| Ok(Driver { not_loaded: Some(it.why), ..told((it.info, Vec::new()))? });
     let (list, missing) = (app.registry.list(), app.registry.left_out());
-    let mut all: Vec<Driver> =
-        list.into_iter().map(told).chain(missing.into_iter().map(left_out)).collect();
+    let all = list.into_iter().map(told).chain(missing.into_iter().map(left_out));
+    let mut all = all.collect::<Handled<Vec<Driver>>>()?;
     all.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(all)
 }

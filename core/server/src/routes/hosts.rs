@@ -23,7 +23,12 @@ use utoipa::IntoParams;
 
 fn told(app: &App, reader: &Reader, host: ostler_model::Host) -> Handled<Host> {
     let (usage, health) = (reader.usage(host.id)?, app.engine.host_health(host.id));
-    Ok(convert::host(host, usage, health))
+    let secrets = match &host.hypervisor {
+        Some(hypervisor) => reader.secrets_of(&hypervisor.driver, Some(host.id))?,
+        None => Vec::new(),
+    };
+    let names = secrets.into_iter().map(|secret| secret.key.name.into()).collect();
+    Ok(convert::host(host, usage, health, names))
 }
 
 /// All hosts.

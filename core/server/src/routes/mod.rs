@@ -13,6 +13,7 @@ mod hosts;
 mod images;
 mod operations;
 mod restored;
+mod secrets;
 mod tokens;
 mod vms;
 
@@ -53,6 +54,8 @@ fn guarded() -> OpenApiRouter<Shared> {
         .routes(routes!(hosts::show, hosts::change, hosts::remove))
         .routes(routes!(hosts::adopt))
         .routes(routes!(hosts::bind, hosts::unbind))
+        .routes(routes!(secrets::of_host))
+        .routes(routes!(secrets::set_of_host, secrets::remove_of_host))
         .routes(routes!(datastores::list, datastores::add))
         .routes(routes!(datastores::show, datastores::remove))
         .routes(routes!(images::list, images::add))
@@ -60,6 +63,8 @@ fn guarded() -> OpenApiRouter<Shared> {
         .routes(routes!(drivers::list, drivers::add))
         .routes(routes!(drivers::show, drivers::remove))
         .routes(routes!(drivers::bind, drivers::unbind))
+        .routes(routes!(secrets::of_driver))
+        .routes(routes!(secrets::set_of_driver, secrets::remove_of_driver))
         .routes(routes!(events::watch))
         .routes(routes!(tokens::list, tokens::add))
         .routes(routes!(tokens::remove))

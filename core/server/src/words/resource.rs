@@ -41,6 +41,10 @@ fn resource(names: &dyn Names, what: &Resource) -> String {
         Resource::Image(id) => format!("{kind} {}", image(names, *id)),
         Resource::Token(name) => format!("{kind} {name}"),
         Resource::Driver(name) | Resource::Rules(name) => format!("{kind} {name}"),
+        Resource::Secret(key) => match key.host {
+            Some(id) => format!("{kind} {} of host {}", key.name, host(names, id)),
+            None => format!("{kind} {} of driver {}", key.name, key.driver),
+        },
         Resource::Vm(id) => named_vm(names, *id),
     }
 }

@@ -264,6 +264,10 @@ fn resources_are_refused_with_names() {
     let in_use = |what: Resource, by| ResourceRefused::InUse { what, by };
     let host = || Resource::Host(HOST);
     let driver = || Resource::Driver(named("sim"));
+    let secret = |host| {
+        let key = SecretKey { driver: named("xcp"), host, name: named("password") };
+        ResourceRefused::NotFound { what: Resource::Secret(key) }
+    };
     let refused = [
         ResourceRefused::NameTaken { kind: ResourceKind::Host, name: "kvm1".to_owned() },
         ResourceRefused::SameHypervisor { other: named("kvm1") },
@@ -292,6 +296,8 @@ fn resources_are_refused_with_names() {
         },
         ResourceRefused::NotFound { what: Resource::Token("bob".to_owned()) },
         ResourceRefused::NotFound { what: Resource::Rules(named("kvm")) },
+        secret(None),
+        secret(Some(HOST)),
         ResourceRefused::NotFound { what: Resource::Host(HostId(9)) },
         ResourceRefused::UuidTaken { vm: VmId(2), other: VmId(1) },
     ];

@@ -11,5 +11,6 @@ mod life;
 mod log;
 mod parameters;
 mod resources;
+mod secrets;
 mod verbs;
 mod vms;

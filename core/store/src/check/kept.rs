@@ -138,6 +138,19 @@ impl Reader {
             .collect();
         let should = self.tokens()?.into_iter().map(|token| (token.hash_hex, token.name)).collect();
         findings.compare(Of::Kept, "token_by_hash", &index, &should);
+        let hosts: BTreeSet<u32> = self.hosts()?.iter().map(|host| host.id.0).collect();
+        for (driver, host, name) in self.keys(tables::SECRET, |(driver, host, name)| {
+            (driver.to_owned(), host, name.to_owned())
+        })? {
+            if let Some(host) = host.filter(|host| !hosts.contains(host)) {
+                findings.add(
+                    Of::Kept,
+                    format!(
+                        "secret: {name} of driver {driver} is for host {host}, which is not there"
+                    ),
+                );
+            }
+        }
         Ok(())
     }
 

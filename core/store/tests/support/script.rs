@@ -1,7 +1,7 @@
 //! The scripted run of the crash tests: every kind of change, alone and in batches.
 
 use super::*;
-use ostler_store::{DriverRow, RulesBinding, TokenRow};
+use ostler_store::{DriverRow, RulesBinding, SecretRow, TokenRow};
 
 /// Commits that are to be one batch. Those that are refused are part of the script.
 pub(crate) type Step = Vec<Commit>;
@@ -110,11 +110,25 @@ pub(crate) fn steps() -> Vec<Step> {
     };
     let binding =
         RulesBinding { hypervisor: "kvm".parse().expect("a name"), rules: driver.name.clone() };
+    let secret = |host: Option<u32>, name: &str| SecretRow {
+        key: SecretKey {
+            driver: "sim".parse().expect("a name"),
+            host: host.map(HostId),
+            name: name.parse().expect("a name"),
+        },
+        value: SecretValue::new("hunter2"),
+        set: Timestamp(1),
+    };
     let mut steps = vec![vec![ground()]];
     steps.push(resources(vec![ResourceChange::TokenPut(token)]));
     steps.push(resources(vec![
         ResourceChange::DriverPut(driver),
         ResourceChange::RulesBind(binding.clone()),
+    ]));
+    steps.push(resources(vec![
+        ResourceChange::SecretPut(secret(None, "password")),
+        ResourceChange::SecretPut(secret(Some(1), "password")),
+        ResourceChange::SecretPut(secret(Some(2), "token")),
     ]));
     steps.extend(alone(life(1, 1)));
     steps.push(resources(vec![ResourceChange::HostPut(Host {
@@ -134,6 +148,7 @@ pub(crate) fn steps() -> Vec<Step> {
     steps.push(resources(vec![
         ResourceChange::RulesUnbind(binding.hypervisor),
         ResourceChange::TokenRemove("admin".to_owned()),
+        ResourceChange::SecretRemove(secret(Some(1), "password").key),
     ]));
     steps.push(resources(vec![ResourceChange::ImageRemove(ImageId(2))]));
     steps.extend(alone(life(7, 2).into_iter().take(4)));

@@ -8,8 +8,8 @@ use ostler_driver::Site;
 use std::time::Instant;
 use wasmtime::component::Linker;
 
-/// How many bytes of a key are traced.
-const KEY_TRACED: usize = 64;
+/// How many bytes of a key are looked at.
+const KEY_MAX: usize = 64;
 
 impl DriverSide {
     /// The value of a setting: the host's, else the operator's for the driver, else the manifest's
@@ -39,12 +39,13 @@ impl Env {
 
 impl Host for View<'_> {
     async fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<String>, Error>> {
-        let (begun, key) = (Instant::now(), cut(&key, KEY_TRACED));
+        let (begun, key) = (Instant::now(), cut(&key, KEY_MAX));
+        let traced = self.env.told(&key);
         let answer = self
             .env
-            .granted("config", &format!("setting {key:?}"))
+            .granted("config", &format!("setting {traced:?}"))
             .map(|()| self.env.setting(&key));
-        self.env.flight("config.get", &key, begun, &answer);
+        self.env.flight("config.get", &traced, begun, &answer);
         Ok(answer)
     }
 }

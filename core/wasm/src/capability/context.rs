@@ -3,7 +3,6 @@
 use super::{HasView, State, View, view};
 use crate::bindings::ostler::driver::call_context::{Host, HostCall, add_to_linker as link};
 use crate::bindings::ostler::driver::types::{EffectId, OpaqueState};
-use crate::text::cut;
 use std::time::Instant;
 use wasmtime::component::{Linker, Resource};
 
@@ -68,7 +67,7 @@ impl HostCall for View<'_> {
         total: u64,
         phase: String,
     ) -> wasmtime::Result<()> {
-        self.env.report(done, total, &cut(&phase, PHASE_MAX));
+        self.env.report(done, total, &self.env.scrub(&phase, PHASE_MAX));
         Ok(())
     }
 

@@ -8,8 +8,7 @@ use crate::bindings::ostler::driver::exec::{
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
 use crate::files::Place;
 use crate::recorder::Answered;
-use crate::template::{Part, Rendered};
-use crate::text::told;
+use crate::template::{Part, Rendered, Template};
 use crate::transport::{self, Job, RunError};
 use futures::future::join_all;
 use std::sync::Arc;
@@ -72,22 +71,42 @@ impl Env {
         let begun = Instant::now();
         let rendered = self.rendered(&line.command, line.arguments);
         let traced = rendered.as_ref().map_or_else(
-            |_| format!("{:?}", told(&line.command)),
-            |rendered| told(&rendered.to_string()),
+            |_| format!("{:?}", self.told(&line.command)),
+            |(_, rendered)| self.told(&rendered.to_string()),
         );
         let answer = match rendered {
-            Ok(rendered) => self.run(rendered, line.input, output).await,
+            Ok((template, rendered)) => match self.filled(template, line.input) {
+                Ok(input) => self.run(rendered, input, output).await,
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
         match &answer {
-            Ok(exit) => self.flown("exec.run", &traced, begun, ended(exit)),
+            Ok(exit) => self.flown("exec.run", &traced, begun, self.ended(exit)),
             Err(_) => self.flight("exec.run", &traced, begun, &answer),
         }
         answer
     }
 
-    fn rendered(&self, command: &str, arguments: Vec<Argument>) -> Result<Rendered, Error> {
-        let name = told(command);
+    /// How a command ended, with the end of its standard error if it failed.
+    fn ended(&self, exit: &Exit) -> Answered {
+        let code = match (exit.code, exit.signal) {
+            (Some(0), _) => return Answered::ok(),
+            (Some(code), _) => format!("exit-{code}"),
+            (None, Some(signal)) => format!("signal-{signal}"),
+            (None, None) => "ended".to_owned(),
+        };
+        let from = exit.stderr.len().saturating_sub(STDERR_RECORDED);
+        let end = exit.stderr.get(from..).unwrap_or_default();
+        Answered::failed(code, self.handed.scrubbed(end, STDERR_RECORDED, from > 0).trim())
+    }
+
+    fn rendered(
+        &self,
+        command: &str,
+        arguments: Vec<Argument>,
+    ) -> Result<(&Template, Rendered), Error> {
+        let name = self.told(command);
         self.granted("exec", &format!("command {name:?}"))?;
         let template = self.side.manifest.command(command);
         let granted = self.side.grants.has_part("exec", command);
@@ -97,14 +116,17 @@ impl Env {
             granted,
             &format!("command {name:?}"),
         )?;
-        let values = Self::values(&format!("command {name:?}"), arguments)?;
-        let rendered = template
-            .map_or_else(|| Err("no such command".to_owned()), |template| template.render(&values));
-        rendered.map_err(|problem| refused("bad-argument", told(&problem)))
+        let values = self.values(&format!("command {name:?}"), arguments)?;
+        let rendered = template.map_or_else(
+            || Err("no such command".to_owned()),
+            |template| Ok((template, template.render(&values)?)),
+        );
+        rendered.map_err(|problem| refused("bad-argument", self.told(&problem)))
     }
 
     /// The values of the holes of `what`, within their length.
     pub(super) fn values(
+        &self,
         what: &str,
         arguments: Vec<Argument>,
     ) -> Result<Vec<(String, String)>, Error> {
@@ -112,7 +134,7 @@ impl Env {
             .iter()
             .find(|argument| argument.hole.len().max(argument.value.len()) > VALUE_MAX)
         {
-            let hole = told(&long.hole);
+            let hole = self.told(&long.hole);
             let problem = format!("hole {hole:?} of {what} is given more than {VALUE_MAX} bytes");
             return Err(refused("bad-argument", problem));
         }
@@ -152,19 +174,6 @@ impl Env {
         let transport::Exit { code, signal, stdout, stderr, truncated } = ran?;
         Ok(Exit { code, signal, stdout, stderr, truncated })
     }
-}
-
-/// How a command ended, with the end of its standard error if it failed.
-fn ended(exit: &Exit) -> Answered {
-    let code = match (exit.code, exit.signal) {
-        (Some(0), _) => return Answered::ok(),
-        (Some(code), _) => format!("exit-{code}"),
-        (None, Some(signal)) => format!("signal-{signal}"),
-        (None, None) => "ended".to_owned(),
-    };
-    let end = exit.stderr.len().saturating_sub(STDERR_RECORDED);
-    let end = exit.stderr.get(end..).unwrap_or_default();
-    Answered::failed(code, String::from_utf8_lossy(end).trim())
 }
 
 impl From<RunError> for Error {

@@ -31,7 +31,7 @@ macro_rules! act {
         |$place:ident, $rel:ident, $services:ident, $stop:ident| $work:expr
     ) => {{
         let (begun, env, path) = (Instant::now(), Arc::clone($view.env), &$path);
-        let what = format!("{}:{}", told(&path.datastore), told(&path.path));
+        let what = format!("{}:{}", env.told(&path.datastore), env.told(&path.path));
         let answer = async {
             env.granted("files", &format!("{} of {what:?}", $name))?;
             let ($place, $rel) = locate(env.site()?, path)?;

@@ -12,7 +12,6 @@ use crate::bindings::ostler::driver::types::{Error, ErrorKind};
 use crate::endpoint::{Endpoint, Login};
 use crate::http::{Answer, NoConnection, Proof, Server, Target, connect, speak};
 use crate::recorder::Answered;
-use crate::text::told;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, Bytes};
@@ -88,7 +87,7 @@ impl WasiHttpHooks for Hooks {
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Ended), HttpError>> + Send> {
         let env = Arc::clone(&self.0);
         Box::new(async move {
-            let (begun, traced) = (Instant::now(), traced(request.method(), request.uri()));
+            let (begun, traced) = (Instant::now(), env.traced(request.method(), request.uri()));
             let answer = env.request(request, options.unwrap_or_default()).await;
             match &answer {
                 Ok((answer, _)) => env.flown("http.request", &traced, begun, status(answer)),
@@ -113,12 +112,6 @@ fn status(answer: &Response<WasiBody>) -> Answered {
 /// The error as a guest gets it. `wasi:http` has no place for a code beside a text.
 fn told_guest(error: Error) -> HttpError {
     HttpError::InternalError(Some(format!("{}: {}", error.code, error.detail)))
-}
-
-/// A request for the flight recorder, without its query, which may hold a token.
-fn traced(method: &Method, uri: &Uri) -> String {
-    let endpoint = uri.authority().map_or("", |authority| authority.as_str());
-    told(&format!("{method} {endpoint} {}", uri.path()))
 }
 
 /// A request that may be sent, and where to.
@@ -147,6 +140,12 @@ impl From<RequestOptions> for Patience {
 }
 
 impl Env {
+    /// A request for the flight recorder, without its query, which may hold a token.
+    fn traced(&self, method: &Method, uri: &Uri) -> String {
+        let endpoint = uri.authority().map_or("", |authority| authority.as_str());
+        self.told(&format!("{method} {endpoint} {}", uri.path()))
+    }
+
     /// Sends one request. The connection works until its handle is dropped.
     async fn request(
         self: &Arc<Self>,
@@ -194,11 +193,11 @@ impl Env {
     /// The endpoint that a request names, if the driver may ask it.
     fn endpoint(&self, uri: &Uri) -> Result<&Endpoint, Error> {
         let name = uri.authority().map_or("", |authority| authority.as_str());
-        let wanted = format!("endpoint {:?}", told(name));
+        let wanted = format!("endpoint {:?}", self.told(name));
         self.granted("http", &wanted)?;
         let endpoint = self.side.manifest.endpoint(name);
         let granted = self.side.grants.has_part("http", name);
-        self.check(&format!("http:{}", told(name)), endpoint.is_some(), granted, &wanted)?;
+        self.check(&format!("http:{}", self.told(name)), endpoint.is_some(), granted, &wanted)?;
         endpoint.ok_or_else(|| refused("bad-argument", format!("there is no {wanted}")))
     }
 
@@ -272,9 +271,8 @@ impl Env {
             return Err(refused("bad-endpoint", detail));
         }
         let wanted = login.secret();
-        let secret = self.secret(wanted).ok_or_else(|| {
-            refused("no-secret", format!("secret {wanted:?} is not set {}", self.whose()))
-        })?;
+        let secret = self.secret(wanted.as_str()).ok_or_else(|| self.not_set(wanted))?;
+        self.handed_out(&secret);
         let text = match login {
             Login::Token { .. } => format!("Bearer {}", secret.expose()),
             Login::Password { user, .. } => {
@@ -287,7 +285,7 @@ impl Env {
         };
         let mut value = HeaderValue::from_str(&text).map_err(|_| {
             let detail =
-                format!("secret {wanted:?} {} has characters that no header has", self.whose());
+                format!("secret {wanted} {} has characters that no header has", self.whose());
             refused("bad-endpoint", detail)
         })?;
         value.set_sensitive(true);

@@ -4,7 +4,6 @@
 
 use super::{HasView, State, View, view};
 use crate::bindings::ostler::driver::log::{Host, add_to_linker as link};
-use crate::text::cut;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -96,8 +95,9 @@ impl Host for View<'_> {
             Room::No => return Ok(()),
         }
         // A line break or an escape sequence could forge other lines.
-        let message: String =
-            cut(&message, LINE_MAX).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let message: String = (self.env.scrub(&message, LINE_MAX).chars())
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
         let call = self.env.name;
         match level.as_str() {
             "error" => tracing::error!(target: "ostler::driver", %driver, call, "{message}"),

@@ -14,7 +14,7 @@ mod files;
 pub(crate) mod http;
 mod log;
 mod random;
-mod secrets;
+pub(crate) mod secrets;
 pub(crate) mod session;
 pub(crate) mod socket;
 
@@ -25,8 +25,8 @@ use crate::http::SystemRoots;
 use crate::instance::State;
 use crate::manifest::Manifest;
 use crate::recorder::{Answered, Record};
+use crate::scrub::HandedOut;
 use crate::services::Services;
-use crate::text::told;
 use crate::work::{self, MayGoOn, Orphans};
 use bounds::Budget;
 use ostler_driver::{CallControl, Site};
@@ -69,6 +69,8 @@ pub(crate) struct Env {
     pub(crate) denials: AtomicU32,
     pub(crate) sockets: Budget,
     pub(crate) requests: Budget,
+    /// The secrets that the call was given.
+    pub(crate) handed: HandedOut,
 }
 
 impl Env {
@@ -96,7 +98,7 @@ impl Env {
     }
 
     /// Denies, and reports that to the audit, unless the manifest asks and the operator granted.
-    /// `grant` and `wanted` are texts as [`crate::text::told`] makes them.
+    /// `grant` and `wanted` are texts as [`Env::told`] makes them.
     fn check(&self, grant: &str, asks: bool, granted: bool, wanted: &str) -> Result<(), Error> {
         let missing = match (asks, granted) {
             (true, true) => return Ok(()),
@@ -170,7 +172,10 @@ impl Env {
     ) {
         let answered = match answer {
             Ok(_) => Answered::ok(),
-            Err(error) => Answered::failed(told(&error.code), &error.detail),
+            Err(error) => {
+                let detail = self.scrub(&error.detail, secrets::TEXT_MAX);
+                Answered::failed(self.told(&error.code), &detail)
+            }
         };
         self.flown(function, what, begun, answered);
     }

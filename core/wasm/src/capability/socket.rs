@@ -11,7 +11,6 @@ use crate::bindings::ostler::driver::socket::{Host, HostConnection, add_to_linke
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
 use crate::files::{Place, SocketError, connect_file, connect_fixed};
 use crate::template::Reached;
-use crate::text::told;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,9 +46,10 @@ impl Host for View<'_> {
     ) -> wasmtime::Result<Result<Resource<Connection>, Error>> {
         let (begun, env) = (Instant::now(), Arc::clone(self.env));
         let reached = env.reached(&name, arguments);
-        let traced = reached
-            .as_ref()
-            .map_or_else(|_| format!("{:?}", told(&name)), |reached| told(&reached.to_string()));
+        let traced = reached.as_ref().map_or_else(
+            |_| format!("{:?}", env.told(&name)),
+            |reached| env.told(&reached.to_string()),
+        );
         let answer = match reached {
             Ok(reached) => env.connect(reached).await,
             Err(error) => Err(error),
@@ -120,15 +120,15 @@ impl HostConnection for View<'_> {
 
 impl Env {
     fn reached(&self, socket: &str, arguments: Vec<Argument>) -> Result<Reached, Error> {
-        let wanted = format!("socket {:?}", told(socket));
+        let wanted = format!("socket {:?}", self.told(socket));
         self.granted("socket", &wanted)?;
         let template = self.side.manifest.socket(socket);
         let granted = self.side.grants.has_part("socket", socket);
-        self.check(&format!("socket:{}", told(socket)), template.is_some(), granted, &wanted)?;
-        let values = Self::values(&wanted, arguments)?;
+        self.check(&format!("socket:{}", self.told(socket)), template.is_some(), granted, &wanted)?;
+        let values = self.values(&wanted, arguments)?;
         let rendered = template
             .map_or_else(|| Err("no such socket".to_owned()), |template| template.render(&values));
-        rendered.map_err(|problem| refused("bad-argument", told(&problem)))
+        rendered.map_err(|problem| refused("bad-argument", self.told(&problem)))
     }
 
     async fn connect(&self, reached: Reached) -> Result<Connection, Error> {

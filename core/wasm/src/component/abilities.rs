@@ -1,7 +1,7 @@
 //! The abilities of a component: the optional parts of a hypervisor driver.
 
 use super::hypervisor::{ASK_HOST, OBSERVE};
-use super::{Component, Request, act, answer, ask, body, job, send};
+use super::{Component, Request, act, ask, body, job, send};
 use crate::convert;
 use async_trait::async_trait;
 use ostler_driver::{
@@ -68,14 +68,14 @@ impl Changes for Component {
             guest.call_changes(store, cursor, wait_ms).await
         });
         let request = Request::ask("changes", Some(site), wait + CHANGES_MORE).that_waits();
-        convert::changes(answer(self.call(request, body).await?)?)
+        self.call(request, body).await?.told(convert::changes)
     }
 }
 
 #[async_trait]
 impl Metrics for Component {
     async fn sample(&self, site: &Site) -> Result<Vec<DomainMetrics>, DriverError> {
-        convert::metrics(ask!(self, site, ASK_HOST, metrics, call_sample, "metrics")?)
+        ask!(self, site, ASK_HOST, convert::metrics, metrics, call_sample, "metrics")
     }
 }
 
@@ -101,7 +101,7 @@ impl Migrate for Component {
     }
 
     async fn abort(&self, site: &Site, call: &CallControl) -> Result<(), DriverError> {
-        send!(self, site, call, migrate, call_abort, "migrate-abort")
+        send!(self, site, call, Ok, migrate, call_abort, "migrate-abort")
     }
 }
 
@@ -124,7 +124,7 @@ impl DiskCopy for Component {
     }
 
     async fn abort(&self, site: &Site, call: &CallControl) -> Result<(), DriverError> {
-        send!(self, site, call, disk_copy, call_abort, "copy-disk-abort")
+        send!(self, site, call, Ok, disk_copy, call_abort, "copy-disk-abort")
     }
 }
 
@@ -183,15 +183,8 @@ impl Snapshots for Component {
 
     async fn list(&self, site: &Site, vm: VmUuid) -> Result<Vec<String>, DriverError> {
         let name = vm.to_string();
-        convert::snapshot_names(ask!(
-            self,
-            site,
-            OBSERVE,
-            snapshots,
-            call_list,
-            "list-snapshots",
-            &name
-        )?)
+        let convert = convert::snapshot_names;
+        ask!(self, site, OBSERVE, convert, snapshots, call_list, "list-snapshots", &name)
     }
 }
 
@@ -199,7 +192,7 @@ impl Snapshots for Component {
 impl Adopt for Component {
     async fn inspect(&self, site: &Site, vm: VmUuid) -> Result<WildDomain, DriverError> {
         let name = vm.to_string();
-        convert::wild(ask!(self, site, OBSERVE, adopt, call_inspect, "inspect", &name)?)
+        ask!(self, site, OBSERVE, convert::wild, adopt, call_inspect, "inspect", &name)
     }
 
     async fn stamp(&self, site: &Site, call: &CallControl, identity: &Identity) -> CallResult {
@@ -217,13 +210,14 @@ impl Console for Component {
         kind: &str,
     ) -> Result<ConsoleEndpoint, DriverError> {
         let (name, kind) = (vm.to_string(), kind.to_owned());
-        convert::endpoint(ask!(self, site, OBSERVE, console, call_open, "console", &name, &kind)?)
+        let convert = convert::endpoint;
+        ask!(self, site, OBSERVE, convert, console, call_open, "console", &name, &kind)
     }
 }
 
 #[async_trait]
 impl Fence for Component {
     async fn fence(&self, site: &Site, call: &CallControl) -> Result<(), DriverError> {
-        send!(self, site, call, fence, call_fence, "fence")
+        send!(self, site, call, Ok, fence, call_fence, "fence")
     }
 }

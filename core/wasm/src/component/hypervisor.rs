@@ -45,8 +45,8 @@ impl Hypervisor for Component {
 
     async fn probe(&self, site: &Site) -> Result<HostFacts, DriverError> {
         let begun = Instant::now();
-        let given = ask!(self, site, ASK_HOST, hypervisor, call_probe, "probe")?;
-        convert::facts(given, &self.0.abilities, begun.elapsed())
+        let facts = |given| convert::facts(given, &self.0.abilities, begun.elapsed());
+        ask!(self, site, ASK_HOST, facts, hypervisor, call_probe, "probe")
     }
 
     async fn deploy(&self, site: &Site, call: &CallControl, domain: &DomainSpec) -> CallResult {
@@ -78,16 +78,14 @@ impl Hypervisor for Component {
     async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError> {
         self.at_rest(vm, over_ssh(site))?;
         let name = vm.to_string();
-        convert::observation(
-            ask!(self, site, OBSERVE, hypervisor, call_observe, "observe", &name)?,
-            Some(vm),
-        )
+        let seen = |given| convert::observation(given, Some(vm));
+        ask!(self, site, OBSERVE, seen, hypervisor, call_observe, "observe", &name)
     }
 
     async fn list(&self, site: &Site) -> Result<Listed, DriverError> {
         // Also what ends while the list is made: the list may have been read before.
         let mut busy = self.0.side.orphans.all();
-        let listed = convert::listed(ask!(self, site, ASK_HOST, hypervisor, call_list, "list")?)?;
+        let listed = ask!(self, site, ASK_HOST, convert::listed, hypervisor, call_list, "list")?;
         busy.extend(self.0.side.orphans.all());
         Ok(untold(listed, busy))
     }

@@ -1,5 +1,6 @@
 //! A component as snapshot rules.
 
+use super::called::Called;
 use super::{Component, Request, body};
 use crate::convert;
 use async_trait::async_trait;
@@ -17,7 +18,8 @@ impl SnapshotRules for Component {
         let asked = convert::question(question);
         let body =
             body!(self.0.exports, rules, |guest, store| guest.call_judge(store, &asked).await);
-        let given = self.call(Request::ask("judge", None, JUDGE), body).await?;
-        convert::verdict(given, question.snapshots.len())
+        let Called { given, env } = self.call(Request::ask("judge", None, JUDGE), body).await?;
+        let verdict = |given| convert::verdict(given, question.snapshots.len());
+        Called { given: Ok(given), env }.told(verdict)
     }
 }

@@ -31,7 +31,7 @@ impl Transfer for Component {
     }
 
     async fn abort(&self, site: &Site, call: &CallControl) -> Result<(), DriverError> {
-        send!(self, site, call, transfer, call_abort, "abort")
+        send!(self, site, call, Ok, transfer, call_abort, "abort")
     }
 
     async fn idle(&self, vm: VmUuid, sites: &[Site]) -> Result<(), DriverError> {
@@ -71,14 +71,7 @@ impl TransferInspect for Component {
         patience: Duration,
     ) -> Result<FileLook, DriverError> {
         let asked = convert::file(file);
-        convert::file_look(ask!(
-            self,
-            site,
-            patience,
-            transfer_inspect,
-            call_inspect,
-            "inspect",
-            &asked
-        )?)
+        let look = convert::file_look;
+        ask!(self, site, patience, look, transfer_inspect, call_inspect, "inspect", &asked)
     }
 }

@@ -45,7 +45,8 @@ pub struct Run {
     pub command: String,
     /// The holes and their values, as the driver gave them.
     pub holes: Vec<(String, String)>,
-    /// The standard input.
+    /// The standard input, as the driver gave it. Marks of secrets (`{secret:NAME}`) stay in it, so
+    /// that a test sees which secrets the command would be given.
     pub input: Vec<u8>,
 }
 
@@ -139,7 +140,8 @@ impl MockHost {
         self
     }
 
-    /// With a secret of the driver.
+    /// With a secret that the driver reads with [`crate::host::secrets::get`]. A command's input
+    /// keeps its marks of secrets: see [`Run::input`].
     #[must_use]
     pub fn secret(self, name: &str, value: &str) -> Self {
         self.0.borrow_mut().secrets.insert(name.to_owned(), value.to_owned());

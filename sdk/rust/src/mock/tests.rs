@@ -59,6 +59,17 @@ fn a_request_is_answered_recorded_and_cut() {
 }
 
 #[test]
+fn a_command_keeps_the_marks_of_its_secrets() {
+    let host = MockHost::new().secret("password", "s3cret").command("login", |run, _| {
+        Ok(Exit::success(std::str::from_utf8(&run.input).expect("text")))
+    });
+    let input = format!("user=root\npassword={}\n", secrets::mark("password"));
+    let exit = exec::run("login", &[], input.as_bytes()).expect("ran");
+    assert_eq!(exit.stdout, input.as_bytes());
+    assert_eq!(host.runs()[0].input, b"user=root\npassword={secret:password}\n");
+}
+
+#[test]
 fn settings_secrets_time_and_the_log_are_those_of_the_test() {
     let host = MockHost::new().setting("folder", "vms").secret("token", "s3cret");
     assert_eq!(config::required("folder").as_deref(), Ok("vms"));

@@ -3,6 +3,7 @@
 
 mod chaos;
 mod peers;
+mod secrets;
 mod web;
 
 wit_bindgen::generate!({
@@ -33,7 +34,7 @@ use ostler::driver::types::{
     Description, DomainSeen, DomainSpec, Error, ErrorKind, HostFacts, Identity, JobStatus,
     Observation, OpaqueState, Outcome, Progress,
 };
-use ostler::driver::{clock, config, exec, files, log, random, secrets, session};
+use ostler::driver::{clock, config, exec, files, log, random, session};
 use std::fmt::Debug;
 
 const MANIFEST: &[u8] = include_bytes!("../manifest.toml");
@@ -112,7 +113,7 @@ fn bad_domain(vm: &str, what: &str) -> DomainSeen {
     seen
 }
 
-fn act(vm: &str) -> Result<Observation, Error> {
+fn act(vm: &str, call: Option<&Call>) -> Result<Observation, Error> {
     let deed = deed()?;
     let words: Vec<&str> = deed.split_whitespace().collect();
     match words[..] {
@@ -163,10 +164,12 @@ fn act(vm: &str) -> Result<Observation, Error> {
         ["config", key] => return Err(told(config::get(key)?)),
         ["ask-often"] => {
             for _ in 0..1000 {
-                let _ = secrets::get("x");
+                let _ = exec::run("halt", &[], b"");
             }
         }
-        ["secret", name] => return Err(told(secrets::get(name)?)),
+        ["secret" | "length" | "fill" | "fill-all" | "tell", ..] => {
+            return Err(secrets::act(&words, call)?);
+        }
         ["exec", ..] => {
             let exit = run(&words[1..])?;
             return Err(told((
@@ -262,12 +265,13 @@ impl hypervisor::Guest for Guest {
         if let Some(mut dice) = dice() {
             return dice.answer(Dice::facts);
         }
+        let (cpu_milli, notes) = secrets::noted(&deed().unwrap_or_default())?;
         Ok(HostFacts {
-            cpu_milli: 1000,
+            cpu_milli,
             memory_mib: 1024,
             hypervisor: "test 1".to_owned(),
             unable: vec!["changes".to_owned(), "time-travel".to_owned()],
-            notes: vec!["a note".to_owned()],
+            notes,
             extra: Vec::new(),
         })
     }
@@ -312,12 +316,12 @@ impl hypervisor::Guest for Guest {
         if let Some(mut dice) = dice() {
             return dice.answer(|dice| dice.outcome(&call.id().vm));
         }
-        act("")?;
+        act("", Some(call))?;
         Ok(outcome(call.state()))
     }
 
     fn observe(vm: String) -> Result<Observation, Error> {
-        act(&vm)
+        act(&vm, None)
     }
 
     fn list() -> Result<hypervisor::Listed, Error> {
