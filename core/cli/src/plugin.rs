@@ -4,14 +4,15 @@ use crate::context::Context;
 use crate::embedding::{self, EmbedArgs};
 use crate::inspection::Shown;
 use crate::pairs::{map, pair};
+use crate::secret;
 use crate::signing::{self, KeygenArgs, SignArgs, VerifyArgs};
 use crate::{Exit, Failure};
 use clap::{Args, Subcommand};
 use ostler_api::Span;
 use ostler_testkit::{PluginKind, TestOptions, TestReport, new_plugin, new_plugin_with};
-use ostler_wasm::{Inspection, Package};
+use ostler_wasm::{Inspection, Package, Secret};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Drivers as files.
 #[derive(Debug, Subcommand)]
@@ -63,6 +64,9 @@ pub struct TestArgs {
     /// A setting of the driver, for example which hypervisor the suite runs against
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     config: Vec<(String, String)>,
+    /// A secret of the driver, and the file that holds it
+    #[arg(long = "secret", value_name = "NAME=FILE", value_parser = pair)]
+    secrets: Vec<(String, String)>,
     /// A setting that differs on a host that cannot be asked
     #[arg(long = "blind", value_name = "KEY=VALUE", value_parser = pair)]
     blind: Vec<(String, String)>,
@@ -135,6 +139,13 @@ fn known_to(inspection: &Inspection, args: &TestArgs) -> Result<(), Failure> {
             return Err(unknown("setting", key, &settings));
         }
     }
+    // A driver that lists no secrets may read any.
+    let secrets: Vec<&str> = manifest.secrets.keys().map(|name| name.as_str()).collect();
+    for (name, _) in &args.secrets {
+        if !secrets.is_empty() && !secrets.contains(&name.as_str()) {
+            return Err(unknown("secret", name, &secrets));
+        }
+    }
     let checks = ostler_testkit::check_names();
     for check in &args.only {
         if !checks.contains(&check.as_str()) {
@@ -181,6 +192,11 @@ async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
     if args.trace {
         show_trace();
     }
+    let secret = |(name, file): &(String, String)| {
+        let given = secret::value(name, Some(Path::new(file)))?;
+        Ok::<_, Failure>((name.clone(), Secret::new(given.value)))
+    };
+    let secrets = args.secrets.iter().map(secret).collect::<Result<_, _>>()?;
     let guest = args.kernel.map(|kernel| ostler_testkit::Guest {
         kernel,
         initrd: args.initrd,
@@ -190,6 +206,7 @@ async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
     let options = TestOptions {
         only: args.grant.map(|grants| grants.into_iter().collect()),
         config: map(&args.config),
+        secrets,
         blind: map(&args.blind),
         second: map(&args.second),
         bridge: args.bridge,

@@ -90,7 +90,7 @@ impl Row for Secret {
 }
 
 /// Reads a value. An error never tells it.
-fn value(name: &str, file: Option<&Path>) -> Result<NewSecret, Failure> {
+pub(crate) fn value(name: &str, file: Option<&Path>) -> Result<NewSecret, Failure> {
     let from = file.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
     let failed = |err: io::Error| Failure::usage(format!("{from}: {err}"));
     let bytes = match file.filter(|path| *path != Path::new("-")) {

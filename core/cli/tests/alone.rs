@@ -222,6 +222,7 @@ fn drivers_are_laid_down_and_looked_at() {
     run(&["plugin", "test", &sim, "--set", "datastor=system"])
         .expect(2)
         .says("did you mean datastore?");
+    run(&["plugin", "test", &sim, "--secret", "a=/no/such/file"]).expect(2).says("/no/such/file");
     run(&["plugin", "test", &sim, "--second", "foldr=b"]).expect(2).says("did you mean folder?");
     run(&["plugin", "test", &sim, "--grant", "file"]).expect(2).says("did you mean files?");
 }

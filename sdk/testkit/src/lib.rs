@@ -55,6 +55,7 @@ pub async fn test_plugin(file: &Path, options: &TestOptions) -> Result<TestRepor
     if let Some(only) = &options.only {
         grants.capabilities.retain(|capability, _| only.contains(capability));
     }
+    grants.secrets.clone_from(&options.secrets);
     let bench = Arc::new(LocalBench::new(&inspection.manifest, options)?);
     let host = Host::new(HostOptions { sites: bench.directory(), ..HostOptions::default() })?;
     let loaded = host.load(file, grants.clone()).await?;

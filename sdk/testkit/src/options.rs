@@ -1,6 +1,7 @@
 //! Options for trying a component.
 
 use ostler_model::VmUuid;
+use ostler_wasm::Secret;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub struct TestOptions {
     /// Settings of the driver, for example which hypervisor to use. If a setting called `datastore`
     /// is known and not given, it names the bench's own datastore.
     pub config: BTreeMap<String, String>,
+    /// Secrets of the driver, by name.
+    pub secrets: BTreeMap<String, Secret>,
     /// Settings that differ on a host that cannot be asked. If none are given, a setting called
     /// `datastore` names one that does not exist.
     pub blind: BTreeMap<String, String>,
@@ -61,6 +64,7 @@ impl Default for TestOptions {
         Self {
             only: None,
             config: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             blind: BTreeMap::new(),
             second: BTreeMap::new(),
             bridge: None,
