@@ -23,7 +23,7 @@ pub enum PluginCommand {
         file: PathBuf,
     },
     /// Runs the conformance suite on a component; exit code 1 if a rule is broken
-    Test(TestArgs),
+    Test(Box<TestArgs>),
     /// Makes a pair of keys for signing drivers; minisign can use them, too
     Keygen(KeygenArgs),
     /// Signs a component, so that operators can tell that it is yours and was not altered
@@ -242,7 +242,7 @@ pub(crate) async fn run(cx: &Context, command: PluginCommand) -> Result<(), Fail
             let shown = Shown::new(&inspection).with_signatures(&package);
             cx.out.write(&cx.out.one(&shown, &shown.name, || shown.page(cx.out.colour))?)
         }
-        PluginCommand::Test(args) => test(cx, args).await,
+        PluginCommand::Test(args) => test(cx, *args).await,
         PluginCommand::Keygen(args) => signing::keygen(cx, &args),
         PluginCommand::Sign(args) => signing::sign(cx, &args).await,
         PluginCommand::Verify(args) => signing::verify(cx, &args).await,

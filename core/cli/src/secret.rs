@@ -26,7 +26,8 @@ pub struct ValueArgs {
 #[derive(Debug, Subcommand)]
 pub enum DriverSecretCommand {
     /// Sets a secret of a driver for all its hosts; its next call reads it
-    SecretSet {
+    #[command(name = "secret-set")]
+    Set {
         /// The driver
         driver: String,
         /// The name of the secret; `driver show` lists those that the driver reads
@@ -35,12 +36,14 @@ pub enum DriverSecretCommand {
         value: ValueArgs,
     },
     /// Lists the secrets that are set for all hosts of a driver, without their values
-    SecretList {
+    #[command(name = "secret-list")]
+    List {
         /// The driver
         driver: String,
     },
     /// Removes secrets of a driver; those of its hosts stay
-    SecretRemove {
+    #[command(name = "secret-remove")]
+    Remove {
         /// The driver
         driver: String,
         /// Names of secrets
@@ -53,7 +56,8 @@ pub enum DriverSecretCommand {
 #[derive(Debug, Subcommand)]
 pub enum HostSecretCommand {
     /// Sets a secret for one host, before that of its driver; the next call for the host reads it
-    SecretSet {
+    #[command(name = "secret-set")]
+    Set {
         /// The host: name or id
         host: String,
         /// The name of the secret; `driver show` lists those that its driver reads
@@ -62,12 +66,14 @@ pub enum HostSecretCommand {
         value: ValueArgs,
     },
     /// Lists the secrets that are set for one host, without their values
-    SecretList {
+    #[command(name = "secret-list")]
+    List {
         /// The host: name or id
         host: String,
     },
     /// Removes secrets of one host; those of its driver count again
-    SecretRemove {
+    #[command(name = "secret-remove")]
+    Remove {
         /// The host: name or id
         host: String,
         /// Names of secrets
@@ -132,15 +138,15 @@ pub(crate) async fn of_driver(
     command: DriverSecretCommand,
 ) -> Result<(), Failure> {
     match command {
-        DriverSecretCommand::SecretSet { driver, name, value: given } => {
+        DriverSecretCommand::Set { driver, name, value: given } => {
             let secret = value(&name, given.file.as_deref())?;
             client.set_driver_secret(&driver, &name, &secret).await?;
             told_set(cx, &format!("driver {driver}"), &name)
         }
-        DriverSecretCommand::SecretList { driver } => {
+        DriverSecretCommand::List { driver } => {
             cx.out.write(&cx.out.rows(&client.driver_secrets(&driver).await?)?)
         }
-        DriverSecretCommand::SecretRemove { driver, names } => {
+        DriverSecretCommand::Remove { driver, names } => {
             remove_each(cx, "secret", &names, |name| {
                 let (client, driver) = (client.clone(), driver.clone());
                 async move { client.remove_driver_secret(&driver, &name).await }
@@ -157,15 +163,15 @@ pub(crate) async fn of_host(
     command: HostSecretCommand,
 ) -> Result<(), Failure> {
     match command {
-        HostSecretCommand::SecretSet { host, name, value: given } => {
+        HostSecretCommand::Set { host, name, value: given } => {
             let secret = value(&name, given.file.as_deref())?;
             client.set_host_secret(&host, &name, &secret).await?;
             told_set(cx, &format!("host {host}"), &name)
         }
-        HostSecretCommand::SecretList { host } => {
+        HostSecretCommand::List { host } => {
             cx.out.write(&cx.out.rows(&client.host_secrets(&host).await?)?)
         }
-        HostSecretCommand::SecretRemove { host, names } => {
+        HostSecretCommand::Remove { host, names } => {
             remove_each(cx, "secret", &names, |name| {
                 let (client, host) = (client.clone(), host.clone());
                 async move { client.remove_host_secret(&host, &name).await }

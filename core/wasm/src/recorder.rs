@@ -3,7 +3,7 @@
 //! failed have room of their own, so that those that went well do not push them out.
 
 use ostler_model::{DriverName, HostName, OperationId};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -88,6 +88,8 @@ struct Kept {
     left_out: u64,
     bytes: usize,
     failed: bool,
+    /// Its place among the operations of its shelf.
+    turn: u64,
 }
 
 impl Kept {
@@ -111,7 +113,7 @@ impl Kept {
 /// Operations by the time of their first record, within their bytes.
 #[derive(Default)]
 struct Shelf {
-    order: VecDeque<OperationId>,
+    order: BTreeMap<u64, OperationId>,
     bytes: usize,
 }
 
@@ -120,6 +122,7 @@ struct Inner {
     kept: HashMap<OperationId, Kept>,
     well: Shelf,
     failed: Shelf,
+    turns: u64,
 }
 
 impl Inner {
@@ -128,25 +131,27 @@ impl Inner {
     }
 
     fn add(&mut self, operation: OperationId, record: Record) {
-        let mut kept = self.kept.remove(&operation);
-        // It may go to the other shelf now.
-        if let Some(kept) = &kept {
-            let (bytes, shelf) = (kept.bytes, self.shelf(kept.failed));
-            shelf.bytes -= bytes;
-            if !kept.failed && record.answered.failed {
-                shelf.order.retain(|other| *other != operation);
-                self.failed.order.push_back(operation);
+        let mut kept = match self.kept.remove(&operation) {
+            Some(kept) => {
+                let shelf = self.shelf(kept.failed);
+                shelf.bytes -= kept.bytes;
+                shelf.order.remove(&kept.turn);
+                kept
             }
-        } else {
-            self.shelf(record.answered.failed).order.push_back(operation);
-        }
-        let mut now = kept.take().unwrap_or_default();
-        now.add(record);
-        let (bytes, failed) = (now.bytes, now.failed);
-        self.kept.insert(operation, now);
-        self.shelf(failed).bytes += bytes;
+            None => {
+                self.turns += 1;
+                Kept { turn: self.turns, ..Kept::default() }
+            }
+        };
+        // It may go to the other shelf now.
+        kept.add(record);
+        let (bytes, turn, failed) = (kept.bytes, kept.turn, kept.failed);
+        self.kept.insert(operation, kept);
+        let shelf = self.shelf(failed);
+        shelf.bytes += bytes;
+        shelf.order.insert(turn, operation);
         while self.shelf(failed).bytes > BYTES_MAX {
-            let Some(oldest) = self.shelf(failed).order.pop_front() else { break };
+            let Some((_, oldest)) = self.shelf(failed).order.pop_first() else { break };
             let gone = self.kept.remove(&oldest).map_or(0, |gone| gone.bytes);
             self.shelf(failed).bytes -= gone;
         }

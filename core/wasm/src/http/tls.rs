@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_fingerprint_is_read_as_it_is_printed() {
         let plain = "0a".repeat(32);
-        let colons = vec!["0A"; 32].join(":");
+        let colons = ["0A"; 32].join(":");
         for text in [plain.clone(), colons.clone(), format!(" {colons} ")] {
             assert_eq!(
                 Proof::certificates(&text),
@@ -188,7 +188,7 @@ mod tests {
         }
         let two = format!("{plain}, {colons}");
         assert_eq!(Proof::certificates(&two), Ok(Proof::Certificates(vec![[10; 32]; 2])));
-        let many = vec![plain.as_str(); FINGERPRINTS_MAX + 1].join(",");
+        let many = [plain.as_str(); FINGERPRINTS_MAX + 1].join(",");
         for text in ["", "0a", &plain[1..], &plain.replace('0', "g"), &many] {
             Proof::certificates(text).expect_err(text);
         }
