@@ -34,7 +34,7 @@ pub(crate) const READ: &str = "read";
 /// and the check reads the whole store.
 const ADMIN_ONLY: [&str; 2] = ["/v1/tokens", "/v1/admin/check"];
 /// Nor does it allow the lists of secrets, whose paths end so.
-const SECRETS: &str = "/secrets";
+const SECRETS: &str = "secrets";
 /// The name of the local admin in records and events.
 const LOCAL: &str = "local";
 
@@ -108,13 +108,19 @@ fn identify(app: &Shared, request: &Request) -> Handled<Caller> {
 fn may(caller: Caller, method: &Method, path: &str) -> Handled<Caller> {
     let reads = matches!(*method, Method::GET | Method::HEAD)
         && !ADMIN_ONLY.iter().any(|part| path.starts_with(part))
-        && !path.trim_end_matches('/').ends_with(SECRETS);
+        && !is_list_of_secrets(path);
     if caller.admin || reads {
         return Ok(caller);
     }
     let detail = format!("token {} has the scope read: it cannot {method} {path}", caller.name);
     Err(ApiError::new(StatusCode::FORBIDDEN, code::FORBIDDEN, detail)
         .hint("use a token with the scope admin"))
+}
+
+/// `/v1/drivers/NAME/secrets` and `/v1/hosts/NAME/secrets`.
+fn is_list_of_secrets(path: &str) -> bool {
+    let parts: Vec<&str> = path.trim_end_matches('/').split('/').collect();
+    matches!(parts[..], ["", "v1", "drivers" | "hosts", _, SECRETS])
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

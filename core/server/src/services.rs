@@ -38,15 +38,20 @@ impl SiteDirectory for StoreSites {
 pub(crate) struct StoreSecrets(pub(crate) Store);
 
 impl SecretDirectory for StoreSecrets {
-    fn secret(&self, driver: &DriverName, host: Option<HostId>, name: &str) -> Option<Secret> {
-        let name = name.parse().ok()?;
+    fn secret(
+        &self,
+        driver: &DriverName,
+        host: Option<HostId>,
+        name: &str,
+    ) -> Result<Option<Secret>, String> {
+        let Ok(name) = name.parse() else { return Ok(None) };
         let found = self.0.read().and_then(|reader| reader.secret_for(driver, host, &name));
         match found {
-            Ok(found) => found.map(|secret| Secret::new(secret.value.expose())),
+            Ok(found) => Ok(found.map(|secret| Secret::new(secret.value.expose()))),
             Err(err) => {
                 let error = crate::problem::chain(&err);
                 tracing::error!(%driver, %name, error, "a secret cannot be read");
-                None
+                Err(error)
             }
         }
     }
@@ -88,7 +93,14 @@ pub(crate) fn places(reader: &Reader, datastore: &Datastore) -> Vec<Site> {
         reader.hosts().unwrap_or_default().into_iter().filter(|host| host.state != HostState::Off)
     {
         if !places.iter().any(|place| place.transport == host.transport) {
-            places.push(site(reader, host));
+            // The settings of a host are for its own driver: another one would take the place of an
+            // endpoint, for example, for that of its own.
+            let own = host.hypervisor.as_ref().is_some_and(|own| own.driver == datastore.driver);
+            let mut place = site(reader, host);
+            if !own {
+                place.config.clear();
+            }
+            places.push(place);
         }
     }
     for place in &mut places {

@@ -12,7 +12,7 @@ use crate::capability::context::Call;
 use crate::capability::session::Sessions;
 use crate::capability::{DriverSide, Env, http, socket};
 use crate::grants::Grants;
-use crate::http::SystemRoots;
+use crate::http::Network;
 use crate::inspect::Inspection;
 use crate::instance::{Body, Runner, State};
 use crate::manifest::GRANTABLE;
@@ -37,7 +37,7 @@ const START: Duration = Duration::from_secs(30);
 pub(crate) struct Shared {
     pub(crate) runner: Runner,
     pub(crate) services: Arc<Services>,
-    pub(crate) system_roots: Arc<SystemRoots>,
+    pub(crate) network: Arc<Network>,
 }
 
 /// The places of the exported functions, looked up once.
@@ -140,12 +140,13 @@ impl LoadedDriver {
         let side = DriverSide {
             manifest: inspection.manifest.clone(),
             grants,
+            of_hosts: kind("hypervisor"),
             services: Arc::new(shared.services.for_driver()),
             places: shared.runner.places.for_driver(),
             orphans: shared.services.orphans.of(&inspection.manifest.name),
             lines: Default::default(),
             sessions: Sessions::default(),
-            system_roots: Arc::clone(&shared.system_roots),
+            network: Arc::clone(&shared.network),
         };
         let inner = Inner {
             pre,

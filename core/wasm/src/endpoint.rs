@@ -77,8 +77,8 @@ impl RawLogin {
 }
 
 impl RawEndpoint {
-    /// Checks an endpoint. `settings`: those of the manifest.
-    fn check<V>(self, settings: &BTreeMap<String, V>) -> Result<Endpoint, String> {
+    /// Checks an endpoint. `settings`: those of the manifest, and whether each has a default.
+    fn check(self, settings: &BTreeMap<String, bool>) -> Result<Endpoint, String> {
         if !name_ok(&self.name) {
             return Err("its name must be of lower-case letters, digits and dashes".to_owned());
         }
@@ -89,8 +89,17 @@ impl RawEndpoint {
         };
         let named = [Some(&self.url), self.ca.as_ref(), self.fingerprint.as_ref(), user];
         for setting in named.into_iter().flatten() {
-            if !settings.contains_key(setting) {
-                return Err(format!("setting {setting:?} is not in the manifest's [config]"));
+            match settings.get(setting) {
+                Some(false) => {}
+                None => {
+                    return Err(format!("setting {setting:?} is not in the manifest's [config]"));
+                }
+                Some(true) => {
+                    return Err(format!(
+                        "setting {setting:?} must have no default: the operator says where requests \
+                         go, and who may answer them"
+                    ));
+                }
             }
         }
         let Self { name, url, ca, fingerprint, .. } = self;
@@ -98,10 +107,10 @@ impl RawEndpoint {
     }
 }
 
-/// Checks the endpoints of a manifest.
-pub(crate) fn checked<V>(
+/// Checks the endpoints of a manifest. `settings`: its settings, and whether each has a default.
+pub(crate) fn checked(
     raw: Vec<RawEndpoint>,
-    settings: &BTreeMap<String, V>,
+    settings: &BTreeMap<String, bool>,
 ) -> Result<Vec<Endpoint>, String> {
     let (mut endpoints, mut seen) = (Vec::with_capacity(raw.len()), BTreeSet::new());
     for raw in raw {
@@ -156,7 +165,8 @@ mod tests {
         struct File {
             endpoint: Vec<RawEndpoint>,
         }
-        let settings = ["url", "ca", "print", "user"].map(|key| (key.to_owned(), ()));
+        let settings = ["url", "ca", "print", "user", "with-default"]
+            .map(|key| (key.to_owned(), key == "with-default"));
         let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
         checked(file.endpoint, &BTreeMap::from(settings))
     }
@@ -195,6 +205,8 @@ mod tests {
             ("name = \"events\"", "name = \"a.b\"", "lower-case"),
             ("ca = \"ca\"", "ca = \"authority\"", "\"authority\" is not in"),
             ("user = \"user\"", "user = \"me\"", "\"me\" is not in"),
+            ("url = \"url\"", "url = \"with-default\"", "no default"),
+            ("fingerprint = \"print\"", "fingerprint = \"with-default\"", "no default"),
             ("user = \"user\", ", "", "user and password"),
             ("token = \"key\"", "token = \"key\", password = \"x\"", "or a token"),
             ("token = \"key\"", "token = \"A KEY\"", "secret name"),

@@ -131,7 +131,15 @@ impl SiteDirectory for NoSites {
 pub trait SecretDirectory: Send + Sync {
     /// The secret of that name: the one for the host, else the driver's. It must not block for
     /// longer than a read of one row takes.
-    fn secret(&self, driver: &DriverName, host: Option<HostId>, name: &str) -> Option<Secret>;
+    ///
+    /// # Errors
+    /// Why it cannot be found out, for people.
+    fn secret(
+        &self,
+        driver: &DriverName,
+        host: Option<HostId>,
+        name: &str,
+    ) -> Result<Option<Secret>, String>;
 }
 
 /// A directory that has no secrets.
@@ -139,7 +147,7 @@ pub trait SecretDirectory: Send + Sync {
 pub struct NoSecrets;
 
 impl SecretDirectory for NoSecrets {
-    fn secret(&self, _: &DriverName, _: Option<HostId>, _: &str) -> Option<Secret> {
-        None
+    fn secret(&self, _: &DriverName, _: Option<HostId>, _: &str) -> Result<Option<Secret>, String> {
+        Ok(None)
     }
 }

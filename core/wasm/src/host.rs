@@ -195,7 +195,7 @@ impl Host {
             earlier_until: options.earlier_process.then(|| Instant::now() + options.lease.over()),
         };
         let services = Arc::new(services);
-        let shared = Arc::new(Shared { runner, services, system_roots: Arc::default() });
+        let shared = Arc::new(Shared { runner, services, network: Arc::default() });
         Ok(Self(Arc::new(Inner {
             engine,
             linker,

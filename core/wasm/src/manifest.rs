@@ -278,7 +278,9 @@ impl Raw {
             plain_text("config", &setting.about)?;
         }
         let (commands, sockets) = (self.commands()?, self.sockets()?);
-        let endpoints = endpoint::checked(self.endpoint, &self.config)?;
+        let of = |(key, setting): (&String, &Setting)| (key.clone(), setting.default.is_some());
+        let settings = self.config.iter().map(of).collect();
+        let endpoints = endpoint::checked(self.endpoint, &settings)?;
         let reads = self.capability.iter().any(|asked| asked.name == "secrets");
         secrets::check(&self.secret, &commands, &endpoints, reads)?;
         Ok(Manifest {

@@ -110,7 +110,7 @@ impl Kept {
     }
 }
 
-/// Operations by the time of their first record, within their bytes.
+/// Operations by the time of their last record, within their bytes.
 #[derive(Default)]
 struct Shelf {
     order: BTreeMap<u64, OperationId>,
@@ -138,11 +138,10 @@ impl Inner {
                 shelf.order.remove(&kept.turn);
                 kept
             }
-            None => {
-                self.turns += 1;
-                Kept { turn: self.turns, ..Kept::default() }
-            }
+            None => Kept::default(),
         };
+        self.turns += 1;
+        kept.turn = self.turns;
         // It may go to the other shelf now.
         kept.add(record);
         let (bytes, turn, failed) = (kept.bytes, kept.turn, kept.failed);
@@ -234,5 +233,8 @@ mod tests {
         }
         assert_eq!(recorder.of(OperationId(1)).records.len(), 0, "newer failures made it go");
         assert!(bytes(&recorder).1 <= BYTES_MAX);
+        // An operation that has run for long has its place when it fails.
+        recorder.add(OperationId(998), record("at last", true));
+        assert_eq!(recorder.of(OperationId(998)).records.len(), 2);
     }
 }

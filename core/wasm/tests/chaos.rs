@@ -5,6 +5,8 @@
 //! first (1). A failure names its seed.
 
 mod support;
+#[path = "support/web.rs"]
+mod web;
 
 use ostler_driver::{Hypervisor, RulesQuestion, SnapshotRules};
 use ostler_model::{DriverError, ErrorKind, Observation, State};
@@ -163,7 +165,7 @@ fn below(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[tokio::test]
-async fn no_host_call_breaks_the_host_or_leaves_the_datastore() {
+async fn no_host_call_breaks_the_host_or_leaves_datastore_and_endpoint() {
     let driver = hypervisor(&load(&host(options()), all()).await);
     let dir = tempfile::tempdir().expect("dir");
     let (outside, inside) = (dir.path().join("outside"), dir.path().join("inside"));
@@ -172,6 +174,9 @@ async fn no_host_call_breaks_the_host_or_leaves_the_datastore() {
         std::fs::write(outside.join(name), "secret").expect("written");
     }
     let before = below(&outside);
+    let (port, asked) = web::plain().await;
+    let url = format!("http://127.0.0.1:{port}/base");
+    let mut requests = 0;
     let (mut done, mut cut) = (0, 0);
     for seed in seeds(10) {
         println!("seed {seed}");
@@ -180,7 +185,9 @@ async fn no_host_call_breaks_the_host_or_leaves_the_datastore() {
         std::fs::create_dir(&inside).expect("made");
         std::fs::write(inside.join("a"), "content").expect("written");
         std::os::unix::fs::symlink(&outside, inside.join("link")).expect("linked");
-        match told(&driver, &site(&inside, &format!("ask {seed} 30"))).await {
+        let mut here = site(&inside, &format!("ask {seed} 30"));
+        here.config.extend(["url", "other-url"].map(|key| (key.to_owned(), url.clone())));
+        match told(&driver, &here).await {
             Ok(_) => done += 1,
             // Arguments of many megabytes end the guest.
             Err(error) => {
@@ -199,7 +206,16 @@ async fn no_host_call_breaks_the_host_or_leaves_the_datastore() {
             below(&inside).values().all(|content| content != b"secret"),
             "a file from outside was copied"
         );
+        for line in std::mem::take(&mut *asked.lock().expect("not poisoned")) {
+            // The method, and the path as the server got it.
+            let path = line.split(' ').nth(1).unwrap_or_default();
+            let inside =
+                path.starts_with("/base") && !path.split(['/', '?']).any(|part| part == "..");
+            assert!(inside && line.contains(&format!(" 127.0.0.1:{port} ")), "{line}");
+            requests += 1;
+        }
     }
+    assert!(requests > 0, "no request was sent");
     println!("30 calls at random for each of {} seeds, {cut} of them cut", done + cut);
     assert!(done > 0, "no seed ran to its end");
     assert_eq!(driver.observe(&nowhere(""), vm(1)).await, Ok(Observation::Absent));

@@ -29,12 +29,23 @@ impl Secrets {
     }
 }
 
+/// A secret that the store cannot read.
+const UNREADABLE: &str = "unreadable";
+
 impl SecretDirectory for Secrets {
-    fn secret(&self, driver: &DriverName, host: Option<HostId>, name: &str) -> Option<Secret> {
+    fn secret(
+        &self,
+        driver: &DriverName,
+        host: Option<HostId>,
+        name: &str,
+    ) -> Result<Option<Secret>, String> {
+        if name == UNREADABLE {
+            return Err("the disk says no".to_owned());
+        }
         assert_eq!(driver.as_str(), "test-guest");
         let all = self.0.lock().expect("not poisoned");
         let of = |host: Option<u32>| all.get(&(host, name.to_owned()));
-        of(host.map(|host| host.0)).or_else(|| of(None)).map(Secret::new)
+        Ok(of(host.map(|host| host.0)).or_else(|| of(None)).map(Secret::new))
     }
 }
 
@@ -70,6 +81,16 @@ async fn a_secret_comes_from_host_then_driver_then_settings_and_the_next_call_se
     secrets.remove(None, "password");
     assert_eq!(length(1).await, "Some(1)");
     assert_eq!(told(&driver, &nowhere("length token")).await.expect("told"), "None");
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_read_is_not_taken_for_one_that_is_not_set() {
+    let mut grants = all();
+    grants.secrets.insert(UNREADABLE.to_owned(), Secret::new("an older value"));
+    let (driver, _, _) = driver(grants).await;
+    let error = told(&driver, &nowhere("secret unreadable")).await.expect_err("told");
+    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Retry, "store"), "{error}");
+    assert!(error.detail.contains("the disk says no"), "{error}");
 }
 
 #[tokio::test]

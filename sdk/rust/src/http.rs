@@ -117,15 +117,15 @@ impl Request {
         let detail = format!("{}: {detail}", self.told());
         match code {
             "cancelled" => Error::cancelled(detail),
+            "interrupted" if !self.changes() => Error::cancelled(detail),
             "not-local" => Error::not_here(code, detail),
             // Nothing was sent. A socket that is not there says nothing about a domain.
             "unreachable" | "certificate" | "tls" | "no-socket" | "refused" | "busy" => {
                 Error::retry(code, detail)
             }
             "denied" | "bad-argument" | "bad-endpoint" | "not-configured" | "no-secret"
-            | "no-host" | "no-access" | "forbidden-address" | "too-many-requests" => {
-                Error::refused(code, detail)
-            }
+            | "no-host" | "no-access" | "wrong-kind" | "forbidden-address"
+            | "too-many-requests" => Error::refused(code, detail),
             _ if self.changes() => Error::unknown(code, detail),
             "too-large" => Error::refused(code, detail),
             _ => Error::retry(code, detail),
@@ -177,9 +177,10 @@ impl Response {
     /// The answer, if its status says that the server has done what was asked.
     ///
     /// # Errors
-    /// With the code `http-STATUS`: `gone` for 404 and 410; `retry` for 401 (log in again), and for
-    /// 408, 425, 429 and 503, after which the server has done nothing; `unknown` for other
-    /// 5xx, or `retry` if the request changes nothing; `refused` for all others.
+    /// With the code `http-STATUS`: `gone` for 404 and 410; `retry` for 401 (log in again), 425
+    /// and 429, after which the server has done nothing; `unknown` for 408 and 5xx, or `retry` if
+    /// the request changes nothing; `refused` for all others. 503 is among them: a proxy says so,
+    /// too, when the server died after it took the request.
     pub fn success(self) -> Result<Self, Error> {
         if (200..300).contains(&self.status) {
             return Ok(self);
@@ -189,9 +190,9 @@ impl Response {
         let detail = format!("{} was answered with {}: {}", self.asked, self.status, text.trim());
         Err(match self.status {
             404 | 410 => Error::gone(code, detail),
-            401 | 408 | 425 | 429 | 503 => Error::retry(code, detail),
-            500.. if self.changes => Error::unknown(code, detail),
-            500.. => Error::retry(code, detail),
+            401 | 425 | 429 => Error::retry(code, detail),
+            408 | 500.. if self.changes => Error::unknown(code, detail),
+            408 | 500.. => Error::retry(code, detail),
             _ => Error::refused(code, detail),
         })
     }
@@ -217,6 +218,7 @@ mod tests {
             ("no-secret", Refused, Refused),
             ("not-local", NotHere, NotHere),
             ("cancelled", Cancelled, Cancelled),
+            ("interrupted", Cancelled, Unknown),
         ] {
             assert_eq!(get.failed(code, "").kind, of_get, "{code}");
             assert_eq!(post.failed(code, "").kind, of_post, "{code}");
@@ -243,7 +245,8 @@ mod tests {
             (429, Retry, Retry),
             (500, Retry, Unknown),
             (502, Retry, Unknown),
-            (503, Retry, Retry),
+            (408, Retry, Unknown),
+            (503, Retry, Unknown),
             (504, Retry, Unknown),
         ] {
             assert_eq!(kind(status, false), Err(of_get), "{status}");

@@ -1,7 +1,7 @@
 //! `exec`: commands on the target host. Needs the grant `exec`, and for each command the grant of
 //! that command's name.
 
-use super::{Env, HasView, State, View, cancelled, error, refused, view};
+use super::{Env, Flight, HasView, State, View, cancelled, error, refused, view};
 use crate::bindings::ostler::driver::exec::{
     Argument, CommandLine, Exit, Host, add_to_linker as link,
 };
@@ -68,12 +68,12 @@ impl Host for View<'_> {
 impl Env {
     /// Runs one command, and tells the flight recorder of it.
     async fn command(&self, line: CommandLine, output: Output) -> Result<Exit, Error> {
-        let begun = Instant::now();
         let rendered = self.rendered(&line.command, line.arguments);
         let traced = rendered.as_ref().map_or_else(
             |_| format!("{:?}", self.told(&line.command)),
             |(_, rendered)| self.told(&rendered.to_string()),
         );
+        let flight = Flight::begin(self, "exec.run", traced);
         let answer = match rendered {
             Ok((template, rendered)) => match self.filled(template, line.input) {
                 Ok(input) => self.run(rendered, input, output).await,
@@ -81,10 +81,7 @@ impl Env {
             },
             Err(error) => Err(error),
         };
-        match &answer {
-            Ok(exit) => self.flown("exec.run", &traced, begun, self.ended(exit)),
-            Err(_) => self.flight("exec.run", &traced, begun, &answer),
-        }
+        flight.end(&answer, |exit| self.ended(exit));
         answer
     }
 

@@ -7,7 +7,7 @@
 //! call.
 
 use super::bounds::Budget;
-use super::{Env, State, cancelled, error, refused};
+use super::{Env, Flight, State, error, refused};
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
 use crate::endpoint::{Endpoint, Login};
 use crate::http::{Answer, NoConnection, Proof, Server, Target, connect, speak};
@@ -26,11 +26,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
-use tokio::sync::OwnedSemaphorePermit;
+use std::time::Duration;
 use tokio::time::Sleep;
-use wasmtime::component::Linker;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
+use wasmtime_wasi_http::p2::bindings::http::types::{self as wit, HostOutgoingRequest as _};
 use wasmtime_wasi_http::{
     Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
     WasiHttpView,
@@ -41,6 +42,13 @@ const OPEN_MAX: usize = 8;
 /// The most bytes that a call may send and receive in all: an inventory of a thousand VMs is some
 /// MiB, and a guest has 128 MiB of memory.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The most bytes of the headers of a request. Requests are kept on the host's side, and a call may
+/// have 256 of them.
+const FIELDS_MAX: usize = 64 * 1024;
+/// The most bytes of a body that wait to be sent, twice for each request.
+const PIECE_MAX: usize = 64 * 1024;
+/// The longest name of a method, and of an endpoint or scheme, in a request.
+const WORD_MAX: usize = 64;
 /// How long a connection may take, unless the guest says less.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// The value of the header `authorization` that stands for the endpoint's login.
@@ -61,7 +69,9 @@ struct Hooks(Arc<Env>);
 
 impl Requests {
     pub(crate) fn new(env: Arc<Env>) -> Self {
-        Self { context: WasiHttpCtx::new(), hooks: Hooks(env) }
+        let mut context = WasiHttpCtx::new();
+        context.set_field_size_limit(FIELDS_MAX);
+        Self { context, hooks: Hooks(env) }
     }
 }
 
@@ -79,6 +89,10 @@ impl WasiHttpView for State {
 type Ended = Box<dyn Future<Output = Result<(), HttpError>> + Send>;
 
 impl WasiHttpHooks for Hooks {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        PIECE_MAX
+    }
+
     fn send_request(
         &mut self,
         request: Request<WasiBody>,
@@ -87,12 +101,10 @@ impl WasiHttpHooks for Hooks {
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Ended), HttpError>> + Send> {
         let env = Arc::clone(&self.0);
         Box::new(async move {
-            let (begun, traced) = (Instant::now(), env.traced(request.method(), request.uri()));
+            let traced = env.traced(request.method(), request.uri());
+            let flight = Flight::begin(&env, "http.request", traced);
             let answer = env.request(request, options.unwrap_or_default()).await;
-            match &answer {
-                Ok((answer, _)) => env.flown("http.request", &traced, begun, status(answer)),
-                Err(_) => env.flight("http.request", &traced, begun, &answer),
-            }
+            flight.end(&answer, |(answer, _)| status(answer));
             let (answer, connection) = answer.map_err(told_guest)?;
             let ended: Ended = Box::new(async move {
                 connection.await;
@@ -157,9 +169,9 @@ impl Env {
         let place = self.requests.open()?;
         let patience = Patience::from(options);
         let Prepared { target, proof, request } = self.prepared(endpoint, parts, body)?;
-        let roots = &self.side.system_roots;
+        let network = &self.side.network;
         let stream = self
-            .within(patience.connect, connect(&target.server, &proof, roots))
+            .within(patience.connect, connect(&target.server, &proof, network))
             .await?
             .ok_or_else(|| error(ErrorKind::Retry, "unreachable", "no connection in time"))??;
         // The error of the request's own body says more than that the request ended with it.
@@ -172,6 +184,8 @@ impl Env {
         };
         let (mut requests, connection) = speak(stream).await.map_err(|error| lost(&error))?;
         let connection = spawn(async move {
+            // The connection may be open for longer than its answer is read.
+            let _place = place;
             if let Err(error) = connection.await {
                 tracing::debug!("a connection of a driver ended: {error}");
             }
@@ -179,11 +193,12 @@ impl Env {
         let sent = requests.send_request(request);
         let answer: Answer = self
             .within(patience.first_byte, sent)
-            .await?
+            .await
+            .map_err(|_| interrupted())?
             .ok_or_else(|| error(ErrorKind::Unknown, "timeout", "no answer in time"))?
             .map_err(|error| lost(&error))?;
         let measured = |body| {
-            Measured::new(body, Arc::clone(self), patience.between_bytes, Some(place))
+            Measured::new(body, Arc::clone(self), patience.between_bytes)
                 .map_err(|BodyError(error)| told_guest(error))
                 .boxed_unsync()
         };
@@ -209,8 +224,12 @@ impl Env {
         body: WasiBody,
     ) -> Result<Prepared, Error> {
         let bad = |problem: String| refused("bad-argument", problem);
-        if parts.method == Method::CONNECT {
-            return Err(bad("CONNECT would make a tunnel to another machine".to_owned()));
+        match parts.method {
+            Method::CONNECT => {
+                return Err(bad("CONNECT would make a tunnel to another machine".to_owned()));
+            }
+            Method::TRACE => return Err(bad("TRACE would show the login".to_owned())),
+            _ => {}
         }
         let (target, proof) = self.place(endpoint)?;
         parts.uri = Uri::from(target.path(parts.uri.path_and_query()).map_err(bad)?);
@@ -220,7 +239,7 @@ impl Env {
             let login = self.login(endpoint, &target)?;
             parts.headers.insert(AUTHORIZATION, login);
         }
-        let body = Measured::new(body, Arc::clone(self), Duration::MAX, None);
+        let body = Measured::new(body, Arc::clone(self), Duration::MAX);
         Ok(Prepared { target, proof, request: Request::from_parts(parts, body) })
     }
 
@@ -237,7 +256,7 @@ impl Env {
         let target = Target::parse(&url).map_err(|problem| wrong(key, problem))?;
         let local =
             |site: &ostler_driver::Site| site.transport == ostler_model::ExecTransport::Local;
-        if matches!(target.server, Server::Unix(_)) && !self.site.as_ref().is_some_and(local) {
+        if matches!(target.server, Server::Unix(_)) && !local(self.site()?) {
             let detail =
                 format!("setting {key:?} {}: sockets are not reached over ssh", self.whose());
             return Err(error(ErrorKind::NotHere, "not-local", detail));
@@ -271,7 +290,7 @@ impl Env {
             return Err(refused("bad-endpoint", detail));
         }
         let wanted = login.secret();
-        let secret = self.secret(wanted.as_str()).ok_or_else(|| self.not_set(wanted))?;
+        let secret = self.secret(wanted.as_str())?.ok_or_else(|| self.not_set(wanted))?;
         self.handed_out(&secret);
         let text = match login {
             Login::Token { .. } => format!("Bearer {}", secret.expose()),
@@ -316,6 +335,12 @@ impl From<NoConnection> for Error {
     }
 }
 
+/// The error of a call that was told to stop when the request was on its way.
+fn interrupted() -> Error {
+    let detail = "the call was told to stop; the server may still be at work";
+    error(ErrorKind::Unknown, "interrupted", detail)
+}
+
 /// An error with its causes: hyper's own text says little.
 struct Causes<'a>(&'a dyn std::error::Error);
 
@@ -344,18 +369,12 @@ struct Measured<B> {
     patience: Duration,
     pause: Option<Pin<Box<Sleep>>>,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
-    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl<B> Measured<B> {
-    fn new(
-        body: B,
-        env: Arc<Env>,
-        patience: Duration,
-        place: Option<OwnedSemaphorePermit>,
-    ) -> Self {
+    fn new(body: B, env: Arc<Env>, patience: Duration) -> Self {
         let stop = Box::pin(env.stop().cancelled_owned());
-        Self { body, env, patience, pause: None, stop, _place: place }
+        Self { body, env, patience, pause: None, stop }
     }
 
     /// Whether nothing came for too long.
@@ -381,15 +400,15 @@ where
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.stop.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Some(Err(BodyError(cancelled()))));
-        }
         let frame = match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => frame,
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Ready(Some(Err(problem))) => {
                 let lost = error(ErrorKind::Unknown, "lost", Causes(&problem).to_string());
                 return Poll::Ready(Some(Err(BodyError(lost))));
+            }
+            Poll::Pending if self.stop.as_mut().poll(context).is_ready() => {
+                return Poll::Ready(Some(Err(BodyError(interrupted()))));
             }
             Poll::Pending if self.waited(context) => {
                 let late = error(ErrorKind::Unknown, "timeout", "the rest did not come in time");
@@ -413,5 +432,39 @@ where
 }
 
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    // Wasmtime keeps these texts for as long as the request, whatever their length.
+    linker.allow_shadowing(true);
+    let mut types = linker.instance("wasi:http/types@0.2.12")?;
+    types.func_wrap(
+        "[method]outgoing-request.set-method",
+        |mut store: StoreContextMut<'_, State>, (request, method): (Resource<_>, wit::Method)| {
+            if matches!(&method, wit::Method::Other(name) if name.len() > WORD_MAX) {
+                return Ok((Err(()),));
+            }
+            store.data_mut().http().set_method(request, method).map(|set| (set,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-scheme",
+        |mut store: StoreContextMut<'_, State>,
+         (request, scheme): (Resource<_>, Option<wit::Scheme>)| {
+            if matches!(&scheme, Some(wit::Scheme::Other(name)) if name.len() > WORD_MAX) {
+                return Ok((Err(()),));
+            }
+            store.data_mut().http().set_scheme(request, scheme).map(|set| (set,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-authority",
+        |mut store: StoreContextMut<'_, State>,
+         (request, authority): (Resource<_>, Option<String>)| {
+            if authority.as_ref().is_some_and(|name| name.len() > WORD_MAX) {
+                return Ok((Err(()),));
+            }
+            store.data_mut().http().set_authority(request, authority).map(|set| (set,))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
 }

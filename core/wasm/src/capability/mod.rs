@@ -21,7 +21,7 @@ pub(crate) mod socket;
 use crate::bindings::ostler::driver::types::{Error, ErrorKind, Host as TypesHost};
 use crate::budget::DriverPlaces;
 use crate::grants::Grants;
-use crate::http::SystemRoots;
+use crate::http::Network;
 use crate::instance::State;
 use crate::manifest::Manifest;
 use crate::recorder::{Answered, Record};
@@ -47,12 +47,14 @@ const DENIALS_MAX: u32 = 16;
 pub(crate) struct DriverSide {
     pub(crate) manifest: Manifest,
     pub(crate) grants: Grants,
+    /// Whether hosts have it as their own driver.
+    pub(crate) of_hosts: bool,
     pub(crate) services: Arc<Services>,
     pub(crate) orphans: Arc<Orphans>,
     pub(crate) places: DriverPlaces,
     pub(crate) lines: log::Minute,
     pub(crate) sessions: session::Sessions,
-    pub(crate) system_roots: Arc<SystemRoots>,
+    pub(crate) network: Arc<Network>,
 }
 
 /// One call, as host functions see it.
@@ -211,6 +213,40 @@ impl Env {
             answered,
         };
         self.side.services.recorder.add(control.context.key.operation, record);
+    }
+}
+
+/// A host call that takes long, on its way to the flight recorder. If it is dropped before its
+/// answer, because the guest's time was over, that is recorded.
+struct Flight<'a> {
+    env: &'a Env,
+    function: &'static str,
+    what: String,
+    begun: Instant,
+    ended: bool,
+}
+
+impl<'a> Flight<'a> {
+    fn begin(env: &'a Env, function: &'static str, what: String) -> Self {
+        Self { env, function, what, begun: Instant::now(), ended: false }
+    }
+
+    /// The answer has come. `answered` tells of one that is no error.
+    fn end<T>(mut self, answer: &Result<T, Error>, answered: impl FnOnce(&T) -> Answered) {
+        self.ended = true;
+        match answer {
+            Ok(answer) => self.env.flown(self.function, &self.what, self.begun, answered(answer)),
+            Err(_) => self.env.flight(self.function, &self.what, self.begun, answer),
+        }
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            let answered = Answered::failed("unanswered", "the driver's call ended before it");
+            self.env.flown(self.function, &self.what, self.begun, answered);
+        }
     }
 }
 

@@ -4,9 +4,9 @@
 //! A value comes from the host of the call, else from the driver, else from the daemon's settings.
 //! Every value that a call was given is taken out of the texts that leave it (`Env::scrub`).
 
-use super::{Env, HasView, State, View, refused, view};
+use super::{Env, HasView, State, View, error, refused, view};
 use crate::bindings::ostler::driver::secrets::{Host, add_to_linker as link};
-use crate::bindings::ostler::driver::types::Error;
+use crate::bindings::ostler::driver::types::{Error, ErrorKind};
 use crate::grants::Secret;
 use crate::template::{InputPart, Template, parts};
 use crate::transport::INPUT_MAX;
@@ -20,10 +20,18 @@ pub(crate) const TEXT_MAX: usize = 4096;
 impl Env {
     /// A secret of the driver for the host of the call. Checks no grant. A capability that hands the
     /// value on, to the driver or to a peer, tells so with [`Env::handed_out`] first.
-    pub(crate) fn secret(&self, name: &str) -> Option<Secret> {
+    ///
+    /// # Errors
+    /// `retry` if the store cannot be read: an older value of the settings could be a wrong one.
+    pub(crate) fn secret(&self, name: &str) -> Result<Option<Secret>, Error> {
         let host = self.site.as_ref().map(|site| site.id);
         let set = self.side.services.secrets.secret(self.driver(), host, name);
-        set.or_else(|| self.side.grants.secrets.get(name).cloned()).map(|secret| secret.named(name))
+        let set = set.map_err(|problem| {
+            let detail = format!("secret {} cannot be read: {problem}", self.told(name));
+            error(ErrorKind::Retry, "store", detail)
+        })?;
+        let set = set.or_else(|| self.side.grants.secrets.get(name).cloned());
+        Ok(set.map(|secret| secret.named(name)))
     }
 
     /// From now on, no text that leaves the call tells this value.
@@ -87,7 +95,7 @@ impl Env {
             );
             return Err(refused("bad-argument", detail));
         }
-        let secret = self.secret(name.as_str()).ok_or_else(|| self.not_set(name))?;
+        let secret = self.secret(name.as_str())?.ok_or_else(|| self.not_set(name))?;
         self.handed_out(&secret);
         Ok(secret)
     }
@@ -97,7 +105,7 @@ impl Env {
         let of_driver = format!("`ostler driver secret-set {driver} {name}`");
         refused(
             "no-secret",
-            match &self.site {
+            match self.site.as_ref().filter(|_| self.side.of_hosts) {
                 Some(site) => format!(
                     "the secret {name} of driver {driver} is not set for host {host}: set it with \
                      `ostler host secret-set {host} {name}`, or for all hosts of the driver with \
@@ -117,10 +125,12 @@ impl Host for View<'_> {
         let begun = Instant::now();
         let traced = self.env.told(&name);
         let answer = self.env.granted("secrets", &format!("secret {traced:?}"));
-        let answer = answer.map(|()| {
+        let answer = answer.and_then(|()| {
             let secret = self.env.secret(&name)?;
-            self.env.handed_out(&secret);
-            Some(secret.expose().to_owned())
+            Ok(secret.map(|secret| {
+                self.env.handed_out(&secret);
+                secret.expose().to_owned()
+            }))
         });
         self.env.flight("secrets.get", &traced, begun, &answer);
         Ok(answer)

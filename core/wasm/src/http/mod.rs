@@ -11,18 +11,20 @@ use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
+use rustls::{CertificateError, RootCertStore};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, OnceLock};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 /// The most bytes that are read ahead of a connection, and so the longest head of an answer.
 const BUFFER_MAX: usize = 64 * 1024;
+/// The most lookups of names at once, of all drivers together. Files have the other threads.
+const BLOCKING_MAX: usize = 8;
 /// The most headers of an answer.
 const HEADERS_MAX: usize = 128;
 
@@ -50,19 +52,43 @@ pub(crate) enum NoConnection {
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// The certificate authorities of this machine. They are read once; a daemon that is started anew
-/// reads them again.
-#[derive(Default)]
-pub(crate) struct SystemRoots(OnceCell<Arc<RootCertStore>>);
+/// The parts of the network that all drivers of a host share.
+pub(crate) struct Network {
+    /// The certificate authorities of this machine. They are read once; a daemon that is started
+    /// anew reads them again.
+    roots: Arc<OnceLock<Arc<RootCertStore>>>,
+    /// Places for work that blocks a thread. A resolver that hangs holds a thread also when nobody
+    /// waits for its answer any more.
+    blocking: Arc<Semaphore>,
+}
 
-impl SystemRoots {
-    async fn get(&self) -> Arc<RootCertStore> {
-        let read = || async {
-            let read = tokio::task::spawn_blocking(tls::system_roots).await;
-            // Without authorities no server proves anything, which is the safe side.
-            Arc::new(read.unwrap_or_else(|_| RootCertStore::empty()))
-        };
-        Arc::clone(self.0.get_or_init(read).await)
+impl Default for Network {
+    fn default() -> Self {
+        Self { roots: Arc::default(), blocking: Arc::new(Semaphore::new(BLOCKING_MAX)) }
+    }
+}
+
+impl Network {
+    /// Does work that blocks. It keeps its place until it has ended.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let place = Arc::clone(&self.blocking).acquire_owned().await.map_err(io::Error::other)?;
+        let work = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            work()
+        });
+        work.await.map_err(io::Error::other)?
+    }
+
+    async fn roots(&self) -> io::Result<Arc<RootCertStore>> {
+        if let Some(read) = self.roots.get() {
+            return Ok(Arc::clone(read));
+        }
+        let roots = Arc::clone(&self.roots);
+        let read = move || Ok(Arc::clone(roots.get_or_init(|| Arc::new(tls::system_roots()))));
+        self.blocking(read).await
     }
 }
 
@@ -70,7 +96,7 @@ impl SystemRoots {
 pub(crate) async fn connect(
     server: &Server,
     proof: &Proof,
-    roots: &SystemRoots,
+    network: &Network,
 ) -> Result<Box<dyn Stream>, NoConnection> {
     let (host, port, tls) = match server {
         Server::Unix(path) => {
@@ -79,13 +105,13 @@ pub(crate) async fn connect(
         }
         Server::Tcp { host, port, tls } => (host, *port, *tls),
     };
-    let tcp = connect_tcp(host, port).await?;
+    let tcp = connect_tcp(host, port, network).await?;
     if !tls {
         return Ok(Box::new(tcp));
     }
     let at = format!("{host}:{port}");
     let broken = |problem: String| NoConnection::Tls { at: at.clone(), problem };
-    let system = roots.get().await;
+    let system = network.roots().await.map_err(|error| broken(error.to_string()))?;
     let config = proof.config(&system).map_err(|error| broken(error.to_string()))?;
     let name = ServerName::try_from(host.clone()).map_err(|error| broken(error.to_string()))?;
     let connected = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
@@ -94,9 +120,11 @@ pub(crate) async fn connect(
         match inner {
             Some(rustls::Error::InvalidCertificate(problem)) => NoConnection::Certificate {
                 at: at.clone(),
-                problem: match proof {
-                    Proof::Certificates(_) => "its certificate has another fingerprint".to_owned(),
-                    Proof::System | Proof::Authorities(_) => problem.to_string(),
+                problem: match problem {
+                    CertificateError::ApplicationVerificationFailure => {
+                        "its certificate has another fingerprint".to_owned()
+                    }
+                    other => other.to_string(),
                 },
             },
             _ => broken(error.to_string()),
@@ -105,10 +133,10 @@ pub(crate) async fn connect(
     Ok(Box::new(stream))
 }
 
-async fn connect_tcp(host: &str, port: u16) -> Result<TcpStream, NoConnection> {
+async fn connect_tcp(host: &str, port: u16, network: &Network) -> Result<TcpStream, NoConnection> {
     let addresses: Vec<SocketAddr> = match host.parse::<IpAddr>() {
         Ok(address) => vec![SocketAddr::new(address, port)],
-        Err(_) => resolve(host, port).await?,
+        Err(_) => resolve(host, port, network).await?,
     };
     // One after the other: servers of hypervisors have one or two addresses.
     let connected = TcpStream::connect(addresses.as_slice()).await;
@@ -120,10 +148,15 @@ async fn connect_tcp(host: &str, port: u16) -> Result<TcpStream, NoConnection> {
 }
 
 /// The addresses of a name. One that may not be connected to makes the whole name suspect.
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, NoConnection> {
-    let found = tokio::net::lookup_host((host, port)).await;
-    let found = found.map_err(|source| NoConnection::Name { host: host.to_owned(), source })?;
-    let addresses: Vec<SocketAddr> = found.collect();
+async fn resolve(
+    host: &str,
+    port: u16,
+    network: &Network,
+) -> Result<Vec<SocketAddr>, NoConnection> {
+    let name = host.to_owned();
+    let lookup = move || Ok((name.as_str(), port).to_socket_addrs()?.collect::<Vec<_>>());
+    let found = network.blocking(lookup).await;
+    let addresses = found.map_err(|source| NoConnection::Name { host: host.to_owned(), source })?;
     let own = host == "localhost";
     let wrong = addresses.iter().find(|address| !own && !target::may_resolve_to(address.ip()));
     if let Some(address) = wrong {

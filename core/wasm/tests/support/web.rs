@@ -1,5 +1,7 @@
 //! Real HTTP servers on the loopback: in the clear, over TLS, and at a Unix socket.
 
+#![allow(dead_code, reason = "each test binary uses a part")]
+
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};

@@ -7,6 +7,9 @@ use super::ostler::driver::types::{
 };
 use super::ostler::driver::{clock, config, exec, files, log, random, secrets, session, socket};
 
+use ostler_sdk::host::http::Request;
+use std::time::Duration;
+
 /// Numbers from a seed (xorshift; Marsaglia, 2003).
 pub(super) struct Dice(u64);
 
@@ -266,13 +269,23 @@ impl Dice {
     pub(super) fn ask(&mut self) {
         let (one, two) = (self.path(), self.path());
         let text = self.text();
-        match self.below(22) {
+        match self.below(23) {
             0 => log::write(&self.word(&["info", "error"]), &text),
             1 => drop(random::bytes(self.number() as u32)),
             20 => drop(session::get(&text)),
             21 => {
                 let value = vec![b'x'; self.below(20_000) as usize];
                 drop(session::put(&text, &value, self.number()));
+            }
+            22 => {
+                let method = self.word(&["GET", "POST", "CONNECT", "HEAD"]);
+                let endpoint = self.word(&["api", "other", "open"]);
+                let path = if self.one_in(2) { format!("/{text}") } else { text };
+                let header = self.word(&["host", "authorization", "content-length", "x-y"]);
+                let value = self.word(&["{login}", "chunked", "7"]);
+                let mut request = Request::new(&method, &endpoint, &path).header(&header, value);
+                request.body = vec![b'x'; self.below(3) as usize * 50_000];
+                drop(request.answer_within(Duration::from_millis(50)).send());
             }
             2 => drop(config::get(&text)),
             3 => drop(secrets::get(&text)),
