@@ -193,6 +193,9 @@ impl<'a> Shown<'a> {
         };
         let rows = self.settings.iter().map(setting).collect();
         page.section("Settings").table(&["NAME", "NEEDED", "DEFAULT", "ABOUT"], rows, "none");
+        let row = |secret: &Secret<'_>| vec![Cell::from(secret.name), Cell::from(secret.about)];
+        let rows = self.secrets.iter().map(row).collect();
+        page.section("Secrets").table(&["NAME", "ABOUT"], rows, "none");
         page.section("Imports").block(&self.imports.join("\n"));
         page.section("Exports").block(&self.exports.join("\n"));
         page.done()

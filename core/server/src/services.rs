@@ -7,7 +7,8 @@ use ostler_model::{
 };
 use ostler_store::{Reader, Store};
 use ostler_wasm::{Secret, SecretDirectory, SiteDirectory};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// The name of host 0, the front end. It needs no row in the store.
 const FRONT_END: &str = "front-end";
@@ -54,6 +55,18 @@ impl SecretDirectory for StoreSecrets {
                 Err(error)
             }
         }
+    }
+
+    fn edition(&self, driver: &DriverName, host: Option<HostId>) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for of in BTreeSet::from([None, host]) {
+            let rows = self.0.read().and_then(|reader| reader.secrets_of(driver, of));
+            // If it cannot be read, no session of the time before counts.
+            for row in rows.unwrap_or_default() {
+                (row.key.host, row.key.name.as_str(), row.set.0).hash(&mut hasher);
+            }
+        }
+        hasher.finish()
     }
 }
 

@@ -83,12 +83,9 @@ impl RawEndpoint {
             return Err("its name must be of lower-case letters, digits and dashes".to_owned());
         }
         let login = self.login.map(RawLogin::check).transpose()?;
-        let user = match &login {
-            Some(Login::Password { user, .. }) => Some(user),
-            Some(Login::Token { .. }) | None => None,
-        };
-        let named = [Some(&self.url), self.ca.as_ref(), self.fingerprint.as_ref(), user];
-        for setting in named.into_iter().flatten() {
+        let Self { name, url, ca, fingerprint, .. } = self;
+        let endpoint = Endpoint { name, url, ca, fingerprint, login };
+        for setting in endpoint.settings() {
             match settings.get(setting) {
                 Some(false) => {}
                 None => {
@@ -102,8 +99,7 @@ impl RawEndpoint {
                 }
             }
         }
-        let Self { name, url, ca, fingerprint, .. } = self;
-        Ok(Endpoint { name, url, ca, fingerprint, login })
+        Ok(endpoint)
     }
 }
 
@@ -123,6 +119,18 @@ pub(crate) fn checked(
         endpoints.push(endpoint);
     }
     Ok(endpoints)
+}
+
+impl Endpoint {
+    /// The settings that say where it is, who answers there, and who logs in.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = &str> {
+        let user = match &self.login {
+            Some(Login::Password { user, .. }) => Some(user),
+            Some(Login::Token { .. }) | None => None,
+        };
+        let named = [Some(&self.url), self.ca.as_ref(), self.fingerprint.as_ref(), user];
+        named.into_iter().flatten().map(String::as_str)
+    }
 }
 
 impl Login {

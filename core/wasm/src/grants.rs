@@ -140,6 +140,10 @@ pub trait SecretDirectory: Send + Sync {
         host: Option<HostId>,
         name: &str,
     ) -> Result<Option<Secret>, String>;
+
+    /// Another number whenever a secret of the driver, or of it for the host, was set or removed.
+    /// What a driver keeps in `session` ends then.
+    fn edition(&self, driver: &DriverName, host: Option<HostId>) -> u64;
 }
 
 /// A directory that has no secrets.
@@ -149,5 +153,9 @@ pub struct NoSecrets;
 impl SecretDirectory for NoSecrets {
     fn secret(&self, _: &DriverName, _: Option<HostId>, _: &str) -> Result<Option<Secret>, String> {
         Ok(None)
+    }
+
+    fn edition(&self, _: &DriverName, _: Option<HostId>) -> u64 {
+        0
     }
 }

@@ -154,6 +154,10 @@ async fn the_login_is_put_in_by_the_host_and_only_where_nobody_listens() {
         let told = ask(&driver, login, settings).await;
         assert!(told.contains("\"Refused\"") && told.contains(says), "{settings:?}: {told}");
     }
+    // The token of a session is worth as much as the password.
+    let session = "http GET api / authorization=Bearer-of-a-session";
+    let told = ask(&driver, session, &[("url", "http://192.0.2.1"), ("user", "root")]).await;
+    assert!(told.contains("\"Refused\", \"bad-endpoint\""), "{told}");
     let (without, _) = self::driver(all()).await;
     let told = ask(&without, login, &settings).await;
     assert!(told.contains("\"no-secret\"") && told.contains("password"), "{told}");

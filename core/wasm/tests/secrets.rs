@@ -47,6 +47,10 @@ impl SecretDirectory for Secrets {
         let of = |host: Option<u32>| all.get(&(host, name.to_owned()));
         Ok(of(host.map(|host| host.0)).or_else(|| of(None)).map(Secret::new))
     }
+
+    fn edition(&self, _: &DriverName, _: Option<HostId>) -> u64 {
+        self.0.lock().expect("not poisoned").len() as u64
+    }
 }
 
 async fn driver(grants: Grants) -> (Arc<dyn Hypervisor>, Arc<Secrets>, Arc<Audit>) {
@@ -91,6 +95,25 @@ async fn a_secret_that_cannot_be_read_is_not_taken_for_one_that_is_not_set() {
     let error = told(&driver, &nowhere("secret unreadable")).await.expect_err("told");
     assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Retry, "store"), "{error}");
     assert!(error.detail.contains("the disk says no"), "{error}");
+}
+
+#[tokio::test]
+async fn a_session_ends_when_settings_or_secrets_change() {
+    let mut grants = all();
+    grants.config.insert("deed".to_owned(), "keep-or-tell token 3600000".to_owned());
+    let (driver, secrets, _) = driver(grants).await;
+    let tells = async |url: &str| {
+        let mut here = nowhere("");
+        here.config.clear();
+        here.config.insert("url".to_owned(), url.to_owned());
+        told(&driver, &here).await.expect("told")
+    };
+    assert_eq!(tells("https://one").await, "\"kept\"");
+    assert_eq!(tells("https://one").await, "\"there\"");
+    assert_eq!(tells("https://two").await, "\"kept\"", "another server");
+    assert_eq!(tells("https://two").await, "\"there\"");
+    secrets.set(None, "password", "another");
+    assert_eq!(tells("https://two").await, "\"kept\"", "another password");
 }
 
 #[tokio::test]

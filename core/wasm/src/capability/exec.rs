@@ -12,7 +12,6 @@ use crate::template::{Part, Rendered, Template};
 use crate::transport::{self, Job, RunError};
 use futures::future::join_all;
 use std::sync::Arc;
-use std::time::Instant;
 use wasmtime::component::Linker;
 
 /// How many bytes of a command's output are kept: `qemu-img info` and `xl list` write a few hundred

@@ -235,8 +235,17 @@ impl Env {
         parts.uri = Uri::from(target.path(parts.uri.path_and_query()).map_err(bad)?);
         let host = HeaderValue::from_str(&target.authority());
         parts.headers.insert(HOST, host.map_err(|error| bad(error.to_string()))?);
-        if parts.headers.get(AUTHORIZATION).is_some_and(|value| value == LOGIN) {
-            let login = self.login(endpoint, &target)?;
+        let authorized = parts.headers.get(AUTHORIZATION);
+        if authorized.is_some() && endpoint.login.is_some() && !target.is_private() {
+            let detail = format!(
+                "setting {:?} {}: a login is not sent over http:// to another machine; use https://",
+                endpoint.url,
+                self.whose()
+            );
+            return Err(refused("bad-endpoint", detail));
+        }
+        if authorized.is_some_and(|value| value == LOGIN) {
+            let login = self.login(endpoint)?;
             parts.headers.insert(AUTHORIZATION, login);
         }
         let body = Measured::new(body, Arc::clone(self), Duration::MAX);
@@ -276,19 +285,11 @@ impl Env {
     }
 
     /// The value of `authorization` for the login of an endpoint.
-    fn login(&self, endpoint: &Endpoint, target: &Target) -> Result<HeaderValue, Error> {
+    fn login(&self, endpoint: &Endpoint) -> Result<HeaderValue, Error> {
         let Some(login) = &endpoint.login else {
             let detail = "the endpoint has no login in the manifest";
             return Err(refused("bad-argument", detail));
         };
-        if !target.is_private() {
-            let detail = format!(
-                "setting {:?} {}: a login is not sent over http:// to another machine; use https://",
-                endpoint.url,
-                self.whose()
-            );
-            return Err(refused("bad-endpoint", detail));
-        }
         let wanted = login.secret();
         let secret = self.secret(wanted.as_str())?.ok_or_else(|| self.not_set(wanted))?;
         self.handed_out(&secret);

@@ -4,8 +4,10 @@
 use super::{Env, HasView, State, View, refused, view};
 use crate::bindings::ostler::driver::session::{Host, add_to_linker as link};
 use crate::bindings::ostler::driver::types::Error;
+use crate::endpoint::Endpoint;
 use ostler_model::HostId;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use wasmtime::component::Linker;
@@ -31,6 +33,8 @@ type Values = BTreeMap<(HostId, String), Value>;
 struct Value {
     bytes: Vec<u8>,
     until: Instant,
+    /// The settings and secrets that it was made with, as a number.
+    made_with: u64,
 }
 
 impl Sessions {
@@ -41,8 +45,14 @@ impl Sessions {
         values
     }
 
-    fn get(&self, host: HostId, key: &str, now: Instant) -> Option<Vec<u8>> {
-        self.values(now).get(&(host, key.to_owned())).map(|value| value.bytes.clone())
+    /// A value that was made with these settings and secrets. One that was made with others is
+    /// dropped: it would be the session of another server or user.
+    fn get(&self, host: HostId, key: &str, made_with: u64, now: Instant) -> Option<Vec<u8>> {
+        let (mut values, key) = (self.values(now), (host, key.to_owned()));
+        if values.get(&key)?.made_with != made_with {
+            values.remove(&key);
+        }
+        values.get(&key).map(|value| value.bytes.clone())
     }
 
     /// Keeps a value. If there are too many, the one whose time is over first makes room.
@@ -72,6 +82,22 @@ fn drop_first(values: &mut Values, of: impl Fn(HostId) -> bool) {
 }
 
 impl Env {
+    /// The settings of the driver's endpoints and its secrets for the call's host, as a number.
+    /// Another server, user or password is another number. A driver without endpoints may keep the
+    /// session of anything, so all settings of the host count.
+    fn made_with(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for key in self.side.manifest.endpoints.iter().flat_map(Endpoint::settings) {
+            self.setting(key).hash(&mut hasher);
+        }
+        if let Some(site) = self.site.as_ref().filter(|_| self.side.manifest.endpoints.is_empty()) {
+            site.config.hash(&mut hasher);
+        }
+        let host = self.site.as_ref().map(|site| site.id);
+        self.side.services.secrets.edition(self.driver(), host).hash(&mut hasher);
+        hasher.finish()
+    }
+
     fn keep(&self, key: String, bytes: Vec<u8>, for_ms: u64) -> Result<(), Error> {
         let host = self.site()?.id;
         if key.len() > KEY_MAX || bytes.len() > VALUE_MAX {
@@ -87,7 +113,8 @@ impl Env {
         }
         let now = Instant::now();
         let until = now + Duration::from_millis(for_ms).min(LASTS_MAX);
-        self.side.sessions.put(host, key, Value { bytes, until }, now);
+        let made_with = self.made_with();
+        self.side.sessions.put(host, key, Value { bytes, until, made_with }, now);
         Ok(())
     }
 }
@@ -95,7 +122,9 @@ impl Env {
 impl Host for View<'_> {
     async fn get(&mut self, key: String) -> wasmtime::Result<Option<Vec<u8>>> {
         let host = self.env.site.as_ref().map(|site| site.id);
-        Ok(host.and_then(|host| self.env.side.sessions.get(host, &key, Instant::now())))
+        let Some(host) = host else { return Ok(None) };
+        let made_with = self.env.made_with();
+        Ok(self.env.side.sessions.get(host, &key, made_with, Instant::now()))
     }
 
     async fn put(
@@ -132,11 +161,16 @@ mod tests {
         let (sessions, now) = (Sessions::default(), Instant::now());
         let put = |host: u32, key: usize, seconds: u64| {
             let until = now + Duration::from_secs(seconds);
-            sessions.put(HostId(host), key.to_string(), Value { bytes: vec![1], until }, now);
+            sessions.put(
+                HostId(host),
+                key.to_string(),
+                Value { bytes: vec![1], until, made_with: 7 },
+                now,
+            );
         };
         let has = |host: u32, key: usize, seconds: u64| {
             let then = now + Duration::from_secs(seconds);
-            sessions.get(HostId(host), &key.to_string(), then).is_some()
+            sessions.get(HostId(host), &key.to_string(), 7, then).is_some()
         };
         put(1, 0, 10);
         assert!(has(1, 0, 9) && !has(2, 0, 9), "it is of one host");
@@ -152,5 +186,7 @@ mod tests {
         }
         assert_eq!(sessions.values(now).len(), ALL_MAX);
         assert!(has(1, 0, 0), "it ends later than the others");
+        assert!(sessions.get(HostId(1), "0", 8, now).is_none(), "the settings are others");
+        assert!(!has(1, 0, 0), "it was of the settings before");
     }
 }

@@ -157,7 +157,7 @@ fn act(vm: &str, call: Option<&Call>) -> Result<Observation, Error> {
             (0..count.parse().unwrap_or(0)).for_each(|_| dice.ask());
         }
         ["ambient"] => return Err(ambient()),
-        ["keep" | "kept" | "drop", ..] => with_session(&words)?,
+        ["keep" | "keep-or-tell" | "kept" | "drop", ..] => with_session(&words)?,
         ["random"] => {
             return Err(told((random::bytes(9999).len(), random::bytes(16) != random::bytes(16))));
         }
@@ -192,6 +192,13 @@ fn with_session(words: &[&str]) -> Result<(), Error> {
         }
         ["keep", key, value, ms] => {
             session::put(key, value.as_bytes(), ms.parse().unwrap_or_default())
+        }
+        ["keep-or-tell", key, ms] => {
+            if session::get(key).is_some() {
+                return Err(told("there"));
+            }
+            session::put(key, b"token", ms.parse().unwrap_or_default())?;
+            Err(told("kept"))
         }
         ["kept", key] => {
             let kept = session::get(key);
