@@ -49,7 +49,7 @@ async fn an_operation_keeps_the_calls_of_its_drivers() {
     assert_eq!((whole.what.as_str(), kept.left_out), ("domain", 0));
     assert_eq!(host.calls_of(OperationId(999)).records, [], "another operation has none");
     // The call's time is over while the command runs.
-    let control = call(2, std::time::Duration::from_secs(1));
+    let control = call(2, std::time::Duration::from_secs(5));
     let error = driver.remove(&site(dir.path(), "exec sleep seconds=600"), &control).await;
     assert_eq!(error.expect_err("late").code, "driver-deadline");
     let records = host.calls_of(operation).records;

@@ -18,7 +18,7 @@ pub(super) fn act(method: &str, endpoint: &str, path: &str, words: &[&str]) -> E
             request.body = vec![b'0'; number(bytes)];
         } else if let Some(ms) = word.strip_prefix("within:") {
             let limit = Duration::from_millis(number(ms) as u64);
-            request = request.connect_within(limit).answer_within(limit);
+            request = request.connect_within(limit * 10).answer_within(limit);
         } else if let Some(count) = word.strip_prefix("times:") {
             times = number(count);
         } else if let Some((name, value)) = word.split_once('=') {
