@@ -46,11 +46,7 @@ impl Directory {
     /// would mean something else to it.
     pub(crate) fn site_for(&self, host: HostId, driver: &DriverName) -> Option<Arc<Site>> {
         let site = self.site(host)?;
-        let own = self
-            .hosts
-            .get(&host)
-            .and_then(|host| host.hypervisor.as_ref())
-            .is_some_and(|own| own.driver == *driver);
+        let own = self.hosts.get(&host).is_some_and(|host| host.settings_for(driver).is_some());
         if own || site.config.is_empty() {
             return Some(site);
         }

@@ -151,6 +151,16 @@ pub struct Host {
     pub added: Timestamp,
 }
 
+impl Host {
+    /// The settings that a driver gets for this host: those of the host's own driver, and none for
+    /// any other. They say where servers are, so another driver would send its login there.
+    #[must_use]
+    pub fn settings_for(&self, driver: &DriverName) -> Option<&BTreeMap<String, String>> {
+        let own = self.hypervisor.as_ref().filter(|own| own.driver == *driver)?;
+        Some(&own.config)
+    }
+}
+
 /// A host's hypervisor identity, and since when it is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identified {
@@ -374,6 +384,29 @@ pub struct HostFacts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_settings_of_a_host_are_for_its_own_driver() {
+        let driver = |name: &str| -> DriverName { name.parse().expect("a name") };
+        let config = BTreeMap::from([("url".to_owned(), "https://pool".to_owned())]);
+        let host = Host {
+            id: HostId(7),
+            name: "h7".parse().expect("a name"),
+            hypervisor: Some(DriverRef { driver: driver("xcp"), config: config.clone() }),
+            transport: ExecTransport::Local,
+            labels: BTreeMap::new(),
+            state: HostState::On,
+            total: Capacity::default(),
+            total_is_fixed: false,
+            rules: None,
+            identity: None,
+            added: Timestamp(0),
+        };
+        assert_eq!(host.settings_for(&driver("xcp")), Some(&config));
+        assert_eq!(host.settings_for(&driver("s3")), None);
+        let front_end = Host { hypervisor: None, ..host };
+        assert_eq!(front_end.settings_for(&driver("xcp")), None);
+    }
 
     #[test]
     fn cpus_are_told_as_people_write_them() {

@@ -106,14 +106,8 @@ pub(crate) fn places(reader: &Reader, datastore: &Datastore) -> Vec<Site> {
         reader.hosts().unwrap_or_default().into_iter().filter(|host| host.state != HostState::Off)
     {
         if !places.iter().any(|place| place.transport == host.transport) {
-            // The settings of a host are for its own driver: another one would take the place of an
-            // endpoint, for example, for that of its own.
-            let own = host.hypervisor.as_ref().is_some_and(|own| own.driver == datastore.driver);
-            let mut place = site(reader, host);
-            if !own {
-                place.config.clear();
-            }
-            places.push(place);
+            let config = host.settings_for(&datastore.driver).cloned().unwrap_or_default();
+            places.push(Site { config, ..site(reader, host) });
         }
     }
     for place in &mut places {

@@ -15,7 +15,7 @@
 //!
 //! The path of one call: `component` builds the arguments, `instance` makes the store and the
 //! instance and enforces the limits, `capability` serves the guest's requests to the host through
-//! `transport` (commands) and `files`, `convert` checks the answer.
+//! `transport` (commands), `files` and `http`, `convert` checks the answer.
 
 mod bindings;
 mod budget;

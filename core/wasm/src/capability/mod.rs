@@ -179,11 +179,11 @@ impl Env {
                 Answered::failed(self.told(&error.code), &detail)
             }
         };
-        self.flown(function, what, begun, answered);
+        self.record(function, what, begun, answered);
     }
 
     /// The same for an answer that says more than that it came.
-    fn flown(
+    fn record(
         &self,
         function: &'static str,
         what: &dyn Display,
@@ -235,7 +235,7 @@ impl<'a> Flight<'a> {
     fn end<T>(mut self, answer: &Result<T, Error>, answered: impl FnOnce(&T) -> Answered) {
         self.ended = true;
         match answer {
-            Ok(answer) => self.env.flown(self.function, &self.what, self.begun, answered(answer)),
+            Ok(answer) => self.env.record(self.function, &self.what, self.begun, answered(answer)),
             Err(_) => self.env.flight(self.function, &self.what, self.begun, answer),
         }
     }
@@ -244,8 +244,9 @@ impl<'a> Flight<'a> {
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            let answered = Answered::failed("unanswered", "the driver's call ended before it");
-            self.env.flown(self.function, &self.what, self.begun, answered);
+            let answered =
+                Answered::failed("unanswered", "the driver's call ended before the answer came");
+            self.env.record(self.function, &self.what, self.begun, answered);
         }
     }
 }

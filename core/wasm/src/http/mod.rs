@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, RootCertStore};
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, OnceLock};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -111,7 +111,11 @@ pub(crate) async fn connect(
     }
     let at = format!("{host}:{port}");
     let broken = |problem: String| NoConnection::Tls { at: at.clone(), problem };
-    let system = network.roots().await.map_err(|error| broken(error.to_string()))?;
+    let system = match proof {
+        Proof::System => network.roots().await.map_err(|error| broken(error.to_string()))?,
+        // They name their own.
+        Proof::Authorities(_) | Proof::Certificates(_) => Arc::new(RootCertStore::empty()),
+    };
     let config = proof.config(&system).map_err(|error| broken(error.to_string()))?;
     let name = ServerName::try_from(host.clone()).map_err(|error| broken(error.to_string()))?;
     let connected = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
@@ -136,6 +140,10 @@ pub(crate) async fn connect(
 async fn connect_tcp(host: &str, port: u16, network: &Network) -> Result<TcpStream, NoConnection> {
     let addresses: Vec<SocketAddr> = match host.parse::<IpAddr>() {
         Ok(address) => vec![SocketAddr::new(address, port)],
+        // No resolver is asked (RFC 6761, section 6.3): a login is sent there in the clear.
+        Err(_) if host == "localhost" => {
+            vec![(Ipv6Addr::LOCALHOST, port).into(), (Ipv4Addr::LOCALHOST, port).into()]
+        }
         Err(_) => resolve(host, port, network).await?,
     };
     // One after the other: servers of hypervisors have one or two addresses.
@@ -157,8 +165,7 @@ async fn resolve(
     let lookup = move || Ok((name.as_str(), port).to_socket_addrs()?.collect::<Vec<_>>());
     let found = network.blocking(lookup).await;
     let addresses = found.map_err(|source| NoConnection::Name { host: host.to_owned(), source })?;
-    let own = host == "localhost";
-    let wrong = addresses.iter().find(|address| !own && !target::may_resolve_to(address.ip()));
+    let wrong = addresses.iter().find(|address| !target::may_resolve_to(address.ip()));
     if let Some(address) = wrong {
         return Err(NoConnection::Address { host: host.to_owned(), address: address.ip() });
     }
