@@ -1,6 +1,6 @@
 //! Drivers: their kinds, what they may do, and statistics of their calls.
 
-use crate::DriverSecret;
+use crate::{DriverSecret, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -25,6 +25,36 @@ pub struct NewDriver {
     /// other settings.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replace: bool,
+    /// Whether operations that are in hand go on with the new file, too. Otherwise they stay on the
+    /// file that they began with.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_once: bool,
+    /// Whether it takes the place of another file without being tried on the driver's hosts before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untested: bool,
+}
+
+/// A file that was the driver before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EarlierDriver {
+    /// Its own version.
+    pub version: String,
+    /// SHA-256 of the component.
+    pub digest: String,
+    /// When it was added.
+    pub added: Time,
+    /// The reason why it was taken back. None if another file took its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<String>,
+}
+
+/// A host where a driver is not called for a while, because it crashed there again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DriverPause {
+    /// The host's name.
+    pub host: String,
+    /// The time until it is called again, in seconds.
+    pub seconds: u64,
 }
 
 /// A loaded driver.
@@ -63,6 +93,17 @@ pub struct Driver {
     /// The error that a call ended with last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// The end of the trial of its file. Until then the file before is put back if this one crashes,
+    /// or if much more of its calls fail. None if it is not on trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_until: Option<Time>,
+    /// The hosts where it is not called for a while.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paused: Vec<DriverPause>,
+    /// The files that were the driver before, newest first. `POST /v1/drivers/{driver}/rollback`
+    /// puts the first one back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<EarlierDriver>,
     /// In the answer of `POST /v1/drivers`, if the driver took the place of another file: the
     /// difference.
     #[serde(default, skip_serializing_if = "Option::is_none")]

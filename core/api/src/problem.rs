@@ -57,6 +57,8 @@ pub mod code {
     pub const DAMAGED: &str = "damaged";
     /// The file is already an image, with another format.
     pub const FILE_TAKEN: &str = "file-taken";
+    /// The driver has no earlier file that could be put back.
+    pub const NO_EARLIER_FILE: &str = "no-earlier-file";
     /// Too many requests are already waiting.
     pub const OVERLOADED: &str = "overloaded";
     /// The requested events are no longer kept.

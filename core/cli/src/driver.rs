@@ -7,10 +7,10 @@ use crate::pairs::{map, pair};
 use crate::secret::{self, DriverSecretCommand};
 use crate::show::Page;
 use crate::table::{Cell, Tone};
-use crate::text::took;
+use crate::text::{moment, now, span, took};
 use crate::watch::{self, Watch};
 use clap::{Args, Subcommand};
-use ostler_api::{Driver, DriverOrigin, DriverSecret, NewDriver, RulesOf, SignedBy};
+use ostler_api::{Driver, DriverOrigin, DriverSecret, EarlierDriver, NewDriver, RulesOf, SignedBy};
 use std::path::PathBuf;
 
 /// How many characters of a digest a list has: enough to tell builds apart.
@@ -44,6 +44,13 @@ pub enum DriverCommand {
         /// The hypervisor driver
         driver: String,
     },
+    /// Puts the file that was the driver before back in its place, with its grants and settings.
+    /// Operations in hand go on with it. Once more puts the other file back
+    #[command(aliases = ["revert", "downgrade", "undo"])]
+    Rollback {
+        /// Its name
+        driver: String,
+    },
     #[command(flatten)]
     Secrets(DriverSecretCommand),
     /// Removes drivers that nothing uses, with their secrets
@@ -71,9 +78,19 @@ pub struct AddDriver {
     /// this option, a driver that takes the place of another keeps the settings of that one
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     config: Vec<(String, String)>,
-    /// Put it in the place of the driver of the same name, which must be of the same kind
+    /// Put it in the place of the driver of the same name, which must be of the same kind. The file
+    /// is tried on the driver's hosts before. Operations in hand stay on the file before. If the
+    /// new file crashes or fails often in its first ten minutes, the file before comes back by
+    /// itself; `ostler driver rollback` puts it back at any time
     #[arg(long)]
     replace: bool,
+    /// With --replace: operations in hand go on with the new file, too. For a file that mends what
+    /// they wait for
+    #[arg(long, requires = "replace")]
+    at_once: bool,
+    /// With --replace: do not try the file on the driver's hosts before
+    #[arg(long, requires = "replace")]
+    untested: bool,
 }
 
 fn origin(driver: &Driver) -> String {
@@ -207,7 +224,36 @@ fn page(cx: &Context, driver: &Driver) -> String {
         .pair("Errors", driver.errors)
         .pair("Mean time", mean(driver));
     page.pair_if("Last error", driver.last_error.as_ref());
+    for pause in &driver.paused {
+        let text =
+            format!("on {} for {} s: it crashed there again and again", pause.host, pause.seconds);
+        page.pair("Not called", Cell::toned(text, Tone::Bad));
+    }
+    earlier(&mut page, driver);
     page.done()
+}
+
+/// The files that were the driver before.
+fn earlier(page: &mut Page, driver: &Driver) {
+    if driver.earlier.is_empty() {
+        return;
+    }
+    page.section("Earlier files (`ostler driver rollback` puts the first one back)");
+    let now = now();
+    if let Some(until) = driver.trial_until {
+        let left = span(until.0.saturating_sub(now.0));
+        page.pair("Trial", format!("the file in place is on trial for {left} more"));
+    }
+    let row = |file: &EarlierDriver| {
+        vec![
+            Cell::from(&file.version),
+            Cell::from(file.digest.chars().take(SHORT).collect::<String>()),
+            Cell::from(moment(now, file.added)),
+            Cell::maybe(file.taken_back.as_ref()),
+        ]
+    };
+    let rows = driver.earlier.iter().map(row).collect();
+    page.table(&["VERSION", "SHA-256", "ADDED", "TAKEN BACK"], rows, "none");
 }
 
 /// The grants that were named. None if none were, so that those of an earlier file are kept.
@@ -255,6 +301,8 @@ pub(crate) async fn run(cx: &Context, command: DriverCommand) -> Result<(), Fail
                 grants: given(add.grants),
                 config: Some(map(&add.config)).filter(|config| !config.is_empty()),
                 replace: add.replace,
+                at_once: add.at_once,
+                untested: add.untested,
             };
             let driver = client.add_driver(&new).await?;
             cx.out.write(&cx.out.one(&driver, &driver.name, || added(&driver))?)
@@ -282,6 +330,12 @@ pub(crate) async fn run(cx: &Context, command: DriverCommand) -> Result<(), Fail
             } else {
                 driver
             })
+        }
+        DriverCommand::Rollback { driver } => {
+            let driver = client.roll_driver_back(&driver).await?;
+            cx.out.write(&cx.out.one(&driver, &driver.name, || {
+                format!("driver {} {}: in place again\n", driver.name, driver.version)
+            })?)
         }
         DriverCommand::Secrets(command) => secret::of_driver(cx, &client, command).await,
         DriverCommand::Remove { drivers } => {

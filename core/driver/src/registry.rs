@@ -1,9 +1,14 @@
 //! The loaded drivers. The engine reads the registry for every call; it changes when a driver is
 //! loaded.
+//!
+//! A name can have several drivers: the one that is in place, and earlier ones, which operations
+//! stay on that began before they were replaced. Operations are numbered in the order in which they
+//! begin. So one number tells which operations these are: all before it.
 
 use crate::{Hypervisor, SnapshotRules, Transfer, parts};
-use ostler_model::{Ability, DriverName};
+use ostler_model::{Ability, DriverName, OperationId};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::{Arc, RwLock};
 
@@ -176,12 +181,68 @@ impl DriverEntry {
             Err(WithoutPart { name: info.name, abilities })
         }
     }
+
+    /// The words of its kinds.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<&'static str> {
+        self.kinds.iter().map(DriverKind::word).collect()
+    }
+
+    /// Its hypervisor driver, if it is one: to try it before it is in place.
+    #[must_use]
+    pub fn hypervisor(&self) -> Option<Arc<dyn Hypervisor>> {
+        self.kinds.iter().find_map(|kind| {
+            if let DriverKind::Hypervisor(driver) = kind { Some(Arc::clone(driver)) } else { None }
+        })
+    }
+}
+
+/// Calls that belong to no operation go to the driver that is in place.
+const NO_OPERATION: OperationId = OperationId(0);
+
+/// How many earlier drivers of one name are kept for operations, at most. If there were more, the
+/// operations of the oldest go on with the next one.
+pub const EARLIER_MAX: usize = 8;
+
+/// The drivers of one name.
+struct Named {
+    /// The one that is in place.
+    entry: DriverEntry,
+    /// Those that were replaced, oldest first.
+    earlier: Vec<Earlier>,
+}
+
+/// A driver that was replaced.
+struct Earlier {
+    entry: DriverEntry,
+    /// Operations before this one stay on it.
+    until: OperationId,
+}
+
+impl Named {
+    fn only(entry: DriverEntry) -> Self {
+        Self { entry, earlier: Vec::new() }
+    }
+
+    /// The driver for an operation: the oldest that it can have begun with. The number 0 is of
+    /// calls that belong to no operation.
+    fn of(&self, operation: OperationId) -> &DriverEntry {
+        let began = |earlier: &&Earlier| operation.0 > 0 && operation < earlier.until;
+        self.earlier.iter().find(began).map_or(&self.entry, |earlier| &earlier.entry)
+    }
+
+    fn keep(&mut self, entry: DriverEntry, until: OperationId) {
+        self.earlier.push(Earlier { entry, until });
+        self.earlier.sort_by_key(|earlier| earlier.until);
+        let surplus = self.earlier.len().saturating_sub(EARLIER_MAX);
+        self.earlier.drain(..surplus);
+    }
 }
 
 /// The drivers by name.
 #[derive(Default)]
 struct Drivers {
-    loaded: BTreeMap<DriverName, DriverEntry>,
+    loaded: BTreeMap<DriverName, Named>,
     /// Some of these names may be loaded by now, from another file.
     left_out: BTreeMap<DriverName, LeftOut>,
 }
@@ -199,10 +260,56 @@ impl Registry {
         Self::default()
     }
 
-    /// Loads a driver, or replaces the one of that name. Calls that have begun end on the old
-    /// driver.
+    /// Loads a driver, or puts it in the place of the one of that name. Calls that have begun end on
+    /// the old driver. All later calls go to the new one, but those of operations that stay on an
+    /// earlier driver.
     pub fn insert(&self, entry: DriverEntry) {
-        self.write().loaded.insert(entry.info.name.clone(), entry);
+        match self.write().loaded.entry(entry.info.name.clone()) {
+            Entry::Occupied(mut named) => named.get_mut().entry = entry,
+            Entry::Vacant(free) => drop(free.insert(Named::only(entry))),
+        }
+    }
+
+    /// Puts a driver in the place of the one of that name. Operations before `until` stay on the
+    /// old one.
+    pub fn succeed(&self, entry: DriverEntry, until: OperationId) {
+        match self.write().loaded.entry(entry.info.name.clone()) {
+            Entry::Occupied(mut named) => {
+                let named = named.get_mut();
+                let old = std::mem::replace(&mut named.entry, entry);
+                named.keep(old, until);
+            }
+            Entry::Vacant(free) => drop(free.insert(Named::only(entry))),
+        }
+    }
+
+    /// Puts a driver in the place of all of that name, for all operations. Calls that have begun end
+    /// on the driver that they began on.
+    pub fn replace_all(&self, entry: DriverEntry) {
+        self.write().loaded.insert(entry.info.name.clone(), Named::only(entry));
+    }
+
+    /// Loads an earlier driver beside the one that is in place, for operations before `until`.
+    /// Without a driver in place, nothing is loaded.
+    pub fn keep_earlier(&self, entry: DriverEntry, until: OperationId) {
+        if let Some(named) = self.write().loaded.get_mut(&entry.info.name) {
+            named.keep(entry, until);
+        }
+    }
+
+    /// Unloads the earlier drivers that no operation needs. `oldest` is the first operation that has
+    /// not ended.
+    pub fn retire(&self, oldest: Option<OperationId>) {
+        let needed = |earlier: &Earlier| oldest.is_some_and(|oldest| oldest < earlier.until);
+        for named in self.write().loaded.values_mut() {
+            named.earlier.retain(needed);
+        }
+    }
+
+    /// How many earlier drivers are loaded.
+    #[must_use]
+    pub fn earlier(&self) -> usize {
+        self.read().loaded.values().map(|named| named.earlier.len()).sum()
     }
 
     /// Remembers why a driver could not be loaded, so that whoever needs it is told.
@@ -226,6 +333,7 @@ impl Registry {
         let entries = &drivers.loaded;
         entries
             .values()
+            .map(|named| &named.entry)
             .map(|entry| (entry.info.clone(), entry.kinds.iter().map(DriverKind::word).collect()))
             .collect()
     }
@@ -237,6 +345,7 @@ impl Registry {
         let entries = &drivers.loaded;
         entries
             .get(name)
+            .map(|named| &named.entry)
             .map(|entry| (entry.info.clone(), entry.kinds.iter().map(DriverKind::word).collect()))
     }
 
@@ -245,7 +354,19 @@ impl Registry {
     /// # Errors
     /// If no driver of that name is loaded, or it is not of that kind.
     pub fn hypervisor(&self, name: &DriverName) -> Result<Arc<dyn Hypervisor>, RegistryError> {
-        self.find(name, "hypervisor", |kind| {
+        self.hypervisor_for(name, NO_OPERATION)
+    }
+
+    /// The hypervisor driver on which an operation stays.
+    ///
+    /// # Errors
+    /// If no driver of that name is loaded, or it is not of that kind.
+    pub fn hypervisor_for(
+        &self,
+        name: &DriverName,
+        operation: OperationId,
+    ) -> Result<Arc<dyn Hypervisor>, RegistryError> {
+        self.find(name, operation, "hypervisor", |kind| {
             if let DriverKind::Hypervisor(driver) = kind { Some(Arc::clone(driver)) } else { None }
         })
     }
@@ -255,7 +376,19 @@ impl Registry {
     /// # Errors
     /// If no driver of that name is loaded, or it is not of that kind.
     pub fn transfer(&self, name: &DriverName) -> Result<Arc<dyn Transfer>, RegistryError> {
-        self.find(name, "transfer", |kind| {
+        self.transfer_for(name, NO_OPERATION)
+    }
+
+    /// The transfer driver on which an operation stays.
+    ///
+    /// # Errors
+    /// If no driver of that name is loaded, or it is not of that kind.
+    pub fn transfer_for(
+        &self,
+        name: &DriverName,
+        operation: OperationId,
+    ) -> Result<Arc<dyn Transfer>, RegistryError> {
+        self.find(name, operation, "transfer", |kind| {
             if let DriverKind::Transfer(driver) = kind { Some(Arc::clone(driver)) } else { None }
         })
     }
@@ -265,7 +398,7 @@ impl Registry {
     /// # Errors
     /// If no driver of that name is loaded, or it is not of that kind.
     pub fn rules(&self, name: &DriverName) -> Result<Arc<dyn SnapshotRules>, RegistryError> {
-        self.find(name, "snapshot-rules", |kind| {
+        self.find(name, NO_OPERATION, "snapshot-rules", |kind| {
             if let DriverKind::Rules(driver) = kind { Some(Arc::clone(driver)) } else { None }
         })
     }
@@ -273,12 +406,13 @@ impl Registry {
     fn find<T>(
         &self,
         name: &DriverName,
+        operation: OperationId,
         wanted: &'static str,
         pick: impl Fn(&DriverKind) -> Option<T>,
     ) -> Result<T, RegistryError> {
         let drivers = self.read();
         let entries = &drivers.loaded;
-        let Some(entry) = entries.get(name) else {
+        let Some(entry) = entries.get(name).map(|named| named.of(operation)) else {
             if let Some(left_out) = drivers.left_out.get(name) {
                 let (name, why) = (name.clone(), left_out.why.clone());
                 return Err(RegistryError::LeftOut { name, why });

@@ -114,3 +114,46 @@ fn whoever_needs_a_driver_that_was_left_out_is_told_why() {
     assert!(registry.hypervisor(&name).is_ok());
     assert_eq!(registry.left_out(), []);
 }
+
+#[test]
+fn operations_stay_on_the_driver_that_they_began_with() {
+    let (registry, name) = (Registry::new(), "some".parse().expect("a name"));
+    let three = [vec![], vec![Ability::Reboot]];
+    let of = |operation| {
+        let found = registry.hypervisor_for(&name, OperationId(operation)).expect("is there");
+        found.abilities().len()
+    };
+    registry.insert(entry(&three[0]).expect("has its parts"));
+    registry.succeed(entry(&three[1]).expect("has its parts"), OperationId(10));
+    assert_eq!([of(1), of(9), of(10), of(0)], [0, 0, 1, 1]);
+    // A third one: operations before 10 stay on the first, those before 20 on the second.
+    registry.succeed(entry(&three[0]).expect("has its parts"), OperationId(20));
+    assert_eq!([of(9), of(10), of(19), of(20), of(0)], [0, 1, 1, 0, 0]);
+    assert_eq!(registry.earlier(), 2);
+    // The first operation that has not ended is 10: nobody needs the first driver.
+    registry.retire(Some(OperationId(10)));
+    assert_eq!((registry.earlier(), of(10)), (1, 1));
+    registry.retire(Some(OperationId(20)));
+    assert_eq!((registry.earlier(), of(10)), (0, 0));
+    // After a restart: the earlier one is loaded after the one that is in place.
+    registry.keep_earlier(entry(&three[1]).expect("has its parts"), OperationId(20));
+    assert_eq!([of(19), of(20)], [1, 0]);
+    registry.retire(None);
+    assert_eq!(registry.earlier(), 0);
+    // All at once.
+    registry.succeed(entry(&three[1]).expect("has its parts"), OperationId(30));
+    registry.replace_all(entry(&three[1]).expect("has its parts"));
+    assert_eq!((registry.earlier(), of(5)), (0, 1));
+}
+
+#[test]
+fn no_more_earlier_drivers_are_kept_than_may_be() {
+    let (registry, name) = (Registry::new(), "some".parse().expect("a name"));
+    registry.insert(entry(&[]).expect("has its parts"));
+    for n in 1..=20 {
+        registry.succeed(entry(&[Ability::Reboot]).expect("has its parts"), OperationId(n * 10));
+    }
+    assert_eq!(registry.earlier(), EARLIER_MAX);
+    // The operations of the first driver go on with the oldest that is kept.
+    assert_eq!(registry.hypervisor_for(&name, OperationId(1)).expect("there").abilities().len(), 1);
+}

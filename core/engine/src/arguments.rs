@@ -102,12 +102,14 @@ impl Arguments<'_> {
     }
 
     pub(crate) fn hypervisor(&self) -> Result<Arc<dyn Hypervisor>, DriverError> {
-        let found = self.shared.drivers.hypervisor(&self.effect.driver);
+        let found =
+            self.shared.drivers.hypervisor_for(&self.effect.driver, self.effect.key.operation);
         found.map_err(|error| DriverError::retry("not-loaded", error.to_string()))
     }
 
     fn transfer(&self) -> Result<Arc<dyn Transfer>, DriverError> {
-        let found = self.shared.drivers.transfer(&self.effect.driver);
+        let found =
+            self.shared.drivers.transfer_for(&self.effect.driver, self.effect.key.operation);
         found.map_err(|error| DriverError::retry("not-loaded", error.to_string()))
     }
 

@@ -2,8 +2,8 @@
 
 use crate::arguments;
 use crate::handle::{
-    ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth,
-    Idempotency, Preview, Reconciliation, Replied, SnapshotAdvice, WAIT_MAX, Waited,
+    ActionRequest, AdoptRequest, CreateRequest, EngineError, Explained, HostHealth, Idempotency,
+    Preview, Reconciliation, Replied, SnapshotAdvice, WAIT_MAX, Waited,
 };
 use crate::hooks::Sabotage;
 use crate::hosts::abilities;
@@ -13,13 +13,13 @@ use crate::rules;
 use crate::seen::elsewhere;
 use crate::shared::Shared;
 use crate::{
-    EngineConfig, adopt, answers, create, identity, monitor, preview, restored, retention, runner,
-    scheduler, timers, watchdog,
+    EngineConfig, adopt, answers, create, drivers, identity, monitor, preview, restored, retention,
+    runner, scheduler, timers, watchdog,
 };
 use ostler_driver::{Registry, Site};
 use ostler_lifecycle::{Facts, LastError, presumed, why_with};
 use ostler_model::{
-    Cause, DriverName, Ended, EventKind, Hint, Host, HostId, HostName, HypervisorId, OperationId,
+    Cause, Ended, EventKind, Hint, Host, HostId, HostName, HypervisorId, OperationId,
     OperationRecord, Refusal, RefusalKind, Verb, VmId,
 };
 use ostler_store::{Commit, Committed, EventDraft, ResourceChange, Store};
@@ -77,6 +77,7 @@ impl Engine {
         shared.supervise("monitor", monitor::run);
         shared.supervise("scheduler", scheduler::run);
         shared.supervise("retention", retention::run);
+        shared.supervise("earlier drivers", drivers::retire);
         shared.supervise("reconciliation after a restore", restored::run);
         if shared.config.hooks.sabotage.is_watched() {
             shared.supervise("watchdog", watchdog::run);
@@ -170,6 +171,10 @@ impl Engine {
         preview::creation(&self.shared, request).await
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Changes a resource that is not a VM. A change that was begun is carried out, and the
     /// engine's directory follows it, even if the caller goes away.
     ///
@@ -191,16 +196,6 @@ impl Engine {
         then: impl FnOnce() + Send + 'static,
     ) -> Result<(), EngineError> {
         self.carry_out(change, by, Some(Box::new(then))).await
-    }
-
-    /// Call this when another file has become the driver of that name: the hosts of a hypervisor
-    /// driver are probed at once, because it may be able to do other things there.
-    pub fn driver_changed(&self, driver: &DriverName) {
-        let directory = self.shared.directory();
-        let of = |host: &&Host| {
-            host.hypervisor.as_ref().is_some_and(|hypervisor| hypervisor.driver == *driver)
-        };
-        self.shared.probes.want_now(directory.hosts.values().filter(of).map(|host| host.id));
     }
 
     /// Removes a host that the operator states to be fenced and not to come back. Ostler no longer
@@ -360,12 +355,6 @@ impl Engine {
     /// soon.
     pub async fn identify(&self, host: &Host) -> Option<HypervisorId> {
         identity::ask(&self.shared, host).await
-    }
-
-    /// Counts and the last error of a driver's calls since the start.
-    #[must_use]
-    pub fn driver_health(&self, driver: &DriverName) -> DriverHealth {
-        locked(&self.shared.driver_health).get(driver).cloned().unwrap_or_default()
     }
 
     /// The store, for reading.

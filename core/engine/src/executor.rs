@@ -8,6 +8,7 @@ use crate::clock;
 use crate::directory::Directory;
 use crate::faults;
 use crate::hooks::{Point, Sabotage};
+use crate::hosts;
 use crate::in_flight::InFlight;
 use crate::locked::locked;
 use crate::maybe_running::{MaybeRunning, alone, beside, touched};
@@ -198,6 +199,9 @@ async fn bounded(
     cancel: &CancellationToken,
     report: watch::Sender<Option<Progress>>,
 ) -> CallResult {
+    if let Some(error) = shared.trials.refusal(&effect.driver, effect.host, shared.now()) {
+        return Err(error);
+    }
     let until = clock::instant() + effect.patience.duration();
     let control = CallControl {
         context: CallContext {
@@ -236,6 +240,12 @@ async fn bounded(
     let took =
         u64::try_from(clock::instant().duration_since(began).as_micros()).unwrap_or(u64::MAX);
     shared.count_call(&effect.driver, took, result.as_ref().err());
+    let error = result.as_ref().err();
+    // Looks are answered so often that failures of calls would not show among them.
+    if error.is_some() || effect.call != Call::Now(NowCall::Observe) {
+        hosts::count(shared, &effect.driver, effect.host, effect.key.operation, error);
+    }
+    shared.trials.went(&effect.driver, effect.host, effect.call, error, shared.now());
     tracing::debug!(key = %effect.key, call = %effect.call, took_us = took, ok = result.is_ok(), "driver call");
     result
 }

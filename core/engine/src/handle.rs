@@ -4,7 +4,7 @@
 use crate::unusable::Unusable;
 use ostler_lifecycle::{Found, Waits, Why};
 use ostler_model::{
-    Answer, Args, Book, ClaimRefused, Destroyed, EventSeq, HostId, Millis, OperationId,
+    Answer, Args, Book, ClaimRefused, Destroyed, EventSeq, HostId, HostName, Millis, OperationId,
     OperationRecord, Progress, Refusal, Request, ResourceRefused, ScheduleId, Timestamp, Verb,
     Version, VmId, VmName, VmSpec,
 };
@@ -292,6 +292,10 @@ pub struct DriverHealth {
     pub busy_us: u64,
     /// The last error.
     pub last_error: Option<String>,
+    /// Until when its file is on trial.
+    pub trial_until: Option<Timestamp>,
+    /// The hosts where it is not called now because it crashes there, and for how long.
+    pub paused: Vec<(HostName, Millis)>,
 }
 
 /// A finished or running operation, as answered to somebody who waits for it.

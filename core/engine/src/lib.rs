@@ -27,6 +27,7 @@ mod birth;
 mod bridges;
 mod create;
 mod directory;
+mod drivers;
 mod engine;
 mod hosts;
 mod seen;
@@ -64,10 +65,12 @@ mod restored;
 mod retention;
 mod scheduler;
 mod timers;
+mod trials;
 mod unusable;
 mod watchdog;
 
 pub use config::EngineConfig;
+pub use drivers::{NotAnswered, oldest_operation};
 pub use engine::Engine;
 pub use handle::{
     ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth,
@@ -77,6 +80,7 @@ pub use handle::{
 pub use hooks::{Decides, Hooks, Point, Sabotage, Sends, WANTED_PANIC};
 /// The explanations that the engine hands on, for those who make words of them.
 pub use ostler_lifecycle::{
-    Declined, Done, LastError, NotAdopted, NotCreated, Summary, Waits, WaitsFor, Why, WhyNot,
+    Declined, Done, LastError, NotAdopted, NotCreated, Spike, Summary, TRIAL, Waits, WaitsFor, Why,
+    WhyNot,
 };
 pub use unusable::Unusable;

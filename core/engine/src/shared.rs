@@ -13,6 +13,7 @@ use crate::probes::Probes;
 use crate::scheduler::SchedulerState;
 use crate::seen::Seen;
 use crate::timers::Timers;
+use crate::trials::Trials;
 use futures::FutureExt as _;
 use ostler_driver::Registry;
 use ostler_lifecycle::{Decision, Facts, Input, decide};
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     pub(crate) reconcile: Notify,
     pub(crate) host_health: Mutex<BTreeMap<HostId, HostHealth>>,
     pub(crate) driver_health: Mutex<BTreeMap<DriverName, DriverHealth>>,
+    pub(crate) trials: Trials,
     /// Sweeps that were asked for and have not ended.
     pub(crate) sweeps: Arc<Sweeps>,
     waiters: Mutex<HashMap<OperationId, Vec<oneshot::Sender<()>>>>,
@@ -96,6 +98,7 @@ impl Shared {
             reconcile: Notify::new(),
             host_health: Mutex::default(),
             driver_health: Mutex::default(),
+            trials: Trials::default(),
             sweeps: Arc::default(),
             waiters: Mutex::default(),
             hosts_changed: Notify::new(),

@@ -27,6 +27,7 @@
 //!         ├─ monitor, gone ── what is seen without an operation
 //!         └─ restored ── the record is older than what the hosts show
 //! allowed, why, outcomes, table: the same rules, told to people
+//! trial, crash ── when a driver's new file is taken back, and when a driver is not called for a while
 //! ```
 
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -65,6 +66,9 @@ mod step_result;
 mod subject;
 mod wake;
 
+mod crash;
+mod trial;
+
 mod adoption;
 mod creation;
 mod gone;
@@ -81,6 +85,7 @@ mod why;
 
 pub use adoption::{Becomes, NotAdopted, accepts_changes, becomes, is_adoptable};
 pub use allowed::{can, presumed};
+pub use crash::{Breaker, is_crash};
 pub use creation::{Named, NotCreated, Reachable, bridges_are_somewhere, disks_of};
 pub use decision::{Decision, Input};
 pub use domain_status::{DomainStatus, status, status_at};
@@ -101,5 +106,6 @@ pub use restored::{elsewhere, is_elsewhere, must_rest};
 pub use schedules::due;
 pub use step::{BLIND_TRIES, CRASHES_MAX, LOOK_EVERY, SKIP_TRIES, retry_after};
 pub use table::{diagram, table};
+pub use trial::{Answers, Spike, TRIAL, spike};
 pub use why::{Done, LastError, Summary, WaitsFor, Why, why, why_with};
 pub use zombie::{Listing, PutAway, doomed, listed, put_away, to_sweep, unused_memory};

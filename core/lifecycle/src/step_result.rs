@@ -1,6 +1,7 @@
 //! Judges the current step by an answer or a look: the step is done, waits, is sent again, or has
 //! failed.
 
+use crate::crash::is_crash;
 use crate::domain_status::{DomainStatus, status_at};
 use crate::draft::{Draft, Next};
 use crate::facts::Look;
@@ -285,7 +286,7 @@ fn note_trouble(draft: &mut Draft<'_>, active: &Active, error: &DriverError) {
 
 fn erred(draft: &mut Draft<'_>, mut active: Active, kind: StepKind, error: &DriverError) -> Next {
     note_trouble(draft, &active, error);
-    if matches!(error.code.as_str(), "driver-trap" | "driver-memory") {
+    if is_crash(error) {
         active.crashes = active.crashes.saturating_add(1);
     }
     let poisoned = active.crashes >= CRASHES_MAX;

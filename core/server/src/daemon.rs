@@ -11,8 +11,9 @@ use crate::private::{private_dir, write_private};
 use crate::problem::chain;
 use crate::routes::router;
 use crate::services::{StoreSecrets, StoreSites};
+use crate::swap;
 use ostler_driver::{DriverEntry, DriverInfo, DriverKind, DriverOrigin, Hypervisor, Registry};
-use ostler_engine::{Engine, EngineConfig, EngineError};
+use ostler_engine::{Engine, EngineConfig, EngineError, oldest_operation};
 use ostler_libvirt::{Kvm, KvmOptions};
 use ostler_model::DriverName;
 use ostler_store::{OpenError, Options, ReadError, ResourceChange, Store, TokenRow};
@@ -114,7 +115,9 @@ pub async fn run(
     let rules = settings.rules.clone();
     let engine = Engine::start(settings, store.clone(), registry.clone()).await?;
     first_token(&engine, &data).await?;
+    swap::go_on(&engine, &store.read()?.drivers()?);
     let app = App::new(engine.clone(), registry, loader, rules, stopping.clone());
+    tokio::spawn(swap::watch(Arc::clone(&app)));
     let served = listen(&config, address, &app, &stopping, ready).await;
     if served.is_err() {
         stopping.cancel();
@@ -251,11 +254,17 @@ async fn drivers(
             }
         }
     }
-    let rows = store.read()?.drivers()?;
+    let (rows, oldest) = {
+        let reader = store.read()?;
+        (reader.drivers()?, oldest_operation(&reader)?)
+    };
     loader.tidy(&rows).await;
     for row in rows.into_iter().filter(|row| row.enabled) {
         match loader.load_row(&row).await {
-            Ok(entry) => registry.insert(entry),
+            Ok(entry) => {
+                registry.insert(entry);
+                swap::keep_earlier(&loader, registry, &row, oldest).await;
+            }
             Err(err) => {
                 all = false;
                 tracing::error!(driver = %row.name, error = err.words(), "a driver is not loaded");

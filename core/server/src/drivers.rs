@@ -17,7 +17,7 @@ use ostler_api::{NewDriver, Upgrade, code};
 use ostler_driver::{
     DriverEntry, DriverInfo, DriverOrigin, DriverSecrets, LeftOut, Registry, WithoutPart,
 };
-use ostler_model::{DriverName, Hint, OperationId};
+use ostler_model::{DriverError, DriverName, Hint, HostName, OperationId};
 use ostler_store::{DriverRow, Store};
 use ostler_wasm::{
     Grants, Host, Inspection, LoadError, Package, Recording, Secret, Vetted, signature_file,
@@ -57,6 +57,19 @@ pub enum DriverProblem {
         is: String,
         /// The kinds of the new file.
         new: String,
+    },
+    /// A host that answers the driver does not answer the new file.
+    #[error(
+        "the file was not made the driver {driver}, and nothing was changed: host {host} answers \
+         the driver that is there, and not this file: {error}"
+    )]
+    NotAnswered {
+        /// The driver.
+        driver: DriverName,
+        /// The host.
+        host: HostName,
+        /// Its answer.
+        error: DriverError,
     },
     /// It states abilities that it has no part for.
     #[error(transparent)]
@@ -120,6 +133,9 @@ impl From<DriverProblem> for ApiError {
             DriverProblem::Grants(GrantProblem::PartsChanged { .. }) => {
                 unusable.field("grants").advise(&Hint::NameGrants, None)
             }
+            DriverProblem::NotAnswered { .. } => {
+                unusable.field("path").hint("mend the file; `--untested` adds it without asking")
+            }
             DriverProblem::BuiltIn(_) => unusable,
             DriverProblem::Exists(_) => taken().advise(&Hint::ReplaceDriver, None),
             DriverProblem::OtherKind { .. } => {
@@ -135,7 +151,10 @@ pub(crate) struct Fresh {
     pub(crate) row: DriverRow,
     /// The difference to the driver whose place it takes.
     pub(crate) upgrade: Option<Upgrade>,
-    entry: DriverEntry,
+    /// The loaded driver.
+    pub(crate) entry: DriverEntry,
+    /// The row of the driver whose place it takes. None if that one has no row.
+    pub(crate) before: Option<DriverRow>,
 }
 
 /// Loads components.
@@ -188,13 +207,15 @@ impl Loader {
             config: new.config.clone().or_else(kept).unwrap_or_default(),
             enabled: true,
             added: now(),
+            on_trial: false,
+            earlier: Vec::new(),
         };
         may_enter(&row, inspection, added.as_ref(), registry.get(&row.name), new.replace)?;
         self.keep(vetted.package(), Path::new(&row.file)).await?;
         let entry = self.load_as(&row, vetted).await?;
         let before = before.filter(|before| before.digest != row.digest);
         let upgrade = before.map(|before| grants::difference(&before, &row));
-        Ok(Fresh { row, upgrade, entry })
+        Ok(Fresh { row, upgrade, entry, before: added })
     }
 
     /// The grants that the operator names. If none are named, those of the driver whose place the
@@ -253,7 +274,8 @@ impl Loader {
         // elsewhere name the old folder, and their files are still needed.
         let named: BTreeSet<OsString> = rows
             .iter()
-            .filter_map(|row| Path::new(&row.file).file_name())
+            .flat_map(|row| row.earlier.iter().map(|earlier| &earlier.file).chain([&row.file]))
+            .filter_map(|file| Path::new(file).file_name())
             .flat_map(|name| [name.to_owned(), signature_file(Path::new(name)).into_os_string()])
             .collect();
         // Without a folder there is nothing to remove.
@@ -357,11 +379,6 @@ impl Loader {
         let driver = self.host.load_vetted(vetted, grants).await?;
         Ok(DriverEntry::new(driver.info(), driver.kinds())?)
     }
-
-    /// Puts the driver into the registry. Calls in flight end on the driver that it replaces.
-    pub(crate) fn enter(&self, registry: &Registry, fresh: Fresh) {
-        registry.insert(fresh.entry);
-    }
 }
 
 /// The error of an action on a file.
@@ -400,7 +417,9 @@ fn may_enter(
     }
     // The file is another one if the same component was signed anew, or the data directory moved.
     let same = before.is_some_and(|old| {
-        DriverRow { added: old.added, file: old.file.clone(), ..row.clone() } == *old
+        let (earlier, on_trial) = (old.earlier.clone(), old.on_trial);
+        DriverRow { added: old.added, file: old.file.clone(), earlier, on_trial, ..row.clone() }
+            == *old
     });
     match (before.is_some() || loaded.is_some(), same || replace) {
         (true, false) => Err(DriverProblem::Exists(row.name.clone())),

@@ -27,6 +27,8 @@ fn row(digest: &str, added: u64) -> DriverRow {
         config: BTreeMap::new(),
         enabled: true,
         added: ostler_model::Timestamp(added),
+        on_trial: false,
+        earlier: Vec::new(),
     }
 }
 

@@ -139,6 +139,8 @@ pub(crate) fn of_loaded(info: &DriverInfo) -> Option<DriverRow> {
         config: BTreeMap::new(),
         enabled: true,
         added: Timestamp(0),
+        on_trial: false,
+        earlier: Vec::new(),
     })
 }
 
@@ -200,6 +202,8 @@ mod tests {
             config: BTreeMap::new(),
             enabled: true,
             added: Timestamp(1),
+            on_trial: false,
+            earlier: Vec::new(),
         }
     }
 

@@ -42,6 +42,7 @@ mod private;
 mod problem;
 mod routes;
 mod services;
+mod swap;
 mod trust;
 mod unfit;
 mod words;

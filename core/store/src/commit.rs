@@ -2,8 +2,8 @@
 
 use ostler_model::{
     Claim, ClaimRefused, Datastore, DatastoreId, DriverName, Effect, EffectKey, EventKind,
-    EventSeq, Host, HostId, HostState, Identified, Image, ImageId, ImageState, OperationRecord,
-    ResourceRefused, SecretKey, SecretValue, Timestamp, Version, VmId, VmRecord,
+    EventSeq, Host, HostId, HostState, Identified, Image, ImageId, ImageState, OperationId,
+    OperationRecord, ResourceRefused, SecretKey, SecretValue, Timestamp, Version, VmId, VmRecord,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -107,6 +107,38 @@ pub struct DriverRow {
     pub enabled: bool,
     /// When it was installed.
     pub added: Timestamp,
+    /// Whether it may be taken back by itself for a while after it was installed, because it took
+    /// the place of another file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_trial: bool,
+    /// The files that had the name before, newest first. The first is kept, so that it can be put
+    /// back; the others as long as operations need them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<EarlierDriver>,
+}
+
+/// A file that was a driver before another one took its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EarlierDriver {
+    /// Its own version.
+    pub version: String,
+    /// The component's file.
+    pub file: String,
+    /// SHA-256 of the file as installed, hexadecimal.
+    pub digest: String,
+    /// The grants that it had.
+    #[serde(default)]
+    pub grants: BTreeMap<String, Vec<String>>,
+    /// The settings that it had.
+    #[serde(default)]
+    pub config: BTreeMap<String, String>,
+    /// When it was installed.
+    pub added: Timestamp,
+    /// Operations before this one stay on it. 0: none does.
+    pub until: OperationId,
+    /// Why it was taken back, for people. None if another file took its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<String>,
 }
 
 fn yes() -> bool {

@@ -136,8 +136,8 @@ mod writer;
 
 pub use backup::{RestoreReport, Unreadable, restore};
 pub use commit::{
-    Commit, Committed, DriverRow, EventDraft, HostEdit, IdempotencyRow, ResourceChange,
-    RulesBinding, SecretRow, TokenRow, VmChange,
+    Commit, Committed, DriverRow, EarlierDriver, EventDraft, HostEdit, IdempotencyRow,
+    ResourceChange, RulesBinding, SecretRow, TokenRow, VmChange,
 };
 pub use disk::RawDisk;
 pub use error::{BackupError, CommitError, Fault, OpenError, ReadError, RowError};

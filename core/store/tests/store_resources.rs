@@ -187,6 +187,8 @@ async fn a_driver_stays_while_something_names_it() {
         config: Default::default(),
         enabled: true,
         added: Timestamp(1),
+        on_trial: false,
+        earlier: Vec::new(),
     };
     let (sim, rules) = (row("sim"), row("rules"));
     made(&store, DriverPut(sim.clone())).await;
@@ -334,6 +336,8 @@ async fn a_secret_goes_with_its_host_and_with_its_driver() {
         config: std::collections::BTreeMap::new(),
         enabled: true,
         added: Timestamp(1),
+        on_trial: false,
+        earlier: Vec::new(),
     };
     // Another build takes its place: the secrets stay.
     made(&store, DriverPut(driver.clone())).await;

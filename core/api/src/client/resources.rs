@@ -78,6 +78,15 @@ impl Client {
         .await
     }
 
+    /// Puts the file that was the driver before back in its place.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn roll_driver_back(&self, driver: &str) -> Result<Driver, ClientError> {
+        let path = format!("/v1/drivers/{}/rollback", segment(driver));
+        self.answer(self.request(reqwest::Method::POST, &path)).await
+    }
+
     /// Removes that binding. Then the rules from the daemon's settings apply again.
     ///
     /// # Errors

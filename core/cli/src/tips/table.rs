@@ -242,7 +242,8 @@ pub(super) const TIPS: &[Tip] = &[
     tip(
         "driver",
         &["reload", "upgrade", "update"],
-        "`ostler driver add FILE --replace` puts a driver in the place of the one of the same name",
+        "`ostler driver add FILE --replace` puts a driver in the place of the one of the same name; \
+         `ostler driver rollback` puts the file before back",
     ),
     tip(
         "operation",

@@ -8,6 +8,7 @@ use ostler_model::{
     Capacity, Datastore, DatastoreId, DiskFormat, DriverRef, ExecTransport, FilePath, Host, HostId,
     HostState, Image, ImageId, ImageState, Timestamp, Usage,
 };
+use ostler_store::EarlierDriver;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The name of host 0, the front end.
@@ -259,6 +260,16 @@ fn driver_secrets(origin: &DriverOrigin, set: Vec<String>) -> Vec<wire::DriverSe
     names.into_iter().map(told).collect()
 }
 
+/// A file that was a driver before, as it is sent.
+pub(crate) fn earlier_driver(earlier: EarlierDriver) -> wire::EarlierDriver {
+    wire::EarlierDriver {
+        version: earlier.version,
+        digest: earlier.digest,
+        added: time(earlier.added),
+        taken_back: earlier.taken_back,
+    }
+}
+
 /// A driver, as it is sent. `set` are the names of the secrets that are set for all its hosts.
 pub(crate) fn driver(
     info: DriverInfo,
@@ -287,6 +298,16 @@ pub(crate) fn driver(
         errors: health.errors,
         mean_us: health.busy_us.checked_div(health.calls).unwrap_or(0),
         last_error: health.last_error,
+        trial_until: health.trial_until.map(time),
+        paused: health
+            .paused
+            .into_iter()
+            .map(|(host, left)| wire::DriverPause {
+                host: host.into(),
+                seconds: left.0.div_ceil(1000),
+            })
+            .collect(),
+        earlier: Vec::new(),
         upgrade: None,
     }
 }

@@ -10,7 +10,9 @@ mod spec;
 mod vm;
 
 pub(crate) use event::{EVENT_KINDS, event};
-pub(crate) use infra::{datastore, driver, host, image, new_datastore, new_host, new_image};
+pub(crate) use infra::{
+    datastore, driver, earlier_driver, host, image, new_datastore, new_host, new_image,
+};
 pub(crate) use operation::{calls, complaint, operation};
 pub(crate) use schedule::{reschedule, schedule_from_wire};
 pub(crate) use spec::{

@@ -5,6 +5,7 @@ use crate::auth::Caller;
 use crate::convert::{self, named};
 use crate::extract::{Body, Key};
 use crate::problem::{ApiError, Handled, Thing};
+use crate::swap;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -22,7 +23,9 @@ fn all(app: &App) -> Handled<Vec<Driver>> {
         let rules = rules_of(app, &bound, &info.name);
         let secrets = reader.secrets_of(&info.name, None)?;
         let set = secrets.into_iter().map(|secret| secret.key.name.into()).collect();
-        Ok(convert::driver(info, &kinds, rules, health, set))
+        let earlier = reader.driver(&info.name)?.map(|row| row.earlier).unwrap_or_default();
+        let earlier = earlier.into_iter().map(convert::earlier_driver).collect();
+        Ok(Driver { earlier, ..convert::driver(info, &kinds, rules, health, set) })
     };
     let left_out =
         |it: LeftOut| Ok(Driver { not_loaded: Some(it.why), ..told((it.info, Vec::new()))? });
@@ -103,27 +106,32 @@ pub(crate) async fn add(
 
 async fn load(app: Shared, new: NewDriver, by: String) -> Handled<(DriverName, Option<Upgrade>)> {
     let _alone = app.loader.adding.lock().await;
-    let entered = enter(&app, &new, &by).await;
+    let entered = swap::enter(&app, &new, &by).await;
     // Removes the file of a driver that was replaced, or that could not be loaded.
     app.loader.tidy(&app.store().read()?.drivers()?).await;
     entered
 }
 
-async fn enter(app: &Shared, new: &NewDriver, by: &str) -> Handled<(DriverName, Option<Upgrade>)> {
-    let mut loaded = app.loader.load(new, &app.registry, app.store()).await?;
-    let (name, upgrade) = (loaded.row.name.clone(), loaded.upgrade.take());
-    // The driver enters the registry with the commit, not after it. So the store and this process
-    // always agree on which driver has the name.
-    let (change, known) = (ResourceChange::DriverPut(loaded.row.clone()), Arc::clone(app));
-    app.engine
-        .change_then(change, by, move || {
-            let name = loaded.row.name.clone();
-            known.loader.enter(&known.registry, loaded);
-            known.engine.driver_changed(&name);
-        })
-        .await
-        .map_err(|err| named::refused(app, err))?;
-    Ok((name, upgrade))
+/// Puts the file that was the driver before back in its place, with the grants and settings that it
+/// had. Operations in hand go on with it. Once more puts the other file back.
+#[utoipa::path(
+    post, path = "/v1/drivers/{driver}/rollback", tag = "drivers",
+    params(("driver" = String, Path, description = "Name")),
+    responses((status = 200, body = Driver), ApiError),
+)]
+pub(crate) async fn roll_back(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Handled<Json<Driver>> {
+    let driver = loaded(&app, &name)?;
+    let why = format!("{} has put it back", caller.name);
+    let (task, of) = (Arc::clone(&app), driver.clone());
+    // A task of its own, because a driver that is committed must also be in place, even if the
+    // client has gone.
+    let back = tokio::spawn(async move { swap::put_back(&task, &of, &caller.name, &why).await });
+    back.await.map_err(|err| crate::app::broken(&err))??;
+    one(&app, driver.as_str()).map(Json)
 }
 
 /// Forgets a component that no host or datastore names. It is unloaded at the next start.

@@ -63,6 +63,7 @@ fn guarded() -> OpenApiRouter<Shared> {
         .routes(routes!(drivers::list, drivers::add))
         .routes(routes!(drivers::show, drivers::remove))
         .routes(routes!(drivers::bind, drivers::unbind))
+        .routes(routes!(drivers::roll_back))
         .routes(routes!(secrets::of_driver))
         .routes(routes!(secrets::set_of_driver, secrets::remove_of_driver))
         .routes(routes!(events::watch))

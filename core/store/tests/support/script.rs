@@ -107,6 +107,8 @@ pub(crate) fn steps() -> Vec<Step> {
         config: BTreeMap::new(),
         enabled: true,
         added: Timestamp(1),
+        on_trial: false,
+        earlier: Vec::new(),
     };
     let binding =
         RulesBinding { hypervisor: "kvm".parse().expect("a name"), rules: driver.name.clone() };
