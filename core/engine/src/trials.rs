@@ -148,7 +148,7 @@ impl Trials {
             "driver-crashes",
             format!(
                 "driver {driver} crashed on this host again and again; it is called there again in \
-                 {seconds} s (`ostler driver show {driver}` has its last error)"
+                 {seconds} s"
             ),
         ))
     }

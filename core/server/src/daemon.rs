@@ -219,18 +219,8 @@ async fn drivers(
     if config.trust.pins_in_vain() {
         tracing::warn!("[trust] pinned has no effect unless the policy is pinned");
     }
-    let confine = Confine::from(config.commands.confine);
-    if confine != Confine::Never && !ostler_wasm::can_confine() {
-        if confine == Confine::Always {
-            return Err(ConfigError::NotConfined.into());
-        }
-        tracing::warn!(
-            "commands that drivers run on this machine are not confined: its kernel has no \
-             Landlock (Linux 5.19 or newer, `landlock` among its security modules)"
-        );
-    }
     let options = HostOptions {
-        confine,
+        confine: confine(config)?,
         earlier_process: true,
         compiler: config.compiler(),
         cache_dir: Some(data.join("cache")),
@@ -276,6 +266,21 @@ async fn drivers(
         }
     }
     Ok((loader, all))
+}
+
+/// Whether commands are confined. A warning says so if they are not and should be.
+fn confine(config: &Config) -> Result<Confine, ConfigError> {
+    let confine = Confine::from(config.commands.confine);
+    if confine != Confine::Never && !ostler_wasm::can_confine() {
+        if confine == Confine::Always {
+            return Err(ConfigError::NotConfined);
+        }
+        tracing::warn!(
+            "commands that drivers run on this machine are not confined: its kernel has no \
+             Landlock (Linux 5.19 or newer, `landlock` among its security modules)"
+        );
+    }
+    Ok(confine)
 }
 
 fn enter_kvm(registry: &Registry, name: DriverName) -> Result<(), DriverProblem> {

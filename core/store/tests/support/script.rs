@@ -1,7 +1,7 @@
 //! The scripted run of the crash tests: every kind of change, alone and in batches.
 
 use super::*;
-use ostler_store::{DriverRow, RulesBinding, SecretRow, TokenRow};
+use ostler_store::{DriverRow, EarlierDriver, RulesBinding, SecretRow, TokenRow};
 
 /// Commits that are to be one batch. Those that are refused are part of the script.
 pub(crate) type Step = Vec<Commit>;
@@ -89,6 +89,31 @@ fn resources(changes: Vec<ResourceChange>) -> Step {
     vec![Commit { resources: changes, ..Commit::default() }]
 }
 
+/// A driver whose file took the place of another.
+fn driver() -> DriverRow {
+    let earlier = EarlierDriver {
+        version: "0.1.0".to_owned(),
+        file: "snapshots-kvm-00.wasm".to_owned(),
+        digest: "00".to_owned(),
+        grants: BTreeMap::new(),
+        config: BTreeMap::new(),
+        added: Timestamp(0),
+        until: OperationId(7),
+        taken_back: None,
+    };
+    DriverRow {
+        name: "snapshots-kvm".parse().expect("a name"),
+        file: "snapshots-kvm-01.wasm".to_owned(),
+        digest: "01".to_owned(),
+        grants: BTreeMap::from([("log".to_owned(), Vec::new())]),
+        config: BTreeMap::new(),
+        enabled: true,
+        added: Timestamp(1),
+        on_trial: true,
+        earlier: vec![earlier],
+    }
+}
+
 /// The whole run: some steps alone, then six VMs step by step in batches, then what a VM does
 /// besides. Ends in the middle of things.
 pub(crate) fn steps() -> Vec<Step> {
@@ -99,17 +124,7 @@ pub(crate) fn steps() -> Vec<Step> {
         created: Timestamp(1),
         expires: None,
     };
-    let driver = DriverRow {
-        name: "snapshots-kvm".parse().expect("a name"),
-        file: "snapshots-kvm.wasm".to_owned(),
-        digest: "00".to_owned(),
-        grants: BTreeMap::from([("log".to_owned(), Vec::new())]),
-        config: BTreeMap::new(),
-        enabled: true,
-        added: Timestamp(1),
-        on_trial: false,
-        earlier: Vec::new(),
-    };
+    let driver = driver();
     let binding =
         RulesBinding { hypervisor: "kvm".parse().expect("a name"), rules: driver.name.clone() };
     let secret = |host: Option<u32>, name: &str| SecretRow {
