@@ -94,7 +94,7 @@ pub struct Driver {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
     /// The end of the trial of its file. Until then the file before is put back if this one crashes,
-    /// or if much more of its calls fail. None if it is not on trial.
+    /// or if many more of its calls fail. None if it is not on trial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial_until: Option<Time>,
     /// The hosts where it is not called for a while.

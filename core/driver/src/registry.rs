@@ -428,8 +428,8 @@ impl Registry {
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Drivers> {
-        // A panic while the lock was held cannot leave the map half written: each write is one
-        // insert.
+        // A panic while the lock was held cannot leave the map half written: no code of others
+        // runs under the lock.
         self.drivers.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 

@@ -6,9 +6,9 @@ use crate::handle::DriverHealth;
 use crate::hosts::within;
 use crate::locked::locked;
 use crate::shared::Shared;
+use crate::trials::TakeBack;
 use futures::StreamExt as _;
 use ostler_driver::DriverEntry;
-use ostler_lifecycle::Spike;
 use ostler_model::{DriverError, DriverName, HostId, HostName, Millis, OperationId, Timestamp};
 use ostler_store::{ReadError, Reader};
 use std::sync::Arc;
@@ -72,19 +72,41 @@ impl Engine {
         Ok(())
     }
 
-    /// Call this when another file has become the driver of that name. Operations before `from` stay
-    /// on the file before. If `since` is given, the file is on trial from then on: see
-    /// [`Engine::next_spike`]. The hosts of a hypervisor driver are probed at once, because the
-    /// file may be able to do other things there.
-    pub fn driver_changed(&self, driver: &DriverName, from: OperationId, since: Option<Timestamp>) {
+    /// Call this when another file, of this digest, has become the driver of that name. Operations
+    /// before `from` stay on the file before. If `since` is given, the file is on trial from then
+    /// on: see [`Engine::next_spike`].
+    pub fn driver_changed(
+        &self,
+        driver: &DriverName,
+        file: &str,
+        from: OperationId,
+        since: Option<Timestamp>,
+    ) {
         let shared = self.shared();
         match since {
             Some(since) => {
                 let now = shared.now();
-                shared.trials.begin(driver, from, now, now.since(since));
+                shared.trials.begin(driver, file.to_owned(), from, (now, now.since(since)));
             }
             None => shared.trials.settle(driver),
         }
+        self.probe_hosts_of(driver);
+    }
+
+    /// The driver is called again: its file fares badly, and stays all the same.
+    pub fn driver_stays(&self, driver: &DriverName) {
+        self.shared().trials.call_again(driver);
+    }
+
+    /// The driver is forgotten.
+    pub fn driver_removed(&self, driver: &DriverName) {
+        self.shared().trials.settle(driver);
+    }
+
+    /// Has the hosts of a hypervisor driver probed at once: its file, or its grants, are others, and
+    /// it may be able to do other things there.
+    pub fn probe_hosts_of(&self, driver: &DriverName) {
+        let shared = self.shared();
         let directory = shared.directory();
         let of = |host: &&ostler_model::Host| {
             host.hypervisor.as_ref().is_some_and(|hypervisor| hypervisor.driver == *driver)
@@ -92,8 +114,10 @@ impl Engine {
         shared.probes.want_now(directory.hosts.values().filter(of).map(|host| host.id));
     }
 
-    /// Waits until a driver's file that is on trial fares so badly that it is to be taken back.
-    pub async fn next_spike(&self) -> (DriverName, Spike) {
+    /// Waits until a driver's file that is on trial fares so badly that it is to be taken back. Until
+    /// it is, or [`Engine::driver_stays`] is called, the driver gets no calls but looks and
+    /// destroys.
+    pub async fn next_spike(&self) -> TakeBack {
         self.shared().trials.next_spike().await
     }
 

@@ -14,6 +14,7 @@ use crate::locked::locked;
 use crate::maybe_running::{MaybeRunning, alone, beside, touched};
 use crate::message::Message;
 use crate::shared::Shared;
+use crate::trials::Answer;
 use ostler_driver::CallControl;
 use ostler_model::{
     Call, CallContext, CallResult, DriverError, DriverName, Effect, ErrorKind, HostId, JobCall,
@@ -199,7 +200,9 @@ async fn bounded(
     cancel: &CancellationToken,
     report: watch::Sender<Option<Progress>>,
 ) -> CallResult {
-    if let Some(error) = shared.trials.refusal(&effect.driver, effect.host, shared.now()) {
+    if let Some(error) =
+        shared.trials.refusal(&effect.driver, effect.host, effect.call, shared.now())
+    {
         return Err(error);
     }
     let until = clock::instant() + effect.patience.duration();
@@ -243,7 +246,9 @@ async fn bounded(
     let error = result.as_ref().err();
     // Looks are answered so often that failures of calls would not show among them.
     if error.is_some() || effect.call != Call::Now(NowCall::Observe) {
-        hosts::count(shared, &effect.driver, effect.host, effect.key.operation, error);
+        let (driver, silent) = (&effect.driver, hosts::is_silent(shared, effect.host));
+        let (operation, vm) = (effect.key.operation, effect.key.vm);
+        shared.trials.answered(Answer { driver, operation, vm, error, silent }, shared.now());
     }
     shared.trials.went(&effect.driver, effect.host, effect.call, error, shared.now());
     tracing::debug!(key = %effect.key, call = %effect.call, took_us = took, ok = result.is_ok(), "driver call");

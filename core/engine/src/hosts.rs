@@ -4,8 +4,10 @@
 use crate::calls;
 use crate::locked::locked;
 use crate::shared::Shared;
+use crate::trials::Answer;
 use ostler_driver::{Hypervisor, Site};
-use ostler_model::{Ability, DriverError, DriverName, HostId, OperationId};
+use ostler_lifecycle::is_crash;
+use ostler_model::{Ability, DriverError, DriverName, HostId, OperationId, VmUuid};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,24 +62,15 @@ pub(crate) fn is_silent(shared: &Shared, host: HostId) -> bool {
     locked(&shared.host_health).get(&host).is_some_and(|health| !health.reachable)
 }
 
-/// Counts an answer of a driver to a call for `operation`; 0 for none. A file that is on trial may
-/// be taken back because of it.
-pub(crate) fn count(
-    shared: &Shared,
-    driver: &DriverName,
-    host: HostId,
-    operation: OperationId,
-    error: Option<&DriverError>,
-) {
-    shared.trials.answered(driver, operation, error, is_silent(shared, host), shared.now());
-}
-
-/// Counts that the monitor could not look at a host. Looks that are answered are not counted: there
-/// are so many of them that failures of calls would not show.
-pub(crate) fn count_look(shared: &Shared, host: HostId, error: &DriverError) {
+/// Counts that a driver crashed when the monitor looked at a host. Nothing else of a look is counted:
+/// an error may be the host's, and answers are so many that failures of calls would not show.
+pub(crate) fn count_crash(shared: &Shared, host: HostId, error: &DriverError) {
     let directory = shared.directory();
     let known = directory.hosts.get(&host).and_then(|host| host.hypervisor.as_ref());
-    if let Some(hypervisor) = known {
-        count(shared, &hypervisor.driver, host, OperationId(0), Some(error));
+    if let Some(hypervisor) = known.filter(|_| is_crash(error)) {
+        let (driver, operation, vm) =
+            (&hypervisor.driver, OperationId(0), VmUuid(uuid::Uuid::nil()));
+        let answer = Answer { driver, operation, vm, error: Some(error), silent: false };
+        shared.trials.answered(answer, shared.now());
     }
 }

@@ -83,4 +83,5 @@ pub use ostler_lifecycle::{
     Declined, Done, LastError, NotAdopted, NotCreated, Spike, Summary, TRIAL, Waits, WaitsFor, Why,
     WhyNot,
 };
+pub use trials::TakeBack;
 pub use unusable::Unusable;

@@ -5,7 +5,7 @@
 use crate::calls;
 use crate::health;
 use crate::hooks::Sabotage;
-use crate::hosts::{count_look, driver_of, is_silent, within};
+use crate::hosts::{count_crash, driver_of, is_silent, within};
 use crate::locked::locked;
 use crate::message::Message;
 use crate::shared::Shared;
@@ -117,7 +117,7 @@ async fn poll(shared: &Arc<Shared>, host: HostId) {
                 shared.config.poll_every
             }
             Err(error) => {
-                count_look(shared, host, error);
+                count_crash(shared, host, error);
                 lists = 0;
                 let head_start = shared.config.hooks.head_start;
                 let since = *blind_since

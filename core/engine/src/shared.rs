@@ -236,6 +236,7 @@ impl Shared {
     fn put_directory(&self, fresh: Arc<Directory>) {
         self.executor.prune(&fresh);
         self.probes.prune(&fresh);
+        self.trials.prune(&fresh);
         *self.directory.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         self.hosts_changed.notify_one();
         self.scheduler.changed();

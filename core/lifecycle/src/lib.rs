@@ -85,7 +85,7 @@ mod why;
 
 pub use adoption::{Becomes, NotAdopted, accepts_changes, becomes, is_adoptable};
 pub use allowed::{can, presumed};
-pub use crash::{Breaker, is_crash};
+pub use crash::{Breaker, is_crash, waits};
 pub use creation::{Named, NotCreated, Reachable, bridges_are_somewhere, disks_of};
 pub use decision::{Decision, Input};
 pub use domain_status::{DomainStatus, status, status_at};

@@ -40,9 +40,10 @@ fn the_file_before_is_kept_and_others_only_while_operations_need_them() {
     assert_eq!(digests(&after("c", &second, 20, None)), [("b", 20)]);
     // All operations go on with `c`.
     assert_eq!(digests(&after("c", &second, 0, Some(7))), [("b", 0)]);
+    assert_eq!(digests(&after("b", &second, 0, Some(7))), [("a", 0)]);
     // The same file with other grants.
     let same = after("b", &second, 20, Some(7));
-    assert_eq!((same.on_trial, same.earlier), (true, second.earlier));
+    assert_eq!((same.on_trial, same.added, same.earlier), (true, second.added, second.earlier));
 }
 
 #[test]
@@ -58,13 +59,32 @@ fn no_more_earlier_files_are_kept_than_may_be() {
 #[test]
 fn the_file_before_comes_back_with_its_grants_and_settings_and_so_does_the_other_one() {
     let second = after("c", &after("b", &row("a"), 10, Some(7)), 20, Some(7));
-    let back_to_b = back(&second, "3".to_owned(), "crashes", Timestamp(99)).expect("an earlier");
+    let asked = Asked::Daemon { file: "c", why: "crashes" };
+    let back_to_b = back(&second, "3".to_owned(), &asked, Timestamp(99)).expect("an earlier");
     assert_eq!((back_to_b.digest.as_str(), back_to_b.config["of"].as_str()), ("b", "b"));
     assert_eq!((back_to_b.added, back_to_b.on_trial), (Timestamp(99), false));
     // Nobody stays on `c`; operation 7 stays on `a`.
     assert_eq!(digests(&back_to_b), [("c", 0), ("a", 10)]);
     assert_eq!(back_to_b.earlier[0].taken_back.as_deref(), Some("crashes"));
-    let again = back(&back_to_b, "2".to_owned(), "a person", Timestamp(100)).expect("an earlier");
+    // The daemon does not put back what it took back, and a person may.
+    let by_daemon = back(&back_to_b, "2".to_owned(), &asked, Timestamp(100)).expect("an earlier");
+    assert_eq!((by_daemon.digest.as_str(), digests(&by_daemon)), ("a", vec![("b", 0), ("c", 0)]));
+    let person = Asked::By("eva");
+    let again = back(&back_to_b, "2".to_owned(), &person, Timestamp(100)).expect("an earlier");
     assert_eq!((again.digest.as_str(), digests(&again)), ("c", vec![("b", 0), ("a", 10)]));
-    assert_eq!(back(&row("a"), String::new(), "", Timestamp(1)), None);
+    assert_eq!(again.earlier[0].taken_back.as_deref(), Some("eva took it back"));
+    assert_eq!(back(&row("a"), String::new(), &person, Timestamp(1)), None);
+}
+
+#[test]
+fn the_last_proven_file_is_kept_while_its_follower_is_on_trial() {
+    let fresh = DriverRow { added: now(), ..after("b", &row("a"), 10, None) };
+    let third = after("c", &fresh, 20, None);
+    assert_eq!(digests(&third), [("b", 20), ("a", 10)]);
+    let asked = Asked::Daemon { file: "c", why: "crashes" };
+    let second = back(&third, String::new(), &asked, now()).expect("an earlier");
+    // `b` is on trial again, so `a` can come back, too.
+    assert_eq!((second.digest.as_str(), second.on_trial), ("b", true));
+    // Once its trial is over, `a` is not kept.
+    assert_eq!(digests(&after("c", &after("b", &row("a"), 10, None), 20, None)), [("b", 20)]);
 }

@@ -136,6 +136,9 @@ pub struct EarlierDriver {
     pub added: Timestamp,
     /// Operations before this one stay on it. 0: none does.
     pub until: OperationId,
+    /// Whether it was on trial itself when another file took its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_trial: bool,
     /// Why it was taken back, for people. None if another file took its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_back: Option<String>,

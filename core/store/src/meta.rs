@@ -110,6 +110,12 @@ impl Marks {
                     marks.datastore = marks.datastore.max(datastore.id.0)
                 }
                 ResourceChange::ImagePut(image) => marks.image = marks.image.max(image.id.0),
+                // Operations that begin after a restart must not be numbered below the ones that
+                // stay on an earlier file.
+                ResourceChange::DriverPut(driver) => {
+                    let until = driver.earlier.iter().map(|earlier| earlier.until.0).max();
+                    marks.operation = marks.operation.max(until.unwrap_or_default());
+                }
                 _ => {}
             }
         }

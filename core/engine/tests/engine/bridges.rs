@@ -150,7 +150,7 @@ async fn nothing_is_refused_where_the_driver_cannot_tell() {
 async fn hosts_of_a_driver_that_was_replaced_are_probed_at_once() {
     let world = bridged().await;
     world.fake.set_interfaces(ALPHA, &["lo", "br0", "br9"]);
-    world.engine.driver_changed(&"fake".parse().expect("a name"), OperationId(0), None);
+    world.engine.probe_hosts_of(&"fake".parse().expect("a name"));
     until("alpha to be probed", || {
         let health = world.engine.host_health(ALPHA).expect("it was reached");
         health.interfaces.is_some_and(|names| names.contains("br9"))

@@ -125,11 +125,10 @@ pub(crate) async fn roll_back(
     Path(name): Path<String>,
 ) -> Handled<Json<Driver>> {
     let driver = loaded(&app, &name)?;
-    let why = format!("{} has put it back", caller.name);
     let (task, of) = (Arc::clone(&app), driver.clone());
     // A task of its own, because a driver that is committed must also be in place, even if the
     // client has gone.
-    let back = tokio::spawn(async move { swap::put_back(&task, &of, &caller.name, &why).await });
+    let back = tokio::spawn(async move { swap::roll_back(&task, &of, &caller.name).await });
     back.await.map_err(|err| crate::app::broken(&err))??;
     one(&app, driver.as_str()).map(Json)
 }
@@ -147,8 +146,13 @@ pub(crate) async fn remove(
 ) -> Handled<StatusCode> {
     let missing = || ApiError::not_found(Thing::Driver, &name);
     let name: DriverName = name.parse().map_err(|_| missing())?;
+    // Nobody puts a file of the driver back meanwhile.
+    let _alone = app.loader.adding.lock().await;
+    let (known, driver) = (Arc::clone(&app), name.clone());
     app.engine
-        .change(ResourceChange::DriverRemove(name), &caller.name)
+        .change_then(ResourceChange::DriverRemove(name), &caller.name, move || {
+            known.engine.driver_removed(&driver);
+        })
         .await
         .map_err(|err| named::refused(&app, err))?;
     Ok(StatusCode::NO_CONTENT)

@@ -99,6 +99,7 @@ fn driver() -> DriverRow {
         config: BTreeMap::new(),
         added: Timestamp(0),
         until: OperationId(7),
+        on_trial: true,
         taken_back: None,
     };
     DriverRow {
