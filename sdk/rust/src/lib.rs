@@ -1,4 +1,6 @@
 #![doc = include_str!("../README.md")]
+//!
+//! The module `recipes` has a recipe for each thing that a driver can ask its host for.
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
