@@ -17,7 +17,7 @@ pub use transfer::{CopyJob, FileLook, FromImage, Job, PrepareJob, SaveBackJob, S
 
 use crate::{FileKind, Item};
 
-/// Gives records what all of them have.
+/// Gives all records the same traits.
 macro_rules! records {
     ($($(#[$meta:meta])* pub $kind:ident $name:ident { $($body:tt)* })*) => { $(
         $(#[$meta])*

@@ -8,7 +8,7 @@ use ostler_sdk::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What is kept of a domain. It is written before QEMU starts.
+/// The record of a domain. It is written before QEMU starts.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     spec: DomainSpec,
@@ -36,8 +36,8 @@ fn save(record: &Record) -> Result<(), Error> {
     files::write(&file(&record.spec.identity.vm, "json")?, &serde_json::to_vec(record)?)
 }
 
-/// Why the domain is off, if QEMU has not ended by itself. A file of its own, because a destroy
-/// may come while a deploy writes the record.
+/// The reason why the domain is off, if QEMU has not ended by itself. It has a file of its own,
+/// because a destroy may come while a deploy writes the record.
 fn off_because(vm: &str) -> Result<Option<PowerReason>, Error> {
     let word = files::read(&file(vm, "off")?)?.unwrap_or_default();
     Ok(PowerReason::parse(&String::from_utf8_lossy(&word)))
@@ -100,7 +100,7 @@ fn seen(record: &Record) -> Result<DomainSeen, Error> {
     })
 }
 
-/// Refuses what this driver cannot give, so that nothing is left out in silence.
+/// Refuses a domain that this driver cannot make. Nothing is left out in silence.
 fn possible(spec: &DomainSpec) -> Result<(), Error> {
     if spec.firmware != Firmware::Bios || spec.graphics != Graphics::None || !spec.nics.is_empty() {
         let told = "this driver has only BIOS, no screen and no network cards";
