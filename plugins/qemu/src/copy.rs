@@ -6,14 +6,19 @@ use crate::monitor::{Monitor, until};
 use crate::plug::node;
 use crate::process::{act, outcome};
 use ostler_sdk::host::{exec, files};
-use ostler_sdk::{Call, DiskCopy, Error, FilePath, FileRef, JobStatus};
+use ostler_sdk::{Call, DiskCopy, DiskFormat, Error, FilePath, FileRef, JobStatus};
 use serde_json::{Value, json};
 
 /// QEMU's name for the job, and for the file that it writes.
 const COPY: &str = "copy";
 
 impl DiskCopy for Qemu {
-    fn begin(call: &Call, disk: &str, target: FileRef, format: &str) -> Result<JobStatus, Error> {
+    fn begin(
+        call: &Call,
+        disk: &str,
+        target: FileRef,
+        format: DiskFormat,
+    ) -> Result<JobStatus, Error> {
         let (place, domain) = begin_there(call)?;
         if !domain.hardware.disks.iter().any(|known| known.name == disk) {
             return Err(Error::gone("no-disk", format!("the domain has no disk {disk}")));
@@ -23,7 +28,7 @@ impl DiskCopy for Qemu {
         let id = call.id();
         let suffix = format!(".new-{}-{}", id.operation, id.step);
         let scratch = FilePath::new(target.datastore.clone(), target.path.clone() + &suffix);
-        let copied = copy(call, &mut monitor, disk, &scratch, format);
+        let copied = copy(call, &mut monitor, disk, &scratch, format.as_str());
         if let Err(error) = copied {
             // A call that was told to stop can only tell, so the next one clears up.
             let _ = monitor.tell(&[json!({"execute": "job-cancel", "arguments": {"id": COPY}})]);

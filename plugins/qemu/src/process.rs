@@ -191,7 +191,7 @@ pub(crate) fn end(
         let vm = domain.uuid.clone();
         let runs = look(place, &vm, GLANCE_MS).map_or(true, |process| process.lives());
         if runs || !domain.let_go {
-            place.write_end(&vm, &End { run: domain.run.clone(), reason: reason.into() })?;
+            place.write_end(&vm, &End { run: domain.run.clone(), reason })?;
         }
         kill(call, place, &vm)?;
         match place.domain(&vm)? {

@@ -1,8 +1,8 @@
 //! What a domain is, as its files hold it. No IO.
 
 use ostler_sdk::{
-    DomainDisk, DomainNic, DomainSeen, DomainSpec, EffectId, Error, Identity, Power, PowerReason,
-    Stamped,
+    DiskFormat, DomainDisk, DomainNic, DomainSeen, DomainSpec, EffectId, Error, Firmware, Graphics,
+    Identity, Power, PowerReason, Stamped,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -61,7 +61,7 @@ pub(crate) struct Disk {
     pub(crate) file: String,
     /// Datastore and path of the file.
     pub(crate) place: (String, String),
-    pub(crate) format: String,
+    pub(crate) format: DiskFormat,
     pub(crate) read_only: bool,
 }
 
@@ -78,7 +78,7 @@ pub(crate) struct Nic {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct End {
     pub(crate) run: String,
-    pub(crate) reason: String,
+    pub(crate) reason: PowerReason,
 }
 
 /// What is known of a domain's process.
@@ -101,10 +101,10 @@ impl Process {
 /// What the driver cannot give a domain is refused, never left out in silence.
 pub(crate) fn possible(spec: &DomainSpec) -> Result<(), Error> {
     let refuse = |code: &str, what: &str| Err(Error::refused(code, what));
-    if spec.firmware != "bios" {
+    if spec.firmware != Firmware::Bios {
         return refuse("no-uefi", "this driver starts guests with BIOS only");
     }
-    if spec.graphics != "none" {
+    if spec.graphics != Graphics::None {
         return refuse("no-graphics", "this driver gives guests a serial console only");
     }
     // These are written into QEMU's configuration, which has no way to escape a quote.
@@ -238,26 +238,21 @@ impl Domain {
                 vm: self.uuid.clone(),
                 generation: self.generation,
             }),
-            power: power.into(),
+            power,
             reason,
             last_edge: self.edge.as_deref().and_then(EffectId::parse),
             extra: Vec::new(),
         }
     }
 
-    fn power(&self, process: &Process, end: Option<&End>) -> (Power, String) {
+    fn power(&self, process: &Process, end: Option<&End>) -> (Power, PowerReason) {
         let end = end.filter(|end| end.run == self.run);
-        match process {
-            Process::Lives(status) => {
-                let (power, reason) = power_of(status);
-                (power, reason.into())
-            }
-            _ if end.is_some() => {
-                (Power::Off, end.map(|end| end.reason.clone()).unwrap_or_default())
-            }
-            _ if !self.let_go => (Power::Off, PowerReason::Starting.into()),
-            Process::Ended => (Power::Off, PowerReason::Guest.into()),
-            Process::Died => (Power::Off, PowerReason::Crashed.into()),
+        match (process, end) {
+            (Process::Lives(status), _) => power_of(status),
+            (_, Some(end)) => (Power::Off, end.reason),
+            _ if !self.let_go => (Power::Off, PowerReason::Starting),
+            (Process::Ended, None) => (Power::Off, PowerReason::Guest),
+            (Process::Died, None) => (Power::Off, PowerReason::Crashed),
         }
     }
 }

@@ -5,7 +5,7 @@ use ostler_sdk::FileRef;
 
 fn disk(name: &str) -> DomainDisk {
     let file = FileRef { datastore: "s".into(), path: name.into(), absolute: "/s/x".into() };
-    let (format, extra) = ("raw".into(), Vec::new());
+    let (format, extra) = (DiskFormat::Raw, Vec::new());
     DomainDisk { name: name.into(), file, format, read_only: false, extra }
 }
 
@@ -17,13 +17,13 @@ fn spec(disks: &[&str]) -> DomainSpec {
         vcpus: 1,
         cpu_milli: 1000,
         memory_mib: 64,
-        firmware: "bios".into(),
+        firmware: Firmware::Bios,
         kernel: None,
         initrd: None,
         cmdline: String::new(),
         disks: disks.iter().map(|name| disk(name)).collect(),
         nics: Vec::new(),
-        graphics: "none".into(),
+        graphics: Graphics::None,
         console_log: disk("c").file,
         extra: Vec::new(),
     }
@@ -44,15 +44,15 @@ fn a_disk_keeps_its_slot() {
 fn the_reason_of_being_off_is_what_is_left() {
     let mut domain = Domain::new(&spec(&[]), "1".into(), None).expect("room");
     let told = |domain: &Domain, process, end: Option<&str>| {
-        let end = end.map(|run| End { run: run.into(), reason: "destroyed".into() });
+        let end = end.map(|run| End { run: run.into(), reason: PowerReason::Destroyed });
         domain.seen(&process, end.as_ref()).reason
     };
-    assert_eq!(told(&domain, Process::Ended, None), "starting");
+    assert_eq!(told(&domain, Process::Ended, None), PowerReason::Starting);
     domain.let_go = true;
-    assert_eq!(told(&domain, Process::Ended, None), "guest");
-    assert_eq!(told(&domain, Process::Died, Some("0")), "crashed");
-    assert_eq!(told(&domain, Process::Died, Some("1")), "destroyed");
-    assert_eq!(told(&domain, Process::Lives("running".into()), Some("1")), "none");
+    assert_eq!(told(&domain, Process::Ended, None), PowerReason::Guest);
+    assert_eq!(told(&domain, Process::Died, Some("0")), PowerReason::Crashed);
+    assert_eq!(told(&domain, Process::Died, Some("1")), PowerReason::Destroyed);
+    assert_eq!(told(&domain, Process::Lives("running".into()), Some("1")), PowerReason::None);
 }
 
 #[test]
@@ -61,8 +61,8 @@ fn what_cannot_be_given_is_refused() {
     assert_eq!(possible(&wanted), Ok(()));
     wanted.cmdline = "quiet\"\n[drive]".into();
     assert_eq!(possible(&wanted).expect_err("refused").code, "bad-boot");
-    wanted.graphics = "vnc".into();
+    wanted.graphics = Graphics::Vnc;
     assert_eq!(possible(&wanted).expect_err("refused").code, "no-graphics");
-    wanted.firmware = "uefi".into();
+    wanted.firmware = Firmware::Uefi;
     assert_eq!(possible(&wanted).expect_err("refused").code, "no-uefi");
 }

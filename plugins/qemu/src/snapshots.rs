@@ -7,7 +7,7 @@ use crate::process::{self, Begin, act, outcome};
 use crate::record::{Domain, Hardware};
 use crate::state::{job, make, names, open, settle, snapshots_in, state_of, without_memory};
 use ostler_sdk::host::{exec, files};
-use ostler_sdk::{Call, Error, FilePath, Outcome, PowerReason, Snapshots};
+use ostler_sdk::{Call, DiskFormat, Error, FilePath, Outcome, PowerReason, Snapshots};
 
 impl Snapshots for Qemu {
     fn create(call: &Call, name: &str) -> Result<Outcome, Error> {
@@ -15,7 +15,9 @@ impl Snapshots for Qemu {
         let mut monitor = act(&place, &domain.uuid)?;
         settle(call, &mut monitor)?;
         if !names(&place, &domain.uuid)?.iter().any(|known| known == name) {
-            if let Some(disk) = domain.hardware.disks.iter().find(|disk| disk.format != "qcow2") {
+            if let Some(disk) =
+                domain.hardware.disks.iter().find(|disk| disk.format != DiskFormat::Qcow2)
+            {
                 let told = format!("disk {} is {}: only qcow2 can", disk.name, disk.format);
                 return Err(Error::refused("no-snapshots", told));
             }
@@ -76,7 +78,7 @@ impl Snapshots for Qemu {
 }
 
 fn delete_at_rest(place: &Place, domain: &Domain, name: &str) -> Result<(), Error> {
-    let disks = domain.hardware.disks.iter().filter(|disk| disk.format == "qcow2");
+    let disks = domain.hardware.disks.iter().filter(|disk| disk.format == DiskFormat::Qcow2);
     let disks = disks.map(|disk| FilePath::new(disk.place.0.clone(), disk.place.1.clone()));
     for disk in disks.chain([state_of(place, &domain.uuid)]) {
         if files::stat(&disk)?.is_some() && snapshots_in(&disk)?.iter().any(|found| found == name) {

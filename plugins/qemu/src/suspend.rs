@@ -28,7 +28,7 @@ impl Suspend for Qemu {
         }
         let mut monitor = act(&place, &domain.uuid)?;
         write_memory(call, &place, &mut monitor, &mut domain, &file)?;
-        let end = End { run: domain.run.clone(), reason: PowerReason::Saved.into() };
+        let end = End { run: domain.run.clone(), reason: PowerReason::Saved };
         place.write_end(&domain.uuid, &end)?;
         drop(monitor);
         process::kill(call, &place, &domain.uuid)?;

@@ -5,12 +5,17 @@ use crate::driver::{Sim, act};
 use crate::parts::Disk;
 use ostler_sdk::host::{exec, files};
 use ostler_sdk::qcow2::{self, Content};
-use ostler_sdk::{Call, DiskCopy, Error, FilePath, FileRef, JobStatus};
+use ostler_sdk::{Call, DiskCopy, DiskFormat, Error, FilePath, FileRef, JobStatus};
 
 impl DiskCopy for Sim {
     /// The copy is made under a temporary name that derives from the effect, and then renamed. So a
     /// file under its final name is complete.
-    fn begin(call: &Call, disk: &str, target: FileRef, format: &str) -> Result<JobStatus, Error> {
+    fn begin(
+        call: &Call,
+        disk: &str,
+        target: FileRef,
+        format: DiskFormat,
+    ) -> Result<JobStatus, Error> {
         let outcome = act(call, "copy-disk", |_, found| {
             let domain = running(found)?;
             let found = domain.machine.disks.iter().find(|found| found.name == disk);
@@ -22,7 +27,8 @@ impl DiskCopy for Sim {
                 format!("{}.new-{}-{}", target.path, id.operation, id.step),
             );
             files::remove(&scratch)?;
-            if let Err(error) = copy(found, &target, &scratch, format).and_then(|()| call.go_on()) {
+            if let Err(error) = copy(found, &target, &scratch, &format).and_then(|()| call.go_on())
+            {
                 // An error of the removal is ignored, because the first error matters more. A
                 // repeat replaces the temporary file.
                 let _ = files::remove(&scratch);
@@ -38,7 +44,12 @@ impl DiskCopy for Sim {
 /// Copies a disk into `scratch`. A raw disk is copied byte by byte if the target is raw. All other
 /// copies are made by `qemu-img convert`, because the disk may stand on another file or must change
 /// its format.
-fn copy(disk: &Disk, target: &FileRef, scratch: &FilePath, format: &str) -> Result<(), Error> {
+fn copy(
+    disk: &Disk,
+    target: &FileRef,
+    scratch: &FilePath,
+    format: &DiskFormat,
+) -> Result<(), Error> {
     if disk.datastore.is_empty() {
         return Err(Error::refused(
             "unknown-place",
@@ -52,18 +63,18 @@ fn copy(disk: &Disk, target: &FileRef, scratch: &FilePath, format: &str) -> Resu
             format!("the file of disk {} is not there", disk.name),
         ));
     }
-    if disk.format == "raw" && format == "raw" {
+    if disk.format == DiskFormat::Raw && *format == DiskFormat::Raw {
         return files::copy(&source, scratch).map(drop);
     }
     if let Some((folder, _)) = scratch.path.rsplit_once('/') {
         files::make_folder(&FilePath::new(scratch.datastore.clone(), folder))?;
     }
-    if disk.format == "qcow2" {
+    if disk.format == DiskFormat::Qcow2 {
         names_an_image(disk, target)?;
     }
     let holes = [
         ("from", disk.format.as_str()),
-        ("to", format),
+        ("to", format.as_str()),
         ("source", &source.hole()),
         ("target", &scratch.hole()),
     ];

@@ -15,9 +15,9 @@ pub(crate) struct Domain {
     pub(crate) store: Option<String>,
     #[serde(default)]
     pub(crate) generation: u64,
-    pub(crate) power: String,
+    pub(crate) power: Power,
     #[serde(default = "no_reason")]
-    pub(crate) reason: String,
+    pub(crate) reason: PowerReason,
     /// The effect of the last edge. It is written together with the count of that edge, so that
     /// both are there or neither.
     #[serde(default)]
@@ -50,8 +50,8 @@ pub(crate) struct Domain {
     pub(crate) journey: Option<Journey>,
 }
 
-fn no_reason() -> String {
-    PowerReason::None.into()
+const fn no_reason() -> PowerReason {
+    PowerReason::None
 }
 
 /// The content of a memory file.
@@ -88,7 +88,7 @@ impl Domain {
             name: spec.name.clone(),
             store: Some(spec.identity.store.clone()),
             generation: spec.identity.generation,
-            power: Power::Off.into(),
+            power: Power::Off,
             reason: no_reason(),
             edge: None,
             presses: 0,
@@ -126,7 +126,7 @@ impl Domain {
     }
 
     pub(crate) fn is(&self, power: Power) -> bool {
-        self.power == power.as_str()
+        self.power == power
     }
 
     pub(crate) fn runs(&self) -> bool {
@@ -134,8 +134,8 @@ impl Domain {
     }
 
     fn stop(&mut self, reason: PowerReason) {
-        self.power = Power::Off.into();
-        self.reason = reason.into();
+        self.power = Power::Off;
+        self.reason = reason;
         (self.off_at_ms, self.crash_at_ms, self.journey) = (None, None, None);
     }
 
@@ -149,8 +149,8 @@ impl Domain {
             uuid: self.uuid.clone(),
             name: self.name.clone(),
             identity,
-            power: self.power.clone(),
-            reason: self.reason.clone(),
+            power: self.power,
+            reason: self.reason,
             last_edge: self.edge.as_deref().and_then(EffectId::parse),
             extra: Vec::new(),
         }
@@ -189,7 +189,7 @@ pub(crate) fn deploy(
     }
     let running = found.as_ref().filter(|domain| domain.runs()).map(|domain| domain.started_ms);
     let mut domain = Domain::new(spec).after(found);
-    domain.power = Power::Running.into();
+    domain.power = Power::Running;
     domain.started_ms = running.unwrap_or(now);
     domain.crash_at_ms = crash_after.map(|after| now.saturating_add(after));
     Ok(Change::Put(domain))
@@ -300,7 +300,7 @@ pub(crate) fn restore(
         ));
     }
     let mut domain = Domain::new(spec).after(found);
-    domain.power = Power::Paused.into();
+    domain.power = Power::Paused;
     domain.started_ms = memory.started_ms;
     Ok(Change::Put(domain))
 }
@@ -309,7 +309,7 @@ pub(crate) fn unpause(found: Option<Domain>) -> Result<Change, Error> {
     match found {
         Some(domain) if domain.runs() => Ok(Change::None(Some(domain))),
         Some(mut domain) if domain.is(Power::Paused) => {
-            domain.power = Power::Running.into();
+            domain.power = Power::Running;
             domain.reason = no_reason();
             Ok(Change::Put(domain))
         }
@@ -321,7 +321,7 @@ pub(crate) fn unpause(found: Option<Domain>) -> Result<Change, Error> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use ostler_sdk::{ErrorKind, FileRef};
+    use ostler_sdk::{ErrorKind, FileRef, Firmware, Graphics, Item};
 
     pub(crate) fn spec(generation: u64) -> DomainSpec {
         DomainSpec {
@@ -331,13 +331,13 @@ pub(crate) mod tests {
             vcpus: 1,
             cpu_milli: 1000,
             memory_mib: 64,
-            firmware: "bios".into(),
+            firmware: Firmware::Bios,
             kernel: None,
             initrd: None,
             cmdline: String::new(),
             disks: Vec::new(),
             nics: Vec::new(),
-            graphics: "none".into(),
+            graphics: Graphics::None,
             console_log: FileRef {
                 datastore: "d".into(),
                 path: "p".into(),
@@ -348,7 +348,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn id(step: u64) -> EffectId {
-        EffectId { vm: "v".into(), operation: 1, step, item: "domain".into() }
+        EffectId { vm: "v".into(), operation: 1, step, item: Item::Domain }
     }
 
     pub(crate) fn put(change: Change) -> Domain {
@@ -395,11 +395,11 @@ pub(crate) mod tests {
     fn what_is_due_has_happened() {
         let running = put(deploy(None, &spec(1), 5, Some(10)).expect("deployed"));
         assert!(running.clone().at(14).runs());
-        assert_eq!(running.clone().at(15).reason, "crashed");
+        assert_eq!(running.clone().at(15).reason, PowerReason::Crashed);
         let pressed =
             put(edge(Some(running), &id(1), Edge::Press { ignored: false, delay_ms: 3 }, 6)
                 .expect("pressed"));
-        assert_eq!(pressed.at(9).reason, "guest");
+        assert_eq!(pressed.at(9).reason, PowerReason::Guest);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::domain::{Change, Domain, running, there};
 use crate::parts::{Disk, Machine, Nic, Snapshot};
-use ostler_sdk::{EffectId, Error, Power, WildDisk, WildDomain, WildNic};
+use ostler_sdk::{EffectId, Error, Power, PowerReason, WildDisk, WildDomain, WildNic};
 
 /// Puts `wanted` into the list, unless it is there already. Answers whether the list has changed.
 fn plugged<T: PartialEq>(
@@ -108,7 +108,7 @@ pub(crate) fn revert_snapshot(
         (snapshot.presses, snapshot.reboots, snapshot.resets);
     (domain.started_ms, domain.machine) = (snapshot.started_ms, snapshot.machine);
     (domain.off_at_ms, domain.crash_at_ms, domain.journey) = (None, None, None);
-    (domain.power, domain.reason) = (Power::Running.into(), ostler_sdk::PowerReason::None.into());
+    (domain.power, domain.reason) = (Power::Running, PowerReason::None);
     (domain.edge, domain.generation) = (Some(mark), generation);
     domain.reverts = domain.reverts.saturating_add(1);
     Ok(Change::Put(domain))
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
     use crate::domain::tests::{id, put, spec};
     use crate::domain::{deploy, destroy};
-    use ostler_sdk::ErrorKind;
+    use ostler_sdk::{DiskFormat, ErrorKind};
 
     fn domain() -> Domain {
         let mut spec = spec(1);
@@ -170,7 +170,7 @@ mod tests {
             file: format!("/d/{name}"),
             datastore: "d".into(),
             path: name.into(),
-            format: "raw".into(),
+            format: DiskFormat::Raw,
             read_only: false,
         }
     }

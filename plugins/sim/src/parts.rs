@@ -1,6 +1,6 @@
 //! The parts of a domain's file: its hardware, its snapshots, and its journey while it moves.
 
-use ostler_sdk::{DomainDisk, DomainNic, DomainSpec, EffectId, FileRef, Progress};
+use ostler_sdk::{DiskFormat, DomainDisk, DomainNic, DomainSpec, EffectId, FileRef, Progress};
 use serde::{Deserialize, Serialize};
 
 /// The hardware that the guest has.
@@ -29,7 +29,7 @@ pub(crate) struct Disk {
     pub(crate) datastore: String,
     #[serde(default)]
     pub(crate) path: String,
-    pub(crate) format: String,
+    pub(crate) format: DiskFormat,
     #[serde(default)]
     pub(crate) read_only: bool,
 }

@@ -5,7 +5,7 @@
 //! that the guest can write. A snapshot does not outlive the domain that it was taken of, because
 //! its memory would no longer fit the disks or devices.
 
-use ostler_sdk::{Disk, Fate, Question, SnapshotRules, Verdict};
+use ostler_sdk::{Disk, DiskFormat, Fate, Question, SnapshotRules, Verdict};
 
 /// The rules.
 pub struct Kvm;
@@ -41,7 +41,7 @@ fn may_have(question: &Question) -> Option<String> {
     }
     let writable = || question.disks.iter().filter(|disk| !disk.read_only);
     let others: Vec<String> =
-        writable().filter(|disk| disk.format != "qcow2").map(name_and_format).collect();
+        writable().filter(|disk| disk.format != DiskFormat::Qcow2).map(name_and_format).collect();
     if !others.is_empty() {
         return Some(format!(
             "all writable disks must be qcow2, and these are not: {}",
@@ -111,15 +111,15 @@ mod tests {
     use ostler_model::{State, Verb};
     use strum::IntoEnumIterator;
 
-    fn disk(name: &str, format: &str, read_only: bool) -> Disk {
-        Disk { name: name.to_owned(), format: format.to_owned(), read_only }
+    fn disk(name: &str, format: DiskFormat, read_only: bool) -> Disk {
+        Disk { name: name.to_owned(), format, read_only }
     }
 
     fn question(verb: &str) -> Question {
         Question {
             verb: verb.to_owned(),
             state: "running".to_owned(),
-            disks: vec![disk("vda", "qcow2", false), disk("vdb", "raw", true)],
+            disks: vec![disk("vda", DiskFormat::Qcow2, false), disk("vdb", DiskFormat::Raw, true)],
             snapshots: vec!["one".to_owned(), "two".to_owned()],
             subject: None,
             abilities: vec!["snapshots".to_owned()],
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_writable_raw_disk_refuses_and_is_named() {
         let mut asked = question("snapshot-create");
-        asked.disks.push(disk("vdc", "raw", false));
+        asked.disks.push(disk("vdc", DiskFormat::Raw, false));
         let (refused, _) = judge(asked);
         assert!(refused.is_some_and(|why| why.contains("vdc (raw)") && !why.contains("vdb")));
     }

@@ -2,7 +2,7 @@
 
 use crate::{look, tools};
 use ostler_sdk::host::files;
-use ostler_sdk::{Call, CopyJob, Error, ErrorKind, FilePath, FileRef};
+use ostler_sdk::{Call, CopyJob, DiskFormat, Error, ErrorKind, FileKind, FilePath, FileRef};
 
 /// Copies, verifies, renames. As long as the source exists, a repeat copies it again, because the
 /// file at the target might be older. If the source is gone and the target is sound, an earlier
@@ -42,10 +42,10 @@ fn verify(copy: &FilePath, size: u64, job: &CopyJob) -> Result<(), Error> {
 /// Whether a file is as the job says. Another host wrote it, so its head is checked before anything
 /// opens it here.
 fn usable(copy: &FilePath, job: &CopyJob) -> Result<bool, Error> {
-    if job.format.as_deref() != Some("qcow2") {
+    if job.format != Some(DiskFormat::Qcow2) {
         return Ok(true);
     }
-    let Some(disk) = look::disk(copy, "qcow2")? else { return Ok(false) };
+    let Some(disk) = look::disk(copy, &DiskFormat::Qcow2)? else { return Ok(false) };
     let what = format!("the disk {}", job.source.path);
     match (&disk.header.data_file, disk.backing(), &job.base) {
         (Some(data), _, _) => return Err(look::foreign(&what, data)),
@@ -70,11 +70,14 @@ fn stand_on(
     if backing == base.absolute {
         return Ok(());
     }
-    tools::make("rebase", &[("base", &base.hole()), ("format", format), ("disk", &disk.hole())])
+    tools::make(
+        "rebase",
+        &[("base", &base.hole()), ("format", format.as_str()), ("disk", &disk.hole())],
+    )
 }
 
 fn was_copied(job: &CopyJob, gone: Error) -> Result<(), Error> {
     let target = job.target.place();
-    let there = files::stat(&target)?.is_some_and(|stat| stat.kind == "file");
+    let there = files::stat(&target)?.is_some_and(|stat| stat.kind == FileKind::File);
     if there && usable(&target, job)? { Ok(()) } else { Err(gone) }
 }

@@ -3,7 +3,7 @@
 use crate::look::{self, Disk};
 use crate::tools;
 use ostler_sdk::host::files;
-use ostler_sdk::{Call, Error, FilePath, SaveBackJob};
+use ostler_sdk::{Call, DiskFormat, Error, FileKind, FilePath, SaveBackJob};
 
 /// Converts, verifies, renames. As long as the disk exists, a repeat makes the image again. If the
 /// disk is gone and the image is sound, an earlier call has made it.
@@ -11,7 +11,7 @@ pub(crate) fn save_back(call: &Call, job: &SaveBackJob) -> Result<(), Error> {
     let disk = job.disk.place();
     if files::stat(&disk)?.is_none() {
         let image = job.image.place();
-        let made = files::stat(&image)?.is_some_and(|stat| stat.kind == "file")
+        let made = files::stat(&image)?.is_some_and(|stat| stat.kind == FileKind::File)
             && alone(&image, &job.format)?.is_some();
         return if made {
             Ok(())
@@ -63,8 +63,8 @@ fn stands_on_an_image(job: &SaveBackJob, disk: &Disk) -> Result<(), Error> {
 }
 
 /// The virtual size of an image. None if it is not sound or stands on another file.
-fn alone(image: &FilePath, format: &str) -> Result<Option<u64>, Error> {
+fn alone(image: &FilePath, format: &DiskFormat) -> Result<Option<u64>, Error> {
     let Some(found) = look::disk(image, format)? else { return Ok(None) };
-    let sound = found.is_alone() && (format != "qcow2" || tools::sound(image)?);
+    let sound = found.is_alone() && (*format != DiskFormat::Qcow2 || tools::sound(image)?);
     Ok(sound.then_some(found.virtual_size))
 }

@@ -35,7 +35,7 @@ pub(crate) fn inspect(file: &FileRef) -> Result<FileLook, Error> {
 
 fn told(found: &Found) -> FileLook {
     let mut told = FileLook {
-        kind: found.kind.clone(),
+        kind: found.kind,
         size: found.size,
         format: if found.is_file { found.content.word().to_owned() } else { String::new() },
         virtual_size: found.size,

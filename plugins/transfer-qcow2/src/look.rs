@@ -6,7 +6,7 @@
 
 use ostler_sdk::host::{exec, files};
 use ostler_sdk::qcow2::{self, Content, Header};
-use ostler_sdk::{Error, ErrorKind, FilePath, FileRef};
+use ostler_sdk::{DiskFormat, Error, ErrorKind, FileKind, FilePath, FileRef};
 
 /// The size of a sector. The last sector of a raw file may be short, so the size is rounded up.
 const SECTOR: u64 = 512;
@@ -18,7 +18,7 @@ pub(crate) struct Found {
     /// Whether it is a regular file. Other files are not read, because a pipe would block the
     /// reader for ever.
     pub(crate) is_file: bool,
-    pub(crate) kind: String,
+    pub(crate) kind: FileKind,
     pub(crate) size: u64,
     pub(crate) allocated: u64,
     pub(crate) content: Content,
@@ -27,7 +27,7 @@ pub(crate) struct Found {
 /// Looks at a file. None if it does not exist.
 pub(crate) fn look(file: &FilePath) -> Result<Option<Found>, Error> {
     let Some(stat) = files::stat(file)? else { return Ok(None) };
-    let is_file = stat.kind == "file";
+    let is_file = stat.kind == FileKind::File;
     let content = if is_file {
         qcow2::read(&exec::output("head", &[("disk", &file.hole())])?)
     } else {
@@ -65,14 +65,17 @@ impl Disk {
 /// The disk in a file. None if there is no file, or no complete disk of that format. The caller
 /// always gives the format. Otherwise a guest could write a header into its raw disk and so decide
 /// which files are opened.
-pub(crate) fn disk(file: &FilePath, format: &str) -> Result<Option<Disk>, Error> {
-    if format == "raw" {
-        let stat = files::stat(file)?.filter(|stat| stat.kind == "file");
+pub(crate) fn disk(file: &FilePath, format: &DiskFormat) -> Result<Option<Disk>, Error> {
+    if *format == DiskFormat::Raw {
+        let stat = files::stat(file)?.filter(|stat| stat.kind == FileKind::File);
         let raw = |size: u64| Disk {
             virtual_size: size.next_multiple_of(SECTOR),
             header: Header::default(),
         };
         return Ok(stat.map(|stat| raw(stat.size)));
+    }
+    if *format != DiskFormat::Qcow2 {
+        return Ok(None);
     }
     Ok(match look(file)? {
         Some(Found { size, content: Content::Qcow2(header), .. }) if header.least_size <= size => {
@@ -84,12 +87,12 @@ pub(crate) fn disk(file: &FilePath, format: &str) -> Result<Option<Disk>, Error>
 
 /// An image that disks can be made from. It must exist, have that format, name no other file, and
 /// need no key.
-pub(crate) fn image(file: &FileRef, format: &str) -> Result<Disk, Error> {
+pub(crate) fn image(file: &FileRef, format: &DiskFormat) -> Result<Disk, Error> {
     let (name, place) = (&file.absolute, file.place());
     let Some(stat) = files::stat(&place)? else {
         return Err(Error::gone("no-image", format!("the image {name} is not there")));
     };
-    if stat.kind != "file" {
+    if stat.kind != FileKind::File {
         return Err(Error::refused("bad-image", format!("the image {name} is no file")));
     }
     let found = disk(&place, format)?.ok_or_else(|| {
@@ -108,15 +111,15 @@ pub(crate) fn image(file: &FileRef, format: &str) -> Result<Disk, Error> {
 /// Checks the image below a disk, and answers its format. The disk must say this format. Otherwise
 /// the format would be guessed from bytes that a guest may have written, and these could name other
 /// files.
-pub(crate) fn base<'a>(
-    file: &FileRef,
-    format: Option<&'a str>,
-    what: &str,
-) -> Result<&'a str, Error> {
+pub(crate) fn base(file: &FileRef, format: Option<&str>, what: &str) -> Result<DiskFormat, Error> {
     let format = format.ok_or_else(|| {
         Error::refused("no-base-format", format!("{what} does not say the format of its base"))
     })?;
-    match image(file, format) {
+    let format = DiskFormat::parse(format).ok_or_else(|| {
+        let told = format!("the base of {what} is {format}, and only qcow2 and raw are read here");
+        Error::refused("bad-image", told)
+    })?;
+    match image(file, &format) {
         Ok(_) => Ok(format),
         // `Gone` would mean that the disk itself is gone.
         Err(error) if error.kind == ErrorKind::Gone => Err(Error::retry(error.code, error.detail)),

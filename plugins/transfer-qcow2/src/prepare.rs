@@ -3,7 +3,7 @@
 use crate::look::{self, Disk};
 use crate::tools;
 use ostler_sdk::host::files;
-use ostler_sdk::{Call, Error, FilePath, FileRef, FromImage, PrepareJob, Source};
+use ostler_sdk::{Call, DiskFormat, Error, FilePath, FileRef, FromImage, PrepareJob, Source};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -36,7 +36,7 @@ fn is_made(disk: &FilePath, job: &PrepareJob) -> Result<bool, Error> {
     let Some(found) = look::disk(disk, &job.format)? else { return Ok(false) };
     match &job.source {
         Source::Blank(size_mib) | Source::Swap(size_mib) => Ok(is_blank(&found, *size_mib)),
-        Source::Image(image) if job.format == "qcow2" => Ok(is_overlay(&found, image)),
+        Source::Image(image) if job.format == DiskFormat::Qcow2 => Ok(is_overlay(&found, image)),
         Source::Image(image) => {
             Ok(found.virtual_size == look::image(&image.base, &image.format)?.virtual_size)
         }
@@ -70,43 +70,47 @@ fn from_image(
     // The image is checked before any tool opens it, because a tool would also open the files that
     // it names.
     let found = look::image(&image.base, &image.format)?;
-    match (job.format.as_str(), image.format.as_str()) {
-        ("qcow2", format) => {
-            tools::make("overlay", &[("base", &base), ("format", format), ("target", &to)])
+    match (&job.format, &image.format) {
+        (DiskFormat::Qcow2, format) => {
+            tools::make("overlay", &[("base", &base), ("format", format.as_str()), ("target", &to)])
         }
-        ("raw", "raw") => {
+        (DiskFormat::Raw, DiskFormat::Raw) => {
             call.progress(0, found.virtual_size, "copying the image");
             files::copy(&image.base.place(), scratch).map(|_| ())
         }
-        ("raw", from) => {
+        (DiskFormat::Raw, from) => {
             call.progress(0, found.virtual_size, "converting the image");
             tools::make(
                 "convert",
-                &[("from", from), ("to", "raw"), ("source", &base), ("target", &to)],
+                &[("from", from.as_str()), ("to", "raw"), ("source", &base), ("target", &to)],
             )
         }
         (other, _) => {
-            Err(Error::refused("bad-format", format!("{other:?} is neither qcow2 nor raw")))
+            Err(Error::refused("bad-format", format!("{other} is neither qcow2 nor raw")))
         }
     }
 }
 
-fn blank(format: &str, size_mib: u64, scratch: &FilePath) -> Result<(), Error> {
+fn blank(format: &DiskFormat, size_mib: u64, scratch: &FilePath) -> Result<(), Error> {
     tools::make(
         "blank",
-        &[("format", format), ("target", &scratch.hole()), ("size", &size_mib.to_string())],
+        &[
+            ("format", format.as_str()),
+            ("target", &scratch.hole()),
+            ("size", &size_mib.to_string()),
+        ],
     )
 }
 
 /// Makes a swap disk. `mkswap` writes only raw files, so a qcow2 disk is converted from a raw one.
 /// Both are sparse.
 fn swap(job: &PrepareJob, size_mib: u64, scratch: &FilePath) -> Result<(), Error> {
-    if job.format == "raw" {
-        blank("raw", size_mib, scratch)?;
+    if job.format == DiskFormat::Raw {
+        blank(&DiskFormat::Raw, size_mib, scratch)?;
         return tools::make("mkswap", &[("target", &scratch.hole())]);
     }
     let raw = FilePath::new(scratch.datastore.clone(), format!("{}.raw", scratch.path));
-    let result = blank("raw", size_mib, &raw)
+    let result = blank(&DiskFormat::Raw, size_mib, &raw)
         .and_then(|()| tools::make("mkswap", &[("target", &raw.hole())]))
         .and_then(|()| {
             let holes = [
@@ -132,7 +136,7 @@ mod tests {
             path: "a/b.raw".into(),
             absolute: "/images/a/b.raw".into(),
         };
-        FromImage { base, format: "raw".into() }
+        FromImage { base, format: DiskFormat::Raw }
     }
 
     fn found(backing: Option<&str>) -> Disk {

@@ -67,6 +67,7 @@ pub(crate) fn made(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ostler_sdk::Item;
 
     fn target(path: &str) -> FileRef {
         FileRef { datastore: "d".into(), path: path.into(), absolute: format!("/d/{path}") }
@@ -74,7 +75,8 @@ mod tests {
 
     #[test]
     fn a_repeat_has_the_same_scratch_name_and_another_step_has_not() {
-        let id = |step| EffectId { vm: "v".into(), operation: 4, step, item: "disk:vda".into() };
+        let id =
+            |step| EffectId { vm: "v".into(), operation: 4, step, item: Item::Disk("vda".into()) };
         assert_eq!(scratch(&target("v/vda.qcow2"), &id(1)).path, "v/vda.qcow2.new-4-1");
         assert_ne!(
             scratch(&target("v/vda.qcow2"), &id(1)).path,

@@ -1,214 +1,226 @@
 //! Connects the traits that authors implement with the traits that `wit-bindgen` generates.
 
+use crate::bindings::imports::ostler::driver::{call_context, types};
+use crate::bindings::{
+    adopt::exports::ostler::driver::adopt, changes::exports::ostler::driver::changes,
+    console::exports::ostler::driver::console, disk_copy::exports::ostler::driver::disk_copy,
+    fence::exports::ostler::driver::fence, hotplug::exports::ostler::driver::hotplug,
+    hypervisor::exports::ostler::driver::hypervisor,
+    live_resize::exports::ostler::driver::live_resize, metrics::exports::ostler::driver::metrics,
+    migrate::exports::ostler::driver::migrate, reboot::exports::ostler::driver::reboot,
+    rules::exports::ostler::driver::snapshot_rules, snapshots::exports::ostler::driver::snapshots,
+    suspend::exports::ostler::driver::suspend, transfer::exports::ostler::driver::transfer,
+    transfer_images::exports::ostler::driver::transfer_images,
+    transfer_inspect::exports::ostler::driver::transfer_inspect,
+    transfer_usage::exports::ostler::driver::transfer_usage,
+};
 use crate::described::describe;
-use crate::{bindings, *};
+use crate::wire::{FromWire, IntoWire};
+use crate::*;
 use std::marker::PhantomData;
+
+type Wired<T> = Result<T, types::Error>;
 
 /// Connects a driver with the contract. `export!` makes it; authors do not need it.
 pub struct Adapter<D>(PhantomData<D>);
 
-impl<D: Hypervisor + Described> bindings::hypervisor::exports::ostler::driver::hypervisor::Guest
-    for Adapter<D>
-{
-    fn describe() -> Description {
+impl<D: Hypervisor + Described> hypervisor::Guest for Adapter<D> {
+    fn describe() -> types::Description {
         describe::<D>()
     }
-    fn probe() -> Result<HostFacts, Error> {
-        D::probe()
+    fn probe() -> Wired<types::HostFacts> {
+        D::probe().into_wire()
     }
-    fn deploy(call: &Call, domain: DomainSpec) -> Result<Outcome, Error> {
-        D::deploy(call, domain)
+    fn deploy(call: &call_context::Call, domain: types::DomainSpec) -> Wired<types::Outcome> {
+        D::deploy(Call::of(call), FromWire::from_wire(domain)).into_wire()
     }
-    fn press_power(call: &Call) -> Result<Outcome, Error> {
-        D::press_power(call)
+    fn press_power(call: &call_context::Call) -> Wired<types::Outcome> {
+        D::press_power(Call::of(call)).into_wire()
     }
-    fn destroy(call: &Call) -> Result<Outcome, Error> {
-        D::destroy(call)
+    fn destroy(call: &call_context::Call) -> Wired<types::Outcome> {
+        D::destroy(Call::of(call)).into_wire()
     }
-    fn remove(call: &Call) -> Result<Outcome, Error> {
-        D::remove(call)
+    fn remove(call: &call_context::Call) -> Wired<types::Outcome> {
+        D::remove(Call::of(call)).into_wire()
     }
-    fn observe(vm: String) -> Result<Observation, Error> {
-        D::observe(&vm)
+    fn observe(vm: String) -> Wired<types::Observation> {
+        D::observe(&vm).into_wire()
     }
-    fn list() -> Result<bindings::hypervisor::exports::ostler::driver::hypervisor::Listed, Error> {
-        let Listed { domains, unreadable } = D::list()?;
-        Ok(bindings::hypervisor::exports::ostler::driver::hypervisor::Listed {
-            domains,
-            unreadable,
-        })
+    fn list() -> Wired<hypervisor::Listed> {
+        D::list().into_wire()
     }
 }
 
-impl<D: Reboot> bindings::reboot::exports::ostler::driver::reboot::Guest for Adapter<D> {
-    fn reboot(call: &Call) -> Result<Outcome, Error> {
-        D::reboot(call)
+impl<D: Reboot> reboot::Guest for Adapter<D> {
+    fn reboot(call: &call_context::Call) -> Wired<types::Outcome> {
+        D::reboot(Call::of(call)).into_wire()
     }
-    fn reset(call: &Call) -> Result<Outcome, Error> {
-        D::reset(call)
-    }
-}
-
-impl<D: Suspend> bindings::suspend::exports::ostler::driver::suspend::Guest for Adapter<D> {
-    fn save(call: &Call, file: FileRef) -> Result<Outcome, Error> {
-        D::save(call, file)
-    }
-    fn restore(call: &Call, domain: DomainSpec, file: FileRef) -> Result<Outcome, Error> {
-        D::restore(call, domain, file)
-    }
-    fn unpause(call: &Call) -> Result<Outcome, Error> {
-        D::unpause(call)
+    fn reset(call: &call_context::Call) -> Wired<types::Outcome> {
+        D::reset(Call::of(call)).into_wire()
     }
 }
 
-impl<D: Changes> bindings::changes::exports::ostler::driver::changes::Guest for Adapter<D> {
-    fn changes(cursor: u64, wait_ms: u64) -> Result<Batch, Error> {
-        D::changes(cursor, wait_ms)
+impl<D: Suspend> suspend::Guest for Adapter<D> {
+    fn save(call: &call_context::Call, file: types::FileRef) -> Wired<types::Outcome> {
+        D::save(Call::of(call), FromWire::from_wire(file)).into_wire()
+    }
+    fn restore(
+        call: &call_context::Call,
+        domain: types::DomainSpec,
+        file: types::FileRef,
+    ) -> Wired<types::Outcome> {
+        D::restore(Call::of(call), FromWire::from_wire(domain), FromWire::from_wire(file))
+            .into_wire()
+    }
+    fn unpause(call: &call_context::Call) -> Wired<types::Outcome> {
+        D::unpause(Call::of(call)).into_wire()
     }
 }
 
-impl<D: Metrics> bindings::metrics::exports::ostler::driver::metrics::Guest for Adapter<D> {
-    fn sample() -> Result<Vec<Sample>, Error> {
-        D::sample()
+impl<D: Changes> changes::Guest for Adapter<D> {
+    fn changes(cursor: u64, wait_ms: u64) -> Wired<changes::Batch> {
+        D::changes(cursor, wait_ms).into_wire()
     }
 }
 
-impl<D: Migrate> bindings::migrate::exports::ostler::driver::migrate::Guest for Adapter<D> {
-    fn begin(call: &Call, domain: DomainSpec, to: Destination) -> Result<JobStatus, Error> {
-        D::begin(call, domain, to)
-    }
-    fn poll(call: &Call) -> Result<JobStatus, Error> {
-        D::poll(call)
-    }
-    fn abort(call: &Call) -> Result<(), Error> {
-        D::abort(call)
+impl<D: Metrics> metrics::Guest for Adapter<D> {
+    fn sample() -> Wired<Vec<metrics::Counters>> {
+        D::sample().into_wire()
     }
 }
 
-impl<D: Hotplug> bindings::hotplug::exports::ostler::driver::hotplug::Guest for Adapter<D> {
-    fn attach_disk(call: &Call, disk: DomainDisk) -> Result<Outcome, Error> {
-        D::attach_disk(call, disk)
-    }
-    fn detach_disk(call: &Call, name: String) -> Result<Outcome, Error> {
-        D::detach_disk(call, &name)
-    }
-    fn attach_nic(call: &Call, nic: DomainNic) -> Result<Outcome, Error> {
-        D::attach_nic(call, nic)
-    }
-    fn detach_nic(call: &Call, mac: String) -> Result<Outcome, Error> {
-        D::detach_nic(call, &mac)
-    }
-}
-
-impl<D: Snapshots> bindings::snapshots::exports::ostler::driver::snapshots::Guest for Adapter<D> {
-    fn create(call: &Call, name: String) -> Result<Outcome, Error> {
-        D::create(call, &name)
-    }
-    fn revert(call: &Call, name: String) -> Result<Outcome, Error> {
-        D::revert(call, &name)
-    }
-    fn delete(call: &Call, name: String) -> Result<Outcome, Error> {
-        D::delete(call, &name)
-    }
-    fn list(vm: String) -> Result<Vec<String>, Error> {
-        D::list(&vm)
-    }
-}
-
-impl<D: LiveResize> bindings::live_resize::exports::ostler::driver::live_resize::Guest
-    for Adapter<D>
-{
-    fn resize(call: &Call, vcpus: u32, memory_mib: u64) -> Result<Outcome, Error> {
-        D::resize(call, vcpus, memory_mib)
-    }
-}
-
-impl<D: DiskCopy> bindings::disk_copy::exports::ostler::driver::disk_copy::Guest for Adapter<D> {
+impl<D: Migrate> migrate::Guest for Adapter<D> {
     fn begin(
-        call: &Call,
+        call: &call_context::Call,
+        domain: types::DomainSpec,
+        to: migrate::Destination,
+    ) -> Wired<types::JobStatus> {
+        D::begin(Call::of(call), FromWire::from_wire(domain), FromWire::from_wire(to)).into_wire()
+    }
+    fn poll(call: &call_context::Call) -> Wired<types::JobStatus> {
+        D::poll(Call::of(call)).into_wire()
+    }
+    fn abort(call: &call_context::Call) -> Wired<()> {
+        D::abort(Call::of(call)).into_wire()
+    }
+}
+
+impl<D: Hotplug> hotplug::Guest for Adapter<D> {
+    fn attach_disk(call: &call_context::Call, disk: types::DomainDisk) -> Wired<types::Outcome> {
+        D::attach_disk(Call::of(call), FromWire::from_wire(disk)).into_wire()
+    }
+    fn detach_disk(call: &call_context::Call, name: String) -> Wired<types::Outcome> {
+        D::detach_disk(Call::of(call), &name).into_wire()
+    }
+    fn attach_nic(call: &call_context::Call, nic: types::DomainNic) -> Wired<types::Outcome> {
+        D::attach_nic(Call::of(call), FromWire::from_wire(nic)).into_wire()
+    }
+    fn detach_nic(call: &call_context::Call, mac: String) -> Wired<types::Outcome> {
+        D::detach_nic(Call::of(call), &mac).into_wire()
+    }
+}
+
+impl<D: Snapshots> snapshots::Guest for Adapter<D> {
+    fn create(call: &call_context::Call, name: String) -> Wired<types::Outcome> {
+        D::create(Call::of(call), &name).into_wire()
+    }
+    fn revert(call: &call_context::Call, name: String) -> Wired<types::Outcome> {
+        D::revert(Call::of(call), &name).into_wire()
+    }
+    fn delete(call: &call_context::Call, name: String) -> Wired<types::Outcome> {
+        D::delete(Call::of(call), &name).into_wire()
+    }
+    fn list(vm: String) -> Wired<Vec<String>> {
+        D::list(&vm).into_wire()
+    }
+}
+
+impl<D: LiveResize> live_resize::Guest for Adapter<D> {
+    fn resize(call: &call_context::Call, vcpus: u32, memory_mib: u64) -> Wired<types::Outcome> {
+        D::resize(Call::of(call), vcpus, memory_mib).into_wire()
+    }
+}
+
+impl<D: DiskCopy> disk_copy::Guest for Adapter<D> {
+    fn begin(
+        call: &call_context::Call,
         disk: String,
-        target: FileRef,
+        target: types::FileRef,
         format: String,
-    ) -> Result<JobStatus, Error> {
-        D::begin(call, &disk, target, &format)
+    ) -> Wired<types::JobStatus> {
+        D::begin(Call::of(call), &disk, FromWire::from_wire(target), FromWire::from_wire(format))
+            .into_wire()
     }
-    fn poll(call: &Call) -> Result<JobStatus, Error> {
-        D::poll(call)
+    fn poll(call: &call_context::Call) -> Wired<types::JobStatus> {
+        D::poll(Call::of(call)).into_wire()
     }
-    fn abort(call: &Call) -> Result<(), Error> {
-        D::abort(call)
-    }
-}
-
-impl<D: Adopt> bindings::adopt::exports::ostler::driver::adopt::Guest for Adapter<D> {
-    fn inspect(vm: String) -> Result<WildDomain, Error> {
-        D::inspect(&vm)
-    }
-    fn stamp(call: &Call, identity: Identity) -> Result<Outcome, Error> {
-        D::stamp(call, identity)
+    fn abort(call: &call_context::Call) -> Wired<()> {
+        D::abort(Call::of(call)).into_wire()
     }
 }
 
-impl<D: Console> bindings::console::exports::ostler::driver::console::Guest for Adapter<D> {
-    fn open(vm: String, kind: String) -> Result<Endpoint, Error> {
-        D::open(&vm, &kind)
+impl<D: Adopt> adopt::Guest for Adapter<D> {
+    fn inspect(vm: String) -> Wired<adopt::WildDomain> {
+        D::inspect(&vm).into_wire()
+    }
+    fn stamp(call: &call_context::Call, identity: types::Identity) -> Wired<types::Outcome> {
+        D::stamp(Call::of(call), FromWire::from_wire(identity)).into_wire()
     }
 }
 
-impl<D: Fence> bindings::fence::exports::ostler::driver::fence::Guest for Adapter<D> {
-    fn fence(call: &Call) -> Result<(), Error> {
-        D::fence(call)
+impl<D: Console> console::Guest for Adapter<D> {
+    fn open(vm: String, kind: String) -> Wired<console::Endpoint> {
+        D::open(&vm, FromWire::from_wire(kind)).into_wire()
     }
 }
 
-impl<D: Transfer + Described> bindings::transfer::exports::ostler::driver::transfer::Guest
-    for Adapter<D>
-{
-    fn describe() -> Description {
+impl<D: Fence> fence::Guest for Adapter<D> {
+    fn fence(call: &call_context::Call) -> Wired<()> {
+        D::fence(Call::of(call)).into_wire()
+    }
+}
+
+impl<D: Transfer + Described> transfer::Guest for Adapter<D> {
+    fn describe() -> types::Description {
         describe::<D>()
     }
-    fn begin(call: &Call, job: Job) -> Result<JobStatus, Error> {
-        D::begin(call, job)
+    fn begin(call: &call_context::Call, job: transfer::Job) -> Wired<types::JobStatus> {
+        D::begin(Call::of(call), FromWire::from_wire(job)).into_wire()
     }
-    fn poll(call: &Call) -> Result<JobStatus, Error> {
-        D::poll(call)
+    fn poll(call: &call_context::Call) -> Wired<types::JobStatus> {
+        D::poll(Call::of(call)).into_wire()
     }
-    fn abort(call: &Call) -> Result<(), Error> {
-        D::abort(call)
-    }
-}
-
-impl<D: TransferImages> bindings::transfer_images::exports::ostler::driver::transfer_images::Guest
-    for Adapter<D>
-{
-    fn begin_save_back(call: &Call, job: SaveBackJob) -> Result<JobStatus, Error> {
-        D::begin_save_back(call, job)
+    fn abort(call: &call_context::Call) -> Wired<()> {
+        D::abort(Call::of(call)).into_wire()
     }
 }
 
-impl<D: TransferInspect>
-    bindings::transfer_inspect::exports::ostler::driver::transfer_inspect::Guest for Adapter<D>
-{
-    fn inspect(file: FileRef) -> Result<FileLook, Error> {
-        D::inspect(file)
+impl<D: TransferImages> transfer_images::Guest for Adapter<D> {
+    fn begin_save_back(
+        call: &call_context::Call,
+        job: transfer_images::SaveBackJob,
+    ) -> Wired<types::JobStatus> {
+        D::begin_save_back(Call::of(call), FromWire::from_wire(job)).into_wire()
     }
 }
 
-impl<D: TransferUsage> bindings::transfer_usage::exports::ostler::driver::transfer_usage::Guest
-    for Adapter<D>
-{
-    fn usage(datastore: String) -> Result<Usage, Error> {
-        D::usage(&datastore)
+impl<D: TransferInspect> transfer_inspect::Guest for Adapter<D> {
+    fn inspect(file: types::FileRef) -> Wired<transfer_inspect::FileLook> {
+        D::inspect(FromWire::from_wire(file)).into_wire()
     }
 }
 
-impl<D: SnapshotRules + Described> bindings::rules::exports::ostler::driver::snapshot_rules::Guest
-    for Adapter<D>
-{
-    fn describe() -> Description {
+impl<D: TransferUsage> transfer_usage::Guest for Adapter<D> {
+    fn usage(datastore: String) -> Wired<transfer_usage::Space> {
+        D::usage(&datastore).into_wire()
+    }
+}
+
+impl<D: SnapshotRules + Described> snapshot_rules::Guest for Adapter<D> {
+    fn describe() -> types::Description {
         describe::<D>()
     }
-    fn judge(question: Question) -> Verdict {
-        D::judge(question)
+    fn judge(question: snapshot_rules::Question) -> snapshot_rules::Verdict {
+        D::judge(FromWire::from_wire(question)).into_wire()
     }
 }

@@ -7,7 +7,7 @@
 
 /// The interfaces of the host, and the types of the contract.
 pub mod imports {
-    wit_bindgen::generate!({ path: "../wit/0.1", world: "imports", generate_all, additional_derives: [PartialEq] });
+    wit_bindgen::generate!({ path: "wit", world: "imports", generate_all, additional_derives: [PartialEq] });
 }
 
 macro_rules! world {
@@ -15,7 +15,7 @@ macro_rules! world {
         $(#[$doc])*
         pub mod $module {
             wit_bindgen::generate!({
-                path: "../wit/0.1",
+                path: "wit",
                 world: $world,
                 pub_export_macro: true,
                 export_macro_name: $export,

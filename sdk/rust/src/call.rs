@@ -1,8 +1,8 @@
 //! Methods of the contract's types that drivers use in a call.
 
 use crate::{
-    Call, Destination, DomainSeen, DomainSpec, EffectId, Error, FilePath, FileRef, Observation,
-    OpaqueState, Outcome, Power, PowerReason,
+    Call, Destination, DomainSeen, DomainSpec, EffectId, Error, FilePath, FileRef, Item,
+    Observation, OpaqueState, Outcome,
 };
 use std::fmt;
 
@@ -87,7 +87,7 @@ impl EffectId {
             vm: vm.to_owned(),
             operation: operation.parse().ok()?,
             step: step.parse().ok()?,
-            item: item.to_owned(),
+            item: Item::of(item.to_owned()),
         })
     }
 }
@@ -166,19 +166,25 @@ impl Outcome {
     /// The call succeeded. Nothing was looked at afterwards.
     #[must_use]
     pub fn done() -> Self {
-        Self { seen: None, state: None, extra: Vec::new() }
+        Self::default()
     }
 
     /// The call succeeded, and a look afterwards has shown this domain.
     #[must_use]
     pub fn seen(domain: DomainSeen) -> Self {
-        Self { seen: Some(Observation::Present(domain)), ..Self::done() }
+        Self::look(Observation::Present(domain))
     }
 
     /// The call succeeded, and a look afterwards has shown no domain.
     #[must_use]
     pub fn absent() -> Self {
-        Self { seen: Some(Observation::Absent), ..Self::done() }
+        Self::look(Observation::Absent)
+    }
+
+    /// The call succeeded, and a look afterwards has shown this.
+    #[must_use]
+    pub fn look(seen: Observation) -> Self {
+        Self { seen: Some(seen), ..Self::done() }
     }
 
     /// The same outcome with the driver's own state, which the host keeps.
@@ -189,47 +195,10 @@ impl Outcome {
     }
 }
 
-macro_rules! words {
-    ($name:ty { $($word:ident = $text:literal),* $(,)? }) => {
-        impl $name {
-            /// The contract's word for this value.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$word => $text),* }
-            }
-
-            /// The value for a word of the contract. None if the word is unknown.
-            #[must_use]
-            pub fn parse(word: &str) -> Option<Self> {
-                match word { $($text => Some(Self::$word),)* _ => None }
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(word: $name) -> Self {
-                word.as_str().to_owned()
-            }
-        }
-    };
-}
-
-words!(Power { Running = "running", Paused = "paused", Off = "off", Crashed = "crashed" });
-words!(PowerReason {
-    None = "none",
-    Person = "person",
-    Guest = "guest",
-    Destroyed = "destroyed",
-    Crashed = "crashed",
-    Saved = "saved",
-    Migrated = "migrated",
-    IoError = "io-error",
-    Watchdog = "watchdog",
-    Starting = "starting",
-});
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::MigrationMode;
 
     #[test]
     fn a_neighbour_is_found_by_its_path() {
@@ -254,7 +223,7 @@ mod tests {
 
     #[test]
     fn an_identity_reads_back() {
-        let id = EffectId { vm: "v".into(), operation: 7, step: 9, item: "disk:vda".into() };
+        let id = EffectId { vm: "v".into(), operation: 7, step: 9, item: Item::Disk("vda".into()) };
         assert_eq!(EffectId::parse(&id.to_string()), Some(id));
         assert_eq!(EffectId::parse("v/7/x/domain"), None);
         assert_eq!(EffectId::parse("v/7"), None);
@@ -266,15 +235,12 @@ mod tests {
             ("folder".to_owned(), "no".to_owned()),
             ("config.folder".to_owned(), "b".to_owned()),
         ];
-        let to =
-            Destination { host: "b".into(), mode: "live".into(), move_disks: Vec::new(), extra };
+        let to = Destination {
+            host: "b".into(),
+            mode: MigrationMode::Live,
+            move_disks: Vec::new(),
+            extra,
+        };
         assert_eq!((to.setting("folder"), to.setting("datastore")), (Some("b"), None));
-    }
-
-    #[test]
-    fn words_read_back() {
-        assert_eq!(Power::parse(Power::Off.as_str()), Some(Power::Off));
-        assert_eq!(PowerReason::parse("io-error"), Some(PowerReason::IoError));
-        assert_eq!(Power::parse("on"), None);
     }
 }

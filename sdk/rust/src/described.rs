@@ -7,9 +7,11 @@ pub trait Described {
 }
 
 #[cfg(target_family = "wasm")]
-pub(crate) fn describe<D: Described>() -> crate::Description {
+pub(crate) fn describe<D: Described>()
+-> crate::bindings::imports::ostler::driver::types::Description {
+    use crate::bindings::imports::ostler::driver::types::Description;
     let text = |key| top_level(D::MANIFEST, key).to_owned();
-    crate::Description { name: text("name"), version: text("version"), summary: text("summary") }
+    Description { name: text("name"), version: text("version"), summary: text("summary") }
 }
 
 /// A text at the top of the manifest, before its first table. The host has already checked the

@@ -3,8 +3,23 @@
 /// Makes a component of a driver. It exports the named parts and nothing else, and embeds the
 /// manifest.
 ///
-/// ```ignore
-/// ostler_sdk::export!(Mine: Hypervisor + Suspend + Reboot; manifest = "manifest.toml");
+/// ```
+/// use ostler_sdk::{Call, Error, Job, JobStatus, Outcome, Transfer, TransferUsage, Usage};
+///
+/// struct Mine;
+/// ostler_sdk::export!(Mine: Transfer + TransferUsage; manifest = "manifest.toml");
+///
+/// impl Transfer for Mine {
+///     fn begin(call: &Call, job: Job) -> Result<JobStatus, Error> {
+///         call.progress(0, 0, "looking");
+///         Err(Error::refused("not-written", format!("{job:?}")))
+///     }
+/// }
+/// impl TransferUsage for Mine {
+///     fn usage(_: &str) -> Result<Usage, Error> {
+///         Ok(Usage { total_mib: 1024, used_mib: 1 })
+///     }
+/// }
 /// ```
 ///
 /// The manifest's path is relative to the crate's folder. On other targets than WebAssembly nothing

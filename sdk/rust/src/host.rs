@@ -6,23 +6,27 @@ pub mod socket;
 
 /// Writes lines to the host's log, with the driver's name.
 pub mod log {
-    use crate::sys::log::write;
+    use crate::LogLevel;
 
+    /// Writes a line of that level.
+    pub fn write(level: LogLevel, message: impl AsRef<str>) {
+        crate::sys::log::write(level, message.as_ref());
+    }
     /// Writes a line for authors of drivers.
     pub fn debug(message: impl AsRef<str>) {
-        write("debug", message.as_ref());
+        write(LogLevel::Debug, message);
     }
     /// Writes a line for operators.
     pub fn info(message: impl AsRef<str>) {
-        write("info", message.as_ref());
+        write(LogLevel::Info, message);
     }
     /// Writes a line about something that an operator should check some day.
     pub fn warn(message: impl AsRef<str>) {
-        write("warn", message.as_ref());
+        write(LogLevel::Warn, message);
     }
     /// Writes a line about something that an operator should check now.
     pub fn error(message: impl AsRef<str>) {
-        write("error", message.as_ref());
+        write(LogLevel::Error, message);
     }
 }
 
@@ -61,12 +65,38 @@ pub mod clock {
         Ok(())
     }
 
+    /// Time that [`until`] leaves for the answer of the call.
+    const SPARE_MS: u64 = 300;
+
+    /// Looks every `every_ms` milliseconds until `look` finds something, and answers it.
+    ///
+    /// # Errors
+    /// Those of `look`; `cancelled` as soon as the host wants the call to end; `retry` with code
+    /// `not-yet` if nothing was found shortly before the call's deadline. `what` tells people what
+    /// was waited for.
+    pub fn until<T>(
+        what: &str,
+        every_ms: u64,
+        mut look: impl FnMut() -> Result<Option<T>, Error>,
+    ) -> Result<T, Error> {
+        loop {
+            if let Some(found) = look()? {
+                return Ok(found);
+            }
+            go_on()?;
+            if remaining_ms() < SPARE_MS {
+                return Err(Error::retry("not-yet", format!("waited for {what}")));
+            }
+            sleep_ms(every_ms)?;
+        }
+    }
+
     /// Waits, at most until the call's deadline.
     ///
     /// # Errors
     /// `cancelled` as soon as the host wants the call to end.
     pub fn sleep_ms(ms: u64) -> Result<(), Error> {
-        host::sleep_ms(ms).map_err(|cancelled| Error::cancelled(cancelled.reason))
+        host::sleep_ms(ms).map_err(Error::cancelled)
     }
 }
 
@@ -199,6 +229,7 @@ pub mod secrets {
 /// Runs commands on the target host, by the name of their template. Capability `exec`.
 pub mod exec {
     use crate::sys::exec as host;
+    use crate::types::{Argument, CommandLine};
     use crate::{Error, Exit};
 
     /// Runs a template. Any exit code is an answer, not an error. In the input, the marks of secrets
@@ -212,7 +243,7 @@ pub mod exec {
     /// if the command ran for longer than the `timeout` of its template. `not-here` with code
     /// `no-program` if the program is not on the host.
     pub fn run(command: &str, holes: &[(&str, &str)], input: &[u8]) -> Result<Exit, Error> {
-        host::run(command, &arguments(holes), input)
+        host::run(command, arguments(holes), input)
     }
 
     /// A command of [`run_all`].
@@ -232,17 +263,17 @@ pub mod exec {
     /// # Errors
     /// `refused` if there are more than 64. The errors of the commands are those of [`run`].
     pub fn run_all(lines: &[Line<'_>]) -> Result<Vec<Result<Exit, Error>>, Error> {
-        let line = |line: &Line<'_>| host::CommandLine {
+        let line = |line: &Line<'_>| CommandLine {
             command: line.command.to_owned(),
             arguments: arguments(line.holes),
             input: line.input.to_vec(),
         };
-        host::run_all(&lines.iter().map(line).collect::<Vec<_>>())
+        host::run_all(lines.iter().map(line).collect())
     }
 
     /// The values of holes as the contract has them.
-    pub(super) fn arguments(holes: &[(&str, &str)]) -> Vec<host::Argument> {
-        let argument = |(hole, value): &(&str, &str)| host::Argument {
+    pub(super) fn arguments(holes: &[(&str, &str)]) -> Vec<Argument> {
+        let argument = |(hole, value): &(&str, &str)| Argument {
             hole: (*hole).to_owned(),
             value: (*value).to_owned(),
         };

@@ -2,9 +2,7 @@
 //! targets a [`crate::mock::MockHost`] answers, so that a driver can be tested like any other code.
 
 #[cfg(target_family = "wasm")]
-pub(crate) use crate::bindings::imports::ostler::driver::{
-    clock, config, exec, files, log, random, secrets, session, socket,
-};
+mod component;
 #[cfg(target_family = "wasm")]
 pub(crate) mod http;
 
@@ -12,3 +10,5 @@ pub(crate) mod http;
 pub(crate) use crate::mock::sys::{
     clock, config, exec, files, http, log, random, secrets, session, socket,
 };
+#[cfg(target_family = "wasm")]
+pub(crate) use component::{clock, config, exec, files, log, random, secrets, session, socket};

@@ -5,19 +5,10 @@
 //! driver's state ([`Outcome::keeping`]).
 
 use crate::{
-    Batch, Call, Destination, DomainDisk, DomainNic, DomainSeen, DomainSpec, Endpoint, Error,
-    FileLook, FileRef, HostFacts, Identity, Job, JobStatus, Observation, Outcome, Question, Sample,
-    SaveBackJob, Usage, Verdict, WildDomain,
+    Batch, Call, ConsoleKind, Destination, DiskFormat, DomainDisk, DomainNic, DomainSpec, Endpoint,
+    Error, FileLook, FileRef, HostFacts, Identity, Job, JobStatus, Listed, Observation, Outcome,
+    Question, Sample, SaveBackJob, Usage, Verdict, WildDomain,
 };
-
-/// All domains of a host.
-#[derive(Debug, Clone, Default)]
-pub struct Listed {
-    /// The domains that could be read, Ostler's and others.
-    pub domains: Vec<DomainSeen>,
-    /// The UUIDs of the domains that could not be read now. The host concludes nothing about them.
-    pub unreadable: Vec<String>,
-}
 
 /// The mandatory part of a hypervisor driver. Every call converges: sent twice, it has the same
 /// result as sent once. Every mutating call compares stores and generations first ([`Call::find`]).
@@ -160,9 +151,14 @@ pub trait LiveResize {
 #[allow(clippy::missing_errors_doc)]
 pub trait DiskCopy {
     /// Begins the copy, or attaches to the one that this identity began, or finds it done. `target`
-    /// becomes a complete file of `format` (`qcow2` or `raw`) that names no other file. The domain
+    /// becomes a complete file of `format` that names no other file. The domain
     /// is left as it was.
-    fn begin(call: &Call, disk: &str, target: FileRef, format: &str) -> Result<JobStatus, Error>;
+    fn begin(
+        call: &Call,
+        disk: &str,
+        target: FileRef,
+        format: DiskFormat,
+    ) -> Result<JobStatus, Error>;
     /// How far the copy is. `gone` if no such job is known.
     fn poll(_call: &Call) -> Result<JobStatus, Error> {
         Err(Error::gone("no-such-job", "this driver works within `begin`: begin it again"))
@@ -187,8 +183,8 @@ pub trait Adopt {
 /// Ability: a console endpoint that the host connects to.
 #[allow(clippy::missing_errors_doc)]
 pub trait Console {
-    /// Opens a console. `kind` is `vnc` or `serial`.
-    fn open(vm: &str, kind: &str) -> Result<Endpoint, Error>;
+    /// Opens a console of that kind.
+    fn open(vm: &str, kind: ConsoleKind) -> Result<Endpoint, Error>;
 }
 
 /// Ability: prove that the target host is off.

@@ -1,32 +1,13 @@
 //! The drivers that ship pass the suite as built components. So do the drivers that
 //! `ostler plugin new` makes.
 
+mod support;
+
 use ostler_model::VmUuid;
-use ostler_testkit::{PluginKind, TestOptions, TestReport, new_plugin_with, test_plugin};
+use ostler_testkit::{PluginKind, TestOptions, new_plugin_with};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
-
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .expect("the workspace is two folders above")
-        .to_owned()
-}
-
-fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
-}
-
-/// Says that a test was skipped. On CI it panics instead, because nothing may be skipped there.
-fn skip(why: &str) {
-    assert!(
-        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-        "cannot be skipped under CI: {why}"
-    );
-    eprintln!("SKIPPED: {why}");
-}
+use support::{build, sdk_at, skip, target, tried, workspace};
 
 fn component(name: &str) -> Option<PathBuf> {
     let file = target().join("plugins").join(format!("{name}.wasm"));
@@ -35,12 +16,6 @@ fn component(name: &str) -> Option<PathBuf> {
     }
     skip(&format!("{} is not built: run scripts/build-plugins", file.display()));
     None
-}
-
-async fn tried(file: &Path, options: &TestOptions) -> TestReport {
-    let report = test_plugin(file, options).await.expect("it loads");
-    println!("{report}");
-    report
 }
 
 /// The number of edge effects, as sim counts them in its file.
@@ -138,27 +113,10 @@ async fn snapshot_rules_are_conformant() {
     }
 }
 
-/// Builds a new driver. It uses the lock file of the workspace, because tests do not use the
-/// network.
-fn build(folder: &Path) -> PathBuf {
-    std::fs::copy(workspace().join("Cargo.lock"), folder.join("Cargo.lock"))
-        .expect("the lock file");
-    let out = target().join("tmp/new-plugins");
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--offline", "--target", "wasm32-wasip2"])
-        .current_dir(folder)
-        .env("CARGO_TARGET_DIR", &out)
-        .status()
-        .expect("cargo runs");
-    assert!(built.success(), "what was laid down does not build");
-    let name = folder.file_name().expect("a name").to_string_lossy().replace('-', "_");
-    out.join("wasm32-wasip2/debug").join(format!("{name}.wasm"))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn new_drivers_build_and_pass() {
     let folder = tempfile::tempdir().expect("a folder");
-    let sdk = format!("path = {:?}", workspace().join("sdk/rust"));
+    let sdk = sdk_at(&workspace().join("sdk/rust"));
     for (kind, name) in [
         (PluginKind::Hypervisor, "new-hypervisor"),
         (PluginKind::Transfer, "new-transfer"),

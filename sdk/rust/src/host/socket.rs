@@ -21,7 +21,7 @@ pub struct Connection {
 /// listens there. `not-here` with code `not-local` if the target host is reached over ssh. `refused`
 /// if it is not granted.
 pub fn connect(name: &str, holes: &[(&str, &str)]) -> Result<Connection, Error> {
-    let stream = host::connect(name, &super::exec::arguments(holes))?;
+    let stream = host::connect(name, super::exec::arguments(holes))?;
     Ok(Connection { stream, ahead: Vec::new() })
 }
 

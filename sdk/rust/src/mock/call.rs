@@ -1,13 +1,16 @@
 //! A call, as a test hands it to a driver.
 
 use super::with;
-use crate::{DomainSpec, EffectId, FileRef, Identity, OpaqueState};
+use crate::{DomainSpec, EffectId, FileRef, Firmware, Graphics, Identity, Item, OpaqueState};
 use std::cell::RefCell;
 
 /// The store for which a call acts, unless the test names another.
 const STORE: &str = "store";
 
-/// A call, as a test hands it to a driver. [`super::MockHost::call`] makes one.
+/// A call: for which VM and effect it is, and how long it may take.
+///
+/// A component is given one. In a test [`MockHost::call`](super::MockHost::call) makes one; `again`,
+/// `of_store`, `with_state`, `domain` and `reported` are there only for tests.
 #[derive(Debug, Clone)]
 pub struct Call {
     id: EffectId,
@@ -20,9 +23,8 @@ pub struct Call {
 
 impl Call {
     pub(super) fn new(vm: &str, operation: u64, generation: u64) -> Self {
-        let (vm, item) = (vm.to_owned(), "domain".to_owned());
         Self {
-            id: EffectId { vm, operation, step: 1, item },
+            id: EffectId { vm: vm.to_owned(), operation, step: 1, item: Item::Domain },
             store: STORE.to_owned(),
             attempt: 1,
             generation,
@@ -68,13 +70,13 @@ impl Call {
             vcpus: 1,
             cpu_milli: 1000,
             memory_mib: 64,
-            firmware: "bios".to_owned(),
+            firmware: Firmware::Bios,
             kernel: None,
             initrd: None,
             cmdline: String::new(),
             disks: Vec::new(),
             nics: Vec::new(),
-            graphics: "none".to_owned(),
+            graphics: Graphics::None,
             console_log: FileRef { datastore: "system".to_owned(), path: console, absolute },
             extra: Vec::new(),
         }

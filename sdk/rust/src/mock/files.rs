@@ -1,6 +1,6 @@
 //! Files in memory.
 
-use crate::{Error, FilePath, Stat};
+use crate::{Error, FileKind, FilePath, Stat};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +28,11 @@ impl Files {
         self.files.insert(key(&at), content.into());
     }
 
+    /// Removes a file, and answers its content. None if there is no such file.
+    pub fn take(&mut self, datastore: &str, path: &str) -> Option<Vec<u8>> {
+        self.files.remove(&(datastore.to_owned(), path.to_owned()))
+    }
+
     /// All files, each as `DATASTORE:PATH`.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
@@ -44,14 +49,14 @@ impl Files {
 
     pub(super) fn stat(&self, at: &FilePath) -> Result<Option<Stat>, Error> {
         let at = checked(at)?;
-        let stat = |kind: &str, size: u64| Stat {
-            kind: kind.to_owned(),
+        let stat = |kind: FileKind, size: u64| Stat {
+            kind,
             size,
             allocated: size,
             modified_ms: super::BEGINNING_MS,
         };
-        let file = self.files.get(&at).map(|content| stat("file", content.len() as u64));
-        Ok(file.or_else(|| self.folders.contains(&at).then(|| stat("directory", 0))))
+        let file = self.files.get(&at).map(|content| stat(FileKind::File, content.len() as u64));
+        Ok(file.or_else(|| self.folders.contains(&at).then(|| stat(FileKind::Directory, 0))))
     }
 
     pub(super) fn list(&self, at: &FilePath) -> Result<Vec<String>, Error> {

@@ -28,7 +28,7 @@ pub use cut::each_cut;
 pub use files::Files;
 
 use crate::http::{Request, Response};
-use crate::{Error, Exit};
+use crate::{Error, Exit, LogLevel, UnknownWord};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -61,9 +61,15 @@ impl Run {
 
 /// Answers a command. It may change the files, as the real program would.
 type Command = Box<dyn FnMut(&Run, &mut Files) -> Result<Exit, Error>>;
-/// Answers the peer of a socket: it is given what the driver has written, and returns the bytes
-/// that the driver reads next.
-type Peer = Box<dyn FnMut(&[u8]) -> Vec<u8>>;
+/// Answers what a driver has written to a socket: the bytes that the driver reads next.
+type Answer = Box<dyn FnMut(&[u8]) -> Vec<u8>>;
+
+/// The peer of a socket.
+struct Peer {
+    /// The hole with the socket's file. If there is one, nobody listens while the file is missing.
+    hole: Option<String>,
+    answer: Answer,
+}
 
 /// Answers the requests to an endpoint.
 type Server = Box<dyn FnMut(&Request) -> Result<Response, Error>>;
@@ -88,7 +94,7 @@ struct State {
     endpoints: BTreeMap<String, Server>,
     requests: Vec<Request>,
     runs: Vec<Run>,
-    lines: Vec<(String, String)>,
+    lines: Vec<(LogLevel, String)>,
     passed_ms: u64,
     deadline_ms: u64,
     stop: bool,
@@ -164,7 +170,23 @@ impl MockHost {
     /// call [`crate::host`] itself.
     #[must_use]
     pub fn peer(self, name: &str, answer: impl FnMut(&[u8]) -> Vec<u8> + 'static) -> Self {
-        self.0.borrow_mut().peers.insert(name.to_owned(), Box::new(answer));
+        let peer = Peer { hole: None, answer: Box::new(answer) };
+        self.0.borrow_mut().peers.insert(name.to_owned(), peer);
+        self
+    }
+
+    /// With a peer that listens at a socket while the file that the hole `hole` names is there:
+    /// [`Files::put`] and [`Files::take`] in commands of the test make it come and go. `answer` must
+    /// not call [`crate::host`] itself.
+    #[must_use]
+    pub fn peer_at(
+        self,
+        name: &str,
+        hole: &str,
+        answer: impl FnMut(&[u8]) -> Vec<u8> + 'static,
+    ) -> Self {
+        let peer = Peer { hole: Some(hole.to_owned()), answer: Box::new(answer) };
+        self.0.borrow_mut().peers.insert(name.to_owned(), peer);
         self
     }
 
@@ -213,7 +235,7 @@ impl MockHost {
 
     /// The lines that were logged, each with its level.
     #[must_use]
-    pub fn lines(&self) -> Vec<(String, String)> {
+    pub fn lines(&self) -> Vec<(LogLevel, String)> {
         self.0.borrow().lines.clone()
     }
 
@@ -239,6 +261,12 @@ impl MockHost {
     pub fn tell_to_stop(&self, stop: bool) {
         self.0.borrow_mut().stop = stop;
     }
+}
+
+/// A word that no SDK knows, as a later host may send it: `DiskFormat::Other(unknown_word("vmdk"))`.
+#[must_use]
+pub fn unknown_word(word: &str) -> UnknownWord {
+    UnknownWord::new(word)
 }
 
 /// An exit code and an output, as a command of a test answers them.

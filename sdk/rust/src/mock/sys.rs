@@ -1,15 +1,14 @@
-//! The functions of the contract, answered by the [`super::MockHost`] of the thread. They have the
-//! signatures that `wit-bindgen` generates for a component.
+//! The functions of the host, answered by the [`super::MockHost`] of the thread. They have the
+//! signatures of those in a component.
 
 pub(crate) mod log {
-    pub(crate) fn write(level: &str, message: &str) {
-        super::super::with(|host| host.lines.push((level.to_owned(), message.to_owned())));
+    pub(crate) fn write(level: crate::LogLevel, message: &str) {
+        super::super::with(|host| host.lines.push((level, message.to_owned())));
     }
 }
 
 pub(crate) mod clock {
     use super::super::{BEGINNING_MS, with};
-    pub(crate) use crate::bindings::imports::ostler::driver::clock::Cancelled;
 
     pub(crate) fn now_ms() -> u64 {
         BEGINNING_MS.saturating_add(monotonic_ms())
@@ -27,10 +26,10 @@ pub(crate) mod clock {
         with(|host| host.stop)
     }
 
-    pub(crate) fn sleep_ms(ms: u64) -> Result<(), Cancelled> {
+    pub(crate) fn sleep_ms(ms: u64) -> Result<(), String> {
         with(|host| {
             if host.stop {
-                return Err(Cancelled { reason: "the call was told to stop".to_owned() });
+                return Err("the call was told to stop".to_owned());
             }
             let most = host.deadline_ms.saturating_sub(host.passed_ms);
             host.passed_ms = host.passed_ms.saturating_add(ms.min(most));
@@ -131,35 +130,39 @@ pub(crate) mod http {
 
 pub(crate) mod exec {
     use super::super::{Run, State, reached};
-    pub(crate) use crate::bindings::imports::ostler::driver::exec::{Argument, CommandLine};
+    use crate::types::{Argument, CommandLine};
     use crate::{Error, Exit};
 
     /// The most commands of one `run-all`, as the real host has it.
     const ALL_MAX: usize = 64;
 
-    pub(crate) fn run(command: &str, arguments: &[Argument], input: &[u8]) -> Result<Exit, Error> {
+    pub(crate) fn run(
+        command: &str,
+        arguments: Vec<Argument>,
+        input: &[u8],
+    ) -> Result<Exit, Error> {
         reached(|host| run_on(host, command, arguments, input))
     }
 
-    pub(crate) fn run_all(lines: &[CommandLine]) -> Result<Vec<Result<Exit, Error>>, Error> {
+    pub(crate) fn run_all(lines: Vec<CommandLine>) -> Result<Vec<Result<Exit, Error>>, Error> {
         if lines.len() > ALL_MAX {
             let told = format!("{} commands at once, at most {ALL_MAX} are allowed", lines.len());
             return Err(Error::refused("bad-argument", told));
         }
-        let run = |line: &CommandLine| run(&line.command, &line.arguments, &line.input);
-        Ok(lines.iter().map(run).collect())
+        let run = |line: CommandLine| run(&line.command, line.arguments, &line.input);
+        Ok(lines.into_iter().map(run).collect())
     }
 
     fn run_on(
         host: &mut State,
         command: &str,
-        arguments: &[Argument],
+        arguments: Vec<Argument>,
         input: &[u8],
     ) -> Result<Exit, Error> {
-        let hole = |given: &Argument| (given.hole.clone(), given.value.clone());
+        let hole = |given: Argument| (given.hole, given.value);
         let run = Run {
             command: command.to_owned(),
-            holes: arguments.iter().map(hole).collect(),
+            holes: arguments.into_iter().map(hole).collect(),
             input: input.to_vec(),
         };
         host.runs.push(run.clone());
@@ -178,10 +181,9 @@ pub(crate) mod exec {
 
 pub(crate) mod files {
     use super::super::{Files, reached};
-    use crate::Error;
-    pub(crate) use crate::bindings::imports::ostler::driver::files::{FileStat, Path};
+    use crate::{Error, FilePath as Path, Stat};
 
-    pub(crate) fn stat(file: &Path) -> Result<Option<FileStat>, Error> {
+    pub(crate) fn stat(file: &Path) -> Result<Option<Stat>, Error> {
         reached(|host| host.files.stat(file))
     }
 
@@ -228,9 +230,9 @@ pub(crate) mod files {
 }
 
 pub(crate) mod socket {
-    use super::super::reached;
-    use super::exec::Argument;
+    use super::super::{State, reached};
     use crate::Error;
+    use crate::types::Argument;
     use std::cell::RefCell;
 
     /// An open connection to a peer of the test.
@@ -239,9 +241,15 @@ pub(crate) mod socket {
         ahead: RefCell<Vec<u8>>,
     }
 
-    pub(crate) fn connect(name: &str, _: &[Argument]) -> Result<Connection, Error> {
-        let there = reached(|host| host.peers.contains_key(name));
-        if !there {
+    pub(crate) fn connect(name: &str, arguments: Vec<Argument>) -> Result<Connection, Error> {
+        let there = |host: &State| {
+            let Some(peer) = host.peers.get(name) else { return false };
+            let Some(hole) = &peer.hole else { return true };
+            let file = arguments.iter().find(|argument| argument.hole == *hole);
+            let place = file.and_then(|argument| argument.value.split_once(':'));
+            place.is_some_and(|(datastore, path)| host.files.get(datastore, path).is_some())
+        };
+        if !reached(|host| there(host)) {
             return Err(Error::gone("no-socket", format!("the test has no peer {name:?}")));
         }
         Ok(Connection { peer: name.to_owned(), ahead: RefCell::default() })
@@ -251,7 +259,8 @@ pub(crate) mod socket {
         pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), Error> {
             reached(|host| {
                 let closed = || Error::gone("closed", "the peer has closed the connection");
-                let answer = host.peers.get_mut(&self.peer).ok_or_else(closed)?(bytes);
+                let peer = host.peers.get_mut(&self.peer).ok_or_else(closed)?;
+                let answer = (peer.answer)(bytes);
                 self.ahead.borrow_mut().extend(answer);
                 Ok(())
             })

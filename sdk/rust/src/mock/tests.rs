@@ -3,7 +3,7 @@
 use super::*;
 use crate::host::http::{Request, Response};
 use crate::host::{clock, config, exec, files, log, random, secrets, session, socket};
-use crate::{Error, ErrorKind, FilePath, OpaqueState};
+use crate::{Error, ErrorKind, FileKind, FilePath, LogLevel, OpaqueState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn files_behave_like_those_of_a_host() {
     files::rename(&at("e"), &at("a/c/e")).expect("renamed");
     assert_eq!(host.file("ds", "a/c/e").as_deref(), Some(&b"one"[..]));
     let stat = files::stat(&at("a/b")).expect("seen").expect("there");
-    assert_eq!((stat.kind.as_str(), stat.size), ("file", 3));
+    assert_eq!((stat.kind, stat.size), (FileKind::File, 3));
     assert_eq!(
         files::checksum(&at("a/b")).expect("there"),
         "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
@@ -35,6 +35,33 @@ fn files_behave_like_those_of_a_host() {
     assert_eq!(code(files::write(&at("../x"), b"")), "bad-path");
     assert_eq!(code(files::write(&at("x"), &[0; 65_537])), "too-large");
     assert_eq!(host.calls(), 14);
+}
+
+#[test]
+fn a_wait_ends_when_it_has_found_when_it_is_told_to_and_before_the_deadline() {
+    let host = MockHost::new();
+    let mut looks = 0;
+    let third = clock::until("the third look", 50, || {
+        looks += 1;
+        Ok((looks == 3).then_some(looks))
+    });
+    assert_eq!((third, clock::monotonic_ms()), (Ok(3), 100));
+    host.deadline_in(1000);
+    let never = || clock::until("a domain", 50, || Ok(None::<()>)).expect_err("never");
+    assert_eq!((never().code.as_str(), clock::remaining_ms()), ("not-yet", 250));
+    host.tell_to_stop(true);
+    assert_eq!(never().kind, ErrorKind::Cancelled);
+}
+
+#[test]
+fn a_peer_listens_while_its_file_is_there() {
+    let host = MockHost::new().peer_at("monitor", "file", |asked| asked.to_vec());
+    let connect = || socket::connect("monitor", &[("file", "ds:vm/qmp")]).map(drop);
+    assert_eq!(connect().expect_err("not yet").code, "no-socket");
+    host.change_files(|files| files.put("ds", "vm/qmp", ""));
+    connect().expect("it listens");
+    host.change_files(|files| drop(files.take("ds", "vm/qmp")));
+    assert_eq!(connect().expect_err("no longer").code, "no-socket");
 }
 
 #[test]
@@ -88,7 +115,7 @@ fn settings_secrets_time_and_the_log_are_those_of_the_test() {
     assert!(clock::go_on().is_ok());
     assert_ne!(random::bytes(16), random::bytes(16));
     log::warn("look here");
-    assert_eq!(host.lines(), [("warn".to_owned(), "look here".to_owned())]);
+    assert_eq!(host.lines(), [(LogLevel::Warn, "look here".to_owned())]);
     assert_eq!(host.calls(), 0);
 }
 

@@ -22,17 +22,16 @@ struct Domain {
     name: String,
     store: String,
     generation: u64,
-    power: String,
-    reason: String,
+    power: Power,
+    reason: PowerReason,
     edge: String,
 }
 
 impl Domain {
     fn text(&self) -> String {
         let generation = self.generation.to_string();
-        [&self.name, &self.store, &generation, &self.power, &self.reason, &self.edge]
-            .map(String::as_str)
-            .join("\n")
+        let (power, reason) = (self.power.as_str(), self.reason.as_str());
+        [self.name.as_str(), &self.store, &generation, power, reason, &self.edge].join("\n")
     }
 
     fn parse(vm: &str, text: &str) -> Option<Self> {
@@ -42,8 +41,8 @@ impl Domain {
             name: lines.next()?,
             store: lines.next()?,
             generation: lines.next()?.parse().ok()?,
-            power: lines.next()?,
-            reason: lines.next()?,
+            power: Power::parse(&lines.next()?)?,
+            reason: PowerReason::parse(&lines.next()?)?,
             edge: lines.next()?,
         })
     }
@@ -57,8 +56,8 @@ impl Domain {
                 vm: self.vm.clone(),
                 generation: self.generation,
             }),
-            power: self.power.clone(),
-            reason: self.reason.clone(),
+            power: self.power,
+            reason: self.reason,
             last_edge: EffectId::parse(&self.edge),
             extra: Vec::new(),
         }
@@ -116,7 +115,7 @@ fn edge(call: &Call, send: impl FnOnce(&mut Domain)) -> Result<Outcome, Error> {
     if domain.edge == stamp {
         return Ok(Outcome::seen(domain.seen()));
     }
-    if domain.power != Power::Running.as_str() {
+    if domain.power != Power::Running {
         return Err(Error::gone("not-running", format!("the domain is {}", domain.power)));
     }
     domain.edge = stamp;
@@ -131,9 +130,7 @@ impl Hypervisor for Driver {
             cpu_milli: 4000,
             memory_mib: 4096,
             hypervisor: concat!("@NAME@ ", env!("CARGO_PKG_VERSION")).to_owned(),
-            unable: Vec::new(),
-            notes: Vec::new(),
-            extra: Vec::new(),
+            ..HostFacts::default()
         })
     }
 
@@ -144,22 +141,20 @@ impl Hypervisor for Driver {
             name: spec.name,
             store: spec.identity.store,
             generation: spec.identity.generation,
-            power: Power::Running.into(),
-            reason: PowerReason::None.into(),
+            power: Power::Running,
+            reason: PowerReason::None,
             edge: found.map(|domain| domain.edge).unwrap_or_default(),
         })
     }
 
     fn press_power(call: &Call) -> Result<Outcome, Error> {
-        edge(call, |domain| {
-            (domain.power, domain.reason) = (Power::Off.into(), PowerReason::Guest.into())
-        })
+        edge(call, |domain| (domain.power, domain.reason) = (Power::Off, PowerReason::Guest))
     }
 
     fn destroy(call: &Call) -> Result<Outcome, Error> {
         match call.find(load)? {
-            Some(mut domain) if domain.power != Power::Off.as_str() => {
-                (domain.power, domain.reason) = (Power::Off.into(), PowerReason::Destroyed.into());
+            Some(mut domain) if domain.power != Power::Off => {
+                (domain.power, domain.reason) = (Power::Off, PowerReason::Destroyed);
                 store(&domain)
             }
             Some(domain) => Ok(Outcome::seen(domain.seen())),
@@ -232,7 +227,7 @@ mod tests {
             |call| Driver::deploy(call, call.domain()),
             |_| {
                 let domain = load(VM).expect("readable").expect("there");
-                assert_eq!(domain.power, Power::Running.as_str());
+                assert_eq!(domain.power, Power::Running);
             },
         );
         assert!(stopped > 0);
@@ -247,7 +242,7 @@ mod tests {
         let theirs = host.call(VM, 9).of_store("theirs");
         assert_eq!(Driver::destroy(&theirs).expect_err("theirs").code, "foreign");
         let domain = load(VM).expect("readable").expect("there");
-        assert_eq!(domain.power, Power::Running.as_str());
+        assert_eq!(domain.power, Power::Running);
     }
 
     #[test]
@@ -257,8 +252,8 @@ mod tests {
             name: "n".into(),
             store: "s".into(),
             generation: 3,
-            power: "off".into(),
-            reason: "guest".into(),
+            power: Power::Off,
+            reason: PowerReason::Guest,
             edge: String::new(),
         };
         assert_eq!(Domain::parse("v", &domain.text()), Some(domain));

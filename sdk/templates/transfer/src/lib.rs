@@ -6,8 +6,8 @@
 use ostler_sdk::host::{exec, files};
 use ostler_sdk::qcow2::{self, Content};
 use ostler_sdk::{
-    Call, CopyJob, Error, ErrorKind, FilePath, FileRef, FromImage, Job, JobStatus, Outcome,
-    PrepareJob, Source, Transfer,
+    Call, CopyJob, DiskFormat, Error, ErrorKind, FileKind, FilePath, FileRef, FromImage, Job,
+    JobStatus, Outcome, PrepareJob, Source, Transfer,
 };
 
 /// The driver.
@@ -51,21 +51,22 @@ fn made(
 
 /// Whether a tool can open the file as a disk of that format. A raw file can always be opened, so
 /// your driver may need a better check.
-fn is_disk(file: &FilePath, format: &str) -> Result<bool, Error> {
-    Ok(exec::run("check", &[("format", format), ("disk", &file.hole())], &[])?.code == Some(0))
+fn is_disk(file: &FilePath, format: &DiskFormat) -> Result<bool, Error> {
+    Ok(exec::run("check", &[("format", format.as_str()), ("disk", &file.hole())], &[])?.code
+        == Some(0))
 }
 
 /// Refuses a qcow2 image that names another file. Tools open such a file with the rights of the
 /// host, so the head is read first.
 fn whole(image: &FromImage) -> Result<(), Error> {
-    if image.format != "qcow2" {
+    if image.format != DiskFormat::Qcow2 {
         return Ok(());
     }
     let name = &image.base.absolute;
     let Some(stat) = files::stat(&image.base.place())? else {
         return Err(Error::gone("no-image", format!("the image {name} is not there")));
     };
-    if stat.kind != "file" {
+    if stat.kind != FileKind::File {
         return Err(Error::refused("bad-image", format!("the image {name} is no file")));
     }
     match qcow2::read(&exec::output("head", &[("disk", &image.base.hole())])?) {
@@ -82,37 +83,45 @@ fn whole(image: &FromImage) -> Result<(), Error> {
 
 fn prepare(call: &Call, job: &PrepareJob) -> Result<(), Error> {
     let target = job.target.place();
-    if files::stat(&target)?.is_some() && job.format == "qcow2" && is_disk(&target, &job.format)? {
+    if files::stat(&target)?.is_some()
+        && job.format == DiskFormat::Qcow2
+        && is_disk(&target, &job.format)?
+    {
         return Ok(());
     }
     if let Source::Image(image) = &job.source {
         whole(image)?;
     }
     made(call, &job.target, |scratch| {
-        let (format, to) = (job.format.as_str(), scratch.hole());
+        let (format, to) = (&job.format, scratch.hole());
         match &job.source {
-            Source::Image(image) if format == "qcow2" => exec::output(
+            Source::Image(image) if *format == DiskFormat::Qcow2 => exec::output(
                 "overlay",
-                &[("base", &image.base.hole()), ("format", &image.format), ("target", &to)],
+                &[("base", &image.base.hole()), ("format", image.format.as_str()), ("target", &to)],
             )
             .map(drop),
             Source::Image(image) => {
                 let holes = [
                     ("from", image.format.as_str()),
-                    ("to", format),
+                    ("to", format.as_str()),
                     ("source", &image.base.hole()),
                     ("target", &to),
                 ];
                 exec::output("convert", &holes).map(drop)
             }
             Source::Blank(size) => blank(format, *size, scratch),
-            Source::Swap(size) if format == "raw" => swap(*size, scratch),
+            Source::Swap(size) if *format == DiskFormat::Raw => swap(*size, scratch),
             Source::Swap(size) => {
                 let raw = FilePath::new(&scratch.datastore, format!("{}.raw", scratch.path));
                 swap(*size, &raw)?;
                 exec::output(
                     "convert",
-                    &[("from", "raw"), ("to", format), ("source", &raw.hole()), ("target", &to)],
+                    &[
+                        ("from", "raw"),
+                        ("to", format.as_str()),
+                        ("source", &raw.hole()),
+                        ("target", &to),
+                    ],
                 )?;
                 files::remove(&raw)
             }
@@ -120,16 +129,16 @@ fn prepare(call: &Call, job: &PrepareJob) -> Result<(), Error> {
     })
 }
 
-fn blank(format: &str, size_mib: u64, file: &FilePath) -> Result<(), Error> {
+fn blank(format: &DiskFormat, size_mib: u64, file: &FilePath) -> Result<(), Error> {
     exec::output(
         "blank",
-        &[("format", format), ("target", &file.hole()), ("size", &size_mib.to_string())],
+        &[("format", format.as_str()), ("target", &file.hole()), ("size", &size_mib.to_string())],
     )
     .map(drop)
 }
 
 fn swap(size_mib: u64, file: &FilePath) -> Result<(), Error> {
-    blank("raw", size_mib, file)?;
+    blank(&DiskFormat::Raw, size_mib, file)?;
     exec::output("mkswap", &[("target", &file.hole())]).map(drop)
 }
 
@@ -140,7 +149,7 @@ fn copy(call: &Call, job: &CopyJob) -> Result<(), Error> {
         let size = files::fetch(&job.from_host, &job.source.place(), scratch)?;
         let whole = files::stat(scratch)?.is_some_and(|stat| stat.size == size);
         let good =
-            whole && job.format.as_deref().map_or(Ok(true), |format| is_disk(scratch, format))?;
+            whole && job.format.as_ref().map_or(Ok(true), |format| is_disk(scratch, format))?;
         if good {
             Ok(())
         } else {
