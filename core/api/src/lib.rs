@@ -47,7 +47,10 @@ pub use client::{
 };
 pub use datastore::{Datastore, NewDatastore};
 pub use decode::{Misfit, decode, nearest};
-pub use driver::{BindRules, Driver, DriverOrigin, NewDriver, RulesOf, SignedBy, Upgrade};
+pub use driver::{
+    BindRules, COMPONENT_TYPE, Driver, DriverFile, DriverOrigin, NewDriver, RulesOf,
+    SIGNATURE_HEADER, SignedBy, Upgrade,
+};
 pub use event::{Event, StreamEnd};
 pub use host::{ChangeHost, Host, HostDriver, HostHealth, NewHost, SshAddress};
 pub use image::{Image, NewImage};

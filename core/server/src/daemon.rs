@@ -11,6 +11,7 @@ use crate::private::{private_dir, write_private};
 use crate::problem::chain;
 use crate::routes::router;
 use crate::services::{StoreSecrets, StoreSites};
+use crate::uploads::Uploads;
 use ostler_driver::{DriverEntry, DriverInfo, DriverKind, DriverOrigin, Hypervisor, Registry};
 use ostler_engine::{Engine, EngineConfig, EngineError};
 use ostler_libvirt::{Kvm, KvmOptions};
@@ -114,7 +115,13 @@ pub async fn run(
     let rules = settings.rules.clone();
     let engine = Engine::start(settings, store.clone(), registry.clone()).await?;
     first_token(&engine, &data).await?;
-    let app = App::new(engine.clone(), registry, loader, rules, stopping.clone());
+    let uploads = data.join("uploads");
+    let uploads = Uploads::start(uploads.clone()).map_err(|source| DaemonError::File {
+        what: "empty",
+        path: uploads,
+        source,
+    })?;
+    let app = App::new(engine.clone(), registry, loader, uploads, rules, stopping.clone());
     let served = listen(&config, address, &app, &stopping, ready).await;
     if served.is_err() {
         stopping.cancel();
