@@ -5,6 +5,7 @@ use crate::embedding::{self, EmbedArgs};
 use crate::inspection::Shown;
 use crate::pairs::{map, pair};
 use crate::secret;
+use crate::shipping::{self, PullArgs, PushArgs};
 use crate::signing::{self, KeygenArgs, SignArgs, VerifyArgs};
 use crate::{Exit, Failure};
 use clap::{Args, Subcommand};
@@ -51,6 +52,10 @@ pub enum PluginCommand {
     },
     /// Puts a manifest into a component that other tools than the SDK have built
     Embed(EmbedArgs),
+    /// Puts a component and its signature into an OCI registry
+    Push(PushArgs),
+    /// Fetches a component and its signature from an OCI registry
+    Pull(PullArgs),
 }
 
 /// How to try a component.
@@ -248,6 +253,8 @@ pub(crate) async fn run(cx: &Context, command: PluginCommand) -> Result<(), Fail
         PluginCommand::Verify(args) => signing::verify(cx, &args).await,
         PluginCommand::Wit { dir } => embedding::wit(cx, &dir),
         PluginCommand::Embed(args) => embedding::embed(cx, &args).await,
+        PluginCommand::Push(args) => shipping::push(cx, &args).await,
+        PluginCommand::Pull(args) => shipping::pull(cx, &args).await,
         PluginCommand::New { name, kind, dir, sdk } => {
             let kind: PluginKind =
                 kind.parse().map_err(|err| Failure::usage(crate::failure::chain(&err)))?;
@@ -273,8 +280,7 @@ pub(crate) async fn run(cx: &Context, command: PluginCommand) -> Result<(), Fail
                     ostler_testkit::crate_name(&name).replace('-', "_")
                 );
                 crate::out::aside(&format!(
-                    "next: cd {} && cargo build --release --target wasm32-wasip2 && ostler plugin \
-                     test {file}",
+                    "next: cd {} && ostler plugin build && ostler plugin test {file}",
                     folder.display()
                 ));
             }
