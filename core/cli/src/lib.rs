@@ -15,6 +15,7 @@
 mod admin;
 mod advice;
 mod args;
+mod building;
 mod complete;
 mod context;
 mod cpus;

@@ -1,5 +1,6 @@
 //! `ostler plugin`: commands for authors of drivers. They work on files and need no daemon.
 
+use crate::building::{self, BuildArgs};
 use crate::context::Context;
 use crate::embedding::{self, EmbedArgs};
 use crate::inspection::Shown;
@@ -23,6 +24,8 @@ pub enum PluginCommand {
         /// The component: FILE.wasm
         file: PathBuf,
     },
+    /// Builds the crate of a driver with cargo, and shows what came out
+    Build(BuildArgs),
     /// Runs the conformance suite on a component; exit code 1 if a rule is broken
     Test(Box<TestArgs>),
     /// Makes a pair of keys for signing drivers; minisign can use them, too
@@ -247,6 +250,7 @@ pub(crate) async fn run(cx: &Context, command: PluginCommand) -> Result<(), Fail
             let shown = Shown::new(&inspection).with_signatures(&package);
             cx.out.write(&cx.out.one(&shown, &shown.name, || shown.page(cx.out.colour))?)
         }
+        PluginCommand::Build(args) => building::build(cx, &args).await,
         PluginCommand::Test(args) => test(cx, *args).await,
         PluginCommand::Keygen(args) => signing::keygen(cx, &args),
         PluginCommand::Sign(args) => signing::sign(cx, &args).await,
