@@ -200,6 +200,16 @@ fn what_was_altered_in_the_registry_is_refused() {
     for reference in [&tag, &good] {
         bench.pull(reference, "a.wasm").expect(1).says("was damaged or altered");
     }
+    // A registry that answers a digest with another artifact.
+    std::fs::copy(plugins().expect("built").join("snapshots-xen.wasm"), bench.path("driver.wasm"))
+        .expect("copied");
+    let other = field(&bench.push("acme/kvm:2", &[]).expect(0), "reference");
+    let (_, instead) = other.split_once('@').expect("a digest");
+    bench.pull(&other, "b.wasm").expect(0);
+    std::fs::write(bench.registry.link("acme/kvm", manifest), instead).expect("written");
+    bench.pull(&good, "a.wasm").expect(1).says("was asked for, and the answer is");
+    std::fs::write(bench.registry.link("acme/kvm", manifest), manifest).expect("written");
+
     let Some(daemon) = Daemon::start(None) else { return };
     daemon.run(&["driver", "add", &format!("oci://{tag}")]).expect(1).says("damaged or altered");
     assert!(!daemon.folder.path().join("data/uploads").exists(), "nothing was sent");

@@ -67,6 +67,13 @@ impl Registry {
         format!("{}/{rest}", self.host)
     }
 
+    /// The file that says which artifact the registry answers for this digest.
+    pub(crate) fn link(&self, path: &str, digest: &str) -> PathBuf {
+        let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
+        let all = self.folder.path().join("storage/docker/registry/v2/repositories").join(path);
+        all.join("_manifests/revisions/sha256").join(hex).join("link")
+    }
+
     /// The file in which the registry keeps the bytes with this digest (`sha256:...`).
     pub(crate) fn blob(&self, digest: &str) -> PathBuf {
         let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
