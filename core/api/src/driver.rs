@@ -11,6 +11,10 @@ use utoipa::ToSchema;
 pub struct NewDriver {
     /// Absolute path of the component on the daemon's machine.
     pub path: String,
+    /// The SHA-256 that the component must have, in hexadecimal, with or without `sha256:` before
+    /// it. If it has another one, nothing is added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// The capabilities to grant, out of those that the manifest asks for. If this is left out, a
     /// driver that takes the place of another keeps the grants of that one, and a new driver gets
     /// none.
@@ -55,6 +59,20 @@ pub struct DriverPause {
     pub host: String,
     /// The time until it is called again, in seconds.
     pub seconds: u64,
+}
+
+/// The content type of a component.
+pub const COMPONENT_TYPE: &str = "application/wasm";
+/// The header with the text of the signature that lies beside a component, in base64.
+pub const SIGNATURE_HEADER: &str = "ostler-signature";
+
+/// The file of a component that a client has sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DriverFile {
+    /// Its path on the daemon's machine, for `POST /v1/drivers`.
+    pub path: String,
+    /// Its size in bytes.
+    pub size: u64,
 }
 
 /// A loaded driver.

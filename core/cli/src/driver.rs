@@ -1,17 +1,19 @@
 //! `ostler driver`.
 
-use crate::Failure;
 use crate::context::{Context, remove_each};
 use crate::out::Row;
 use crate::pairs::{map, pair};
 use crate::secret::{self, DriverSecretCommand};
+use crate::shipping::{self, Reach, Source};
 use crate::show::Page;
 use crate::table::{Cell, Tone};
 use crate::text::{moment, now, span, took};
 use crate::watch::{self, Watch};
-use clap::{Args, Subcommand};
-use ostler_api::{Driver, DriverOrigin, DriverSecret, EarlierDriver, NewDriver, RulesOf, SignedBy};
-use std::path::PathBuf;
+use crate::{Exit, Failure};
+use clap::{Args, Subcommand, ValueHint};
+use ostler_api::{
+    Client, Driver, DriverOrigin, DriverSecret, EarlierDriver, NewDriver, RulesOf, SignedBy,
+};
 
 /// How many characters of a digest a list has: enough to tell builds apart.
 const SHORT: usize = 12;
@@ -21,7 +23,7 @@ const SHORT: usize = 12;
 pub enum DriverCommand {
     /// Loads a component, now and at every start
     #[command(aliases = ["load", "install"])]
-    Add(AddDriver),
+    Add(Box<AddDriver>),
     /// Lists drivers
     #[command(alias = "ls")]
     List(Watch),
@@ -65,9 +67,13 @@ pub enum DriverCommand {
 /// A driver to add.
 #[derive(Debug, Args)]
 pub struct AddDriver {
-    /// The component's file on the daemon's machine. A signature beside it (FILE.minisig) goes with
-    /// it
-    file: PathBuf,
+    /// The component: a file on the daemon's machine, https://... or oci://HOST[:PORT]/PATH:TAG. A
+    /// signature beside it (.minisig) goes with it
+    #[arg(value_name = "FILE|URL", value_hint = ValueHint::AnyPath)]
+    file: String,
+    /// The SHA-256 that the component must have; with another one nothing is added
+    #[arg(long, value_name = "SHA256")]
+    digest: Option<String>,
     /// A capability to grant, of those its manifest asks for (`ostler plugin inspect`): config,
     /// secrets, files, exec, exec:COMMAND, socket, socket:NAME, http, http:NAME, all, none. Without this option, a
     /// driver that takes the place of another keeps the grants of that one, and a new driver gets
@@ -91,6 +97,8 @@ pub struct AddDriver {
     /// With --replace: do not try the file on the driver's hosts before
     #[arg(long, requires = "replace")]
     untested: bool,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 fn origin(driver: &Driver) -> String {
@@ -290,23 +298,67 @@ fn added(driver: &Driver) -> String {
     lines
 }
 
+/// A component that is on the daemon's machine.
+struct Placed {
+    path: String,
+    /// The digest that it must have.
+    digest: Option<String>,
+    /// Where it was fetched from.
+    fetched: Option<String>,
+}
+
+/// Brings a component to the daemon's machine: one that is not there is fetched, looked at and sent.
+async fn placed(cx: &Context, client: &Client, add: &AddDriver) -> Result<Placed, Failure> {
+    let source = Source::parse(&add.file)?;
+    if let Source::File(file) = &source {
+        let path = crate::admin::path_on_daemon(cx, file)?;
+        return Ok(Placed { path, digest: add.digest.clone(), fetched: None });
+    }
+    let package = add.reach.fetch(&source).await?;
+    let digest = shipping::sound(&package)?.0.digest;
+    if let Some(asked) = &add.digest
+        && !is_digest(asked, &digest)
+    {
+        let what = format!(
+            "{} has the SHA-256 {digest}, and {asked} was asked for: nothing was added",
+            package.what
+        );
+        return Err(Failure::new(Exit::Refused, what));
+    }
+    let sent = client.send_driver_file(package.bytes, package.beside.as_deref()).await;
+    let sent = sent.map_err(|err| Failure::from(err).about(&package.what))?;
+    Ok(Placed { path: sent.path, digest: Some(digest), fetched: Some(package.what) })
+}
+
+/// Whether a text names this digest.
+fn is_digest(asked: &str, digest: &str) -> bool {
+    asked.strip_prefix("sha256:").unwrap_or(asked).eq_ignore_ascii_case(digest)
+}
+
+async fn add(cx: &Context, client: &Client, add: AddDriver) -> Result<(), Failure> {
+    let placed = placed(cx, client, &add).await?;
+    let new = NewDriver {
+        path: placed.path,
+        digest: placed.digest,
+        grants: given(add.grants),
+        config: Some(map(&add.config)).filter(|config| !config.is_empty()),
+        replace: add.replace,
+        at_once: add.at_once,
+        untested: add.untested,
+    };
+    let added_now = client.add_driver(&new).await;
+    let driver = added_now.map_err(|err| match &placed.fetched {
+        Some(from) => Failure::from(err).about(from),
+        None => Failure::from(err),
+    })?;
+    cx.out.write(&cx.out.one(&driver, &driver.name, || added(&driver))?)
+}
+
 /// Runs the command.
 pub(crate) async fn run(cx: &Context, command: DriverCommand) -> Result<(), Failure> {
     let client = cx.client()?;
     match command {
-        DriverCommand::Add(add) => {
-            let path = crate::admin::path_on_daemon(cx, &add.file)?;
-            let new = NewDriver {
-                path,
-                grants: given(add.grants),
-                config: Some(map(&add.config)).filter(|config| !config.is_empty()),
-                replace: add.replace,
-                at_once: add.at_once,
-                untested: add.untested,
-            };
-            let driver = client.add_driver(&new).await?;
-            cx.out.write(&cx.out.one(&driver, &driver.name, || added(&driver))?)
-        }
+        DriverCommand::Add(new) => add(cx, &client, *new).await,
         DriverCommand::List(watch) => {
             watch::run(cx, &watch, async || cx.out.rows(&client.drivers().await?)).await
         }

@@ -25,6 +25,8 @@ pub enum Exit {
     TimedOut = 7,
     /// The daemon has a fault, or its answer cannot be understood.
     Server = 8,
+    /// Cargo could not build a driver. The number is cargo's own.
+    Cargo = 101,
     /// Somebody interrupted a wait (Ctrl-C). The operation goes on. The number is 128 plus the
     /// signal, as shells do it.
     Interrupted = 130,
@@ -37,7 +39,7 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
-    /// All exit codes with their meaning, except [`Self::Interrupted`].
+    /// All exit codes with their meaning, except [`Self::Cargo`] and [`Self::Interrupted`].
     pub const ALL: [(Self, &'static str); 9] = [
         (Self::Ok, "It was done, or it was so already."),
         (
@@ -58,7 +60,10 @@ impl Exit {
             Self::Unauthorised,
             "No token, one that is not known or over, or one that may not do that.",
         ),
-        (Self::Unreachable, "The daemon cannot be reached."),
+        (
+            Self::Unreachable,
+            "The daemon cannot be reached. Or the registry or web server of a driver cannot.",
+        ),
         (
             Self::TimedOut,
             "It did not end within --timeout. It goes on: `ostler operation show ID --wait`.",

@@ -112,6 +112,7 @@ fn exit_codes() -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}  {about}", exit as u8);
     }
+    text += "101  Cargo could not build a driver; the number is its own.\n";
     text + "130  A wait was interrupted (Ctrl-C): what was asked goes on.\n\nWith several VMs it \
             is the highest of all.\n"
 }

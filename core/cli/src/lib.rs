@@ -1,8 +1,8 @@
 //! The `ostler` command: the command line, and what it prints.
 //!
 //! **Invariant:** everything that is done to VMs goes through `ostler-api`: this crate uses only
-//! the types and codes of the HTTP API. `ostler plugin` works on files only, through
-//! `ostler-testkit`.
+//! the types and codes of the HTTP API. `ostler plugin` works on files, through `ostler-testkit`;
+//! `shipping` alone asks registries and web servers.
 //!
 //! ```text
 //!   args (clap) -> one module a resource
@@ -15,6 +15,7 @@
 mod admin;
 mod advice;
 mod args;
+mod building;
 mod complete;
 mod context;
 mod cpus;
@@ -35,6 +36,7 @@ mod plugin;
 mod range;
 mod retry;
 mod secret;
+mod shipping;
 mod show;
 mod signing;
 mod specfile;

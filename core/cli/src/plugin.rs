@@ -1,10 +1,12 @@
 //! `ostler plugin`: commands for authors of drivers. They work on files and need no daemon.
 
+use crate::building::{self, BuildArgs};
 use crate::context::Context;
 use crate::embedding::{self, EmbedArgs};
 use crate::inspection::Shown;
 use crate::pairs::{map, pair};
 use crate::secret;
+use crate::shipping::{self, PullArgs, PushArgs};
 use crate::signing::{self, KeygenArgs, SignArgs, VerifyArgs};
 use crate::{Exit, Failure};
 use clap::{Args, Subcommand};
@@ -22,6 +24,8 @@ pub enum PluginCommand {
         /// The component: FILE.wasm
         file: PathBuf,
     },
+    /// Builds the crate of a driver with cargo, and shows what came out
+    Build(BuildArgs),
     /// Runs the conformance suite on a component; exit code 1 if a rule is broken
     Test(Box<TestArgs>),
     /// Makes a pair of keys for signing drivers; minisign can use them, too
@@ -51,6 +55,10 @@ pub enum PluginCommand {
     },
     /// Puts a manifest into a component that other tools than the SDK have built
     Embed(EmbedArgs),
+    /// Puts a component and its signature into an OCI registry
+    Push(PushArgs),
+    /// Fetches a component and its signature from an OCI registry
+    Pull(PullArgs),
 }
 
 /// How to try a component.
@@ -242,12 +250,15 @@ pub(crate) async fn run(cx: &Context, command: PluginCommand) -> Result<(), Fail
             let shown = Shown::new(&inspection).with_signatures(&package);
             cx.out.write(&cx.out.one(&shown, &shown.name, || shown.page(cx.out.colour))?)
         }
+        PluginCommand::Build(args) => building::build(cx, &args).await,
         PluginCommand::Test(args) => test(cx, *args).await,
         PluginCommand::Keygen(args) => signing::keygen(cx, &args),
         PluginCommand::Sign(args) => signing::sign(cx, &args).await,
         PluginCommand::Verify(args) => signing::verify(cx, &args).await,
         PluginCommand::Wit { dir } => embedding::wit(cx, &dir),
         PluginCommand::Embed(args) => embedding::embed(cx, &args).await,
+        PluginCommand::Push(args) => shipping::push(cx, &args).await,
+        PluginCommand::Pull(args) => shipping::pull(cx, &args).await,
         PluginCommand::New { name, kind, dir, sdk } => {
             let kind: PluginKind =
                 kind.parse().map_err(|err| Failure::usage(crate::failure::chain(&err)))?;
@@ -273,8 +284,7 @@ pub(crate) async fn run(cx: &Context, command: PluginCommand) -> Result<(), Fail
                     ostler_testkit::crate_name(&name).replace('-', "_")
                 );
                 crate::out::aside(&format!(
-                    "next: cd {} && cargo build --release --target wasm32-wasip2 && ostler plugin \
-                     test {file}",
+                    "next: cd {} && ostler plugin build && ostler plugin test {file}",
                     folder.display()
                 ));
             }

@@ -3,6 +3,7 @@
 use crate::drivers::Loader;
 use crate::metrics::Metrics;
 use crate::problem::{ApiError, Handled};
+use crate::uploads::Uploads;
 use axum::http::StatusCode;
 use ostler_api::code;
 use ostler_driver::Registry;
@@ -33,6 +34,7 @@ pub(crate) struct App {
     pub(crate) engine: Engine,
     pub(crate) registry: Registry,
     pub(crate) loader: Loader,
+    pub(crate) uploads: Uploads,
     /// For each hypervisor driver of the settings: the driver whose snapshot rules count.
     pub(crate) rules: BTreeMap<DriverName, DriverName>,
     pub(crate) metrics: Arc<Metrics>,
@@ -58,6 +60,7 @@ impl App {
         engine: Engine,
         registry: Registry,
         loader: Loader,
+        uploads: Uploads,
         rules: BTreeMap<DriverName, DriverName>,
         stopping: CancellationToken,
     ) -> Arc<Self> {
@@ -69,6 +72,7 @@ impl App {
             engine,
             registry,
             loader,
+            uploads,
             rules,
             metrics,
             stopping,

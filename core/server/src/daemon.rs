@@ -12,6 +12,7 @@ use crate::problem::chain;
 use crate::routes::router;
 use crate::services::{StoreSecrets, StoreSites};
 use crate::swap;
+use crate::uploads::Uploads;
 use ostler_driver::{DriverEntry, DriverInfo, DriverKind, DriverOrigin, Hypervisor, Registry};
 use ostler_engine::{Engine, EngineConfig, EngineError, oldest_operation};
 use ostler_libvirt::{Kvm, KvmOptions};
@@ -116,7 +117,13 @@ pub async fn run(
     let engine = Engine::start(settings, store.clone(), registry.clone()).await?;
     first_token(&engine, &data).await?;
     swap::go_on(&engine, &store.read()?.drivers()?);
-    let app = App::new(engine.clone(), registry, loader, rules, stopping.clone());
+    let uploads = data.join("uploads");
+    let uploads = Uploads::start(uploads.clone()).map_err(|source| DaemonError::File {
+        what: "empty",
+        path: uploads,
+        source,
+    })?;
+    let app = App::new(engine.clone(), registry, loader, uploads, rules, stopping.clone());
     tokio::spawn(swap::watch(Arc::clone(&app)));
     let served = listen(&config, address, &app, &stopping, ready).await;
     if served.is_err() {

@@ -74,6 +74,16 @@ pub enum DriverProblem {
     /// It states abilities that it has no part for.
     #[error(transparent)]
     WithoutPart(#[from] WithoutPart),
+    /// The digest is not the one that the request names.
+    #[error("{path} has the SHA-256 {found}, and {asked} was asked for: nothing was added")]
+    OtherDigest {
+        /// The file.
+        path: String,
+        /// The digest that the request names.
+        asked: String,
+        /// The digest of the component.
+        found: String,
+    },
     /// A file could not be handled.
     #[error("cannot {what} {path}")]
     File {
@@ -127,6 +137,9 @@ impl From<DriverProblem> for ApiError {
             | DriverProblem::WithoutPart(_)
             | DriverProblem::File { .. }
             | DriverProblem::OtherFile { .. } => unusable.field("path"),
+            DriverProblem::OtherDigest { .. } => unusable
+                .field("digest")
+                .hint("get the file again, and the digest from whoever made it"),
             DriverProblem::Grants(GrantProblem::NotAsked { .. }) => {
                 unusable.field("grants").advise(&Hint::InspectDriver, None)
             }
@@ -143,6 +156,16 @@ impl From<DriverProblem> for ApiError {
             }
         }
     }
+}
+
+/// Refuses a component that has not the digest that the request names, if it names one.
+fn is_asked_for(new: &NewDriver, digest: &str) -> Result<(), DriverProblem> {
+    let Some(asked) = &new.digest else { return Ok(()) };
+    if asked.strip_prefix("sha256:").unwrap_or(asked).eq_ignore_ascii_case(digest) {
+        return Ok(());
+    }
+    let (path, asked, found) = (new.path.clone(), asked.clone(), digest.to_owned());
+    Err(DriverProblem::OtherDigest { path, asked, found })
 }
 
 /// A driver that is loaded and not yet in the registry.
@@ -188,6 +211,7 @@ impl Loader {
     ) -> Result<Fresh, ApiError> {
         let vetted = self.vet(Path::new(&new.path)).await?;
         let inspection = vetted.inspection();
+        is_asked_for(new, &inspection.digest)?;
         let name = inspection.manifest.name.clone();
         if self.built_in.contains(&name) {
             return Err(DriverProblem::BuiltIn(name).into());

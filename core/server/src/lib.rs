@@ -10,6 +10,7 @@
 //! looks     checks files and directories on the machines that will use them, before they are added
 //! convert   between the wire's types and ours
 //! log       writes lines on a thread of its own, so that standard error can stop nothing
+//! uploads   components that clients have sent, until drivers are made of them
 //! trust     the trust policy of the settings, and advice about drivers that it refuses
 //! problem   errors of the engine and the store as problems, each with its HTTP status
 //! words     refusals, hints and explanations as sentences, with names in the place of ids
@@ -45,6 +46,7 @@ mod services;
 mod swap;
 mod trust;
 mod unfit;
+mod uploads;
 mod words;
 
 #[cfg(test)]

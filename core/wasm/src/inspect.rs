@@ -17,7 +17,7 @@ const PACKAGE: &str = "ostler:driver";
 pub(crate) const SERVES: &str = "ostler:driver@0.1.0";
 /// The largest file: Python components reach 40 MiB, and compiling costs about ten times the size
 /// in memory.
-pub(crate) const FILE_MAX: u64 = 64 * 1024 * 1024;
+pub const FILE_MAX: u64 = 64 * 1024 * 1024;
 
 /// The interfaces of the contract that a driver may import.
 const IMPORTS: [&str; 11] = [

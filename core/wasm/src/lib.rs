@@ -60,11 +60,11 @@ pub use grants::{
     AuditSink, Grants, LogAudit, NoSecrets, NoSites, Secret, SecretDirectory, SiteDirectory,
 };
 pub use host::{Host, HostOptions, Vetted, inspect_file};
-pub use inspect::{Inspection, inspect};
+pub use inspect::{FILE_MAX, Inspection, inspect};
 pub use manifest::{Asked, MANIFEST_MAX, Manifest, SecretUse, Setting};
 pub use package::{Judged, Package, signature_file};
 pub use recorder::{Answered, Record, Recording};
-pub use signature::{KeyId, KeyProblem, PublicKey, SignatureProblem};
+pub use signature::{KeyId, KeyProblem, PublicKey, SignatureProblem, TEXT_MAX as SIGNATURE_MAX};
 pub use template::{HoleType, Part, Reached, Rendered, SocketTemplate, Template};
 pub use transport::Lease;
 pub use trust::{Distrust, KEYS_MAX, Place, Policy, Trust, TrustedKey};

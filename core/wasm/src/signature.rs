@@ -8,7 +8,7 @@ use std::fmt;
 
 /// The longest text that is read as a signature or as a public key, in bytes. A signature of
 /// minisign's own has about 300, and its trusted comment at most 8 KiB.
-pub(crate) const TEXT_MAX: usize = 16 * 1024;
+pub const TEXT_MAX: usize = 16 * 1024;
 /// The untrusted comment of a signature that is inside of a component.
 const EMBEDDED_COMMENT: &str = "untrusted comment: signature of an Ostler driver";
 const UNTRUSTED: &str = "untrusted comment:";

@@ -3,11 +3,18 @@
 
 use super::{Client, ClientError, segment};
 use crate::{
-    BackupBody, BackupReply, BindRules, ChangeHost, CheckReply, Datastore, Driver, Host, Image,
-    NewDatastore, NewDriver, NewHost, NewImage, NewSecret, NewToken, NothingBody, RestoredReply,
-    Secret, Token, TokenMade, Version,
+    BackupBody, BackupReply, BindRules, COMPONENT_TYPE, ChangeHost, CheckReply, Datastore, Driver,
+    DriverFile, Host, Image, NewDatastore, NewDriver, NewHost, NewImage, NewSecret, NewToken,
+    NothingBody, RestoredReply, SIGNATURE_HEADER, Secret, Token, TokenMade, Version,
 };
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+use std::time::Duration;
+
+/// How long it may take to send a component. It is as long as the daemon waits.
+const SEND_TIMEOUT: Duration = Duration::from_secs(600);
 
 macro_rules! resource {
     ($plural:literal, $list:ident, $show:ident, $remove:ident, $add:ident, $new:ty => $one:ty) => {
@@ -64,6 +71,25 @@ impl Client {
     /// As [`ClientError`] says.
     pub async fn change_host(&self, host: &str, change: &ChangeHost) -> Result<Host, ClientError> {
         self.patch(&format!("/v1/hosts/{}", segment(host)), change).await
+    }
+
+    /// Sends the file of a component to the daemon's machine, with the signature that lies beside
+    /// it.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn send_driver_file(
+        &self,
+        component: Vec<u8>,
+        signature: Option<&[u8]>,
+    ) -> Result<DriverFile, ClientError> {
+        let request = self.request(Method::POST, "/v1/driver-files").timeout(SEND_TIMEOUT);
+        let request = request.header(CONTENT_TYPE, COMPONENT_TYPE).body(component);
+        self.answer(match signature {
+            Some(text) => request.header(SIGNATURE_HEADER, STANDARD.encode(text)),
+            None => request,
+        })
+        .await
     }
 
     /// Binds the snapshot rules of the driver `rules` to the hypervisor driver `driver`.

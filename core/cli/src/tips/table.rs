@@ -242,9 +242,24 @@ pub(super) const TIPS: &[Tip] = &[
     tip(
         "driver",
         &["reload", "upgrade", "update"],
-        "`ostler driver add FILE --replace` puts a driver in the place of the one of the same name; \
+        "`ostler driver add FILE|URL --replace` puts a driver in the place of the one of the same name; \
          `ostler driver rollback` puts the file before back",
     ),
+    tip(
+        "driver",
+        &["pull", "fetch", "download", "upload", "push"],
+        "`ostler driver add` takes a URL (https://... or oci://REF); `ostler plugin pull` fetches \
+         only the file, `ostler plugin push` puts one into a registry",
+    ),
+    tip("plugin", &["publish", "upload", "deploy", "release"], "`ostler plugin push FILE REF`"),
+    tip("plugin", &["fetch", "download", "get"], "`ostler plugin pull REF`"),
+    tip("plugin", &["compile", "make"], "`ostler plugin build`"),
+    tip(
+        "plugin",
+        &["login", "logout"],
+        "`docker login` and `podman login` keep logins that `push` and `pull` take; or --username",
+    ),
+    tip("plugin", &["install", "add", "load"], "`ostler driver add FILE|URL`"),
     tip(
         "operation",
         &["cancel", "abort", "kill", "stop", "delete"],

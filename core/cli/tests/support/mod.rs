@@ -9,6 +9,9 @@ use std::time::Duration;
 /// How long a daemon may take to start. It needs a second, but a loaded machine may take a minute.
 const READY: Duration = Duration::from_secs(60);
 
+/// The file of a daemon's settings, if it has one.
+const SETTINGS: &str = "ostlerd.toml";
+
 /// The output and the exit code of a command.
 #[derive(Debug)]
 pub(crate) struct Ran {
@@ -104,6 +107,15 @@ impl Daemon {
         Some(Self { child, folder, http, plugins })
     }
 
+    /// The same, without components and with these settings.
+    pub(crate) fn with_settings(settings: &str) -> Option<Self> {
+        let mut daemon = Self::start(None)?;
+        daemon.kill();
+        daemon.file(SETTINGS, settings);
+        daemon.start_again();
+        Some(daemon)
+    }
+
     pub(crate) fn socket(&self) -> String {
         format!("unix:{}", self.folder.path().join("data/ostler.sock").display())
     }
@@ -157,6 +169,10 @@ fn launch(binary: &Path, folder: &Path, plugins: Option<&Path>) -> (Child, Strin
         "--log",
         "error",
     ]);
+    let settings = folder.join(SETTINGS);
+    if settings.exists() {
+        command.arg("--config").arg(settings);
+    }
     if let Some(plugins) = plugins {
         command.arg("--plugin-dir").arg(plugins).args([
             "--grant",

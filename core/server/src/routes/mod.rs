@@ -6,6 +6,7 @@ mod actions;
 mod admin;
 mod console;
 mod datastores;
+mod driver_files;
 mod drivers;
 mod events;
 mod health;
@@ -61,6 +62,7 @@ fn guarded() -> OpenApiRouter<Shared> {
         .routes(routes!(images::list, images::add))
         .routes(routes!(images::show, images::remove))
         .routes(routes!(drivers::list, drivers::add))
+        .routes(routes!(driver_files::add))
         .routes(routes!(drivers::show, drivers::remove))
         .routes(routes!(drivers::bind, drivers::unbind))
         .routes(routes!(drivers::roll_back))

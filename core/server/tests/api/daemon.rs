@@ -105,6 +105,7 @@ impl Daemon {
             .expect("the first token is there")
             .trim()
             .to_owned();
+        // Making this client also chooses the implementation of TLS, which the other one needs.
         let local = Client::new(&Endpoint::Unix(dir.join("ostler.sock")), None).expect("a client");
         Self { child, dir, url, local, http: reqwest::Client::new(), token, files }
     }

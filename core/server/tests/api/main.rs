@@ -6,6 +6,7 @@
 mod auth;
 mod bad_input;
 mod daemon;
+mod driver_files;
 mod events;
 mod life;
 mod log;
