@@ -1,6 +1,7 @@
 //! The stage for checks of a transfer driver: a new folder per file, and jobs that are polled to
 //! their end.
 
+use super::cuts::Cutting;
 use super::stage::{answered, broken, control, skip};
 use super::{TransferBench, Trouble, Verdict};
 use ostler_driver::{
@@ -45,14 +46,21 @@ pub(super) struct Stage {
     store: StoreId,
     steps: AtomicU64,
     made: Mutex<Vec<FileRef>>,
+    pub(super) cutting: Cutting,
 }
 
 impl Stage {
-    pub(super) fn new(driver: Arc<dyn Transfer>, bench: Arc<dyn TransferBench>) -> Self {
+    /// `cuts`: how many checks stop the driver at its calls to the host.
+    pub(super) fn new(
+        driver: Arc<dyn Transfer>,
+        bench: Arc<dyn TransferBench>,
+        cuts: usize,
+    ) -> Self {
+        let cutting = Cutting::new(bench.cuts(), bench.cuts_within(), cuts);
         let site = bench.site();
         let store = StoreId(Uuid::new_v4());
         let steps = AtomicU64::new(1);
-        Self { driver, bench, site, store, steps, made: Mutex::new(Vec::new()) }
+        Self { driver, bench, site, store, steps, made: Mutex::new(Vec::new()), cutting }
     }
 
     /// A place for a file in a new folder.

@@ -1,0 +1,494 @@
+//! The checks that stop a hypervisor driver at its calls to the host.
+
+use super::abilities::saved;
+use super::cuts::{End, Play, each_cut, plain};
+use super::hardware::{growing, hardware, spare_disk, spare_nic};
+use super::jobs::{Copying, Journey, journey};
+use super::snapshots::{name, taken};
+use super::stage::{Stage, answered, broken};
+use super::{Check, Trouble, Verdict, check};
+use async_trait::async_trait;
+use ostler_driver::{CallControl, DomainDisk, DomainNic, DomainSpec, FileRef};
+use ostler_model::{
+    DriverError, ErrorKind, Identity, Observation, Outcome, Power, SnapshotName, VmUuid,
+};
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+/// An effect of a hypervisor driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Deploy,
+    Press,
+    Destroy,
+    Remove,
+    Reboot,
+    Reset,
+    Save,
+    Restore,
+    Unpause,
+    AttachDisk,
+    DetachDisk,
+    AttachNic,
+    DetachNic,
+    Resize,
+    Stamp,
+    Snapshot,
+    Revert,
+    DeleteSnapshot,
+    Migrate,
+    CopyDisk,
+}
+
+/// Makes the check of one effect.
+macro_rules! cut {
+    ($name:literal, $effect:ident) => {{
+        async fn run(stage: &Stage) -> Verdict {
+            let play = Played { stage, effect: Effect::$effect, before: Mutex::default() };
+            each_cut(&stage.cutting, &play).await
+        }
+        check!($name, RULE, run)
+    }};
+}
+
+const RULE: &str = "an effect that is stopped at any call to the host and sent again ends as in one \
+                    piece, happens at most once if it is an edge, and leaves nothing over";
+
+/// Those of the mandatory interface.
+pub(super) fn checks() -> Vec<Check<Stage>> {
+    vec![
+        cut!("deploy-cut", Deploy),
+        cut!("press-cut", Press),
+        cut!("destroy-cut", Destroy),
+        cut!("remove-cut", Remove),
+    ]
+}
+
+/// Those of the abilities.
+pub(super) fn ability_checks() -> Vec<Check<Stage>> {
+    vec![
+        cut!("reboot-cut", Reboot),
+        cut!("reset-cut", Reset),
+        cut!("save-cut", Save),
+        cut!("restore-cut", Restore),
+        cut!("unpause-cut", Unpause),
+        cut!("attach-disk-cut", AttachDisk),
+        cut!("detach-disk-cut", DetachDisk),
+        cut!("attach-nic-cut", AttachNic),
+        cut!("detach-nic-cut", DetachNic),
+        cut!("resize-cut", Resize),
+        cut!("stamp-cut", Stamp),
+        cut!("snapshot-cut", Snapshot),
+        cut!("revert-cut", Revert),
+        cut!("delete-snapshot-cut", DeleteSnapshot),
+        cut!("migrate-cut", Migrate),
+        cut!("copy-disk-cut", CopyDisk),
+    ]
+}
+
+/// One effect on a stage.
+struct Played<'a> {
+    stage: &'a Stage,
+    effect: Effect,
+    /// The files that were there before the scene was made.
+    before: Mutex<BTreeSet<String>>,
+}
+
+/// The thing beside the domain that the effect is about.
+enum Subject {
+    Nothing,
+    Spec(Box<DomainSpec>),
+    Memory(FileRef),
+    Disk(DomainDisk),
+    Nic(DomainNic),
+    Snapshot(SnapshotName),
+    Journey(Box<Journey>),
+    Copying(Copying),
+}
+
+/// A VM in the state that the effect finds.
+struct Scene {
+    vm: VmUuid,
+    /// The generation of the effect. That of the domain before is 1.
+    generation: u64,
+    subject: Subject,
+    /// The edge effects that the guest has felt before.
+    edges: u32,
+}
+
+impl Scene {
+    fn new(vm: VmUuid, generation: u64, subject: Subject) -> Self {
+        Self { vm, generation, subject, edges: 0 }
+    }
+}
+
+/// A running domain of the first generation.
+async fn running(stage: &Stage) -> Result<VmUuid, Trouble> {
+    let vm = stage.vm();
+    stage.deploy(vm, 1).await?;
+    stage.bench.guest_ready(vm).await;
+    Ok(vm)
+}
+
+impl Played<'_> {
+    fn is_edge(&self) -> bool {
+        matches!(self.effect, Effect::Press | Effect::Reboot | Effect::Reset | Effect::Revert)
+    }
+
+    async fn make(&self) -> Result<Scene, Trouble> {
+        let stage = self.stage;
+        let plain = |vm| Scene::new(vm, 1, Subject::Nothing);
+        Ok(match self.effect {
+            Effect::Deploy => {
+                let vm = stage.vm();
+                let spec = stage.domain(vm, 1).await;
+                Scene::new(vm, 1, Subject::Spec(Box::new(spec)))
+            }
+            Effect::Press | Effect::Destroy | Effect::Remove => plain(running(stage).await?),
+            Effect::Reboot | Effect::Reset => {
+                stage.reboots()?;
+                plain(running(stage).await?)
+            }
+            Effect::Save => {
+                stage.suspends()?;
+                let vm = running(stage).await?;
+                Scene::new(vm, 1, Subject::Memory(stage.bench.recovery(vm)))
+            }
+            Effect::Restore => {
+                let (vm, file) = saved(stage).await?;
+                Scene::new(vm, 2, Subject::Memory(file))
+            }
+            Effect::Unpause => {
+                let (vm, file) = saved(stage).await?;
+                self.restored(vm, 1, &file).await?;
+                plain(vm)
+            }
+            Effect::AttachDisk => {
+                let (vm, disk) = spare_disk(stage, 1).await?;
+                Scene::new(vm, 1, Subject::Disk(disk))
+            }
+            Effect::DetachDisk => {
+                let (vm, disk) = spare_disk(stage, 1).await?;
+                let (plugs, call) = (stage.plugs()?, stage.call(vm, 1));
+                let attach = || plugs.attach_disk(&stage.site, &call, &disk);
+                stage.done("attach-disk", attach).await?;
+                Scene::new(vm, 1, Subject::Disk(disk))
+            }
+            Effect::AttachNic => {
+                let (vm, nic) = spare_nic(stage, 1).await?;
+                Scene::new(vm, 1, Subject::Nic(nic))
+            }
+            Effect::DetachNic => {
+                let (vm, nic) = spare_nic(stage, 1).await?;
+                let (plugs, call) = (stage.plugs()?, stage.call(vm, 1));
+                stage.done("attach-nic", || plugs.attach_nic(&stage.site, &call, &nic)).await?;
+                Scene::new(vm, 1, Subject::Nic(nic))
+            }
+            Effect::Resize => {
+                let spec = growing(stage, 1).await?;
+                Scene::new(spec.identity.vm, 1, Subject::Spec(Box::new(spec)))
+            }
+            Effect::Stamp => {
+                stage.adopts()?;
+                Scene::new(running(stage).await?, 2, Subject::Nothing)
+            }
+            Effect::Snapshot => {
+                stage.snaps()?;
+                Scene::new(running(stage).await?, 1, Subject::Snapshot(name("one")?))
+            }
+            Effect::Revert | Effect::DeleteSnapshot => {
+                let (vm, one) = taken(stage, 1).await?;
+                Scene::new(vm, 1, Subject::Snapshot(one))
+            }
+            Effect::Migrate => {
+                let journey = journey(stage).await?;
+                Scene::new(journey.vm, 2, Subject::Journey(Box::new(journey)))
+            }
+            Effect::CopyDisk => {
+                let copying = Copying::new(stage, 1).await?;
+                Scene::new(copying.vm, 1, Subject::Copying(copying))
+            }
+        })
+    }
+
+    /// Restores the memory of a VM, which must leave the domain paused.
+    async fn restored(&self, vm: VmUuid, generation: u64, file: &FileRef) -> Verdict {
+        let (stage, suspends) = (self.stage, self.stage.suspends()?);
+        let (call, spec) = (stage.call(vm, generation), stage.domain(vm, generation).await);
+        let restore = || suspends.restore(&stage.site, &call, &spec, file);
+        stage.done("restore", restore).await?;
+        stage.power(vm, "after restore", Power::Paused).await.map(drop)
+    }
+
+    fn before(&self) -> BTreeSet<String> {
+        self.before.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    async fn edges(&self, vm: VmUuid) -> u32 {
+        self.stage.bench.edges(vm).await.unwrap_or(0)
+    }
+
+    /// The domain as the look shows it, without what differs between two runs.
+    async fn domain(&self, end: &mut End, scene: &Scene, call: &CallControl) -> Verdict {
+        let seen = self.stage.look(scene.vm).await?;
+        let Observation::Present(domain) = seen else {
+            end.fact("the domain", "absent");
+            return Ok(());
+        };
+        // A guest that was pressed may switch itself off at any time.
+        let power = domain.power.to_string();
+        let power = if self.effect == Effect::Press { "there" } else { power.as_str() };
+        let identity = match domain.identity {
+            Some(found) if found.store == call.context.store => {
+                format!("of generation {}", found.generation)
+            }
+            Some(_) => "of another store".to_owned(),
+            None => "without an identity".to_owned(),
+        };
+        end.fact("the domain", format!("{power} and {identity}"));
+        if self.is_edge() && domain.last_edge.as_ref() != Some(&call.context.key) {
+            return broken(format!(
+                "the domain's last edge is {:?}, not the one that was sent",
+                domain.last_edge
+            ));
+        }
+        Ok(())
+    }
+
+    /// What a driver with more abilities tells of the domain.
+    async fn details(&self, end: &mut End, scene: &Scene) -> Verdict {
+        let (stage, vm) = (self.stage, scene.vm);
+        let there = matches!(stage.look(vm).await?, Observation::Present(_));
+        // A domain that goes back to a snapshot at most once may not have gone back at all.
+        if there && self.effect != Effect::Revert {
+            let found = hardware(stage, vm).await?;
+            let told = found.map_or_else(|| "not told".to_owned(), |found| format!("{found:?}"));
+            end.fact("its hardware", plain(&told, &vm.to_string()));
+        }
+        if let Some(snapshots) = stage.driver.snapshots() {
+            let list = || snapshots.list(&stage.site, vm);
+            match stage.asked("list-snapshots", list).await? {
+                Ok(names) => end.fact("the list of its snapshots", format!("{names:?}")),
+                Err(error) => return broken(format!("list-snapshots answered: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// How often the list of domains tells of the VM.
+    async fn listed(&self, vm: VmUuid) -> Result<String, Trouble> {
+        let (stage, list) = (self.stage, self.stage.driver.list(&self.stage.site));
+        match answered("list", stage.patience(), list).await? {
+            Ok(listed) => {
+                let of_it = listed.domains.iter().filter(|domain| domain.uuid == vm).count();
+                let unreadable = listed.unreadable.iter().filter(|found| **found == vm).count();
+                Ok(format!("{of_it} domains, and {unreadable} that cannot be read"))
+            }
+            Err(error) => broken(format!("list answered: {error}")),
+        }
+    }
+
+    /// What lies elsewhere than in the domain here.
+    async fn elsewhere(&self, end: &mut End, scene: &Scene) -> Verdict {
+        match &scene.subject {
+            Subject::Journey(journey) => {
+                let seen = self.stage.look_at(&journey.to, scene.vm).await?;
+                end.fact(
+                    "the domain on the other host",
+                    match seen {
+                        Observation::Absent => "absent".to_owned(),
+                        Observation::Present(found) => format!(
+                            "{} of generation {:?}",
+                            found.power,
+                            found.identity.map(|identity| identity.generation.0)
+                        ),
+                    },
+                );
+                Ok(())
+            }
+            Subject::Copying(copying) => copying.there(self.stage, "that", true).await,
+            Subject::Memory(file) if self.effect == Effect::Save => {
+                self.restored(scene.vm, 2, file).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How often the guest felt an edge effect.
+    async fn felt(&self, scene: &Scene, first: bool) -> Verdict {
+        let Some(edges) = self.stage.bench.edges(scene.vm).await else { return Ok(()) };
+        match edges.saturating_sub(scene.edges) {
+            0 if first => broken("the guest has felt nothing of it"),
+            0 | 1 => Ok(()),
+            count => broken(format!("the guest has felt it {count} times")),
+        }
+    }
+
+    async fn files(&self, vm: VmUuid) -> BTreeSet<String> {
+        let before = self.before();
+        let files = self.stage.bench.files().await.into_iter();
+        let id = vm.to_string();
+        files.filter(|file| !before.contains(file)).map(|file| plain(&file, &id)).collect()
+    }
+}
+
+#[async_trait]
+impl Play for Played<'_> {
+    type Scene = Scene;
+
+    async fn begin(&self) -> Result<Scene, Trouble> {
+        let files = self.stage.bench.files().await.into_iter().collect();
+        *self.before.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = files;
+        let mut scene = self.make().await?;
+        scene.edges = self.edges(scene.vm).await;
+        Ok(scene)
+    }
+
+    fn call(&self, scene: &Scene) -> CallControl {
+        self.stage.call(scene.vm, scene.generation)
+    }
+
+    fn again(&self, call: &CallControl) -> CallControl {
+        self.stage.again(call)
+    }
+
+    fn accepts(&self, error: &DriverError) -> bool {
+        // The guest may have switched itself off.
+        self.effect == Effect::Press && error.kind == ErrorKind::Gone
+    }
+
+    async fn send(
+        &self,
+        scene: &Scene,
+        call: &CallControl,
+    ) -> Result<Result<Outcome, DriverError>, Trouble> {
+        let (stage, driver, site) = (self.stage, &self.stage.driver, &self.stage.site);
+        let spec = stage.domain(scene.vm, scene.generation).await;
+        let identity: Identity = spec.identity;
+        match (self.effect, &scene.subject) {
+            (Effect::Deploy, _) => stage.asked("deploy", || driver.deploy(site, call, &spec)).await,
+            (Effect::Press, _) => {
+                stage.asked("press-power", || driver.press_power(site, call)).await
+            }
+            (Effect::Destroy, _) => stage.asked("destroy", || driver.destroy(site, call)).await,
+            (Effect::Remove, _) => stage.asked("remove", || driver.remove(site, call)).await,
+            (Effect::Reboot, _) => {
+                let part = stage.reboots()?;
+                stage.asked("reboot", || part.reboot(site, call)).await
+            }
+            (Effect::Reset, _) => {
+                let part = stage.reboots()?;
+                stage.asked("reset", || part.reset(site, call)).await
+            }
+            (Effect::Save, Subject::Memory(file)) => {
+                let part = stage.suspends()?;
+                stage.asked("save", || part.save(site, call, file)).await
+            }
+            (Effect::Restore, Subject::Memory(file)) => {
+                let part = stage.suspends()?;
+                stage.asked("restore", || part.restore(site, call, &spec, file)).await
+            }
+            (Effect::Unpause, _) => {
+                let part = stage.suspends()?;
+                stage.asked("unpause", || part.unpause(site, call)).await
+            }
+            (Effect::Stamp, _) => {
+                let part = stage.adopts()?;
+                stage.asked("stamp", || part.stamp(site, call, &identity)).await
+            }
+            (effect, subject) => self.change(effect, subject, call).await,
+        }
+    }
+
+    async fn halfway(&self, scene: &Scene, call: &CallControl) -> Verdict {
+        let Ok(seen) = self
+            .stage
+            .asked("observe", || self.stage.driver.observe(&self.stage.site, scene.vm))
+            .await?
+        else {
+            // The repeat must repair what cannot be told now.
+            return Ok(());
+        };
+        let Observation::Present(domain) = seen else { return Ok(()) };
+        let ours = domain.identity.is_some_and(|found| found.store == call.context.store);
+        if domain.power == Power::Running && !ours {
+            return broken("the domain runs, and does not carry the identity that it was given");
+        }
+        if self.is_edge() && domain.last_edge.as_ref() != Some(&call.context.key) {
+            let felt = self.edges(scene.vm).await.saturating_sub(scene.edges);
+            if felt > 0 {
+                return broken("the guest has felt it, and its identity is not stamped yet");
+            }
+        }
+        Ok(())
+    }
+
+    async fn end(&self, scene: &Scene, call: &CallControl, first: bool) -> Result<End, Trouble> {
+        let mut end = End::default();
+        if self.is_edge() {
+            self.felt(scene, first).await?;
+        }
+        self.domain(&mut end, scene, call).await?;
+        self.details(&mut end, scene).await?;
+        if self.effect != Effect::Press {
+            end.fact("what the list has of it", self.listed(scene.vm).await?);
+        }
+        end.files = self.files(scene.vm).await;
+        self.elsewhere(&mut end, scene).await?;
+        Ok(end)
+    }
+
+    async fn tidy(&self) {
+        self.stage.tidy().await;
+    }
+}
+
+impl Played<'_> {
+    /// Sends an effect on the hardware of a domain, on its snapshots, or a job.
+    async fn change(
+        &self,
+        effect: Effect,
+        subject: &Subject,
+        call: &CallControl,
+    ) -> Result<Result<Outcome, DriverError>, Trouble> {
+        let (stage, site) = (self.stage, &self.stage.site);
+        match (effect, subject) {
+            (Effect::AttachDisk, Subject::Disk(disk)) => {
+                let part = stage.plugs()?;
+                stage.asked("attach-disk", || part.attach_disk(site, call, disk)).await
+            }
+            (Effect::DetachDisk, Subject::Disk(disk)) => {
+                let part = stage.plugs()?;
+                stage.asked("detach-disk", || part.detach_disk(site, call, &disk.name)).await
+            }
+            (Effect::AttachNic, Subject::Nic(nic)) => {
+                let part = stage.plugs()?;
+                stage.asked("attach-nic", || part.attach_nic(site, call, nic)).await
+            }
+            (Effect::DetachNic, Subject::Nic(nic)) => {
+                let part = stage.plugs()?;
+                stage.asked("detach-nic", || part.detach_nic(site, call, &nic.mac)).await
+            }
+            (Effect::Resize, Subject::Spec(spec)) => {
+                let (part, vcpus, memory) =
+                    (stage.resizes()?, spec.vcpus_most, spec.memory_most_mib);
+                stage.asked("resize", || part.resize(site, call, vcpus, memory)).await
+            }
+            (Effect::Snapshot, Subject::Snapshot(one)) => {
+                let part = stage.snaps()?;
+                stage.asked("create-snapshot", || part.create(site, call, one)).await
+            }
+            (Effect::Revert, Subject::Snapshot(one)) => {
+                let part = stage.snaps()?;
+                stage.asked("revert-snapshot", || part.revert(site, call, one)).await
+            }
+            (Effect::DeleteSnapshot, Subject::Snapshot(one)) => {
+                let part = stage.snaps()?;
+                stage.asked("delete-snapshot", || part.delete(site, call, one)).await
+            }
+            (_, Subject::Journey(journey)) => stage.migrate(call, journey).await,
+            (_, Subject::Copying(copying)) => copying.copy(stage, call, &copying.disk).await,
+            _ => broken("the check has no subject for this effect"),
+        }
+    }
+}
