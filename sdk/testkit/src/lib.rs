@@ -18,7 +18,7 @@ mod report;
 pub use bench::LocalBench;
 pub use contract::write_contract;
 pub use options::{EdgeProbe, Guest, TestOptions, WildMaker};
-pub use ostler_driver_testkit::conformance::names as check_names;
+pub use ostler_driver_testkit::conformance::{CUTS_WITHIN, Ended, names as check_names};
 pub use plant::{PlantError, PluginKind, crate_name, new_plugin, new_plugin_with};
 pub use report::TestReport;
 

@@ -137,17 +137,17 @@ impl Played<'_> {
 
     async fn make(&self) -> Result<Scene, Trouble> {
         let stage = self.stage;
-        let plain = |vm| Scene::new(vm, 1, Subject::Nothing);
+        let alone = |vm| Scene::new(vm, 1, Subject::Nothing);
         Ok(match self.effect {
             Effect::Deploy => {
                 let vm = stage.vm();
                 let spec = stage.domain(vm, 1).await;
                 Scene::new(vm, 1, Subject::Spec(Box::new(spec)))
             }
-            Effect::Press | Effect::Destroy | Effect::Remove => plain(running(stage).await?),
+            Effect::Press | Effect::Destroy | Effect::Remove => alone(running(stage).await?),
             Effect::Reboot | Effect::Reset => {
                 stage.reboots()?;
-                plain(running(stage).await?)
+                alone(running(stage).await?)
             }
             Effect::Save => {
                 stage.suspends()?;
@@ -161,7 +161,7 @@ impl Played<'_> {
             Effect::Unpause => {
                 let (vm, file) = saved(stage).await?;
                 self.restored(vm, 1, &file).await?;
-                plain(vm)
+                alone(vm)
             }
             Effect::AttachDisk => {
                 let (vm, disk) = spare_disk(stage, 1).await?;
@@ -263,7 +263,7 @@ impl Played<'_> {
         if there && self.effect != Effect::Revert {
             let found = hardware(stage, vm).await?;
             let told = found.map_or_else(|| "not told".to_owned(), |found| format!("{found:?}"));
-            end.fact("its hardware", plain(&told, &vm.to_string()));
+            end.fact("its hardware", plain(&told));
         }
         if let Some(snapshots) = stage.driver.snapshots() {
             let list = || snapshots.list(&stage.site, vm);
@@ -310,6 +310,14 @@ impl Played<'_> {
             Subject::Memory(file) if self.effect == Effect::Save => {
                 self.restored(scene.vm, 2, file).await
             }
+            // A snapshot that is listed must be whole.
+            Subject::Snapshot(one) if self.effect == Effect::Snapshot => {
+                let (stage, part) = (self.stage, self.stage.snaps()?);
+                let call = stage.call(scene.vm, 1);
+                let revert = || part.revert(&stage.site, &call, one);
+                stage.done("revert-snapshot to it", revert).await?;
+                stage.power(scene.vm, "after revert-snapshot to it", Power::Running).await.map(drop)
+            }
             _ => Ok(()),
         }
     }
@@ -324,11 +332,10 @@ impl Played<'_> {
         }
     }
 
-    async fn files(&self, vm: VmUuid) -> BTreeSet<String> {
+    async fn files(&self) -> BTreeSet<String> {
         let before = self.before();
         let files = self.stage.bench.files().await.into_iter();
-        let id = vm.to_string();
-        files.filter(|file| !before.contains(file)).map(|file| plain(&file, &id)).collect()
+        files.filter(|file| !before.contains(file)).map(|file| plain(&file)).collect()
     }
 }
 
@@ -414,6 +421,14 @@ impl Play for Played<'_> {
         if domain.power == Power::Running && !ours {
             return broken("the domain runs, and does not carry the identity that it was given");
         }
+        if let Subject::Journey(journey) = &scene.subject
+            && domain.power == Power::Running
+            && let Ok(Observation::Present(there)) =
+                self.stage.driver.observe(&journey.to, scene.vm).await
+            && there.power == Power::Running
+        {
+            return broken("the domain runs here and on the other host");
+        }
         if self.is_edge() && domain.last_edge.as_ref() != Some(&call.context.key) {
             let felt = self.edges(scene.vm).await.saturating_sub(scene.edges);
             if felt > 0 {
@@ -433,7 +448,7 @@ impl Play for Played<'_> {
         if self.effect != Effect::Press {
             end.fact("what the list has of it", self.listed(scene.vm).await?);
         }
-        end.files = self.files(scene.vm).await;
+        end.files = self.files().await;
         self.elsewhere(&mut end, scene).await?;
         Ok(end)
     }

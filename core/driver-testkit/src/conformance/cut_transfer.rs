@@ -89,7 +89,7 @@ impl Played<'_> {
     async fn folder(&self, of: &FileRef) -> String {
         let mut names = self.stage.bench.beside(of).await;
         names.sort_unstable();
-        let names: Vec<_> = names.iter().map(|name| plain(name, "VM")).collect();
+        let names: Vec<_> = names.iter().map(|name| plain(name)).collect();
         format!("{names:?}")
     }
 }
@@ -155,16 +155,19 @@ impl Play for Played<'_> {
         let (bench, mut end) = (&self.stage.bench, End::default());
         end.fact("the folder of the file", self.folder(&scene.target).await);
         let content = bench.content(&scene.target).await;
-        let length = content.as_ref().map(Vec::len);
-        end.fact("the length of the file", format!("{length:?}"));
-        if length.is_some() {
+        let length = content.as_ref().map(|content| format!("{} bytes long", content.len()));
+        end.fact("the file", length.unwrap_or_else(|| "not there".to_owned()));
+        if content.is_some() {
             end.fact("the file, as the driver tells it,", self.look(&scene.target).await?);
         }
         if let Some(source) = &scene.source {
             end.fact("the folder of the source", self.folder(source).await);
             if self.same_bytes() {
                 let same = content == bench.content(source).await;
-                end.fact("that the file has the bytes of its source", same.to_string());
+                end.fact(
+                    "the content of the file",
+                    if same { "that of its source" } else { "another" },
+                );
             }
         }
         Ok(end)

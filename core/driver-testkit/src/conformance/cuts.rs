@@ -24,6 +24,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 /// The most cuts of one effect. A driver that makes more calls to the host is stopped at as many
 /// points, evenly spread.
@@ -147,19 +148,25 @@ impl End {
     }
 }
 
-/// A name without what differs between two runs: `id` becomes `VM`, and each number `#`.
-pub(super) fn plain(name: &str, id: &str) -> String {
-    let name = name.replace(id, "VM");
+/// The length of a UUID as text.
+const UUID_LEN: usize = 36;
+
+/// A name without what differs between two runs: each UUID becomes `ID`, and each number `#`.
+pub(super) fn plain(name: &str) -> String {
     let mut plain = String::with_capacity(name.len());
-    for letter in name.chars() {
-        match letter {
-            digit if digit.is_ascii_digit() => {
-                if !plain.ends_with('#') {
-                    plain.push('#');
-                }
-            }
-            other => plain.push(other),
+    let mut rest = name;
+    while let Some(letter) = rest.chars().next() {
+        if rest.get(..UUID_LEN).is_some_and(|head| head.parse::<Uuid>().is_ok()) {
+            plain.push_str("ID");
+            rest = &rest[UUID_LEN..];
+            continue;
         }
+        if !letter.is_ascii_digit() {
+            plain.push(letter);
+        } else if !plain.ends_with('#') {
+            plain.push('#');
+        }
+        rest = &rest[letter.len_utf8()..];
     }
     plain
 }
@@ -310,7 +317,7 @@ async fn stopped_once<P: Play>(
     // A call that was stopped has no answer that counts. If it was not, the repeat shows the same.
     let _: Result<Outcome, DriverError> = answer?;
     let call_name = watched.calls.get(cut.at - 1).map_or(name, String::as_str);
-    let told = Told { cut, call: &plain(call_name, &call.context.key.vm.to_string()) }.to_string();
+    let told = Told { cut, call: &plain(call_name) }.to_string();
     if watched.stopped {
         play.halfway(&scene, &call).await.map_err(|trouble| when(trouble, &told))?;
     }
@@ -379,18 +386,20 @@ mod tests {
             facts: vec![("the domain", power.to_owned())],
             files: files.iter().map(|&file| file.to_owned()).collect(),
         };
-        let clean = end("off", &["VM.json"]);
-        assert_eq!(end("off", &["VM.json"]).differs(&clean), None);
+        let clean = end("off", &["ID.json"]);
+        assert_eq!(end("off", &["ID.json"]).differs(&clean), None);
         let told = end("running", &[]).differs(&clean).expect("differs");
         assert_eq!(told, "the domain is running; after a run in one piece it is off");
-        let draft = end("off", &["VM.json", "VM.new-#-#"]).differs(&clean).expect("differs");
-        assert!(draft.contains("left over: [\"VM.new-#-#\"]"), "{draft}");
+        let draft = end("off", &["ID.json", "ID.new-#-#"]).differs(&clean).expect("differs");
+        assert!(draft.contains("left over: [\"ID.new-#-#\"]"), "{draft}");
         assert!(end("off", &[]).differs(&clean).expect("differs").contains("missing"));
     }
 
     #[test]
     fn names_of_two_runs_become_equal() {
-        assert_eq!(plain("sim/0a1b.json.new-12-3", "0a1b"), "sim/VM.json.new-#-#");
+        let name = "sim/5f0c5d2e-0000-4000-8000-000000000001.json.new-12-3";
+        assert_eq!(plain(name), "sim/ID.json.new-#-#");
+        assert_eq!(plain("é2/5f0c5d2e-00"), "é#/#f#c#d#e-#");
         let told = Told { cut: Cut { at: 3, side: Side::After }, call: "exec convert" };
         assert_eq!(told.to_string(), "stopped after its 3rd call to the host (exec convert)");
     }

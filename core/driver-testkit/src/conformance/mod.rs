@@ -269,6 +269,15 @@ impl fmt::Display for Report {
 }
 
 impl Ended {
+    /// Why the check failed or was skipped.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Passed => None,
+            Self::Failed(detail) | Self::Skipped(detail) => Some(detail),
+        }
+    }
+
     const fn word(&self) -> &'static str {
         match self {
             Self::Passed => "ok",

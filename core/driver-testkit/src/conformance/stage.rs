@@ -399,7 +399,7 @@ impl Stage {
 }
 
 /// Whether the caller's deadline has ended the call, and not the driver.
-fn was_cut(error: &DriverError) -> bool {
+pub(super) fn was_cut(error: &DriverError) -> bool {
     error.kind == ErrorKind::Unknown
         && matches!(error.code.as_str(), "deadline" | "driver-deadline")
 }

@@ -2,7 +2,7 @@
 //! their end.
 
 use super::cuts::Cutting;
-use super::stage::{answered, broken, control, skip};
+use super::stage::{answered, broken, control, skip, was_cut};
 use super::{TransferBench, Trouble, Verdict};
 use ostler_driver::{
     CallControl, DiskSource, FileRef, JobStatus, SaveBackJob, Site, Transfer, TransferJob,
@@ -117,6 +117,7 @@ impl Stage {
         let work = job.into();
         let (patience, end) = (self.bench.patience(), Instant::now() + self.bench.patience());
         let mut status = self.begin(call, work).await?;
+        let mut last = None;
         loop {
             match status {
                 Ok(JobStatus::Done(outcome)) => return Ok(Ok(outcome)),
@@ -130,9 +131,12 @@ impl Stage {
                     status = answered("poll", patience, self.driver.poll(&self.site, call)).await?;
                 }
                 Err(error) if error.kind == ErrorKind::Retry && Instant::now() < end => {
+                    last = Some(error);
                     tokio::time::sleep(POLL_EVERY).await;
                     status = self.begin(call, work).await?;
                 }
+                // The deadline has cut the last attempt. The driver's own words tell more.
+                Err(error) if was_cut(&error) => return Ok(Err(last.unwrap_or(error))),
                 Err(error) => return Ok(Err(error)),
             }
         }
