@@ -1,44 +1,15 @@
 //! The checks that stop a hypervisor driver at its calls to the host.
 
-use super::abilities::saved;
+use super::cut_scene::{Effect, Scene, Subject, restored};
 use super::cuts::{End, Play, each_cut, plain};
-use super::hardware::{growing, hardware, spare_disk, spare_nic};
-use super::jobs::{Copying, Journey, journey};
-use super::snapshots::{name, taken};
-use super::stage::{Stage, answered, broken};
+use super::hardware::hardware;
+use super::stage::{Stage, broken};
 use super::{Check, Trouble, Verdict, check};
 use async_trait::async_trait;
-use ostler_driver::{CallControl, DomainDisk, DomainNic, DomainSpec, FileRef};
-use ostler_model::{
-    DriverError, ErrorKind, Identity, Observation, Outcome, Power, SnapshotName, VmUuid,
-};
+use ostler_driver::CallControl;
+use ostler_model::{DriverError, ErrorKind, Identity, Observation, Outcome, Power, VmUuid};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-
-/// An effect of a hypervisor driver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effect {
-    Deploy,
-    Press,
-    Destroy,
-    Remove,
-    Reboot,
-    Reset,
-    Save,
-    Restore,
-    Unpause,
-    AttachDisk,
-    DetachDisk,
-    AttachNic,
-    DetachNic,
-    Resize,
-    Stamp,
-    Snapshot,
-    Revert,
-    DeleteSnapshot,
-    Migrate,
-    CopyDisk,
-}
 
 /// Makes the check of one effect.
 macro_rules! cut {
@@ -94,130 +65,9 @@ struct Played<'a> {
     before: Mutex<BTreeSet<String>>,
 }
 
-/// The thing beside the domain that the effect is about.
-enum Subject {
-    Nothing,
-    Spec(Box<DomainSpec>),
-    Memory(FileRef),
-    Disk(DomainDisk),
-    Nic(DomainNic),
-    Snapshot(SnapshotName),
-    Journey(Box<Journey>),
-    Copying(Copying),
-}
-
-/// A VM in the state that the effect finds.
-struct Scene {
-    vm: VmUuid,
-    /// The generation of the effect. That of the domain before is 1.
-    generation: u64,
-    subject: Subject,
-    /// The edge effects that the guest has felt before.
-    edges: u32,
-}
-
-impl Scene {
-    fn new(vm: VmUuid, generation: u64, subject: Subject) -> Self {
-        Self { vm, generation, subject, edges: 0 }
-    }
-}
-
-/// A running domain of the first generation.
-async fn running(stage: &Stage) -> Result<VmUuid, Trouble> {
-    let vm = stage.vm();
-    stage.deploy(vm, 1).await?;
-    stage.bench.guest_ready(vm).await;
-    Ok(vm)
-}
-
 impl Played<'_> {
     fn is_edge(&self) -> bool {
         matches!(self.effect, Effect::Press | Effect::Reboot | Effect::Reset | Effect::Revert)
-    }
-
-    async fn make(&self) -> Result<Scene, Trouble> {
-        let stage = self.stage;
-        let alone = |vm| Scene::new(vm, 1, Subject::Nothing);
-        Ok(match self.effect {
-            Effect::Deploy => {
-                let vm = stage.vm();
-                let spec = stage.domain(vm, 1).await;
-                Scene::new(vm, 1, Subject::Spec(Box::new(spec)))
-            }
-            Effect::Press | Effect::Destroy | Effect::Remove => alone(running(stage).await?),
-            Effect::Reboot | Effect::Reset => {
-                stage.reboots()?;
-                alone(running(stage).await?)
-            }
-            Effect::Save => {
-                stage.suspends()?;
-                let vm = running(stage).await?;
-                Scene::new(vm, 1, Subject::Memory(stage.bench.recovery(vm)))
-            }
-            Effect::Restore => {
-                let (vm, file) = saved(stage).await?;
-                Scene::new(vm, 2, Subject::Memory(file))
-            }
-            Effect::Unpause => {
-                let (vm, file) = saved(stage).await?;
-                self.restored(vm, 1, &file).await?;
-                alone(vm)
-            }
-            Effect::AttachDisk => {
-                let (vm, disk) = spare_disk(stage, 1).await?;
-                Scene::new(vm, 1, Subject::Disk(disk))
-            }
-            Effect::DetachDisk => {
-                let (vm, disk) = spare_disk(stage, 1).await?;
-                let (plugs, call) = (stage.plugs()?, stage.call(vm, 1));
-                let attach = || plugs.attach_disk(&stage.site, &call, &disk);
-                stage.done("attach-disk", attach).await?;
-                Scene::new(vm, 1, Subject::Disk(disk))
-            }
-            Effect::AttachNic => {
-                let (vm, nic) = spare_nic(stage, 1).await?;
-                Scene::new(vm, 1, Subject::Nic(nic))
-            }
-            Effect::DetachNic => {
-                let (vm, nic) = spare_nic(stage, 1).await?;
-                let (plugs, call) = (stage.plugs()?, stage.call(vm, 1));
-                stage.done("attach-nic", || plugs.attach_nic(&stage.site, &call, &nic)).await?;
-                Scene::new(vm, 1, Subject::Nic(nic))
-            }
-            Effect::Resize => {
-                let spec = growing(stage, 1).await?;
-                Scene::new(spec.identity.vm, 1, Subject::Spec(Box::new(spec)))
-            }
-            Effect::Stamp => {
-                stage.adopts()?;
-                Scene::new(running(stage).await?, 2, Subject::Nothing)
-            }
-            Effect::Snapshot => {
-                stage.snaps()?;
-                Scene::new(running(stage).await?, 1, Subject::Snapshot(name("one")?))
-            }
-            Effect::Revert | Effect::DeleteSnapshot => {
-                let (vm, one) = taken(stage, 1).await?;
-                Scene::new(vm, 1, Subject::Snapshot(one))
-            }
-            Effect::Migrate => {
-                let journey = journey(stage).await?;
-                Scene::new(journey.vm, 2, Subject::Journey(Box::new(journey)))
-            }
-            Effect::CopyDisk => {
-                let copying = Copying::new(stage, 1).await?;
-                Scene::new(copying.vm, 1, Subject::Copying(copying))
-            }
-        })
-    }
-
-    /// Restores the memory of a VM, which must leave the domain paused.
-    async fn restored(&self, vm: VmUuid, generation: u64, file: &FileRef) -> Verdict {
-        let (stage, suspends) = (self.stage, self.stage.suspends()?);
-        let (call, spec) = (stage.call(vm, generation), stage.domain(vm, generation).await);
-        let restore = || suspends.restore(&stage.site, &call, &spec, file);
-        stage.done("restore", restore).await?;
-        stage.power(vm, "after restore", Power::Paused).await.map(drop)
     }
 
     fn before(&self) -> BTreeSet<String> {
@@ -277,8 +127,8 @@ impl Played<'_> {
 
     /// How often the list of domains tells of the VM.
     async fn listed(&self, vm: VmUuid) -> Result<String, Trouble> {
-        let (stage, list) = (self.stage, self.stage.driver.list(&self.stage.site));
-        match answered("list", stage.patience(), list).await? {
+        let stage = self.stage;
+        match stage.asked("list", || stage.driver.list(&stage.site)).await? {
             Ok(listed) => {
                 let of_it = listed.domains.iter().filter(|domain| domain.uuid == vm).count();
                 let unreadable = listed.unreadable.iter().filter(|found| **found == vm).count();
@@ -308,7 +158,7 @@ impl Played<'_> {
             }
             Subject::Copying(copying) => copying.there(self.stage, "that", true).await,
             Subject::Memory(file) if self.effect == Effect::Save => {
-                self.restored(scene.vm, 2, file).await
+                restored(self.stage, scene.vm, 2, file).await
             }
             // A snapshot that is listed must be whole.
             Subject::Snapshot(one) if self.effect == Effect::Snapshot => {
@@ -346,7 +196,7 @@ impl Play for Played<'_> {
     async fn begin(&self) -> Result<Scene, Trouble> {
         let files = self.stage.bench.files().await.into_iter().collect();
         *self.before.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = files;
-        let mut scene = self.make().await?;
+        let mut scene = Scene::make(self.stage, self.effect).await?;
         scene.edges = self.edges(scene.vm).await;
         Ok(scene)
     }

@@ -15,7 +15,6 @@
 //! [`Cuts`] is the sandbox as the suite sees it. A built-in driver has none, and the checks are
 //! skipped.
 
-use super::stage::{broken, skip};
 use super::{Trouble, Verdict};
 use async_trait::async_trait;
 use ostler_driver::CallControl;
@@ -253,7 +252,9 @@ pub(super) async fn each_cut<P: Play>(cutting: &Cutting, play: &P) -> Verdict {
 
 async fn play_cuts<P: Play>(cutting: &Cutting, play: &P, until: Instant) -> Verdict {
     let Some(cuts) = &cutting.cuts else {
-        return skip("nothing here can stop the driver at its calls to the host");
+        return Err(Trouble::Skipped(
+            "nothing here can stop the driver at its calls to the host".to_owned(),
+        ));
     };
     let (calls, clean) = in_one_piece(&**cuts, play).await?;
     let plan = planned(calls.len());
@@ -293,7 +294,7 @@ async fn in_one_piece<P: Play>(cuts: &dyn Cuts, play: &P) -> Result<(Vec<String>
     let answer = play.send(&scene, &call).await;
     let watched = cuts.end();
     if let Err(error) = answer? {
-        return broken(format!("in one piece, it answered: {error}"));
+        return Err(Trouble::Broken(format!("in one piece, it answered: {error}")));
     }
     let end = play.end(&scene, &call, true).await.map_err(|trouble| when(trouble, "in one piece"));
     let end = end?;
@@ -327,12 +328,12 @@ async fn stopped_once<P: Play>(
     if let Err(error) = answer
         && !play.accepts(&error)
     {
-        return broken(format!("{told}, it answered: {error}"));
+        return Err(Trouble::Broken(format!("{told}, it answered: {error}")));
     }
     let first = watched.stopped && cut == Cut { at: 1, side: Side::Before };
     let end = play.end(&scene, &again, first).await.map_err(|trouble| when(trouble, &told))?;
     match end.differs(clean) {
-        Some(difference) => broken(format!("{told}, it succeeded, but {difference}")),
+        Some(difference) => Err(Trouble::Broken(format!("{told}, it succeeded, but {difference}"))),
         None => Ok(watched.stopped),
     }
 }

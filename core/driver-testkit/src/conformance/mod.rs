@@ -13,6 +13,7 @@
 
 mod abilities;
 mod cut_domain;
+mod cut_scene;
 mod cut_transfer;
 mod cuts;
 mod foreign;
