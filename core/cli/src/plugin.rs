@@ -11,9 +11,11 @@ use crate::signing::{self, KeygenArgs, SignArgs, VerifyArgs};
 use crate::{Exit, Failure};
 use clap::{Args, Subcommand};
 use ostler_api::Span;
-use ostler_testkit::{PluginKind, TestOptions, TestReport, new_plugin, new_plugin_with};
+use ostler_testkit::{Ended, PluginKind, TestOptions, TestReport, new_plugin, new_plugin_with};
 use ostler_wasm::{Inspection, Package, Secret};
 use serde::Serialize;
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Drivers as files.
@@ -26,7 +28,7 @@ pub enum PluginCommand {
     },
     /// Builds the crate of a driver with cargo, and shows what came out
     Build(BuildArgs),
-    /// Runs the conformance suite on a component; exit code 1 if a rule is broken
+    /// Runs the conformance suite on a component; exit code 1 if a rule is broken, 2 if it cannot run
     Test(Box<TestArgs>),
     /// Makes a pair of keys for signing drivers; minisign can use them, too
     Keygen(KeygenArgs),
@@ -105,6 +107,12 @@ pub struct TestArgs {
     /// The longest a call may take
     #[arg(long, default_value = "10s", value_name = "TIME")]
     patience: Span,
+    /// The longest that all checks `*-cut` may take together; they stop the driver at its calls to the host. 0s skips them
+    #[arg(long, default_value = "2m", value_name = "TIME")]
+    cuts_within: Span,
+    /// Also write the report with every check, its result, reason and time into this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
 
 /// The most broken rules that are named again after the report.
@@ -118,6 +126,51 @@ struct Tested<'a> {
     passed: bool,
     broken: Vec<&'static str>,
     skipped: Vec<&'static str>,
+    checks: Vec<Checked<'a>>,
+}
+
+/// One check of the suite, as it is printed.
+#[derive(Serialize)]
+struct Checked<'a> {
+    /// The kind of driver that it is about.
+    kind: &'static str,
+    check: &'static str,
+    rule: &'static str,
+    result: &'static str,
+    /// Why it failed or was skipped.
+    reason: Option<&'a str>,
+    /// How often it has stopped the driver.
+    note: Option<&'a str>,
+    took_ms: u64,
+}
+
+/// All checks of a report, in the order in which they ran.
+fn checked(report: &TestReport) -> Vec<Checked<'_>> {
+    let kinds = report.reports.iter();
+    let findings = kinds.flat_map(|(kind, report)| report.findings.iter().map(|of| (*kind, of)));
+    findings
+        .map(|(kind, finding)| Checked {
+            kind,
+            check: finding.check,
+            rule: finding.rule,
+            result: match &finding.ended {
+                Ended::Passed => "passed",
+                Ended::Failed(_) => "failed",
+                Ended::Skipped(_) => "skipped",
+            },
+            reason: finding.ended.detail(),
+            note: finding.note.as_deref(),
+            took_ms: u64::try_from(finding.took.as_millis()).unwrap_or(u64::MAX),
+        })
+        .collect()
+}
+
+/// Makes the file of the report before the suite runs, so that no run is lost because of it.
+fn report_file(path: Option<&Path>) -> Result<Option<File>, Failure> {
+    let failed = |path: &Path, err| {
+        Failure::usage(format!("the report cannot be written to {}: {err}", path.display()))
+    };
+    path.map(|path| File::create(path).map_err(|err| failed(path, err))).transpose()
 }
 
 fn bad_file(err: &dyn std::error::Error) -> Failure {
@@ -197,6 +250,7 @@ fn show_trace() {
 
 async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
     known_to(&ostler_testkit::inspect(&args.file).await.map_err(|err| bad_file(&err))?, &args)?;
+    let report_file = report_file(args.report.as_deref())?;
     if args.trace {
         show_trace();
     }
@@ -221,6 +275,7 @@ async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
         checks: args.only.into_iter().collect(),
         guest,
         patience: args.patience.duration(),
+        cuts_within: args.cuts_within.duration(),
         ..TestOptions::default()
     };
     let report: TestReport =
@@ -231,7 +286,14 @@ async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
         passed: report.passed(),
         broken: report.broken(),
         skipped: report.skipped(),
+        checks: checked(&report),
     };
+    if let Some(mut file) = report_file {
+        let written = serde_json::to_writer_pretty(&mut file, &tested)
+            .map_err(std::io::Error::from)
+            .and_then(|()| writeln!(file));
+        written.map_err(|err| Failure::usage(format!("the report cannot be written: {err}")))?;
+    }
     let name = tested.driver.name.clone();
     cx.out.write(&cx.out.one(&tested, &name, || report.to_string())?)?;
     if tested.passed {

@@ -226,3 +226,57 @@ fn drivers_are_laid_down_and_looked_at() {
     run(&["plugin", "test", &sim, "--second", "foldr=b"]).expect(2).says("did you mean folder?");
     run(&["plugin", "test", &sim, "--grant", "file"]).expect(2).says("did you mean files?");
 }
+
+#[test]
+fn a_test_of_a_driver_writes_its_report_and_says_by_its_code_how_it_went() {
+    let Some(plugins) = support::plugins() else { return };
+    let sim = plugins.join("sim.wasm").display().to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("report.json").display().to_string();
+    let only = "--only=deploy-runs,deploy-cut,attach-nic-twice";
+    let test = |more: &[&str]| {
+        run(&[&["plugin", "test", &sim, only, "--report", &path, "-o", "table"], more].concat())
+    };
+    let read = || -> serde_json::Value {
+        let text = std::fs::read(folder.path().join("report.json")).expect("a report");
+        serde_json::from_slice(&text).expect("JSON")
+    };
+    // All passed, and what was skipped says why.
+    assert!(test(&[]).expect(0).out.contains("stopped 4 times at 2 calls to the host"));
+    let report = read();
+    assert_eq!((&report["passed"], &report["driver"]["name"]), (&true.into(), &"sim".into()));
+    let checks = report["checks"].as_array().expect("checks");
+    let line = |check: &serde_json::Value| {
+        let word = |key: &str| check[key].as_str().unwrap_or("-").to_owned();
+        assert!(check["took_ms"].is_u64() && !word("rule").is_empty(), "{check}");
+        format!("{} {} {} {}", word("kind"), word("check"), word("result"), word("note"))
+    };
+    assert_eq!(
+        checks.iter().map(line).collect::<Vec<_>>(),
+        [
+            "hypervisor deploy-runs passed -",
+            "hypervisor deploy-cut passed stopped 4 times at 2 calls to the host",
+            "hypervisor attach-nic-twice skipped -",
+        ]
+    );
+    assert!(checks[2]["reason"].as_str().is_some_and(|why| why.contains("no bridge")));
+    // A rule is broken.
+    let knobs = r#"knobs={"rules":[{"call":"deploy","error":"refused"}]}"#;
+    test(&["--set", knobs]).expect(1).says("deploy-runs");
+    let report = read();
+    assert_eq!(
+        (&report["passed"], &report["checks"][0]["result"]),
+        (&false.into(), &"failed".into())
+    );
+    assert!(
+        report["checks"][0]["reason"].as_str().is_some_and(|why| why.contains("refused (knob)"))
+    );
+    // Nobody stops the driver.
+    test(&["--cuts-within", "0s"]).expect(0);
+    assert_eq!(read()["checks"][1]["result"], "skipped");
+    // It cannot be run, or the report has no place.
+    run(&["plugin", "test", "/nonexistent.wasm"]).expect(2);
+    run(&["plugin", "test", &sim, only, "--report", "/nonexistent/report.json"])
+        .expect(2)
+        .says("the report cannot be written to /nonexistent/report.json");
+}

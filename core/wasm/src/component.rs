@@ -11,6 +11,7 @@ use crate::bindings::exports::ostler::driver as exported;
 use crate::capability::context::Call;
 use crate::capability::session::Sessions;
 use crate::capability::{DriverSide, Env, http, socket};
+use crate::cuts::CutCall;
 use crate::grants::Grants;
 use crate::http::Network;
 use crate::inspect::Inspection;
@@ -340,6 +341,7 @@ impl Component {
             sockets: socket::budget(),
             requests: http::budget(),
             handed: Default::default(),
+            cut: self.cut_call(control),
         });
         self.check_settings(&env)?;
         let begun = Instant::now();
@@ -355,6 +357,12 @@ impl Component {
             ended = answer.is_ok()
         );
         answer.map(|given| Called { given, env })
+    }
+
+    /// The point at which the conformance suite stops a call for an effect.
+    fn cut_call(&self, control: Option<&CallControl>) -> Option<CutCall> {
+        let cuts = self.0.side.services.cuts.clone()?;
+        Some(CutCall::new(cuts, control?.context.key.clone()))
     }
 
     /// Checks that every setting that the manifest calls required has a value, if the call is for a

@@ -6,6 +6,7 @@ use crate::capability;
 use crate::compiler::{self, Code, Compiler};
 use crate::component::{LoadedDriver, Shared};
 use crate::confine::Confine;
+use crate::cuts::Cuts;
 use crate::grants::{
     AuditSink, Grants, LogAudit, NoSecrets, NoSites, SecretDirectory, SiteDirectory,
 };
@@ -87,6 +88,8 @@ pub struct HostOptions {
     /// Whether an earlier process may have left commands at work over ssh. Then no look at a VM
     /// over ssh is answered before the leases of that time are over.
     pub earlier_process: bool,
+    /// Stops instances at their calls to the host. For the conformance suite; no daemon has it.
+    pub cuts: Option<Cuts>,
 }
 
 impl Default for HostOptions {
@@ -111,6 +114,7 @@ impl Default for HostOptions {
             lease: Lease::default(),
             confine: Confine::default(),
             earlier_process: false,
+            cuts: None,
         }
     }
 }
@@ -192,6 +196,7 @@ impl Host {
             transports: Transports::new(options.runtime_dir, options.lease, options.confine)?,
             recorder: Arc::default(),
             orphans: Arc::new(AllOrphans::default()),
+            cuts: options.cuts,
             earlier_until: options.earlier_process.then(|| Instant::now() + options.lease.over()),
         };
         let services = Arc::new(services);

@@ -146,6 +146,8 @@ enum NoAnswer {
     Cpu,
     Wall,
     Dropped,
+    /// The conformance suite has stopped it.
+    Stopped(DriverError),
 }
 
 /// The caller's part of one call. It gets the fresh store and instance.
@@ -209,6 +211,7 @@ impl Guest {
             tokio::select! {
                 biased;
                 answer = guest => answer,
+                stopped = env.cut() => Err(NoAnswer::Stopped(stopped)),
                 () = tokio::time::sleep_until(until.into()) => Err(NoAnswer::Wall),
                 () = async {
                     cancel.cancelled().await;
@@ -262,6 +265,7 @@ impl Bounds {
     ) -> DriverError {
         let memory = |text: String| DriverError::unknown("driver-memory", text);
         match ended {
+            NoAnswer::Stopped(error) => error,
             NoAnswer::Cpu => DriverError::unknown(
                 "driver-deadline",
                 format!(

@@ -1,5 +1,6 @@
 //! The services that all drivers of a host share.
 
+use crate::cuts::Cuts;
 use crate::grants::{AuditSink, SecretDirectory, SiteDirectory};
 use crate::recorder::Recorder;
 use crate::transport::Transports;
@@ -16,6 +17,8 @@ pub(crate) struct Services {
     pub(crate) recorder: Arc<Recorder>,
     /// The work of all drivers that nobody waits for.
     pub(crate) orphans: Arc<AllOrphans>,
+    /// Stops instances at their calls to the host, for the conformance suite.
+    pub(crate) cuts: Option<Cuts>,
     /// When the last command is over that an earlier process may have left at work over ssh.
     pub(crate) earlier_until: Option<Instant>,
 }
@@ -30,6 +33,7 @@ impl Services {
             transports: self.transports.with_own_lanes(),
             recorder: Arc::clone(&self.recorder),
             orphans: Arc::clone(&self.orphans),
+            cuts: self.cuts.clone(),
             earlier_until: self.earlier_until,
         }
     }

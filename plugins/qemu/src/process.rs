@@ -156,6 +156,17 @@ pub(crate) fn quoted(path: &str) -> Result<String, Error> {
     Ok(format!("'{path}'"))
 }
 
+/// Lets a guest run that was let go, if the call that did so was stopped before QEMU was told. Its
+/// state is then one of `waits`.
+pub(crate) fn go_on(place: &Place, vm: &str, waits: &[&str]) -> Result<(), Error> {
+    match look(place, vm, LOOK_MS)? {
+        Process::Lives(status) if waits.contains(&status.as_str()) => {
+            act(place, vm)?.ask("cont", json!({})).map(drop)
+        }
+        Process::Lives(_) | Process::Ended | Process::Died => Ok(()),
+    }
+}
+
 /// Ends the process of a domain at once, whatever it does, and waits until it is gone.
 pub(crate) fn kill(call: &Call, place: &Place, vm: &str) -> Result<(), Error> {
     let pid = place.file(vm, "pid");

@@ -37,14 +37,21 @@ impl Snapshots for Qemu {
     fn revert(call: &Call, name: &str) -> Result<Outcome, Error> {
         let (place, domain) = begin_there(call)?;
         let id = call.id().to_string();
-        if domain.edge.as_ref() == Some(&id) {
+        let begun = domain.edge.as_ref() == Some(&id);
+        if begun && !may_begin_again(&place, &domain)? {
             return outcome(&place, &domain);
         }
         let known = names(&place, &domain.uuid)?.iter().any(|known| known == name);
         let hardware: Option<Hardware> = domain.snapshots.get(name).filter(|_| known).cloned();
         let hardware = hardware
             .ok_or_else(|| Error::gone("no-snapshot", format!("there is no snapshot {name}")))?;
-        let mut domain = process::end(call, &place, domain, PowerReason::Destroyed)?;
+        let mut domain = if begun {
+            // An end that is written here would look like that of a destroy.
+            process::kill(call, &place, &domain.uuid)?;
+            domain
+        } else {
+            process::end(call, &place, domain, PowerReason::Destroyed)?
+        };
         domain.hardware = hardware;
         (domain.run, domain.let_go) = (process::mark(), false);
         (domain.edge, domain.generation) = (Some(id), call.generation());
@@ -75,6 +82,16 @@ impl Snapshots for Qemu {
     fn list(vm: &str) -> Result<Vec<String>, Error> {
         names(&Place::open()?, vm)
     }
+}
+
+/// Whether a revert that was begun and stopped may begin again: nothing of the guest has run, and
+/// no destroy has ended it. A guest that was let go runs on.
+fn may_begin_again(place: &Place, domain: &Domain) -> Result<bool, Error> {
+    if domain.let_go {
+        process::go_on(place, &domain.uuid, &["prelaunch", "paused", "restore-vm"])?;
+        return Ok(false);
+    }
+    Ok(place.end(&domain.uuid)?.is_none_or(|end| end.run != domain.run))
 }
 
 fn delete_at_rest(place: &Place, domain: &Domain, name: &str) -> Result<(), Error> {

@@ -1,9 +1,10 @@
 //! The bench of the suite: this machine as a host, with temporary datastores.
 
+use crate::cuts::Sandbox;
 use crate::{TestOptions, TestkitError};
 use async_trait::async_trait;
 use ostler_driver::{DomainDisk, DomainNic, DomainSpec, FileRef, Site};
-use ostler_driver_testkit::conformance::{Bench, TransferBench};
+use ostler_driver_testkit::conformance::{Bench, Cuts, TransferBench};
 use ostler_model::{
     DatastoreName, DiskFormat, ExecTransport, Firmware, Graphics, HostId, HostName, Identity,
     RelPath, VmUuid,
@@ -29,6 +30,10 @@ const LEADING_OUT: &str = "leading-out.qcow2";
 const OUTSIDE: &[u8] = b"/etc/passwd";
 /// The size of the image. It is small, but larger than one cluster of qcow2.
 const IMAGE_SIZE: u64 = 1024 * 1024;
+/// The size of the parts of the image that are filled alike.
+const BLOCK: usize = 64 * 1024;
+/// The most files that are listed. The suite makes a few hundred.
+const FILES_MAX: usize = 100_000;
 /// The content of a file that was begun and not finished. It has no header of any format.
 const PARTIAL: &[u8] = b"half a disk";
 /// The bench fills in a setting of this name.
@@ -46,6 +51,7 @@ pub struct LocalBench {
     blind: Option<Site>,
     second: Option<Site>,
     options: TestOptions,
+    sandbox: Option<Sandbox>,
 }
 
 /// Finds the bench's own hosts by their names.
@@ -123,7 +129,8 @@ impl LocalBench {
         let name = parse("second")?;
         let second = variant(&site, &options.second, apart.then_some((FOLDER, "second")))
             .map(|site| Site { id: SECOND, name, ..site });
-        Ok(Self { folder, site, blind, second, options: options.clone() })
+        let sandbox = (!options.cuts_within.is_zero()).then(Sandbox::default);
+        Ok(Self { folder, site, blind, second, options: options.clone(), sandbox })
     }
 
     /// The hosts of the bench, for the calls of `files.fetch`.
@@ -132,13 +139,29 @@ impl LocalBench {
         Arc::new(OwnSites(self.second.iter().chain([&self.site]).cloned().collect()))
     }
 
+    /// The sandbox that stops the driver, for the host that runs it.
+    #[must_use]
+    pub fn sandbox(&self) -> Option<ostler_wasm::Cuts> {
+        self.sandbox.as_ref().map(|sandbox| sandbox.0.clone())
+    }
+
+    fn cuts(&self) -> Option<Arc<dyn Cuts>> {
+        self.sandbox.clone().map(|sandbox| Arc::new(sandbox) as _)
+    }
+
     /// Makes the image that disks are made from. It is raw, because that needs no tool.
     ///
     /// # Errors
     /// It cannot be written.
     pub async fn make_image(&self) -> Result<(), TestkitError> {
-        let file = tokio::fs::File::create(self.root(IMAGES).join(IMAGE)).await?;
-        Ok(file.set_len(IMAGE_SIZE).await?)
+        // Half of it is empty, as in most images. The other half shows whether a disk has all of it.
+        let mut bytes = Vec::new();
+        while bytes.len() < IMAGE_SIZE as usize {
+            let block = bytes.len() / BLOCK;
+            let filled = if block.is_multiple_of(2) { 0 } else { (block % 251) as u8 + 1 };
+            bytes.resize(bytes.len() + BLOCK, filled);
+        }
+        Ok(tokio::fs::write(self.root(IMAGES).join(IMAGE), bytes).await?)
     }
 
     fn root(&self, datastore: &str) -> PathBuf {
@@ -251,6 +274,12 @@ impl Bench for LocalBench {
         let _ = tokio::time::timeout(self.options.patience, read).await;
     }
 
+    async fn files(&self) -> Vec<String> {
+        let root = self.folder.path().to_owned();
+        let listed = tokio::task::spawn_blocking(move || files_below(&root)).await;
+        listed.unwrap_or_default()
+    }
+
     async fn edges(&self, vm: VmUuid) -> Option<u32> {
         self.options.edges.as_ref().and_then(|count| count(&self.root(SYSTEM), vm))
     }
@@ -259,9 +288,36 @@ impl Bench for LocalBench {
         self.options.patience
     }
 
+    fn cuts(&self) -> Option<Arc<dyn Cuts>> {
+        Self::cuts(self)
+    }
+
+    fn cuts_within(&self) -> Duration {
+        self.options.cuts_within
+    }
+
     fn wants(&self, check: &str) -> bool {
         self.options.checks.is_empty() || self.options.checks.contains(check)
     }
+}
+
+/// The paths of all files below a folder, without following symbolic links.
+fn files_below(root: &Path) -> Vec<String> {
+    let (mut folders, mut files) = (vec![root.to_owned()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(path);
+            } else if files.len() < FILES_MAX
+                && let Ok(name) = path.strip_prefix(root)
+            {
+                files.push(name.to_string_lossy().into_owned());
+            }
+        }
+    }
+    files
 }
 
 /// A complete qcow2 disk of 1 MiB that is based on [`OUTSIDE`]. It is written byte by byte, because
@@ -331,6 +387,10 @@ impl TransferBench for LocalBench {
         tokio::fs::try_exists(&file.absolute).await.unwrap_or(false)
     }
 
+    async fn content(&self, file: &FileRef) -> Option<Vec<u8>> {
+        tokio::fs::read(&file.absolute).await.ok()
+    }
+
     async fn beside(&self, file: &FileRef) -> Vec<String> {
         let Some(folder) = Path::new(&file.absolute).parent() else { return Vec::new() };
         let Ok(mut entries) = tokio::fs::read_dir(folder).await else { return Vec::new() };
@@ -343,6 +403,14 @@ impl TransferBench for LocalBench {
 
     fn patience(&self) -> Duration {
         self.options.patience
+    }
+
+    fn cuts(&self) -> Option<Arc<dyn Cuts>> {
+        Self::cuts(self)
+    }
+
+    fn cuts_within(&self) -> Duration {
+        self.options.cuts_within
     }
 
     fn wants(&self, check: &str) -> bool {

@@ -10,6 +10,7 @@
 
 mod bench;
 mod contract;
+mod cuts;
 mod options;
 mod plant;
 mod report;
@@ -17,7 +18,7 @@ mod report;
 pub use bench::LocalBench;
 pub use contract::write_contract;
 pub use options::{EdgeProbe, Guest, TestOptions, WildMaker};
-pub use ostler_driver_testkit::conformance::names as check_names;
+pub use ostler_driver_testkit::conformance::{CUTS_WITHIN, Ended, names as check_names};
 pub use plant::{PlantError, PluginKind, crate_name, new_plugin, new_plugin_with};
 pub use report::TestReport;
 
@@ -57,7 +58,11 @@ pub async fn test_plugin(file: &Path, options: &TestOptions) -> Result<TestRepor
     }
     grants.secrets.clone_from(&options.secrets);
     let bench = Arc::new(LocalBench::new(&inspection.manifest, options)?);
-    let host = Host::new(HostOptions { sites: bench.directory(), ..HostOptions::default() })?;
+    let host = Host::new(HostOptions {
+        sites: bench.directory(),
+        cuts: bench.sandbox(),
+        ..HostOptions::default()
+    })?;
     let loaded = host.load(file, grants.clone()).await?;
     let mut reports = Vec::new();
     for kind in loaded.kinds() {

@@ -1,5 +1,6 @@
 //! Options for trying a component.
 
+use ostler_driver_testkit::conformance::CUTS_WITHIN;
 use ostler_model::VmUuid;
 use ostler_wasm::Secret;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +54,9 @@ pub struct TestOptions {
     pub guest: Option<Guest>,
     /// How long a call may take.
     pub patience: Duration,
+    /// How long all checks that stop the driver at its calls to the host may take together. Zero:
+    /// they are skipped.
+    pub cuts_within: Duration,
     /// Counts edge effects, if they can be seen from outside.
     pub edges: Option<EdgeProbe>,
     /// Makes a wild domain, if that can be done from outside.
@@ -71,6 +75,7 @@ impl Default for TestOptions {
             checks: BTreeSet::new(),
             guest: None,
             patience: Duration::from_secs(10),
+            cuts_within: CUTS_WITHIN,
             edges: None,
             wild: None,
         }

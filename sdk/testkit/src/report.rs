@@ -77,7 +77,10 @@ fn write_report(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     for finding in &report.findings {
         let (check, took) = (finding.check, finding.took.as_millis());
         match &finding.ended {
-            Ended::Passed => writeln!(f, "ok      {check:32} {took:>6} ms")?,
+            Ended::Passed => {
+                let note = finding.note.as_deref().unwrap_or_default();
+                writeln!(f, "{}", format!("ok      {check:32} {took:>6} ms  {note}").trim_end())?;
+            }
             Ended::Failed(detail) => {
                 *missing.entry(denied(detail).unwrap_or_default()).or_default() += 1;
                 writeln!(f, "FAILED  {check:32} {took:>6} ms")?;

@@ -7,6 +7,7 @@ use ostler_model::VmUuid;
 use ostler_testkit::{PluginKind, TestOptions, new_plugin_with};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use support::{build, sdk_at, skip, target, tried, workspace};
 
 fn component(name: &str) -> Option<PathBuf> {
@@ -101,6 +102,29 @@ async fn transfer_qcow2_is_conformant() {
         return skip("there is no qemu-img: run scripts/setup");
     }
     let report = tried(&file, &TestOptions::default()).await;
+    assert!(report.passed() && report.skipped().is_empty(), "{report}");
+}
+
+/// Nothing runs in these domains, so what needs a guest is left to the test `qemu`. There the suite
+/// runs on real guests, which boot for too long to be stopped at each call.
+#[tokio::test(flavor = "multi_thread")]
+async fn qemu_ends_well_wherever_it_is_stopped() {
+    let Some(file) = component("qemu") else { return };
+    if !["/usr/bin/qemu-system-x86_64", "/usr/bin/qemu-img", "/usr/bin/pkill"]
+        .iter()
+        .all(|tool| Path::new(tool).is_file())
+    {
+        return skip("QEMU or pkill is not installed: run scripts/setup");
+    }
+    let effects = ["deploy", "press", "destroy", "remove", "save", "restore", "snapshot", "revert"];
+    let options = TestOptions {
+        config: [("accel".to_owned(), "tcg".to_owned())].into(),
+        checks: effects.map(|effect| format!("{effect}-cut")).into(),
+        patience: Duration::from_secs(60),
+        cuts_within: Duration::from_secs(90),
+        ..TestOptions::default()
+    };
+    let report = tried(&file, &options).await;
     assert!(report.passed() && report.skipped().is_empty(), "{report}");
 }
 

@@ -148,7 +148,7 @@ pub(super) struct Journey {
     pub(super) to: Site,
 }
 
-async fn journey(stage: &Stage) -> Result<Journey, Trouble> {
+pub(super) async fn journey(stage: &Stage) -> Result<Journey, Trouble> {
     stage.migrates()?;
     let to = stage.there()?;
     let vm = stage.vm();

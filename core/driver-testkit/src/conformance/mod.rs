@@ -12,6 +12,10 @@
 //! ```
 
 mod abilities;
+mod cut_domain;
+mod cut_scene;
+mod cut_transfer;
+mod cuts;
 mod foreign;
 mod hardware;
 mod hypervisor;
@@ -27,6 +31,8 @@ mod bench;
 #[cfg(test)]
 mod controls;
 
+pub use cuts::{Cut, Cuts, Side, Watched};
+
 use async_trait::async_trait;
 use ostler_driver::{
     DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, Site, SnapshotRules, Transfer,
@@ -37,6 +43,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// The longest time for all checks that stop the driver at its calls to the host, unless a bench
+/// says otherwise.
+pub const CUTS_WITHIN: Duration = Duration::from_secs(120);
 
 /// The environment in which a hypervisor driver is tested.
 #[async_trait]
@@ -84,8 +94,20 @@ pub trait Bench: Send + Sync {
     async fn edges(&self, vm: VmUuid) -> Option<u32>;
     /// Waits until a guest that was just started reacts to the power button.
     async fn guest_ready(&self, _vm: VmUuid) {}
+    /// The names of all files that drivers can make here, seen from outside of the driver.
+    async fn files(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// The longest time that a call may take here.
     fn patience(&self) -> Duration;
+    /// The sandbox that stops the driver at its calls to the host, if the driver is in one.
+    fn cuts(&self) -> Option<Arc<dyn Cuts>> {
+        None
+    }
+    /// The longest time for all checks that stop the driver, together.
+    fn cuts_within(&self) -> Duration {
+        CUTS_WITHIN
+    }
     /// Whether the check of that name is to be run.
     fn wants(&self, _check: &str) -> bool {
         true
@@ -114,8 +136,20 @@ pub trait TransferBench: Send + Sync {
     async fn exists(&self, file: &FileRef) -> bool;
     /// All names in the folder of `file`, seen from outside of the driver.
     async fn beside(&self, file: &FileRef) -> Vec<String>;
+    /// The bytes of a file, seen from outside of the driver. None if it is not there.
+    async fn content(&self, _file: &FileRef) -> Option<Vec<u8>> {
+        None
+    }
     /// The longest time that a call may take here.
     fn patience(&self) -> Duration;
+    /// The sandbox that stops the driver at its calls to the host, if the driver is in one.
+    fn cuts(&self) -> Option<Arc<dyn Cuts>> {
+        None
+    }
+    /// The longest time for all checks that stop the driver, together.
+    fn cuts_within(&self) -> Duration {
+        CUTS_WITHIN
+    }
     /// Whether the check of that name is to be run.
     fn wants(&self, _check: &str) -> bool {
         true
@@ -143,7 +177,7 @@ struct Check<S> {
 
 /// Makes a check of an async function that takes the stage.
 macro_rules! check {
-    ($name:literal, $rule:literal, $run:path) => {
+    ($name:literal, $rule:expr, $run:path) => {
         $crate::conformance::Check { name: $name, rule: $rule, run: |stage| Box::pin($run(stage)) }
     };
 }
@@ -171,6 +205,8 @@ pub struct Finding {
     pub ended: Ended,
     /// How long it took.
     pub took: Duration,
+    /// What it has to say beside that: how often it has stopped the driver.
+    pub note: Option<String>,
 }
 
 /// The result of the suite.
@@ -213,7 +249,8 @@ impl fmt::Display for Report {
         for finding in &self.findings {
             let (mark, check, took) =
                 (finding.ended.word(), finding.check, finding.took.as_millis());
-            writeln!(f, "{mark:7} {check:32} {took:>6} ms")?;
+            let note = finding.note.as_deref().unwrap_or_default();
+            writeln!(f, "{}", format!("{mark:7} {check:32} {took:>6} ms  {note}").trim_end())?;
             match &finding.ended {
                 Ended::Passed => {}
                 Ended::Failed(detail) => {
@@ -233,6 +270,15 @@ impl fmt::Display for Report {
 }
 
 impl Ended {
+    /// Why the check failed or was skipped.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Passed => None,
+            Self::Failed(detail) | Self::Skipped(detail) => Some(detail),
+        }
+    }
+
     const fn word(&self) -> &'static str {
         match self {
             Self::Passed => "ok",
@@ -246,7 +292,7 @@ async fn run_all<S>(
     checks: &[Check<S>],
     stage: &S,
     wants: impl Fn(&str) -> bool,
-    mut tidy: impl AsyncFnMut(&S),
+    mut tidy: impl AsyncFnMut(&S) -> Option<String>,
 ) -> Report {
     let mut report = Report::default();
     for check in checks.iter().filter(|check| wants(check.name)) {
@@ -257,12 +303,13 @@ async fn run_all<S>(
             Err(Trouble::Broken(detail)) => Ended::Failed(detail),
             Err(Trouble::Skipped(why)) => Ended::Skipped(why),
         };
-        tidy(stage).await;
+        let note = tidy(stage).await;
         report.findings.push(Finding {
             check: check.name,
             rule: check.rule,
             ended,
             took: began.elapsed(),
+            note,
         });
     }
     report
@@ -276,6 +323,7 @@ fn ability_checks() -> Vec<Check<stage::Stage>> {
         snapshots::checks(),
         jobs::checks(),
         foreign::ability_checks(),
+        cut_domain::ability_checks(),
     ]
     .into_iter()
     .flatten()
@@ -283,14 +331,26 @@ fn ability_checks() -> Vec<Check<stage::Stage>> {
 }
 
 fn hypervisor_checks() -> Vec<Check<stage::Stage>> {
-    [hypervisor::checks(), foreign::checks(), ability_checks()].into_iter().flatten().collect()
+    [hypervisor::checks(), foreign::checks(), cut_domain::checks(), ability_checks()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn transfer_checks() -> Vec<Check<transfer_stage::Stage>> {
+    [transfer::checks(), cut_transfer::checks()].into_iter().flatten().collect()
+}
+
+/// How many of the checks stop the driver, of those that are wanted.
+fn count_cuts<S>(checks: &[Check<S>], wants: impl Fn(&str) -> bool) -> usize {
+    checks.iter().filter(|check| check.name.ends_with("-cut") && wants(check.name)).count()
 }
 
 /// The names of all checks, of all kinds of drivers.
 #[must_use]
 pub fn names() -> Vec<&'static str> {
     let hypervisor = hypervisor_checks().into_iter().map(|check| check.name);
-    let transfer = transfer::checks().into_iter().map(|check| check.name);
+    let transfer = transfer_checks().into_iter().map(|check| check.name);
     let rules = rules::checks().into_iter().map(|check| check.name);
     hypervisor.chain(transfer).chain(rules).collect()
 }
@@ -298,17 +358,27 @@ pub fn names() -> Vec<&'static str> {
 /// Tests a hypervisor driver. The domains that it makes are removed afterwards, unless the driver
 /// fails to remove them.
 pub async fn hypervisor(driver: Arc<dyn Hypervisor>, bench: Arc<dyn Bench>) -> Report {
-    let stage = stage::Stage::new(driver, Arc::clone(&bench));
-    let tidy = async |stage: &stage::Stage| stage.tidy().await;
-    run_all(&hypervisor_checks(), &stage, |check| bench.wants(check), tidy).await
+    let checks = hypervisor_checks();
+    let cuts = count_cuts(&checks, |check| bench.wants(check));
+    let stage = stage::Stage::new(driver, Arc::clone(&bench), cuts);
+    let tidy = async |stage: &stage::Stage| {
+        stage.tidy().await;
+        stage.cutting.take_note()
+    };
+    run_all(&checks, &stage, |check| bench.wants(check), tidy).await
 }
 
 /// Tests a transfer driver. The files that it makes are removed afterwards, unless the driver fails
 /// to delete them.
 pub async fn transfer(driver: Arc<dyn Transfer>, bench: Arc<dyn TransferBench>) -> Report {
-    let stage = transfer_stage::Stage::new(driver, Arc::clone(&bench));
-    let tidy = async |stage: &transfer_stage::Stage| stage.tidy().await;
-    run_all(&transfer::checks(), &stage, |check| bench.wants(check), tidy).await
+    let checks = transfer_checks();
+    let cuts = count_cuts(&checks, |check| bench.wants(check));
+    let stage = transfer_stage::Stage::new(driver, Arc::clone(&bench), cuts);
+    let tidy = async |stage: &transfer_stage::Stage| {
+        stage.tidy().await;
+        stage.cutting.take_note()
+    };
+    run_all(&checks, &stage, |check| bench.wants(check), tidy).await
 }
 
 /// Tests snapshot rules. `wants`: whether the check of that name is to be run.
@@ -316,5 +386,5 @@ pub async fn snapshot_rules(
     driver: Arc<dyn SnapshotRules>,
     wants: impl Fn(&str) -> bool,
 ) -> Report {
-    run_all(&rules::checks(), &driver, wants, async |_: &Arc<dyn SnapshotRules>| {}).await
+    run_all(&rules::checks(), &driver, wants, async |_: &Arc<dyn SnapshotRules>| None).await
 }

@@ -1,6 +1,7 @@
 //! The stage for checks of a hypervisor driver: fresh VMs, effect keys for calls, and bounded
 //! waits.
 
+use super::cuts::Cutting;
 use super::{Bench, Trouble, Verdict};
 use ostler_driver::{
     Adopt, CallControl, DiskCopy, DomainSpec, Hotplug, Hypervisor, LiveResize, Migrate, Reboot,
@@ -32,6 +33,7 @@ pub(super) struct Stage {
     made: Arc<Mutex<Vec<VmUuid>>>,
     /// Whether the check has used the second host.
     abroad: Arc<AtomicBool>,
+    pub(super) cutting: Arc<Cutting>,
 }
 
 /// The result of a check that the driver fails; `detail` says how.
@@ -73,7 +75,9 @@ pub(super) fn control(
 }
 
 impl Stage {
-    pub(super) fn new(driver: Arc<dyn Hypervisor>, bench: Arc<dyn Bench>) -> Self {
+    /// `cuts`: how many checks stop the driver at its calls to the host.
+    pub(super) fn new(driver: Arc<dyn Hypervisor>, bench: Arc<dyn Bench>, cuts: usize) -> Self {
+        let cutting = Arc::new(Cutting::new(bench.cuts(), bench.cuts_within(), cuts));
         let site = bench.site();
         let store = StoreId(Uuid::new_v4());
         Self {
@@ -84,6 +88,7 @@ impl Stage {
             steps: Arc::new(AtomicU64::new(1)),
             made: Arc::default(),
             abroad: Arc::default(),
+            cutting,
         }
     }
 
@@ -97,6 +102,7 @@ impl Stage {
             steps: Arc::clone(&self.steps),
             made: Arc::clone(&self.made),
             abroad: Arc::clone(&self.abroad),
+            cutting: Arc::clone(&self.cutting),
         }
     }
 
@@ -393,7 +399,7 @@ impl Stage {
 }
 
 /// Whether the caller's deadline has ended the call, and not the driver.
-fn was_cut(error: &DriverError) -> bool {
+pub(super) fn was_cut(error: &DriverError) -> bool {
     error.kind == ErrorKind::Unknown
         && matches!(error.code.as_str(), "deadline" | "driver-deadline")
 }

@@ -117,7 +117,7 @@ pub(super) fn checks() -> Vec<Check<Stage>> {
     ]
 }
 
-fn prepare(target: &FileRef, format: DiskFormat, source: DiskSource) -> TransferJob {
+pub(super) fn prepare(target: &FileRef, format: DiskFormat, source: DiskSource) -> TransferJob {
     TransferJob::Prepare { target: target.clone(), format, source }
 }
 
@@ -126,7 +126,7 @@ fn overlay(stage: &Stage, target: &FileRef) -> TransferJob {
     prepare(target, DiskFormat::Qcow2, DiskSource::Image { base, format })
 }
 
-fn copy(
+pub(super) fn copy(
     from: &FileRef,
     to: &FileRef,
     format: Option<DiskFormat>,
@@ -233,7 +233,7 @@ async fn prepare_names(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-async fn made(stage: &Stage) -> Result<FileRef, Trouble> {
+pub(super) async fn made(stage: &Stage) -> Result<FileRef, Trouble> {
     let file = stage.place("disk");
     stage.done("prepare", &stage.call(), &stage.blank(&file)).await?;
     Ok(file)
@@ -324,7 +324,7 @@ async fn abort_stops(stage: &Stage) -> Verdict {
     stage.only("after it was begun again", &target, &["disk"]).await
 }
 
-fn save_back(disk: &FileRef, image: &FileRef) -> SaveBackJob {
+pub(super) fn save_back(disk: &FileRef, image: &FileRef) -> SaveBackJob {
     let (disk, image) = (disk.clone(), image.clone());
     SaveBackJob { disk, from_format: DiskFormat::Qcow2, image, format: DiskFormat::Qcow2 }
 }

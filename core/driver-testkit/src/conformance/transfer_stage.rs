@@ -1,7 +1,8 @@
 //! The stage for checks of a transfer driver: a new folder per file, and jobs that are polled to
 //! their end.
 
-use super::stage::{answered, broken, control, skip};
+use super::cuts::Cutting;
+use super::stage::{answered, broken, control, skip, was_cut};
 use super::{TransferBench, Trouble, Verdict};
 use ostler_driver::{
     CallControl, DiskSource, FileRef, JobStatus, SaveBackJob, Site, Transfer, TransferJob,
@@ -45,14 +46,21 @@ pub(super) struct Stage {
     store: StoreId,
     steps: AtomicU64,
     made: Mutex<Vec<FileRef>>,
+    pub(super) cutting: Cutting,
 }
 
 impl Stage {
-    pub(super) fn new(driver: Arc<dyn Transfer>, bench: Arc<dyn TransferBench>) -> Self {
+    /// `cuts`: how many checks stop the driver at its calls to the host.
+    pub(super) fn new(
+        driver: Arc<dyn Transfer>,
+        bench: Arc<dyn TransferBench>,
+        cuts: usize,
+    ) -> Self {
+        let cutting = Cutting::new(bench.cuts(), bench.cuts_within(), cuts);
         let site = bench.site();
         let store = StoreId(Uuid::new_v4());
         let steps = AtomicU64::new(1);
-        Self { driver, bench, site, store, steps, made: Mutex::new(Vec::new()) }
+        Self { driver, bench, site, store, steps, made: Mutex::new(Vec::new()), cutting }
     }
 
     /// A place for a file in a new folder.
@@ -109,6 +117,7 @@ impl Stage {
         let work = job.into();
         let (patience, end) = (self.bench.patience(), Instant::now() + self.bench.patience());
         let mut status = self.begin(call, work).await?;
+        let mut last = None;
         loop {
             match status {
                 Ok(JobStatus::Done(outcome)) => return Ok(Ok(outcome)),
@@ -122,9 +131,12 @@ impl Stage {
                     status = answered("poll", patience, self.driver.poll(&self.site, call)).await?;
                 }
                 Err(error) if error.kind == ErrorKind::Retry && Instant::now() < end => {
+                    last = Some(error);
                     tokio::time::sleep(POLL_EVERY).await;
                     status = self.begin(call, work).await?;
                 }
+                // The deadline has cut the last attempt. The driver's own words tell more.
+                Err(error) if was_cut(&error) => return Ok(Err(last.unwrap_or(error))),
                 Err(error) => return Ok(Err(error)),
             }
         }

@@ -46,7 +46,9 @@ impl Host for View<'_> {
         input: Vec<u8>,
     ) -> wasmtime::Result<Result<Exit, Error>> {
         let output = Output { stdout: STDOUT_MAX, stderr: STDERR_MAX };
-        Ok(self.env.command(CommandLine { command, arguments, input }, output).await)
+        let name = command.clone();
+        let run = self.env.command(CommandLine { command, arguments, input }, output);
+        Ok(self.env.reach(|| format!("exec {}", self.env.told(&name)), run).await)
     }
 
     async fn run_all(
@@ -60,7 +62,7 @@ impl Host for View<'_> {
         }
         // The lanes of the driver at the host bound how many of them run at the same time.
         let runs = commands.into_iter().map(|line| self.env.command(line, OUTPUT_OF_ALL));
-        Ok(Ok(join_all(runs).await))
+        Ok(Ok(self.env.reach(|| format!("exec of {count} commands"), join_all(runs)).await))
     }
 }
 

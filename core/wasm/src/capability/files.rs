@@ -32,13 +32,13 @@ macro_rules! act {
     ) => {{
         let (begun, env, path) = (Instant::now(), Arc::clone($view.env), &$path);
         let what = format!("{}:{}", env.told(&path.datastore), env.told(&path.path));
-        let answer = async {
+        let work = async {
             env.granted("files", &format!("{} of {what:?}", $name))?;
             let ($place, $rel) = locate(env.site()?, path)?;
             let $services = Arc::clone(&env.side.services);
             Ok(env.work(move |$stop| async move { $work.await }).await??)
-        }
-        .await;
+        };
+        let answer = env.reach(|| format!("{} {what}", $name), work).await;
         env.flight($name, &what, begun, &answer);
         Ok(answer)
     }};

@@ -20,6 +20,7 @@ pub(crate) mod socket;
 
 use crate::bindings::ostler::driver::types::{Error, ErrorKind, Host as TypesHost};
 use crate::budget::DriverPlaces;
+use crate::cuts::CutCall;
 use crate::grants::Grants;
 use crate::http::Network;
 use crate::instance::State;
@@ -30,7 +31,7 @@ use crate::services::Services;
 use crate::work::{self, MayGoOn, Orphans};
 use bounds::Budget;
 use ostler_driver::{CallControl, Site};
-use ostler_model::{DriverName, Progress, VmUuid};
+use ostler_model::{DriverError, DriverName, Progress, VmUuid};
 use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
@@ -73,6 +74,8 @@ pub(crate) struct Env {
     pub(crate) requests: Budget,
     /// The secrets that the call was given.
     pub(crate) handed: HandedOut,
+    /// Stops the call at one of its calls to the host, if the conformance suite says so.
+    pub(crate) cut: Option<CutCall>,
 }
 
 impl Env {
@@ -139,6 +142,23 @@ impl Env {
             done = work => Ok(Some(done)),
             () = self.stop.cancelled() => Err(cancelled()),
             () = tokio::time::sleep(wait) => Ok(None),
+        }
+    }
+
+    /// Makes one call to the host: to a command, a file, a socket or an HTTP server. `what` names it.
+    async fn reach<T>(&self, what: impl FnOnce() -> String, work: impl Future<Output = T>) -> T {
+        match &self.cut {
+            None => work.await,
+            // A daemon that dies forgets the sessions of its drivers.
+            Some(cut) => cut.pass(what, work, || self.side.sessions.forget()).await,
+        }
+    }
+
+    /// Waits until the conformance suite stops the call at one of its calls to the host.
+    pub(crate) async fn cut(&self) -> DriverError {
+        match &self.cut {
+            None => std::future::pending().await,
+            Some(cut) => cut.stopped().await,
         }
     }
 

@@ -45,6 +45,11 @@ impl Sessions {
         values
     }
 
+    /// Forgets all values, as a daemon that ends does.
+    pub(super) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// A value that was made with these settings and secrets. One that was made with others is
     /// dropped: it would be the session of another server or user.
     fn get(&self, host: HostId, key: &str, made_with: u64, now: Instant) -> Option<Vec<u8>> {

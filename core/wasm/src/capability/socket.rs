@@ -51,7 +51,10 @@ impl Host for View<'_> {
             |reached| env.told(&reached.to_string()),
         );
         let answer = match reached {
-            Ok(reached) => env.connect(reached).await,
+            Ok(reached) => {
+                let connect = env.connect(reached);
+                env.reach(|| format!("socket.connect {traced}"), connect).await
+            }
             Err(error) => Err(error),
         };
         env.flight("socket.connect", &traced, begun, &answer);
@@ -73,7 +76,8 @@ impl HostConnection for View<'_> {
             return Ok(Err(error));
         }
         let stream = &mut self.table.get_mut(&connection)?.stream;
-        let written = env.within(Duration::MAX, stream.write_all(&bytes)).await;
+        let write = env.within(Duration::MAX, stream.write_all(&bytes));
+        let written = env.reach(|| "socket.write".to_owned(), write).await;
         Ok(written.and_then(|written| match written {
             Some(Ok(())) => Ok(()),
             Some(Err(problem)) => Err(lost(&problem)),
@@ -97,7 +101,8 @@ impl HostConnection for View<'_> {
         let env = self.env;
         let stream = &mut self.table.get_mut(&connection)?.stream;
         let mut bytes = vec![0; READ_MAX.min(max as usize)];
-        let read = env.within(Duration::from_millis(wait_ms), stream.read(&mut bytes)).await;
+        let read = env.within(Duration::from_millis(wait_ms), stream.read(&mut bytes));
+        let read = env.reach(|| "socket.read".to_owned(), read).await;
         Ok(read.and_then(|read| match read {
             None => Ok(Vec::new()),
             Some(Ok(0)) => {
