@@ -36,7 +36,7 @@ struct Message {
     filenames: Vec<PathBuf>,
 }
 
-/// What was built, as it is printed.
+/// The component that was built, as it is printed.
 #[derive(Serialize)]
 struct Built<'a> {
     file: &'a Path,

@@ -113,7 +113,7 @@ fn what_is_pushed_is_pulled_by_tag_and_by_digest() {
     assert!(!bench.path("no.wasm").exists());
 }
 
-/// What `wkg` asks of an artifact, and refuses otherwise.
+/// The properties that `wkg` asks of an artifact.
 #[test]
 fn an_artifact_has_the_layout_of_wkg() {
     let Some(bench) = Bench::new(false) else { return };

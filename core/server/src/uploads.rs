@@ -90,7 +90,7 @@ impl Uploads {
         let size = match work.await.unwrap_or(Err(UploadProblem::TooSlow)) {
             Ok(size) => size,
             Err(problem) => {
-                // What is left of it is removed with the folder at the latest.
+                // The rest of it is removed with the folder at the latest.
                 let _ = fs::remove_file(&path).await;
                 return Err(problem);
             }

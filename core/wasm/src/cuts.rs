@@ -28,7 +28,7 @@ pub struct Cut {
 /// The calls to the host that were made for an effect.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Watched {
-    /// What each of them was, in the order in which they began.
+    /// The words for each of them, in the order in which they began.
     pub calls: Vec<String>,
     /// Whether the instance was stopped.
     pub stopped: bool,

@@ -85,6 +85,11 @@ async fn the_driver_of_the_tutorial_passes() {
     }
     let report = tried(&file, &TestOptions::default()).await;
     assert!(report.passed(), "{report}");
+    // The last line is as the reader is told.
+    let report = report.to_string();
+    let last = report.trim_end().lines().last().expect("a last line");
+    let told = text(&workspace().join("docs/tutorial.md"));
+    assert!(told.lines().any(|line| line == last), "the tutorial has another line than {last}");
 }
 
 #[test]

@@ -331,7 +331,7 @@ fn config_of(inspection: &Inspection, layer: &str) -> Vec<u8> {
     config.to_string().into_bytes()
 }
 
-/// What a registry shows of the component, and its signature.
+/// The component as a registry shows it, and its signature.
 fn annotations(
     package: &Package,
     inspection: &Inspection,

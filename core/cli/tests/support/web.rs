@@ -12,7 +12,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// What is served at a path.
+/// The answer at a path.
 #[derive(Clone)]
 pub(crate) enum Page {
     /// These bytes.

@@ -105,7 +105,7 @@ impl Played<'_> {
         Ok(())
     }
 
-    /// What a driver with more abilities tells of the domain.
+    /// The properties of the domain that a driver with more abilities tells.
     async fn details(&self, end: &mut End, scene: &Scene) -> Verdict {
         let (stage, vm) = (self.stage, scene.vm);
         let there = matches!(stage.look(vm).await?, Observation::Present(_));
@@ -138,7 +138,7 @@ impl Played<'_> {
         }
     }
 
-    /// What lies elsewhere than in the domain here.
+    /// The things that lie elsewhere than in the domain here.
     async fn elsewhere(&self, end: &mut End, scene: &Scene) -> Verdict {
         match &scene.subject {
             Subject::Journey(journey) => {

@@ -55,7 +55,7 @@ pub struct Cut {
 /// The calls to the host that a driver has made for an effect.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Watched {
-    /// What each of them was, in their order.
+    /// The words for each of them, in their order.
     pub calls: Vec<String>,
     /// Whether the driver was stopped.
     pub stopped: bool,
@@ -99,7 +99,7 @@ impl Cutting {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the last check has to say, beside its result.
+    /// A remark of the last check, beside its result.
     pub(super) fn take_note(&self) -> Option<String> {
         self.turns().note.take()
     }

@@ -205,7 +205,7 @@ pub struct Finding {
     pub ended: Ended,
     /// How long it took.
     pub took: Duration,
-    /// What it has to say beside that: how often it has stopped the driver.
+    /// A remark beside that: how often it has stopped the driver.
     pub note: Option<String>,
 }
 

@@ -141,7 +141,7 @@ fn edge(call: &Call, change: impl FnOnce(&mut Domain)) -> Result<Outcome, Error>
     Ok(outcome)
 }
 
-/// What the fault does before a domain is made.
+/// The effect of the fault before a domain is made.
 fn before_deploy(call: &Call, there: bool) -> Result<(), Error> {
     let vm = call.vm();
     if has("lock-is-never-freed") {
