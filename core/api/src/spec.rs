@@ -137,10 +137,11 @@ pub struct Patience {
     /// For the guest to power off after its power button was pressed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shutdown: Option<Span>,
-    /// For the hypervisor to answer any other call.
+    /// For the hypervisor to answer any other call, except those that `transfer` is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hypervisor: Option<Span>,
-    /// For one disk to be copied to the host or away from it.
+    /// For a call of the transfer driver, such as the copy of one disk to the host or away from it;
+    /// also for a live migration, and for the copy of a disk that is in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<Span>,
     /// How long the guest must have been running before its power button is pressed.
