@@ -105,7 +105,7 @@ impl Hypervisor for Qemu {
         let (place, found) = begin(call)?;
         if let (Before::Same, Some(domain)) = (clear(call, &place, &spec, found.as_ref())?, &found)
         {
-            process::go_on(&place, &domain.uuid, &["prelaunch"])?;
+            process::go_on(&place, domain, &["prelaunch"])?;
             return outcome(&place, domain);
         }
         let mut domain = Domain::new(&spec, process::mark(), found.as_ref())?;

@@ -157,11 +157,16 @@ pub(crate) fn quoted(path: &str) -> Result<String, Error> {
 }
 
 /// Lets a guest run that was let go, if the call that did so was stopped before QEMU was told. Its
-/// state is then one of `waits`.
-pub(crate) fn go_on(place: &Place, vm: &str, waits: &[&str]) -> Result<(), Error> {
+/// state is then one of `waits`. A guest that a destroy is ending stays as it is.
+pub(crate) fn go_on(place: &Place, domain: &Domain, waits: &[&str]) -> Result<(), Error> {
+    let vm = &domain.uuid;
     match look(place, vm, LOOK_MS)? {
         Process::Lives(status) if waits.contains(&status.as_str()) => {
-            act(place, vm)?.ask("cont", json!({})).map(drop)
+            let mut monitor = act(place, vm)?;
+            if place.end(vm)?.is_some_and(|end| end.run == domain.run) {
+                return Err(Error::gone("destroyed", "the domain was destroyed meanwhile"));
+            }
+            monitor.ask("cont", json!({})).map(drop)
         }
         Process::Lives(_) | Process::Ended | Process::Died => Ok(()),
     }

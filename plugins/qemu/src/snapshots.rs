@@ -88,7 +88,7 @@ impl Snapshots for Qemu {
 /// no destroy has ended it. A guest that was let go runs on.
 fn may_begin_again(place: &Place, domain: &Domain) -> Result<bool, Error> {
     if domain.let_go {
-        process::go_on(place, &domain.uuid, &["prelaunch", "paused", "restore-vm"])?;
+        process::go_on(place, domain, &["prelaunch", "paused", "restore-vm"])?;
         return Ok(false);
     }
     Ok(place.end(&domain.uuid)?.is_none_or(|end| end.run != domain.run))

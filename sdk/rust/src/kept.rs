@@ -14,7 +14,7 @@ const STATE_MAX: usize = 64 * 1024;
 /// use ostler_sdk::mock::MockHost;
 /// use ostler_sdk::{Kept, Outcome};
 ///
-/// #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct Slots {
 ///     disks: Vec<u8>,
 /// }
@@ -32,7 +32,7 @@ const STATE_MAX: usize = 64 * 1024;
 /// let host = MockHost::new();
 /// let outcome = Outcome::done().keeping_value(&Slots { disks: vec![3] })?;
 /// let next = host.call("11111111-2222-3333-4444-555555555555", 1).with_state(outcome.state);
-/// assert_eq!(next.kept::<Slots>().unwrap_or_default().disks, [3]);
+/// assert_eq!(next.kept::<Slots>().map(|slots| slots.disks), Some(vec![3]));
 /// # Ok::<(), ostler_sdk::Error>(())
 /// ```
 pub trait Kept: Serialize + DeserializeOwned {
@@ -50,12 +50,21 @@ pub trait Kept: Serialize + DeserializeOwned {
 
 impl Call {
     /// The value that the driver keeps about this VM. None if it keeps none, or none that this
-    /// version understands: then make it anew from what is at the hypervisor.
+    /// version understands (a later build has kept it, and this one was put back): then make it
+    /// anew from what is at the hypervisor, and not from a default.
     #[must_use]
     pub fn kept<T: Kept>(&self) -> Option<T> {
         let OpaqueState { version, data } = self.state()?;
         if version != T::VERSION {
-            return T::upgrade(version, &data);
+            let read = T::upgrade(version, &data);
+            if read.is_none() {
+                log::warn(format!(
+                    "the state that is kept for VM {} has version {version}, which this driver \
+                     does not understand; it is made anew",
+                    self.vm()
+                ));
+            }
+            return read;
         }
         let read = serde_json::from_slice(&data);
         read.inspect_err(|error| {
@@ -108,9 +117,10 @@ mod tests {
         let state = Outcome::done().keeping_value(&mine).expect("small").state.expect("kept");
         assert_eq!(call.clone().with_state(Some(state.clone())).kept(), Some(mine));
         let other = OpaqueState { version: 6, data: state.data };
-        assert_eq!(call.clone().with_state(Some(other)).kept::<Mine>(), None);
         assert_eq!(call.kept::<Mine>(), None);
         assert!(host.lines().is_empty());
+        assert_eq!(call.with_state(Some(other)).kept::<Mine>(), None);
+        assert!(host.lines()[0].1.contains("version 6"), "{:?}", host.lines());
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The words of the contract as enums.
 //!
 //! The contract sends most of its choices as text, so that a later host can send a word that a
-//! driver of today does not know. The enums of such words have a case `Other`. A driver can receive
-//! it, and cannot make it: so a driver never sends a word that no host knows.
+//! driver of today does not know. The enums of such words have a case `Other`. A driver receives it
+//! and has no function that makes it, so that it does not send a word that no host knows. (With
+//! the feature `serde`, a file can have any word.)
 
 use std::fmt;
 
-/// A word that this SDK does not know: a later host has sent it. Only the SDK makes it. The
+/// A word that this SDK does not know: a later host has sent it. The
 /// driver's answer to it is mostly [`crate::Error::refused`], with the word in the detail.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]

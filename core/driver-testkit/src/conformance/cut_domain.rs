@@ -8,7 +8,7 @@ use super::{Check, Trouble, Verdict, check};
 use async_trait::async_trait;
 use ostler_driver::CallControl;
 use ostler_model::{DriverError, ErrorKind, Identity, Observation, Outcome, Power, VmUuid};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 /// Makes the check of one effect.
@@ -182,10 +182,15 @@ impl Played<'_> {
         }
     }
 
-    async fn files(&self) -> BTreeSet<String> {
+    async fn files(&self) -> BTreeMap<String, usize> {
         let before = self.before();
-        let files = self.stage.bench.files().await.into_iter();
-        files.filter(|file| !before.contains(file)).map(|file| plain(&file)).collect()
+        let mut names = BTreeMap::new();
+        for file in self.stage.bench.files().await {
+            if !before.contains(&file) {
+                *names.entry(plain(&file)).or_default() += 1;
+            }
+        }
+        names
     }
 }
 

@@ -19,7 +19,7 @@ use super::{Trouble, Verdict};
 use async_trait::async_trait;
 use ostler_driver::CallControl;
 use ostler_model::{DriverError, EffectKey, Outcome};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,9 +28,6 @@ use uuid::Uuid;
 /// The most cuts of one effect. A driver that makes more calls to the host is stopped at as many
 /// points, evenly spread.
 const CUTS_MAX: usize = 40;
-/// The cuts of one effect are made in so many rounds, each over the whole call. If the time is over
-/// early, the cuts that were made are still spread over the whole call.
-const ROUNDS: usize = 4;
 /// The number of cuts that are made even if the time is over.
 const CUTS_LEAST: usize = 4;
 
@@ -120,8 +117,8 @@ impl Cutting {
 #[derive(Debug, Default)]
 pub(super) struct End {
     pub(super) facts: Vec<(&'static str, String)>,
-    /// Names of files, without what differs between two runs.
-    pub(super) files: BTreeSet<String>,
+    /// Names of files, without what differs between two runs, and how many have each name.
+    pub(super) files: BTreeMap<String, usize>,
 }
 
 impl End {
@@ -137,27 +134,53 @@ impl End {
         {
             return Some(format!("{subject} is {found}; after a run in one piece it is {wanted}"));
         }
-        let over: Vec<_> = self.files.difference(&clean.files).collect();
+        let over = more(&self.files, &clean.files);
         if !over.is_empty() {
             return Some(format!("files are left over: {over:?} (`#` stands for a number)"));
         }
-        let missing: Vec<_> = clean.files.difference(&self.files).collect();
+        let missing = more(&clean.files, &self.files);
         (!missing.is_empty())
             .then(|| format!("files are missing: {missing:?} (`#` stands for a number)"))
     }
 }
 
+/// The names of which there are more here than there.
+fn more<'a>(here: &'a BTreeMap<String, usize>, there: &BTreeMap<String, usize>) -> Vec<&'a String> {
+    let count = |name| there.get(name).copied().unwrap_or_default();
+    here.iter().filter(|(name, here)| **here > count(*name)).map(|(name, _)| name).collect()
+}
+
 /// The length of a UUID as text.
 const UUID_LEN: usize = 36;
 
-/// A name without what differs between two runs: each UUID becomes `ID`, and each number `#`.
+/// The fewest digits of a mark in hexadecimal.
+const MARK_LEAST: usize = 4;
+
+/// The length of the mark in hexadecimal that a text begins with. 0 if it does not.
+fn mark(text: &str) -> usize {
+    let word = text.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(text.len());
+    let letters = text.as_bytes().iter().take(word);
+    let hex = word >= MARK_LEAST && letters.clone().all(u8::is_ascii_hexdigit);
+    if hex && letters.clone().any(u8::is_ascii_digit) { word } else { 0 }
+}
+
+/// A name without what differs between two runs: each UUID becomes `ID`, and each number, or word
+/// that is a number in hexadecimal, `#`.
 pub(super) fn plain(name: &str) -> String {
     let mut plain = String::with_capacity(name.len());
     let mut rest = name;
+    let mut within = false;
     while let Some(letter) = rest.chars().next() {
         if rest.get(..UUID_LEN).is_some_and(|head| head.parse::<Uuid>().is_ok()) {
             plain.push_str("ID");
-            rest = &rest[UUID_LEN..];
+            (rest, within) = (&rest[UUID_LEN..], false);
+            continue;
+        }
+        let mark = if within { 0 } else { mark(rest) };
+        within = letter.is_ascii_alphanumeric();
+        if mark > 0 {
+            plain.push('#');
+            rest = &rest[mark..];
             continue;
         }
         if !letter.is_ascii_digit() {
@@ -238,7 +261,11 @@ fn planned(calls: usize) -> Vec<Cut> {
         let side = if point % 2 == 0 { Side::Before } else { Side::After };
         Cut { at: point / 2 + 1, side }
     };
-    (0..ROUNDS).flat_map(|round| (round..count).step_by(ROUNDS)).map(nth).collect()
+    // The first cuts are spread over the whole call, and each later one lies between earlier ones.
+    // So if the time is over early, no part of the call was left out.
+    let mut order: Vec<usize> = (0..count).collect();
+    order.sort_by_key(|index| index.reverse_bits());
+    order.into_iter().map(nth).collect()
 }
 
 /// Plays the effect in one piece, and then stops it at every point of [`planned`].
@@ -281,6 +308,9 @@ async fn play_cuts<P: Play>(cutting: &Cutting, play: &P, until: Instant) -> Verd
     }
     if left > 0 {
         note.push_str(&format!("; no time was left for {left} other points"));
+    }
+    if made == 0 {
+        return Err(Trouble::Skipped(note));
     }
     cutting.turns().note = Some(note);
     Ok(())
@@ -349,6 +379,7 @@ fn when(trouble: Trouble, told: &str) -> Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn every_point_is_planned_once_or_they_are_evenly_spread() {
@@ -366,9 +397,12 @@ mod tests {
         assert_eq!((many.len(), many[0], many[CUTS_MAX - 1]), (CUTS_MAX, 2, 2001));
         let gaps: BTreeSet<_> = many.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(gaps.iter().all(|gap| (51..=52).contains(gap)), "{gaps:?}");
-        // The first round goes over the whole call.
-        let first = &planned(1000)[..CUTS_MAX / ROUNDS];
-        assert!(first[0].at == 1 && first[CUTS_MAX / ROUNDS - 1].at > 900, "{first:?}");
+        // The first ones are spread over the whole call, of few calls and of many.
+        let spread = |calls: usize| {
+            let first = planned(calls);
+            first[..CUTS_LEAST].iter().map(|cut| 4 * cut.at / calls).collect::<BTreeSet<_>>().len()
+        };
+        assert!(spread(1000) >= 3 && spread(20) >= 3, "{:?}", planned(20));
     }
 
     #[test]
@@ -385,7 +419,10 @@ mod tests {
     fn a_difference_is_told_with_its_subject() {
         let end = |power: &str, files: &[&str]| End {
             facts: vec![("the domain", power.to_owned())],
-            files: files.iter().map(|&file| file.to_owned()).collect(),
+            files: files.iter().fold(BTreeMap::new(), |mut files, file| {
+                *files.entry((*file).to_owned()).or_default() += 1;
+                files
+            }),
         };
         let clean = end("off", &["ID.json"]);
         assert_eq!(end("off", &["ID.json"]).differs(&clean), None);
@@ -394,13 +431,17 @@ mod tests {
         let draft = end("off", &["ID.json", "ID.new-#-#"]).differs(&clean).expect("differs");
         assert!(draft.contains("left over: [\"ID.new-#-#\"]"), "{draft}");
         assert!(end("off", &[]).differs(&clean).expect("differs").contains("missing"));
+        let twice = end("off", &["ID.json", "ID.json"]).differs(&clean).expect("differs");
+        assert!(twice.contains("left over: [\"ID.json\"]"), "{twice}");
     }
 
     #[test]
     fn names_of_two_runs_become_equal() {
         let name = "sim/5f0c5d2e-0000-4000-8000-000000000001.json.new-12-3";
         assert_eq!(plain(name), "sim/ID.json.new-#-#");
-        assert_eq!(plain("é2/5f0c5d2e-00"), "é#/#f#c#d#e-#");
+        assert_eq!(plain("é2/5f0c5d2e-00"), "é#/#-#");
+        assert_eq!([plain("run-3fa9"), plain("run-b71c")], ["run-#", "run-#"]);
+        assert_eq!(plain("interface1.deadline2"), "interface#.deadline#");
         let told = Told { cut: Cut { at: 3, side: Side::After }, call: "exec convert" };
         assert_eq!(told.to_string(), "stopped after its 3rd call to the host (exec convert)");
     }

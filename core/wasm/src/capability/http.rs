@@ -102,10 +102,10 @@ impl WasiHttpHooks for Hooks {
         let env = Arc::clone(&self.0);
         Box::new(async move {
             let traced = env.traced(request.method(), request.uri());
-            let named = format!("http.request {traced}");
+            let named = env.cut.is_some().then(|| format!("http.request {traced}"));
             let flight = Flight::begin(&env, "http.request", traced);
             let asked = env.request(request, options.unwrap_or_default());
-            let answer = env.reach(|| named, asked).await;
+            let answer = env.reach(|| named.unwrap_or_default(), asked).await;
             flight.end(&answer, |(answer, _)| status(answer));
             let (answer, connection) = answer.map_err(told_guest)?;
             let ended: Ended = Box::new(async move {

@@ -158,6 +158,17 @@ fn end(call: &Call, vm: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// The answer for a domain that was started, unless a destroy has come beside the start.
+fn started(call: &Call, record: &Record) -> Result<Outcome, Error> {
+    let vm = &record.spec.identity.vm;
+    if off_because(vm)? == Some(PowerReason::Destroyed) {
+        end(call, vm)?;
+        return Err(Error::gone("destroyed", "it was destroyed while it was started"));
+    }
+    files::remove(&file(vm, "off")?)?;
+    Ok(Outcome::seen(seen(record)?))
+}
+
 /// The driver.
 pub struct TinyQemu;
 
@@ -187,20 +198,14 @@ impl Hypervisor for TinyQemu {
                 return Err(Error::refused("runs", "it runs for an older placement"));
             }
             // An earlier sending of this call has started it, and its answer was lost.
-            files::remove(&file(&vm, "off")?)?;
-            return Ok(Outcome::seen(seen(found)?));
+            return started(call, found);
         }
         let record = Record { spec, last_edge: found.and_then(|found| found.last_edge) };
         set_off_because(&vm, PowerReason::Starting)?;
         save(&record)?;
         call.go_on()?;
         start(&record.spec)?;
-        if off_because(&vm)? == Some(PowerReason::Destroyed) {
-            end(call, &vm)?;
-            return Err(Error::gone("destroyed", "it was destroyed while it was started"));
-        }
-        files::remove(&file(&vm, "off")?)?;
-        Ok(Outcome::seen(seen(&record)?))
+        started(call, &record)
     }
 
     fn press_power(call: &Call) -> Result<Outcome, Error> {
