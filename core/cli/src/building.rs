@@ -34,6 +34,15 @@ struct Message {
     manifest_path: PathBuf,
     #[serde(default)]
     filenames: Vec<PathBuf>,
+    #[serde(default)]
+    target: Target,
+}
+
+/// The part of a crate that a line is about.
+#[derive(Default, Deserialize)]
+struct Target {
+    #[serde(default)]
+    crate_types: Vec<String>,
 }
 
 /// The component that was built, as it is printed.
@@ -74,8 +83,11 @@ fn no_tool(tool: &str, err: &io::Error) -> Failure {
 async fn has_target(dir: &Path) -> Result<bool, Failure> {
     let mut rustc = Command::new("rustc");
     rustc.args(["--print", "target-libdir", "--target", TARGET]).current_dir(dir);
-    rustc.stdin(Stdio::null()).kill_on_drop(true);
-    let output = rustc.output().await.map_err(|err| no_tool("rustc", &err))?;
+    // The reason of a failure, for example that the toolchain is not installed, goes to the user.
+    rustc.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    let failed = |err| no_tool("rustc", &err);
+    let child = rustc.spawn().map_err(failed)?;
+    let output = child.wait_with_output().await.map_err(failed)?;
     let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     Ok(output.status.success() && Path::new(&folder).is_dir())
 }
@@ -112,7 +124,10 @@ async fn cargo(dir: &Path, manifest: &Path) -> Result<Option<PathBuf>, Failure> 
         let mut out = BufReader::new(out);
         while let Some(line) = line(&mut out).await.map_err(failed)? {
             let Ok(message) = serde_json::from_slice::<Message>(&line) else { continue };
-            if message.reason == "compiler-artifact" && message.manifest_path == manifest {
+            // A program of the same crate (src/main.rs) is no driver.
+            let library = message.target.crate_types.iter().any(|kind| kind == "cdylib");
+            let artifact = message.reason == "compiler-artifact" && library;
+            if artifact && message.manifest_path == manifest {
                 let wasm = |file: &PathBuf| file.extension().is_some_and(|it| it == "wasm");
                 made = message.filenames.into_iter().find(wasm).or(made);
             }

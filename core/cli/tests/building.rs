@@ -3,6 +3,7 @@
 #[allow(dead_code)]
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{Ran, command, run};
@@ -11,7 +12,7 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("there")
 }
 
-/// Runs `ostler plugin build`. What is built is kept for the next run of the tests.
+/// Runs `ostler plugin build`. The built files are kept for the next run of the tests.
 fn build(dir: &Path, more: &[(&str, &str)]) -> Ran {
     let mut command: Command = command();
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-build");
@@ -65,6 +66,8 @@ fn what_cannot_be_built_says_what_helps() {
     std::fs::write(dir.join("Cargo.toml"), cargo).expect("written");
     std::fs::create_dir(dir.join("src")).expect("made");
     std::fs::write(dir.join("src/lib.rs"), "//! Nothing.\n").expect("written");
+    // A program is no driver either.
+    std::fs::write(dir.join("src/main.rs"), "fn main() {}\n").expect("written");
     build(dir, &[]).expect(2).says("builds no component").says("cdylib");
     let cargo = format!("{cargo}[lib]\ncrate-type = [\"cdylib\"]\n");
     std::fs::write(dir.join("Cargo.toml"), cargo).expect("written");
@@ -75,7 +78,10 @@ fn what_cannot_be_built_says_what_helps() {
     // A compiler without the target.
     let tools = dir.join("tools");
     std::fs::create_dir(&tools).expect("made");
-    std::os::unix::fs::symlink("/bin/false", tools.join("rustc")).expect("made");
+    let rustc = tools.join("rustc");
+    std::fs::write(&rustc, "#!/bin/sh\necho 'no toolchain 1.2' >&2\nexit 1\n").expect("written");
+    std::fs::set_permissions(&rustc, std::fs::Permissions::from_mode(0o755)).expect("set");
     let path = tools.to_str().expect("text");
-    build(dir, &[("PATH", path)]).expect(1).says("rustup target add wasm32-wasip2");
+    let ran = build(dir, &[("PATH", path)]).expect(1).says("rustup target add wasm32-wasip2");
+    ran.says("no toolchain 1.2");
 }
