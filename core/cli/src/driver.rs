@@ -72,7 +72,7 @@ pub struct AddDriver {
     #[arg(value_name = "FILE|URL", value_hint = ValueHint::AnyPath)]
     file: String,
     /// The SHA-256 that the component must have; with another one nothing is added
-    #[arg(long, value_name = "SHA256")]
+    #[arg(long, value_name = "SHA256", value_parser = shipping::digest)]
     digest: Option<String>,
     /// A capability to grant, of those its manifest asks for (`ostler plugin inspect`): config,
     /// secrets, files, exec, exec:COMMAND, socket, socket:NAME, http, http:NAME, all, none. Without this option, a
@@ -310,6 +310,7 @@ struct Placed {
 /// Brings a component to the daemon's machine: one that is not there is fetched, looked at and sent.
 async fn placed(cx: &Context, client: &Client, add: &AddDriver) -> Result<Placed, Failure> {
     let source = Source::parse(&add.file)?;
+    add.reach.fits(&source)?;
     if let Source::File(file) = &source {
         let path = crate::admin::path_on_daemon(cx, file)?;
         return Ok(Placed { path, digest: add.digest.clone(), fetched: None });

@@ -3,6 +3,7 @@
 
 #[allow(dead_code)]
 mod support;
+#[allow(dead_code)]
 #[path = "support/web.rs"]
 mod web;
 
@@ -106,6 +107,12 @@ fn what_cannot_be_fetched_is_told_and_nothing_is_sent() {
     world.refused(&circle, &[], 6, "elsewhere more than");
     let clear = page("/clear", Page::Away("http://ostler.example/kvm.wasm".to_owned()));
     world.refused(&clear, &[], 6, "not spoken to over TLS");
+    world.refused(&clear, &["--plain-http"], 6, "not spoken to over TLS");
+    // This machine is no exception, though it answers in the clear.
+    let down = Page::Away(format!("http://{}/kvm.wasm", world.web.host));
+    world.refused(&page("/down", down), &[], 6, "not spoken to over TLS");
+    world.refused(&there, &["--username", "ann"], 2, "--username does not fit");
+    world.refused("https://127.0.0.1:1/kvm.wasm", &["--digest", "12ab"], 2, "64 hexadecimal");
     world.refused("http://ostler.example/kvm.wasm", &[], 2, "is not https://");
     world.refused("ftp://ostler.example/kvm.wasm", &[], 2, "cannot be fetched by ftp");
     world.refused("https://ann:secret@ostler.example/kvm.wasm", &[], 2, "has a login in it");
@@ -113,6 +120,10 @@ fn what_cannot_be_fetched_is_told_and_nothing_is_sent() {
     // Another authority than those that are trusted: the certificates of this machine.
     let ran = world.daemon.run(&["driver", "add", &there]);
     assert!(ran.code == 6 && ran.err.contains("certificate"), "{ran:?}");
+    let mut command = world.daemon.command();
+    command.args(["driver", "add", &there]).env("SSL_CERT_FILE", "/none/ca.pem");
+    let ran = Ran::of(&command.output().expect("it starts")).expect(1);
+    ran.says("/none/ca.pem").says("No such file").says("SSL_CERT_FILE");
     // A name that the certificate is not for.
     let name = there.replace("localhost", "127.0.0.1");
     world.refused(&name, &[], 6, "certificate");
@@ -137,6 +148,14 @@ fn a_signature_beside_the_url_counts() {
     // A server that answers everything with a page has no signature.
     world.web.page("/kvm.wasm.minisig", Page::Bytes(b"<html></html>".to_vec()));
     world.add(&url, &[]).expect(1).says("is not signed");
+    for none in [Page::Endless, Page::Answer("403 Forbidden", String::new(), "")] {
+        world.web.page("/kvm.wasm.minisig", none);
+        world.add(&url, &[]).expect(1).says("is not signed");
+    }
+    // The signature may be there, so the operator must know.
+    let busy = Page::Answer("429 Too Many Requests", String::new(), "");
+    world.web.page("/kvm.wasm.minisig", busy);
+    world.add(&url, &[]).expect(1).says("kvm.wasm.minisig: the server answers 429");
     let signature = std::fs::read(path("kvm.wasm.minisig")).expect("signed");
     world.web.page("/kvm.wasm.minisig", Page::Bytes(signature.clone()));
     let added = world.add(&url, &["-o", "json"]).expect(0).json();
@@ -156,6 +175,9 @@ fn a_file_is_pinned_by_the_daemon() {
     let file = plugins().expect("built").join("snapshots-kvm.wasm");
     let (good, path) = (digest(&file), file.to_str().expect("text"));
     world.refused(path, &["--digest", &"0".repeat(64)], 1, "was asked for: nothing was added");
-    world.refused(path, &["--digest", "nonsense"], 1, "nonsense was asked for");
+    world.refused(path, &["--digest", "nonsense"], 2, "64 hexadecimal digits");
+    world.refused(path, &["--plain-http"], 2, "--plain-http does not fit");
+    let login = ["--username", "ann", "--password-file", path];
+    world.refused(path, &login, 2, "--username does not fit");
     world.add(path, &["--digest", &good.to_uppercase()]).expect(0);
 }

@@ -4,12 +4,16 @@
 mod registry;
 #[allow(dead_code)]
 mod support;
+#[allow(dead_code)]
+#[path = "support/web.rs"]
+mod web;
 
 use registry::{PASSWORD, Registry, USER};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use support::{Daemon, Ran, command, plugins};
+use web::{Page, Web};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path that is text")
@@ -104,6 +108,9 @@ fn what_is_pushed_is_pulled_by_tag_and_by_digest() {
     assert!(pull().expect(0).out.contains(&digest));
     assert!(bench.bytes("snapshots-kvm.wasm") == bench.bytes("driver.wasm"));
     pull().expect(4).says("snapshots-kvm.wasm is there already");
+    // Logins that cannot be read stop nobody who needs none.
+    std::fs::write(bench.path(".docker"), "no folder").expect("written");
+    bench.pull(&tag, "a.wasm").expect(0);
 
     let missing = |rest: &str| bench.pull(&bench.registry.reference(rest), "no.wasm").expect(3);
     missing("acme/kvm:3").says("has no tag 3 in acme/kvm");
@@ -142,10 +149,12 @@ fn a_signature_goes_with_the_component_and_counts() {
     bench.keys();
     bench.push("acme/kvm:unsigned", &[]).expect(0);
     bench.sign(&[]);
-    assert_eq!(bench.push("acme/kvm:beside", &[]).expect(0).json()["signed"], true);
+    let pushed = bench.push("acme/kvm:beside", &[]).expect(0).json();
+    let key = pushed["signatures"][0].as_str().expect("a key").to_owned();
     let tag = |tag: &str| bench.registry.reference(&format!("acme/kvm:{tag}"));
     let verify = |file: &str| bench.run(&["plugin", "verify", file, "--key", "acme.pub"]);
-    bench.pull(&tag("beside"), "a.wasm").expect(0);
+    let told = bench.run(&["plugin", "pull", &tag("beside"), "--to", "a.wasm"]).expect(0).out;
+    assert!(told.contains(&format!("of key {key}, not verified")), "{told}");
     assert!(bench.bytes("a.wasm.minisig") == bench.bytes("driver.wasm.minisig"));
     verify("a.wasm").expect(0);
     // The signature of another build does not stay beside one that has none.
@@ -215,7 +224,7 @@ fn what_was_altered_in_the_registry_is_refused() {
     assert!(!daemon.folder.path().join("data/uploads").exists(), "nothing was sent");
     // The manifest: this registry notices it by itself, or we do.
     alter(manifest, b"snapshots-kvm", b"snapshots-KVM");
-    assert_ne!(bench.pull(&good, "a.wasm").code, 0);
+    bench.pull(&good, "a.wasm").expect(1).says("was asked for, and the answer is");
     assert!(!bench.path("a.wasm").exists());
 }
 
@@ -244,6 +253,9 @@ fn a_registry_with_a_login() {
     input.write_all(format!("{PASSWORD}\n").as_bytes()).expect("written");
     drop(input);
     Ran::of(&child.wait_with_output().expect("it ends")).expect(0);
+    std::fs::write(bench.path(".docker"), "no folder").expect("written");
+    bench.run(&pull).expect(5).says(".docker/config.json cannot be read");
+    std::fs::remove_file(bench.path(".docker")).expect("removed");
     // A login that docker has kept.
     std::fs::create_dir(bench.path(".docker")).expect("made");
     let kept = |json: String| std::fs::write(bench.path(".docker/config.json"), json);
@@ -269,4 +281,67 @@ fn a_registry_that_is_away() {
     let host = silent.local_addr().expect("bound");
     let args = ["plugin", "pull", &format!("{host}/acme/kvm:1"), "--timeout", "1s"];
     bench.run(&args).expect(6).says("took longer than 1s");
+}
+
+#[test]
+fn a_login_goes_only_where_nobody_listens() {
+    let Some(bench) = Bench::new(false) else { return };
+    let web = Web::start(bench.dir.path());
+    let demand = |realm: &str| {
+        let header = format!("www-authenticate: Bearer realm=\"{realm}\",service=\"test\"\r\n");
+        web.page("/v2/", Page::Answer("401 Unauthorized", header, ""));
+    };
+    let token = |status, text| web.page("/token", Page::Answer(status, String::new(), text));
+    let reference = format!("{}/acme/kvm:1", web.host);
+    let login = ["--username", USER, "--password-file", "password"];
+    let push = || bench.run(&[&["plugin", "push", "driver.wasm", &reference], &login[..]].concat());
+    let pull = || bench.run(&[&["plugin", "pull", &reference], &login[..]].concat());
+    demand("http://ostler.example/token");
+    for ran in [push(), pull()] {
+        ran.expect(1)
+            .says("leaves logins to http://ostler.example/token")
+            .says("no login was sent");
+    }
+    demand(&format!("http://{}/token", web.host));
+    token("503 Service Unavailable", "come back at noon");
+    pull().expect(1).says("answers 503").says("come back at noon");
+    token("401 Unauthorized", "");
+    pull().expect(5).says("refuses the login of ann");
+    for bad in ["{\"token\": \"a\\nb\"}", "{\"token\": \"\"}", "<html>"] {
+        token("200 OK", bad);
+        push().expect(1).says("without a token");
+    }
+    token("200 OK", "{\"access_token\": \"good\"}");
+    pull().expect(3).says("has no tag 1");
+    // The library panics at this one.
+    let begun = Page::Answer("202 Accepted", "location: nonsense\r\n".to_owned(), "");
+    let turns = vec![Page::Answer("200 OK", String::new(), ""), begun];
+    web.page("/v2/acme/kvm/blobs/uploads/", Page::Turns(turns));
+    push().expect(1).says("an answer that is none of a registry");
+}
+
+#[test]
+fn a_component_comes_only_from_its_registry() {
+    let Some(bench) = Bench::new(false) else { return };
+    let web = Web::start(bench.dir.path());
+    let good = field(&bench.push("acme/kvm:1", &[]).expect(0), "reference");
+    let (_, digest) = good.split_once('@').expect("a digest");
+    let text = std::fs::read(bench.registry.blob(digest)).expect("it is kept");
+    let mut manifest: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    manifest["layers"][0]["urls"] = vec![format!("http://{}/elsewhere", web.host)].into();
+    web.page("/v2/acme/kvm/manifests/1", Page::Bytes(manifest.to_string().into_bytes()));
+    web.page("/elsewhere", Page::Bytes(bench.bytes("driver.wasm")));
+    let blob = manifest["layers"][0]["digest"].as_str().expect("a digest");
+    let pull = |page: Page| {
+        web.page(&format!("/v2/acme/kvm/blobs/{blob}"), page);
+        bench.pull(&format!("{}/acme/kvm:1", web.host), "a.wasm")
+    };
+    let none = Page::Answer("404 Not Found", String::new(), "gone away");
+    pull(none).expect(1).says("answers 404").says("gone away");
+    pull(Page::Away("http://ostler.example/kvm.wasm".to_owned())).expect(6).says("over TLS");
+    pull(Page::Endless).expect(1).says("is larger than");
+    pull(Page::Bytes(b"other bytes".to_vec())).expect(1).says("was damaged or altered");
+    assert!(!bench.path("a.wasm").exists());
+    pull(Page::Away("/elsewhere".to_owned())).expect(0);
+    assert!(bench.bytes("a.wasm") == bench.bytes("driver.wasm"));
 }

@@ -4,8 +4,7 @@ use crate::Failure;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use oci_client::Reference;
-use oci_client::secrets::RegistryAuth;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
@@ -15,23 +14,21 @@ const FILE_MAX: u64 = 1024 * 1024;
 /// The longest password: a token of a registry can have some thousand characters.
 const PASSWORD_MAX: u64 = 16 * 1024;
 
-/// The login for a registry.
-#[derive(Debug)]
+/// The login for a registry. It has no `Debug`, so that no password gets into a message.
 pub(crate) struct Login {
-    pub(crate) auth: RegistryAuth,
-    /// The user, if there is a login.
-    pub(crate) user: Option<String>,
-    /// A file that leaves the login to a program, which we do not run.
-    pub(crate) helper: Option<PathBuf>,
+    /// The user and the password, if there is a login.
+    pub(crate) basic: Option<(String, String)>,
+    /// The reason why a file gave no login, for people.
+    pub(crate) aside: Option<String>,
 }
 
 impl Login {
-    fn none(helper: Option<PathBuf>) -> Self {
-        Self { auth: RegistryAuth::Anonymous, user: None, helper }
+    fn basic(user: String, password: String) -> Self {
+        Self { basic: Some((user, password)), aside: None }
     }
 
-    fn basic(user: String, password: String) -> Self {
-        Self { auth: RegistryAuth::Basic(user.clone(), password), user: Some(user), helper: None }
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.basic.as_ref().map(|(user, _)| user.as_str())
     }
 
     /// The login of this user, with a password from a file, a terminal or standard input.
@@ -44,17 +41,25 @@ impl Login {
 
     /// The login that other tools have kept for this reference, if they have.
     pub(crate) fn kept(reference: &Reference) -> Result<Self, Failure> {
-        let mut helper = None;
+        let mut aside = None;
         for file in files(&|name| std::env::var(name).ok().filter(|text| !text.is_empty())) {
-            let Some(kept) = read(&file)? else { continue };
+            let kept = match read(&file)? {
+                Found::Logins(kept) => kept,
+                Found::Nothing => continue,
+                Found::Unreadable(err) => {
+                    aside = aside.or(Some(format!("{} cannot be read ({err})", file.display())));
+                    continue;
+                }
+            };
             if let Some((user, password)) = kept.login(reference) {
                 return Ok(Self::basic(user, password));
             }
             if kept.asks_helper(reference.registry()) {
-                helper = helper.or(Some(file));
+                let program = "leaves logins to another program, which is not run";
+                aside = aside.or(Some(format!("{} {program}", file.display())));
             }
         }
-        Ok(Self::none(helper))
+        Ok(Self { basic: None, aside })
     }
 }
 
@@ -108,19 +113,41 @@ fn files(variable: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
 }
 
 /// A file of logins.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Kept {
-    auths: BTreeMap<String, Entry>,
+    #[serde(deserialize_with = "or_nothing")]
+    auths: BTreeMap<String, Option<Entry>>,
+    #[serde(deserialize_with = "or_nothing")]
     creds_store: String,
+    #[serde(deserialize_with = "or_nothing")]
     cred_helpers: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Entry {
     /// `USER:PASSWORD` as base64. Empty if a helper has it.
+    #[serde(deserialize_with = "or_nothing")]
     auth: String,
+}
+
+/// A value, or nothing for `null`: some tools write that.
+fn or_nothing<'de, D, T>(from: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(from).map(Option::unwrap_or_default)
+}
+
+/// A look at a file of logins.
+enum Found {
+    Logins(Kept),
+    /// The file is not there.
+    Nothing,
+    /// The file may be there, and we may not read it.
+    Unreadable(io::Error),
 }
 
 impl Kept {
@@ -131,7 +158,7 @@ impl Kept {
         paths.push(&whole);
         paths.iter().rev().find_map(|path| {
             let mut same = self.auths.iter().filter(|(key, _)| names(key) == *path);
-            same.find_map(|(_, entry)| entry.login())
+            same.find_map(|(_, entry)| entry.as_ref()?.login())
         })
     }
 
@@ -156,22 +183,22 @@ fn names(key: &str) -> &str {
     if key == "index.docker.io" { "docker.io" } else { key }
 }
 
-/// The logins of a file. None if it is not there.
-fn read(path: &Path) -> Result<Option<Kept>, Failure> {
+/// The logins of a file. One that cannot be opened stops nobody who needs no login.
+fn read(path: &Path) -> Result<Found, Failure> {
     let bad = |why: String| {
         Failure::usage(format!("{}: {why}", path.display()))
             .hint("--username takes no login from files")
     };
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(err) => return Err(bad(err.to_string())),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(err) => return Ok(Found::Unreadable(err)),
     };
     let mut text = String::new();
     file.take(FILE_MAX).read_to_string(&mut text).map_err(|err| bad(err.to_string()))?;
     // The error of the library would repeat a piece of the text.
     let kept = serde_json::from_str(&text);
-    kept.map(Some).map_err(|_| bad("it does not hold logins as JSON".to_owned()))
+    kept.map(Found::Logins).map_err(|_| bad("it does not hold logins as JSON".to_owned()))
 }
 
 #[cfg(test)]
@@ -188,7 +215,8 @@ mod tests {
         let auth = |text: &str| STANDARD.encode(text);
         let json = format!(
             r#"{{"auths": {{"r.example": {{"auth": "{}"}}, "r.example/acme": {{"auth": "{}"}},
-                "https://index.docker.io/v1/": {{"auth": "{}"}}, "empty.example": {{}}}},
+                "https://index.docker.io/v1/": {{"auth": "{}"}}, "empty.example": {{}},
+                "no.example": null, "null.example": {{"auth": null}}}}, "credsStore": null,
                 "HttpHeaders": {{}}, "credHelpers": {{"h.example": "x"}}}}"#,
             auth("ann:a:b"),
             auth("bob:b"),
@@ -199,7 +227,7 @@ mod tests {
         assert_eq!(found("r.example/acme/d:1").as_deref(), Some("bob b"));
         assert_eq!(found("r.example/acmes/d:1").as_deref(), Some("ann a:b"));
         assert_eq!(found("docker.io/acme/d:1").as_deref(), Some("hub c"));
-        for none in ["empty.example/d:1", "r.example.org/d:1", "h.example/d:1"] {
+        for none in ["empty.example/d:1", "no.example/d:1", "null.example/d:1", "h.example/d:1"] {
             assert_eq!(found(none), None, "{none}");
         }
         let kept: Kept = serde_json::from_str(&json).expect("JSON");
@@ -227,8 +255,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("config.json");
         std::fs::write(&path, "{\"auths\": \"hunter2\"}").expect("written");
-        let told = format!("{:?}", read(&path).expect_err("no logins"));
+        let told = format!("{:?}", read(&path).err().expect("no logins"));
         assert!(told.contains("config.json") && !told.contains("hunter2"), "{told}");
-        assert!(read(&dir.path().join("none")).expect("not there").is_none());
+        let found = |name: &str| read(&dir.path().join(name)).expect("no failure");
+        assert!(matches!(found("none"), Found::Nothing));
+        // The folder is a file.
+        assert!(matches!(found("config.json/config.json"), Found::Unreadable(_)));
+        std::fs::write(&path, "{\"auths\": null}").expect("written");
+        assert!(matches!(found("config.json"), Found::Logins(kept) if kept.auths.is_empty()));
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! Everything is fetched here, by the command, and nothing by the daemon: decision 20 says why.
 
+mod access;
 mod login;
 mod registry;
 mod source;
 mod web;
 
-pub(crate) use source::Source;
+pub(crate) use source::{Source, digest};
 
 use crate::context::Context;
 use crate::signing::{PUBLIC, replace, unfit};
@@ -34,7 +35,8 @@ pub(crate) struct Reach {
     /// Ask in the clear, without TLS. This machine (127.0.0.1, localhost) is always asked so
     #[arg(long)]
     plain_http: bool,
-    /// The longest that all of it may take
+    /// The longest that fetching or pushing may take, with the login at the registry. The sending
+    /// to the daemon, and the daemon's work, are not counted
     #[arg(long, default_value = "5m", value_name = "TIME")]
     timeout: Span,
 }
@@ -49,6 +51,24 @@ impl Reach {
 
     fn registry(&self, reference: &Reference) -> Result<Registry, Failure> {
         Registry::new(reference.clone(), self.login(reference)?, self.plain_http)
+    }
+
+    /// Refuses options that would be ignored for this source.
+    pub(crate) fn fits(&self, source: &Source) -> Result<(), Failure> {
+        let login = match () {
+            () if self.username.is_some() => Some("--username"),
+            () if self.password_file.is_some() => Some("--password-file"),
+            () => None,
+        };
+        let plain = self.plain_http.then_some("--plain-http");
+        let (option, why) = match source {
+            Source::File(_) => (login.or(plain), "a file on the daemon's machine is not fetched"),
+            Source::Url(_) => (login, "a URL is fetched without a login"),
+            Source::Registry(_) => (None, ""),
+        };
+        let Some(option) = option else { return Ok(()) };
+        Err(Failure::usage(format!("{option} does not fit here: {why}"))
+            .hint("https://... and oci://... are fetched; logins are for oci://"))
     }
 
     /// Does something within the time that is allowed.
@@ -110,8 +130,8 @@ struct Shipped<'a> {
     version: &'a str,
     /// The digest of the component.
     digest: &'a str,
-    /// Whether a signature lies beside it or is inside of it.
-    signed: bool,
+    /// The ids of the keys that its signatures name. Nobody has verified them.
+    signatures: Vec<String>,
     /// The reference that always means these bytes.
     reference: String,
     file: &'a Path,
@@ -120,7 +140,7 @@ struct Shipped<'a> {
 impl<'a> Shipped<'a> {
     fn new(
         inspection: &'a Inspection,
-        signed: bool,
+        signatures: Vec<String>,
         reference: &Reference,
         manifest: &str,
         file: &'a Path,
@@ -130,28 +150,34 @@ impl<'a> Shipped<'a> {
             driver: inspection.manifest.name.as_str(),
             version: &inspection.manifest.version,
             digest: &inspection.digest,
-            signed,
+            signatures,
             reference: format!("{host}/{path}@{manifest}"),
             file,
         }
     }
 
     fn told(&self, deed: &str) -> String {
-        let signed = if self.signed { "signed" } else { "not signed" };
         let Self { driver, version, digest, reference, .. } = self;
+        let signed = match self.signatures.as_slice() {
+            [] => "none".to_owned(),
+            keys => {
+                let keys = keys.join(", ");
+                format!("of key {keys}, not verified (`ostler plugin verify`)")
+            }
+        };
         format!(
-            "driver {driver} {version}: {deed}\n  SHA-256: {digest} ({signed})\n  for good: \
-             {reference}\n"
+            "driver {driver} {version}: {deed}\n  SHA-256: {digest}\n  signatures: {signed}\n  for \
+             good: {reference}\n"
         )
     }
 }
 
 /// Reads a component as a daemon without trusted keys would judge it: a signature that does not fit
-/// is refused.
-pub(crate) fn sound(package: &Package) -> Result<(Inspection, bool), Failure> {
+/// is refused. Answers the ids of the keys that its signatures name, too.
+pub(crate) fn sound(package: &Package) -> Result<(Inspection, Vec<String>), Failure> {
     let judged = package.judge(&Trust::default()).map_err(|err| unfit(&err))?;
-    let signed = !judged.signers.is_empty();
-    Ok((judged.inspection, signed))
+    let keys = judged.signers.into_iter().map(|signer| signer.key).collect();
+    Ok((judged.inspection, keys))
 }
 
 /// Puts a component into a registry.
@@ -162,11 +188,11 @@ pub(crate) async fn push(cx: &Context, args: &PushArgs) -> Result<(), Failure> {
             .hint("push prints the digest that the component has there"));
     }
     let package = Package::read(&args.file).await.map_err(|err| unfit(&err))?;
-    let (inspection, signed) = sound(&package)?;
+    let (inspection, signatures) = sound(&package)?;
     let registry = args.reach.registry(&reference)?;
-    let work = registry.push(&package, &inspection);
+    let work = registry.push(package, inspection.clone());
     let manifest = args.reach.within(&reference.to_string(), work).await?;
-    let shipped = Shipped::new(&inspection, signed, &reference, &manifest, &args.file);
+    let shipped = Shipped::new(&inspection, signatures, &reference, &manifest, &args.file);
     let told = || shipped.told(&format!("pushed to {reference}"));
     cx.out.write(&cx.out.one(&shipped, &shipped.reference, told)?)
 }
@@ -177,7 +203,7 @@ pub(crate) async fn pull(cx: &Context, args: &PullArgs) -> Result<(), Failure> {
     let registry = args.reach.registry(&reference)?;
     let work = registry.pull();
     let (package, manifest) = args.reach.within(&reference.to_string(), work).await?;
-    let (inspection, signed) = sound(&package)?;
+    let (inspection, signatures) = sound(&package)?;
     let file = match &args.to {
         Some(file) => file.clone(),
         None => PathBuf::from(format!("{}.wasm", inspection.manifest.name)),
@@ -203,7 +229,7 @@ pub(crate) async fn pull(cx: &Context, args: &PullArgs) -> Result<(), Failure> {
             Ok(()) | Err(_) => {}
         },
     }
-    let shipped = Shipped::new(&inspection, signed, &reference, &manifest, &file);
+    let shipped = Shipped::new(&inspection, signatures, &reference, &manifest, &file);
     let name = file.display().to_string();
     cx.out.write(&cx.out.one(&shipped, &name, || shipped.told(&format!("pulled to {name}")))?)
 }

@@ -3,26 +3,26 @@
 //! lies beside a component is an annotation of the manifest ([`SIGNATURE`]), because `wkg` refuses
 //! a second layer.
 //!
-//! The protocol is that of the library `oci-client`. Only manifests are fetched here, because the
-//! library reads them without a bound.
+//! The library `oci-client` pushes. All that is fetched is fetched here, because the library reads
+//! manifests without a bound, and goes wherever a registry sends it.
 
+use super::access::{Door, NoPass, Pass, said};
 use super::login::Login;
-use super::source::is_loopback;
+use super::source::{digest, is_loopback};
 use super::web::{self, CONNECT_TIMEOUT, SILENCE_MAX};
 use crate::failure::chain;
 use crate::{Exit, Failure};
-use futures::TryStreamExt as _;
 use oci_client::client::{ClientConfig, ClientProtocol};
-use oci_client::errors::{DigestError, OciDistributionError};
+use oci_client::errors::OciDistributionError;
 use oci_client::manifest::{OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest};
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, Reference, RegistryOperation};
+use oci_client::{Client, Reference};
 use ostler_wasm::{FILE_MAX, Inspection, Package, SIGNATURE_MAX};
-use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, HeaderValue};
+use reqwest::{Response, StatusCode};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
+use tokio::task::JoinSet;
 
 /// The type of the config.
 const CONFIG: &str = "application/vnd.wasm.config.v0+json";
@@ -32,8 +32,8 @@ const LAYER: &str = "application/wasm";
 const SIGNATURE: &str = "ostler.signature.minisign";
 /// The largest manifest. Ours have two kilobytes, and a signature has at most 16 KiB.
 const MANIFEST_MAX: u64 = 1024 * 1024;
-/// The most of an answer that is repeated in an error, in characters.
-const SAID_MAX: usize = 300;
+/// The most that is read of an answer that is an error.
+const ERROR_MAX: u64 = 64 * 1024;
 
 /// An artifact in a registry.
 pub(crate) struct Registry {
@@ -42,6 +42,7 @@ pub(crate) struct Registry {
     client: Client,
     http: reqwest::Client,
     plain: bool,
+    plain_http: bool,
 }
 
 /// `sha256:` and the digest in hexadecimal.
@@ -76,17 +77,34 @@ impl Registry {
             Failure::new(Exit::Refused, format!("no HTTP client can be made: {}", chain(&err)))
         })?;
         let http = web::client(host, plain_http)?;
-        Ok(Self { reference, login, client, http, plain })
+        Ok(Self { reference, login, client, http, plain, plain_http })
     }
 
     /// Puts a component there. Answers the digest of its manifest.
     pub(crate) async fn push(
-        &self,
-        package: &Package,
-        inspection: &Inspection,
+        self,
+        package: Package,
+        inspection: Inspection,
     ) -> Result<String, Failure> {
+        let host = self.reference.registry().to_owned();
+        // The library panics at some answers that no registry should give. A task of its own ends
+        // alone. It is aborted if nobody waits for it any more.
+        let mut task = JoinSet::new();
+        task.spawn(async move { self.send(&package, &inspection).await });
+        match task.join_next().await {
+            Some(Ok(ended)) => ended,
+            Some(Err(_)) | None => {
+                let what = format!("{host} gives an answer that is none of a registry");
+                Err(Failure::new(Exit::Refused, what).hint("is this the address of a registry?"))
+            }
+        }
+    }
+
+    async fn send(&self, package: &Package, inspection: &Inspection) -> Result<String, Failure> {
         let failed = |err| self.failed(err);
-        self.authorise(RegistryOperation::Push).await?;
+        let auth = self.authorise("pull,push").await?.for_library();
+        let host = self.reference.resolve_registry();
+        self.client.store_auth_if_needed(host, &auth).await;
         let layer = descriptor(LAYER, &package.bytes);
         let config = config_of(inspection, &layer.digest);
         let manifest = OciImageManifest {
@@ -118,8 +136,8 @@ impl Registry {
     /// Fetches a component, with the signature that lay beside it. All bytes are compared with
     /// their digests. Answers the digest of its manifest, too.
     pub(crate) async fn pull(&self) -> Result<(Package, String), Failure> {
-        let token = self.authorise(RegistryOperation::Pull).await?;
-        let text = self.manifest(token).await?;
+        let pass = self.authorise("pull").await?;
+        let text = self.manifest(&pass).await?;
         let digest = digest_of(&text);
         if let Some(asked) = self.reference.digest().filter(|asked| *asked != digest) {
             let what = format!(
@@ -130,44 +148,58 @@ impl Registry {
             return Err(Failure::new(Exit::Refused, what));
         }
         let (layer, beside) = contents(&self.reference, &text)?;
-        let bytes = self.component(&layer).await?;
+        let bytes = self.component(&pass, &layer).await?;
         let what = format!("oci://{}", self.reference);
         Ok((Package { what, bytes, beside }, digest))
     }
 
-    /// Logs in. Answers the token for requests of our own, if there is one.
-    async fn authorise(&self, deed: RegistryOperation) -> Result<Option<String>, Failure> {
-        let granted = self.client.auth(&self.reference, &self.login.auth, deed).await;
-        granted.map_err(|err| self.failed(err))
+    fn base(&self) -> String {
+        let scheme = if self.plain { "http" } else { "https" };
+        format!("{scheme}://{}", self.reference.resolve_registry())
+    }
+
+    /// Logs in for these deeds: `pull` or `pull,push`.
+    async fn authorise(&self, deeds: &str) -> Result<Pass, Failure> {
+        let (http, login, base) = (&self.http, &self.login, self.base());
+        let door = Door { http, base: &base, login, plain_http: self.plain_http };
+        let scope = format!("repository:{}:{deeds}", self.reference.repository());
+        door.pass(&scope).await.map_err(|none| match none {
+            NoPass::Refused => self.not_allowed(),
+            NoPass::Silent(err) => self.unreached(&chain(&err.without_url())),
+            NoPass::Other(failure) => failure,
+        })
+    }
+
+    /// Asks for something below the path of the artifact.
+    async fn get(&self, pass: &Pass, rest: &str) -> Result<Response, Failure> {
+        let url = format!("{}/v2/{}/{rest}", self.base(), self.reference.repository());
+        let request = pass.put(self.http.get(url).header(ACCEPT, OCI_IMAGE_MEDIA_TYPE));
+        request.send().await.map_err(|err| web::unreached(&self.reference.to_string(), err))
     }
 
     /// The text of the manifest.
-    async fn manifest(&self, token: Option<String>) -> Result<Vec<u8>, Failure> {
-        let (host, scheme) =
-            (self.reference.resolve_registry(), if self.plain { "http" } else { "https" });
+    async fn manifest(&self, pass: &Pass) -> Result<Vec<u8>, Failure> {
         let named = self.reference.digest().or(self.reference.tag()).unwrap_or_default();
-        let path = self.reference.repository();
-        let request = self
-            .http
-            .get(format!("{scheme}://{host}/v2/{path}/manifests/{named}"))
-            .header(ACCEPT, OCI_IMAGE_MEDIA_TYPE);
-        let request = match (token, &self.login.auth) {
-            (Some(token), _) => request.bearer_auth(token),
-            (None, RegistryAuth::Basic(user, password)) => request.basic_auth(user, Some(password)),
-            (None, _) => request,
-        };
-        let what = self.reference.to_string();
-        let answer = request.send().await.map_err(|err| web::unreached(&what, err))?;
+        let answer = self.get(pass, &format!("manifests/{named}")).await?;
         let status = answer.status();
-        let text = web::read(&format!("the manifest of {what}"), answer, MANIFEST_MAX).await?;
+        let what = format!("the manifest of {}", self.reference);
+        let text = web::read(&what, answer, MANIFEST_MAX).await?;
         match status {
             StatusCode::OK => Ok(text),
             StatusCode::NOT_FOUND => Err(self.missing(&text)),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.not_allowed()),
-            _ => Err(Failure::new(
+            status => Err(self.answers(status, &what, &text)),
+        }
+    }
+
+    /// The failure of an answer that is an error.
+    fn answers(&self, status: StatusCode, what: &str, text: &[u8]) -> Failure {
+        let host = self.reference.registry();
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.not_allowed(),
+            _ => Failure::new(
                 Exit::Refused,
-                format!("{host} answers {status} for {what}: {}", said(&text)),
-            )),
+                format!("{host} answers {status} for {what}: {}", said(text)),
+            ),
         }
     }
 
@@ -181,31 +213,23 @@ impl Registry {
             (None, tag) => format!("{host} has no tag {} in {path}", tag.unwrap_or_default()),
         };
         let failure = Failure::new(Exit::NotFound, what);
-        match &self.login.user {
+        match self.login.user() {
             None => failure.hint("a registry may also say so of what one may not read: --username"),
             Some(_) => failure.hint("is it spelt right? Capital letters count"),
         }
     }
 
-    /// The bytes of the component. The library compares them with their digest.
-    async fn component(&self, layer: &OciDescriptor) -> Result<Vec<u8>, Failure> {
-        let stream = self.client.pull_blob_stream(&self.reference, layer).await;
-        let mut stream = stream.map_err(|err| self.failed(err))?;
-        let mut bytes = Vec::new();
-        while let Some(part) = stream.try_next().await.map_err(|err| self.broken(&err))? {
-            if bytes.len() as u64 + part.len() as u64 > FILE_MAX {
-                let what = format!("{} is larger than {FILE_MAX} bytes", self.reference);
-                return Err(Failure::new(Exit::Refused, what));
-            }
-            bytes.extend_from_slice(&part);
+    /// The bytes of the component. They are fetched only from this registry, and from where it
+    /// sends us, and not from a URL that the manifest names.
+    async fn component(&self, pass: &Pass, layer: &OciDescriptor) -> Result<Vec<u8>, Failure> {
+        let answer = self.get(pass, &format!("blobs/{}", layer.digest)).await?;
+        let (status, what) = (answer.status(), format!("the component of {}", self.reference));
+        if status != StatusCode::OK {
+            let text = web::read(&what, answer, ERROR_MAX).await?;
+            return Err(self.answers(status, &what, &text));
         }
-        Ok(bytes)
-    }
-
-    /// The failure of a download that has begun.
-    fn broken(&self, err: &std::io::Error) -> Failure {
-        let altered = err.get_ref().is_some_and(|inner| inner.is::<DigestError>());
-        if altered { self.altered() } else { self.unreached(&chain(err)) }
+        let bytes = web::read(&what, answer, FILE_MAX).await?;
+        if digest_of(&bytes) == layer.digest { Ok(bytes) } else { Err(self.altered()) }
     }
 
     fn altered(&self) -> Failure {
@@ -231,14 +255,11 @@ impl Registry {
 
     fn not_allowed(&self) -> Failure {
         let (host, path) = (self.reference.registry(), self.reference.repository());
-        let Some(user) = &self.login.user else {
+        let Some(user) = self.login.user() else {
             let failure =
                 Failure::new(Exit::Unauthorised, format!("{host} wants a login for {path}"));
-            return failure.hint(match &self.login.helper {
-                Some(file) => format!(
-                    "{} leaves logins to another program, which is not run: give --username",
-                    file.display()
-                ),
+            return failure.hint(match &self.login.aside {
+                Some(aside) => format!("{aside}: give --username"),
                 None => "give --username, or log in with docker or podman".to_owned(),
             });
         };
@@ -250,12 +271,10 @@ impl Registry {
     fn failed(&self, err: OciDistributionError) -> Failure {
         use OciDistributionError as E;
         match err {
-            E::AuthenticationFailure(_)
-            | E::UnauthorizedError { .. }
-            | E::ServerError { code: 401 | 403, .. } => self.not_allowed(),
+            E::UnauthorizedError { .. } | E::ServerError { code: 401 | 403, .. } => {
+                self.not_allowed()
+            }
             E::RequestError(err) => self.unreached(&chain(&err.without_url())),
-            E::IoError(err) => self.broken(&err),
-            E::DigestError(_) => self.altered(),
             other => {
                 let (host, why) = (self.reference.registry(), chain(&other));
                 let what = format!("{host} refuses {}: {}", self.reference, said(why.as_bytes()));
@@ -288,6 +307,11 @@ fn contents(
         }
         layers => return Err(other(format!("it has {} layers, and not one", layers.len()))),
     };
+    // It becomes a part of a URL.
+    if !layer.digest.starts_with("sha256:") || digest(&layer.digest).is_err() {
+        let found = said(layer.digest.as_bytes());
+        return Err(other(format!("the digest of its layer is {found}, and no SHA-256")));
+    }
     let size = u64::try_from(layer.size).unwrap_or(u64::MAX);
     if size > FILE_MAX {
         let what = format!("{reference} has {size} bytes, and a driver at most {FILE_MAX}");
@@ -295,11 +319,6 @@ fn contents(
     }
     let beside = manifest.annotations.and_then(|mut all| all.remove(SIGNATURE));
     Ok((layer, beside.map(String::into_bytes)))
-}
-
-/// The beginning of a text of somebody else.
-fn said(text: &[u8]) -> String {
-    String::from_utf8_lossy(text).chars().take(SAID_MAX).collect()
 }
 
 fn descriptor(media_type: &str, bytes: &[u8]) -> OciDescriptor {

@@ -84,6 +84,15 @@ pub(crate) fn reference(text: &str) -> Result<Reference, Failure> {
     Ok(reference)
 }
 
+/// Reads a SHA-256 as people give it: 64 hexadecimal digits, with or without `sha256:` before them.
+pub(crate) fn digest(text: &str) -> Result<String, String> {
+    let hex = text.strip_prefix("sha256:").unwrap_or(text);
+    if hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(text.to_owned());
+    }
+    Err("a SHA-256 has 64 hexadecimal digits".to_owned())
+}
+
 /// Whether this host, with or without a port, is this machine. Then nobody else can read what is
 /// sent to it in the clear.
 pub(crate) fn is_loopback(host: &str) -> bool {

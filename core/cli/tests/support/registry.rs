@@ -44,12 +44,14 @@ impl Registry {
         std::fs::write(&file, config).expect("written");
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
-        let Ok(mut child) = command.stderr(Stdio::piped()).spawn() else {
+        let Ok(child) = command.stderr(Stdio::piped()).spawn() else {
             missing("docker-registry (scripts/setup installs it)");
             return None;
         };
+        // From here on a panic ends the registry, too.
+        let mut registry = Self { child, folder, host: String::new() };
         let (tell, told) = mpsc::channel();
-        let log = BufReader::new(child.stderr.take().expect("piped"));
+        let log = BufReader::new(registry.child.stderr.take().expect("piped"));
         std::thread::spawn(move || {
             // The log is read to its end. Otherwise the registry would block on a full pipe.
             for line in log.lines().map_while(Result::ok) {
@@ -59,8 +61,8 @@ impl Registry {
                 }
             }
         });
-        let host = told.recv_timeout(READY).expect("the registry is ready in time");
-        Some(Self { child, folder, host })
+        registry.host = told.recv_timeout(READY).expect("the registry is ready in time");
+        Some(registry)
     }
 
     pub(crate) fn reference(&self, rest: &str) -> String {

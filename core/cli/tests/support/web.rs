@@ -1,4 +1,5 @@
-//! A real web server over TLS on the loopback, with an authority of its own.
+//! A real web server on the loopback, with an authority of its own. It also answers in the clear, on
+//! the same port.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::collections::BTreeMap;
@@ -19,6 +20,10 @@ pub(crate) enum Page {
     Bytes(Vec<u8>),
     /// A redirect.
     Away(String),
+    /// This status, these header lines (each with its line end), and this body.
+    Answer(&'static str, String, &'static str),
+    /// These pages, one for each request. The last one stays.
+    Turns(Vec<Page>),
     /// A body that claims to have so many bytes. Nothing of it comes.
     Claims(u64),
     /// A body without a length and without an end.
@@ -33,6 +38,8 @@ type Pages = Arc<Mutex<BTreeMap<String, Page>>>;
 pub(crate) struct Web {
     /// `https://localhost:PORT`.
     pub(crate) url: String,
+    /// `127.0.0.1:PORT`, in the clear.
+    pub(crate) host: String,
     /// The file with the certificate of its authority.
     pub(crate) authority: PathBuf,
     pages: Pages,
@@ -69,15 +76,22 @@ impl Web {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, pages) = (acceptor.clone(), Arc::clone(&served));
                 tokio::spawn(async move {
-                    if let Ok(stream) = acceptor.accept(stream).await {
-                        // A client that leaves is no fault of the server.
+                    // The first byte of TLS. A client that leaves is no fault of the server.
+                    let mut first = [0];
+                    if !matches!(stream.peek(&mut first).await, Ok(1)) {
+                        return;
+                    }
+                    if first != [0x16] {
+                        let _ = answer(stream, pages).await;
+                    } else if let Ok(stream) = acceptor.accept(stream).await {
                         let _ = answer(stream, pages).await;
                     }
                 });
             }
         });
         let url = format!("https://localhost:{port}");
-        Self { url, authority, pages, runtime: Some(runtime) }
+        let host = format!("127.0.0.1:{port}");
+        Self { url, host, authority, pages, runtime: Some(runtime) }
     }
 
     /// Serves a page at this path. Answers its URL.
@@ -106,7 +120,14 @@ where
     }
     let head = String::from_utf8_lossy(&head);
     let path = head.split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default();
-    let page = pages.lock().expect("not poisoned").get(path).cloned();
+    let page = {
+        let mut pages = pages.lock().expect("not poisoned");
+        match pages.get_mut(path) {
+            Some(Page::Turns(turns)) if turns.len() > 1 => Some(turns.remove(0)),
+            Some(Page::Turns(turns)) => turns.first().cloned(),
+            page => page.cloned(),
+        }
+    };
     let close = "connection: close\r\n";
     match page {
         None => {
@@ -123,6 +144,11 @@ where
                 format!("HTTP/1.1 302 Found\r\n{close}location: {to}\r\ncontent-length: 0\r\n\r\n");
             stream.write_all(head.as_bytes()).await?;
         }
+        Some(Page::Answer(status, headers, body)) => {
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status}\r\n{close}{headers}content-length: {length}\r\n");
+            stream.write_all(format!("{head}\r\n{body}").as_bytes()).await?;
+        }
         Some(Page::Claims(size)) => {
             let head = format!("HTTP/1.1 200 OK\r\n{close}content-length: {size}\r\n\r\n");
             stream.write_all(head.as_bytes()).await?;
@@ -137,7 +163,7 @@ where
                 stream.write_all(&part).await?;
             }
         }
-        Some(Page::Silent) => std::future::pending().await,
+        Some(Page::Silent | Page::Turns(_)) => std::future::pending().await,
     }
     stream.flush().await?;
     stream.shutdown().await
