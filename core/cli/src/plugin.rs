@@ -98,7 +98,7 @@ pub struct TestArgs {
     /// The command line of that kernel
     #[arg(long, value_name = "TEXT", requires = "kernel", default_value = "console=ttyS0")]
     cmdline: String,
-    /// What the guest writes to its console when it is ready for the power button
+    /// The text that the guest writes to its console when it is ready for the power button
     #[arg(long, value_name = "TEXT", requires = "kernel")]
     guest_says: Option<String>,
     /// Show the driver's log and its calls to the host, with their times, on standard error
