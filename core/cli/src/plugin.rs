@@ -107,7 +107,8 @@ pub struct TestArgs {
     /// The longest a call may take
     #[arg(long, default_value = "10s", value_name = "TIME")]
     patience: Span,
-    /// The longest that all checks `*-cut` may take together; they stop the driver at its calls to the host. 0s skips them
+    /// The time for all checks `*-cut` together, which stop the driver at its calls to the host; each
+    /// stops it four times at least. 0s skips them
     #[arg(long, default_value = "2m", value_name = "TIME")]
     cuts_within: Span,
     /// Also write the report with every check, its result, reason and time into this file, as JSON
