@@ -246,8 +246,10 @@ fn earlier(page: &mut Page, driver: &Driver) {
     if driver.earlier.is_empty() {
         return;
     }
-    page.section("Earlier files (`ostler driver rollback` puts the first one back)");
+    page.section("Earlier files");
     let now = now();
+    let back = format!("`ostler driver rollback {}` puts the first one back", driver.name);
+    page.pair("Go back", back);
     if let Some(until) = driver.trial_until {
         let left = span(until.0.saturating_sub(now.0));
         page.pair("Trial", format!("the file in place is on trial for {left} more"));
@@ -294,6 +296,14 @@ fn added(driver: &Driver) -> String {
             .collect();
         list("signed by", &words);
         list("asked for and not granted (`--grant`)", missing);
+    }
+    if let Some(until) = driver.trial_until {
+        let left = span(until.0.saturating_sub(now().0));
+        lines.push_str(&format!(
+            "  on trial for {left}: if it fares badly, the file before comes back by itself; `ostler \
+             driver rollback {}` puts it back at any time\n",
+            driver.name
+        ));
     }
     lines
 }
