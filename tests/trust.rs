@@ -167,10 +167,20 @@ async fn a_driver_is_added_only_if_a_trusted_key_has_signed_it() {
     world.sign(&next, "acme", &["--embed"]);
     let replaced = add(&client, &next, true).await.expect("it is trusted");
     assert_ne!(replaced.origin, driver.origin);
-    assert_eq!(world.kept().len(), 1, "one file, and nothing of the one before");
+    let kept = world.kept().len();
+    assert_eq!(kept, 3, "one file, and the one before with its signature");
     daemon.kill();
     daemon.up();
     assert_eq!(client.driver(RULES).await.expect("it is loaded").origin, replaced.origin);
+    // The file before comes back with its signature, which is judged again.
+    let back = client.roll_driver_back(RULES).await.expect("it is trusted");
+    assert_eq!((&back.origin, signers(&back)), (&driver.origin, vec!["acme".to_owned()]));
+    world.policy("pinned");
+    daemon.kill();
+    daemon.up();
+    let refused = client.roll_driver_back(RULES).await.expect_err("no digest is pinned");
+    let ClientError::Problem(problem) = refused else { panic!("{refused}") };
+    assert_eq!((problem.status, problem.code.as_str()), (422, "untrusted"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
