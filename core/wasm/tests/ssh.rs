@@ -64,9 +64,12 @@ impl Sshd {
             .port();
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nListenAddress ::1\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPidFile none\n\
-             PasswordAuthentication no\nLogLevel INFO\n",
+             PasswordAuthentication no\nLogLevel INFO\nSetEnv HOME={}\n",
             file("host"),
-            file("authorized")
+            file("authorized"),
+            // The start files of the machine's own root are not read: these tests end commands at
+            // any moment, also in the middle of such a file, which may leave a lock behind.
+            dir.path().display()
         );
         std::fs::write(file("config"), config).expect("written");
         let key = std::fs::read_to_string(file("host.pub")).expect("key");

@@ -101,8 +101,10 @@ write_ssh_configuration() {
   [ -e "$file/user" ] || ssh-keygen -q -t ed25519 -N '' -C '' -f "$file/user"
   [ -e "$file/host" ] || ssh-keygen -q -t ed25519 -N '' -C '' -f "$file/host"
   printf '%s %s\n' "$address" "$(cat "$file/host.pub")" >"$file/known_hosts"
+  # HOME: the start files of the machine's own root are not read. Tests end commands at any moment, also in the middle
+  # of such a file, which may leave a lock behind.
   printf '%s\n' "ListenAddress $address" "HostKey $file/host" "AuthorizedKeysFile $file/user.pub" 'StrictModes no' \
-    'UsePAM no' 'UseDNS no' 'PasswordAuthentication no' 'PidFile none' 'MaxStartups 100' >"$file/config"
+    'UsePAM no' 'UseDNS no' 'PasswordAuthentication no' 'PidFile none' 'MaxStartups 100' "SetEnv HOME=$file" >"$file/config"
 }
 
 # Which kind of guest runs here: says so, and leaves the word in DIR/accel.
