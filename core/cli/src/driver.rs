@@ -67,7 +67,7 @@ pub enum DriverCommand {
 /// A driver to add.
 #[derive(Debug, Args)]
 pub struct AddDriver {
-    /// The component: a file on the daemon's machine, https://... or oci://HOST[:PORT]/PATH:TAG. A
+    /// The component: a file on the daemon's machine, https://... or oci://REGISTRY/PATH:TAG. A
     /// signature beside it (.minisig) goes with it
     #[arg(value_name = "FILE|URL", value_hint = ValueHint::AnyPath)]
     file: String,

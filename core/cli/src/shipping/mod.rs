@@ -104,7 +104,7 @@ impl Reach {
 pub struct PushArgs {
     /// The component: FILE.wasm; a signature beside it (FILE.minisig) goes with it
     file: PathBuf,
-    /// Where to: HOST[:PORT]/PATH:TAG
+    /// Where to: REGISTRY/PATH:TAG
     reference: String,
     #[command(flatten)]
     reach: Reach,
@@ -113,7 +113,7 @@ pub struct PushArgs {
 /// A component that is fetched from a registry.
 #[derive(Debug, Args)]
 pub struct PullArgs {
-    /// Which: HOST[:PORT]/PATH:TAG or HOST[:PORT]/PATH@sha256:DIGEST
+    /// Which: REGISTRY/PATH:TAG or REGISTRY/PATH@sha256:DIGEST
     reference: String,
     /// The file to write; it may be there [default: NAME.wasm in the current folder, which must not
     /// be there]
