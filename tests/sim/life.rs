@@ -305,6 +305,7 @@ fn registry(fake: &Fake) -> Registry {
             description: "a driver of the simulation".to_owned(),
             origin: DriverOrigin::BuiltIn,
             abilities: Vec::new(),
+            settings: None,
         };
         registry.insert(DriverEntry::new(info, kinds).expect("it has what it states"));
     }

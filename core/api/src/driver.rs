@@ -94,6 +94,9 @@ pub struct Driver {
     /// are made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<RulesOf>,
+    /// Settings that it reads, for all its hosts (`POST /v1/drivers`) or for one (`POST /v1/hosts`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<DriverSetting>,
     /// Secrets that it reads by its manifest, and those that are set. Never their values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<DriverSecret>,
@@ -126,6 +129,21 @@ pub struct Driver {
     /// difference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<Upgrade>,
+}
+
+/// A setting that a driver reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DriverSetting {
+    /// Its name.
+    pub name: String,
+    /// Its meaning.
+    pub about: String,
+    /// The value if nobody has set it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// Whether the driver cannot work without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub required: bool,
 }
 
 /// The difference between a driver and the one whose place it took.

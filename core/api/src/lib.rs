@@ -48,8 +48,8 @@ pub use client::{
 pub use datastore::{Datastore, NewDatastore};
 pub use decode::{Misfit, decode, nearest};
 pub use driver::{
-    BindRules, COMPONENT_TYPE, Driver, DriverFile, DriverOrigin, DriverPause, EarlierDriver,
-    NewDriver, RulesOf, SIGNATURE_HEADER, SignedBy, Upgrade,
+    BindRules, COMPONENT_TYPE, Driver, DriverFile, DriverOrigin, DriverPause, DriverSetting,
+    EarlierDriver, NewDriver, RulesOf, SIGNATURE_HEADER, SignedBy, Upgrade,
 };
 pub use event::{Event, StreamEnd};
 pub use host::{ChangeHost, Host, HostDriver, HostHealth, NewHost, SshAddress};

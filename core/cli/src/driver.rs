@@ -12,7 +12,8 @@ use crate::watch::{self, Watch};
 use crate::{Exit, Failure};
 use clap::{Args, Subcommand, ValueHint};
 use ostler_api::{
-    Client, Driver, DriverOrigin, DriverSecret, EarlierDriver, NewDriver, RulesOf, SignedBy,
+    Client, Driver, DriverOrigin, DriverSecret, DriverSetting, EarlierDriver, NewDriver, RulesOf,
+    SignedBy,
 };
 
 /// How many characters of a digest a list has: enough to tell builds apart.
@@ -219,14 +220,7 @@ fn page(cx: &Context, driver: &Driver) -> String {
             page.pair("Not granted", Cell::toned(missing.join(", "), Tone::Busy));
         }
     }
-    if !driver.secrets.is_empty() {
-        let row = |secret: &DriverSecret| {
-            let set = if secret.set { "yes" } else { "-" };
-            vec![Cell::from(&secret.name), Cell::from(set), Cell::maybe(secret.about.as_ref())]
-        };
-        let rows = driver.secrets.iter().map(row).collect();
-        page.section("Secrets").table(&["NAME", "SET", "ABOUT"], rows, "none");
-    }
+    knobs(&mut page, driver);
     page.section("Calls")
         .pair("Sent", driver.calls)
         .pair("Errors", driver.errors)
@@ -239,6 +233,30 @@ fn page(cx: &Context, driver: &Driver) -> String {
     }
     earlier(&mut page, driver);
     page.done()
+}
+
+/// The settings and secrets that it reads.
+fn knobs(page: &mut Page, driver: &Driver) {
+    if !driver.settings.is_empty() {
+        let row = |setting: &DriverSetting| {
+            let default = match (&setting.default, setting.required) {
+                (Some(default), _) => Cell::from(default),
+                (None, true) => Cell::toned("must be set", Tone::Busy),
+                (None, false) => Cell::from("-"),
+            };
+            vec![Cell::from(&setting.name), default, Cell::from(&setting.about)]
+        };
+        let rows = driver.settings.iter().map(row).collect();
+        page.section("Settings").table(&["NAME", "DEFAULT", "ABOUT"], rows, "none");
+    }
+    if !driver.secrets.is_empty() {
+        let row = |secret: &DriverSecret| {
+            let set = if secret.set { "yes" } else { "-" };
+            vec![Cell::from(&secret.name), Cell::from(set), Cell::maybe(secret.about.as_ref())]
+        };
+        let rows = driver.secrets.iter().map(row).collect();
+        page.section("Secrets").table(&["NAME", "SET", "ABOUT"], rows, "none");
+    }
 }
 
 /// The files that were the driver before.

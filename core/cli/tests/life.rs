@@ -196,6 +196,25 @@ fn a_host_that_cannot_be_asked_says_so_when_it_is_added() {
 }
 
 #[test]
+fn a_setting_that_the_driver_never_reads_is_refused() {
+    let Some(world) = World::start() else { return };
+    let hosts = || world.daemon.run(&["host", "list", "-o", "json"]).expect(0).json();
+    let before = names(&hosts(), "name");
+    let add = ["host", "add", "h9", "--driver", "sim", "--set", "datastore=simhosts", "--set"];
+    world
+        .daemon
+        .run(&[&add[..], &["foldr=h9"]].concat())
+        .expect(2)
+        .says("driver sim reads no setting foldr")
+        .says("did you mean folder?");
+    assert_eq!(names(&hosts(), "name"), before);
+    let change = ["host", "change", "h1", "--set"];
+    world.daemon.run(&[&change[..], &["knob=1"]].concat()).expect(2).says("did you mean knobs?");
+    let shown = world.daemon.run(&["driver", "show", "sim"]).expect(0);
+    shown.says("SETTINGS").says("folder").says("datastore");
+}
+
+#[test]
 fn disks_and_cards_come_and_go() {
     let Some(world) = World::start() else { return };
     let told = world.vm(&["disk-attach", "web", "--blank", "8MiB"]).expect(0).out;

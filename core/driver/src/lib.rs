@@ -37,8 +37,8 @@ pub use context::{CallControl, Site};
 pub use hypervisor::Hypervisor;
 pub use parts::{NOT_ABLE, Part, require};
 pub use registry::{
-    DriverEntry, DriverInfo, DriverKind, DriverOrigin, DriverSecrets, EARLIER_MAX, LeftOut,
-    Registry, RegistryError, SignedBy, WithoutPart,
+    DriverEntry, DriverInfo, DriverKind, DriverOrigin, DriverSecrets, DriverSetting, EARLIER_MAX,
+    LeftOut, Registry, RegistryError, SignedBy, WithoutPart,
 };
 pub use rules::{RulesQuestion, RulesVerdict, SnapshotFate, SnapshotRules, Verdict};
 pub use spec::{

@@ -114,6 +114,21 @@ pub struct DriverInfo {
     pub origin: DriverOrigin,
     /// The abilities that it has on some host; hypervisor drivers only.
     pub abilities: Vec<Ability>,
+    /// All settings that it reads. None if they are not known.
+    pub settings: Option<Vec<DriverSetting>>,
+}
+
+/// A setting that a driver reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriverSetting {
+    /// Its name.
+    pub name: String,
+    /// Its meaning, for people.
+    pub about: String,
+    /// The value if nobody has set it.
+    pub default: Option<String>,
+    /// Whether the driver cannot work without it.
+    pub required: bool,
 }
 
 /// Why a driver is not available.

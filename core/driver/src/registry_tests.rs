@@ -60,6 +60,7 @@ fn entry(abilities: &[Ability]) -> Result<DriverEntry, WithoutPart> {
         description: "some driver".to_owned(),
         origin: DriverOrigin::BuiltIn,
         abilities: abilities.to_vec(),
+        settings: None,
     };
     DriverEntry::new(info, vec![DriverKind::Hypervisor(Arc::new(Stating(abilities.to_vec())))])
 }

@@ -49,6 +49,7 @@ fn the_driver_has_a_part_for_each_ability_that_it_states() {
         description: "KVM".to_owned(),
         origin: DriverOrigin::BuiltIn,
         abilities: kvm.abilities().to_vec(),
+        settings: None,
     };
     let entry = DriverEntry::new(info, vec![DriverKind::Hypervisor(Arc::new(kvm))]);
     assert!(entry.is_ok(), "{:?}", entry.err());

@@ -85,4 +85,4 @@ mod uri;
 mod xml;
 
 pub use kvm::Kvm;
-pub use options::KvmOptions;
+pub use options::{KvmOptions, settings};

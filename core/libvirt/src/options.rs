@@ -1,7 +1,7 @@
 //! The settings of the driver: those for all hosts, and those of each host.
 
 use crate::uri::checked_uri;
-use ostler_driver::Site;
+use ostler_driver::{DriverSetting, Site};
 use ostler_model::DriverError;
 use std::time::Duration;
 
@@ -84,10 +84,33 @@ pub(crate) struct HostConfig {
     pub(crate) migrate_address: Option<String>,
 }
 
-/// The keys that a host's settings may have, for messages.
-const KEYS: &str = "uri, accel (auto, kvm, tcg), cache (none, writeback, writethrough), cpu-shares \
-                    (on, off), bridge-check (on, off), migrate-uri (how other hosts' libvirt \
-                    daemons reach this one), migrate-address (where they send guests' memory)";
+/// The settings that a host may have: each with its meaning and its default.
+const SETTINGS: [(&str, &str, Option<&str>); 7] = [
+    ("uri", "the libvirt daemon of the host, for example qemu:///system", None),
+    ("accel", "auto, kvm or tcg", Some("auto")),
+    ("cache", "of disks: none, writeback or writethrough", Some("none")),
+    ("cpu-shares", "on or off: whether guests get CPU weights", Some("off")),
+    ("bridge-check", "on or off: whether bridges are looked for on the host", Some("on")),
+    ("migrate-uri", "how other hosts' libvirt daemons reach this one", None),
+    ("migrate-address", "where other hosts send guests' memory", None),
+];
+
+/// The settings that a host of the driver `kvm` may have.
+#[must_use]
+pub fn settings() -> Vec<DriverSetting> {
+    let of = |(name, about, default): (&str, &str, Option<&str>)| DriverSetting {
+        name: name.to_owned(),
+        about: about.to_owned(),
+        default: default.map(str::to_owned),
+        required: name == "uri",
+    };
+    SETTINGS.map(of).into()
+}
+
+/// The same for messages.
+fn keys() -> String {
+    SETTINGS.map(|(name, about, _)| format!("{name} ({about})")).join(", ")
+}
 
 impl HostConfig {
     /// Reads a site's settings.
@@ -164,7 +187,7 @@ fn checked_address(site: &Site, address: &str) -> Result<String, DriverError> {
 fn bad(site: &Site, what: &str) -> DriverError {
     DriverError::refused(
         "bad-config",
-        format!("host {}: {what}; settings of this driver: {KEYS}", site.name),
+        format!("host {}: {what}; settings of this driver: {}", site.name, keys()),
     )
 }
 
@@ -263,7 +286,12 @@ mod tests {
             ("cache", "writeback"),
             ("cpu-shares", "on"),
             ("bridge-check", "off"),
+            ("migrate-uri", "qemu+tls://h/system"),
+            ("migrate-address", "h"),
         ]);
+        let told: std::collections::BTreeSet<_> =
+            settings().into_iter().map(|it| it.name).collect();
+        assert!(told.iter().eq(all.config.keys()), "operators are told of exactly these: {told:?}");
         let config = HostConfig::of(&all).expect("valid");
         assert_eq!(
             (config.accel, config.cache, config.cpu_shares, config.bridge_check),

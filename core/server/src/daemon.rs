@@ -298,6 +298,7 @@ fn enter_kvm(registry: &Registry, name: DriverName) -> Result<(), DriverProblem>
         description: "KVM and QEMU through libvirt".to_owned(),
         origin: DriverOrigin::BuiltIn,
         abilities: driver.abilities().to_vec(),
+        settings: Some(ostler_libvirt::settings()),
     };
     registry.insert(DriverEntry::new(info, vec![DriverKind::Hypervisor(driver)])?);
     Ok(())

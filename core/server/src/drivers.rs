@@ -11,6 +11,7 @@ use crate::clock::now;
 use crate::config::DriverConfig;
 use crate::grants::{self, GrantProblem};
 use crate::problem::ApiError;
+use crate::settings;
 use crate::trust;
 use axum::http::StatusCode;
 use ostler_api::{NewDriver, Upgrade, code};
@@ -220,6 +221,9 @@ impl Loader {
         // A driver of the plugin directory has no row, and has grants all the same.
         let loaded = || grants::of_loaded(&registry.get(&name)?.0);
         let before = added.clone().or_else(loaded);
+        if let (Some(config), settings) = (&new.config, inspection.manifest.settings()) {
+            settings::known("config", &name, &settings, config.keys())?;
+        }
         let grants =
             self.grants(new, inspection, before.as_ref()).await.map_err(DriverProblem::from)?;
         let kept = || before.as_ref().map(|before| before.config.clone());
@@ -352,6 +356,7 @@ impl Loader {
                 },
             },
             abilities: Vec::new(),
+            settings: manifest.map(ostler_wasm::Manifest::settings),
         };
         Some(LeftOut { info, why: problem.words() })
     }

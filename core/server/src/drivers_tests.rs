@@ -39,6 +39,7 @@ fn loaded(kinds: &[&'static str]) -> Option<(DriverInfo, Vec<&'static str>)> {
         description: String::new(),
         origin: DriverOrigin::BuiltIn,
         abilities: Vec::new(),
+        settings: None,
     };
     Some((info, kinds.to_vec()))
 }

@@ -43,6 +43,7 @@ mod private;
 mod problem;
 mod routes;
 mod services;
+mod settings;
 mod swap;
 mod trust;
 mod unfit;

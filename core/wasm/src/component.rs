@@ -210,6 +210,7 @@ impl LoadedDriver {
                 },
             },
             abilities: inspection.abilities.clone(),
+            settings: Some(manifest.settings()),
         }
     }
 

@@ -8,6 +8,7 @@ pub use self::secrets::SecretUse;
 use crate::confine::Reach;
 use crate::endpoint::{self, Endpoint, RawEndpoint};
 use crate::template::{Argument, SocketTemplate, Template};
+use ostler_driver::DriverSetting;
 use ostler_model::{DriverName, SecretName};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -235,6 +236,18 @@ impl Manifest {
             "http" => self.endpoint(part) == other.endpoint(part),
             _ => false,
         }
+    }
+
+    /// The settings that it reads.
+    #[must_use]
+    pub fn settings(&self) -> Vec<DriverSetting> {
+        let of = |(name, setting): (&String, &Setting)| DriverSetting {
+            name: name.clone(),
+            about: setting.about.clone(),
+            default: setting.default.clone(),
+            required: setting.required,
+        };
+        self.config.iter().map(of).collect()
     }
 
     /// The secrets that it lists, with their purposes.

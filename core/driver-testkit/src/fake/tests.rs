@@ -71,6 +71,7 @@ fn the_fake_has_the_parts_that_it_states_and_no_others() {
             description: "one ability".to_owned(),
             origin: DriverOrigin::BuiltIn,
             abilities: vec![*ability],
+            settings: None,
         };
         let fake = Fake::with_abilities(&[*ability]);
         let entry = DriverEntry::new(info, vec![DriverKind::Hypervisor(Arc::new(fake))]);

@@ -122,6 +122,7 @@ pub(crate) fn registry(fake: &Fake) -> Registry {
         description: "the fake".to_owned(),
         origin: DriverOrigin::BuiltIn,
         abilities: Vec::new(),
+        settings: None,
     };
     let kinds = vec![
         DriverKind::Hypervisor(Arc::new(fake.clone())),
@@ -411,6 +412,7 @@ impl World {
             description: "rules of a test".to_owned(),
             origin: DriverOrigin::BuiltIn,
             abilities: Vec::new(),
+            settings: None,
         };
         let entry = DriverEntry::new(info, vec![DriverKind::Rules(rules)])
             .expect("rules state no abilities");

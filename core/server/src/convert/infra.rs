@@ -2,7 +2,7 @@
 
 use super::{Unfit, new_name, parse, time, word};
 use ostler_api as wire;
-use ostler_driver::{DriverInfo, DriverOrigin, SignedBy};
+use ostler_driver::{DriverInfo, DriverOrigin, DriverSetting, SignedBy};
 use ostler_engine::{DriverHealth, HostHealth};
 use ostler_model::{
     Capacity, Datastore, DatastoreId, DiskFormat, DriverRef, ExecTransport, FilePath, Host, HostId,
@@ -271,6 +271,11 @@ pub(crate) fn earlier_driver(earlier: EarlierDriver) -> wire::EarlierDriver {
 }
 
 /// A driver, as it is sent. `set` are the names of the secrets that are set for all its hosts.
+fn setting(setting: DriverSetting) -> wire::DriverSetting {
+    let DriverSetting { name, about, default, required } = setting;
+    wire::DriverSetting { name, about, default, required }
+}
+
 pub(crate) fn driver(
     info: DriverInfo,
     kinds: &[&'static str],
@@ -280,6 +285,7 @@ pub(crate) fn driver(
 ) -> wire::Driver {
     wire::Driver {
         secrets: driver_secrets(&info.origin, set),
+        settings: info.settings.into_iter().flatten().map(setting).collect(),
         name: info.name.into(),
         kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
         version: info.version,

@@ -10,6 +10,7 @@ use crate::convert::{self, named, new_name, word};
 use crate::extract::{Body, Key, Params, Tagged};
 use crate::problem::{ApiError, Handled};
 use crate::routes::idempotent_add::{self, Added, add_once};
+use crate::settings;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -77,7 +78,9 @@ pub(crate) async fn add(
     body: Body<NewHost>,
 ) -> Handled<Added<Host>> {
     let new = convert::new_host(&body.value, app.store().next_host_id(), now())?;
-    app.registry.hypervisor(&driver_of(&new)?).map_err(|err| ApiError::unusable("driver", &err))?;
+    let driver = driver_of(&new)?;
+    app.registry.hypervisor(&driver).map_err(|err| ApiError::unusable("driver", &err))?;
+    reads(&app, &driver, body.value.config.keys())?;
     let new = identified(&app, new).await;
     let name = new.name.clone();
     let status = add_once(&app, ResourceChange::HostPut(new.clone()), &caller, key, |reader| {
@@ -117,6 +120,18 @@ fn driver_of(host: &ostler_model::Host) -> Handled<ostler_model::DriverName> {
     host.hypervisor.as_ref().map(|driver| driver.driver.clone()).ok_or_else(missing)
 }
 
+/// Refuses a setting that the host's driver never reads.
+fn reads<'a>(
+    app: &App,
+    driver: &ostler_model::DriverName,
+    given: impl Iterator<Item = &'a String>,
+) -> Handled<()> {
+    match app.registry.get(driver).and_then(|(info, _)| info.settings) {
+        Some(read) => Ok(settings::known("config", driver, &read, given)?),
+        None => Ok(()),
+    }
+}
+
 /// Changes a host: what is not given stays.
 #[utoipa::path(
     patch, path = "/v1/hosts/{host}", tag = "hosts", request_body = ChangeHost,
@@ -134,6 +149,11 @@ pub(crate) async fn change(
         state.as_deref().map(|state| word("state", state)).transpose()?;
     let host = lookup::host(&app.store().read()?, &which)?;
     let id = host.id;
+    if let (Some(config), Some(driver)) = (&config, &host.hypervisor) {
+        // A setting that was given before this check existed may stay.
+        let new = config.keys().filter(|key| !driver.config.contains_key(*key));
+        reads(&app, &driver.driver, new)?;
+    }
     // With another configuration the host may be another hypervisor.
     let identity = match (&config, &host.hypervisor) {
         (Some(config), Some(driver)) if driver.config != *config => {
