@@ -183,7 +183,7 @@ impl Run {
     fn new_disk(&self, chance: &mut Rng) -> Args {
         let ready = self.ready_images();
         let source = if !ready.is_empty() && chance.permille(400) {
-            DiskSource::Image { image: chance.pick(&ready).clone() }
+            DiskSource::Image { image: chance.pick(&ready).clone(), size_mib: None }
         } else {
             DiskSource::Blank { size_mib: 1 }
         };
@@ -294,7 +294,7 @@ fn disk(name: &str, source: DiskSource) -> DiskSpec {
 
 /// The disk that stands on the image.
 pub(crate) fn root() -> DiskSpec {
-    disk("root", DiskSource::Image { image: "base".parse().expect("a name") })
+    disk("root", DiskSource::Image { image: "base".parse().expect("a name"), size_mib: None })
 }
 
 /// A person who gives addresses uses only a few of them, so that two VMs get the same one at times.

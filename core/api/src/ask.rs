@@ -29,7 +29,7 @@ pub struct MigrateBody {
     pub storage_moved: bool,
 }
 
-/// The body of `disk-attach`. Exactly one of `image`, `size` and `swap` says where the disk's
+/// The body of `disk-attach`. `image`, `size` or `swap` says where the disk's
 /// content comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -40,7 +40,7 @@ pub struct DiskAttachBody {
     /// A copy on write of this image, by name or id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// An empty disk of this size.
+    /// An empty disk of this size. With `image`: the size of the disk, at least the image's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
     /// A disk of this size, formatted as swap space.

@@ -91,7 +91,8 @@ impl Boot {
     }
 }
 
-/// A disk. Exactly one of `image`, `size` and `swap` says where its content comes from.
+/// A disk. `image`, `size` or `swap` says where its content comes from. Only `image` and `size` can
+/// be given together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
@@ -100,7 +101,7 @@ pub struct Disk {
     /// A copy on write of this image, by name or id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// An empty disk of this size.
+    /// An empty disk of this size. With `image`: the size of the disk, at least the image's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
     /// A disk of this size, formatted as swap space.

@@ -132,6 +132,9 @@ pub enum DiskSource {
         base: FileRef,
         /// Its format.
         format: DiskFormat,
+        /// The size that the guest sees, in MiB; none means the image's size. Only drivers for which
+        /// [`Transfer::larger`](crate::Transfer::larger) holds get one.
+        size_mib: Option<u64>,
     },
     /// Empty.
     Blank {

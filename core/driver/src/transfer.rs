@@ -48,6 +48,12 @@ pub trait Transfer: Send + Sync {
         Ok(())
     }
 
+    /// Whether the driver makes disks that are larger than their image. If not, it refuses such a
+    /// job.
+    fn larger(&self) -> bool {
+        false
+    }
+
     /// The part that makes images of disks, if the driver has it.
     fn images(&self) -> Option<&dyn TransferImages> {
         None

@@ -368,8 +368,8 @@ impl Arguments<'_> {
             .find(|spec| spec.name == disk.name)
             .ok_or_else(|| missing("the disk"))?;
         let source = match (&wanted.source, self.base(disk, self.host())?) {
-            (ostler_model::DiskSource::Image { .. }, Some((base, format))) => {
-                DiskSource::Image { base, format }
+            (ostler_model::DiskSource::Image { size_mib, .. }, Some((base, format))) => {
+                DiskSource::Image { base, format, size_mib: *size_mib }
             }
             (ostler_model::DiskSource::Image { .. }, None) => return Err(missing("the image")),
             (ostler_model::DiskSource::Blank { size_mib }, _) => {

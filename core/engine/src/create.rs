@@ -112,7 +112,7 @@ fn new_vm(
         ..Named::default()
     };
     for disk in &request.spec.disks {
-        if let DiskSource::Image { image } = &disk.source
+        if let DiskSource::Image { image, .. } = &disk.source
             && let Some(found) = reader.image_by_name(image)?
         {
             named.images.insert(image.clone(), found);

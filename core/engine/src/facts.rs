@@ -81,7 +81,7 @@ fn subject(asked: &Request) -> Option<&str> {
 fn images(shared: &Shared, record: &VmRecord, asked: &Request, facts: &mut Facts) {
     let found = |name: &ImageName| shared.store.read().ok()?.image_by_name(name).ok()?;
     match &asked.args {
-        Args::NewDisk { source: DiskSource::Image { image }, .. } => facts.image = found(image),
+        Args::NewDisk { source: DiskSource::Image { image, .. }, .. } => facts.image = found(image),
         Args::NewImage { disk, image, datastore } => {
             facts.new_image = new_image(shared, record, disk, image, datastore.as_ref())
         }

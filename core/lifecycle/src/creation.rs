@@ -15,6 +15,15 @@ pub enum NotCreated {
     NoImage(ImageName),
     /// The image is not ready.
     ImageNotReady(ImageName),
+    /// The disk would be smaller than its image.
+    SmallerThanImage {
+        /// The disk.
+        disk: DiskName,
+        /// Its image.
+        image: ImageName,
+        /// The least size, in MiB.
+        least_mib: u64,
+    },
     /// A file of somebody else is only adopted with its domain.
     FileOfOthers(RelPath),
     /// The name of the disk makes no valid file name.
@@ -50,7 +59,7 @@ impl NotCreated {
             Self::NoImageDatastore(_) => Hint::ListDatastores,
             Self::NoHost(_) => Hint::ListHosts,
             Self::NoBridge { .. } | Self::NoBridgeAnywhere { .. } => Hint::MakeBridge,
-            Self::NoFileName(..) => return None,
+            Self::NoFileName(..) | Self::SmallerThanImage { .. } => return None,
         })
     }
 }
@@ -84,11 +93,15 @@ pub fn disks_of(spec: &VmSpec, named: &Named<'_>) -> Result<Vec<DiskState>, NotC
 
 fn disk_of(disk: &DiskSpec, named: &Named<'_>) -> Result<DiskState, NotCreated> {
     let image = match &disk.source {
-        DiskSource::Image { image } => {
+        DiskSource::Image { image, size_mib } => {
             let found =
                 named.images.get(image).ok_or_else(|| NotCreated::NoImage(image.clone()))?;
             if found.state != ImageState::Ready {
                 return Err(NotCreated::ImageNotReady(image.clone()));
+            }
+            if let Some(least_mib) = more_than(*size_mib, found) {
+                let (disk, image) = (disk.name.clone(), image.clone());
+                return Err(NotCreated::SmallerThanImage { disk, image, least_mib });
             }
             Some(found.id)
         }
@@ -105,6 +118,13 @@ fn disk_of(disk: &DiskSpec, named: &Named<'_>) -> Result<DiskState, NotCreated> 
         save_as: None,
         adopted: None,
     })
+}
+
+/// The size in MiB that a disk must at least have to hold the image, if the size that was asked for
+/// is less.
+pub(crate) fn more_than(asked_mib: Option<u64>, image: &Image) -> Option<u64> {
+    let least = image.least_mib();
+    asked_mib.filter(|asked| *asked < least).map(|_| least)
 }
 
 /// A host that a new VM may go to, and its network interfaces. None: they are not known.

@@ -2,6 +2,7 @@
 //! before its first step begins. [`crate::subject`] takes the change back if the operation does not
 //! succeed.
 
+use crate::creation::more_than;
 use crate::draft::Draft;
 use crate::facts::Interfaces;
 use crate::placement::missing_bridge;
@@ -9,8 +10,8 @@ use crate::refusals::bad;
 use crate::snapshots;
 use ostler_model::{
     Args, Ask, Cause, DiskFormat, DiskName, DiskSource, DiskSpec, DiskState, Hint, ImageChange,
-    MacAddress, NewImage, NicSpec, OperationId, Part, Refusal, RefusalKind, RelPath, Request, Size,
-    State, Subject, Verb, VmRecord, VmSpec,
+    ImageId, MacAddress, NewImage, NicSpec, OperationId, Part, Refusal, RefusalKind, RelPath,
+    Request, Size, State, Subject, Verb, VmRecord, VmSpec,
 };
 
 /// Checks the request and writes the change into the record. Returns the subject of the operation.
@@ -58,24 +59,7 @@ fn attach_disk(
     let Some(name) = name.or_else(|| free_name(draft)) else {
         return Err(bad(draft, asked, Cause::NoDiskName, Hint::DetachDisk));
     };
-    let image = match source {
-        DiskSource::Image { image } => match &draft.facts.image {
-            Some(found) => Some(found.id),
-            None => {
-                let cause = Cause::NoImage { image: image.clone() };
-                return Err(draft.refuse(
-                    asked.verb,
-                    RefusalKind::ImageNotReady,
-                    cause,
-                    Hint::RegisterImage,
-                ));
-            }
-        },
-        DiskSource::Blank { .. } | DiskSource::Swap { .. } => None,
-        DiskSource::File { .. } => {
-            return Err(bad(draft, asked, Cause::FileOfOthers, Hint::RegisterImage));
-        }
-    };
+    let image = image_below(draft, asked, &name, source)?;
     let Some(file) = disk_file(&name, asked.operation, format) else {
         return Err(bad(draft, asked, Cause::NoFileName { disk: name }, Hint::OtherName));
     };
@@ -93,6 +77,37 @@ fn attach_disk(
     });
     draft.asks.extend(image.map(Ask::image));
     Ok(Subject::Disk { name })
+}
+
+/// The image that the disk is made from, if it is made from one.
+fn image_below(
+    draft: &Draft<'_>,
+    asked: &Request,
+    disk: &DiskName,
+    source: &DiskSource,
+) -> Result<Option<ImageId>, Refusal> {
+    let (image, size_mib) = match source {
+        DiskSource::Image { image, size_mib } => (image, *size_mib),
+        DiskSource::Blank { .. } | DiskSource::Swap { .. } => return Ok(None),
+        DiskSource::File { .. } => {
+            return Err(bad(draft, asked, Cause::FileOfOthers, Hint::RegisterImage));
+        }
+    };
+    let Some(found) = &draft.facts.image else {
+        let cause = Cause::NoImage { image: image.clone() };
+        return Err(draft.refuse(
+            asked.verb,
+            RefusalKind::ImageNotReady,
+            cause,
+            Hint::RegisterImage,
+        ));
+    };
+    if let Some(least_mib) = more_than(size_mib, found) {
+        let (disk, image) = (disk.clone(), image.clone());
+        let cause = Cause::SmallerThanImage { disk, image, least_mib };
+        return Err(bad(draft, asked, cause, Hint::ChangeRequest));
+    }
+    Ok(Some(found.id))
 }
 
 /// The file of a disk that is attached. Its name holds the operation's id, so it is never a file

@@ -312,6 +312,15 @@ pub struct Image {
     pub added: Timestamp,
 }
 
+impl Image {
+    /// The least size of a disk that is made from the image, in MiB: the image's own, rounded up. 0
+    /// if the file was not inspected.
+    #[must_use]
+    pub fn least_mib(&self) -> u64 {
+        self.virtual_size.map_or(0, |bytes| bytes.div_ceil(1024 * 1024))
+    }
+}
+
 /// An optional part of the driver contract. The abilities that a driver exports are the upper
 /// bound; each host may offer fewer.
 #[derive(

@@ -280,6 +280,15 @@ pub enum Cause {
         /// The name.
         image: ImageName,
     },
+    /// The disk would be smaller than its image.
+    SmallerThanImage {
+        /// The disk.
+        disk: DiskName,
+        /// Its image.
+        image: ImageName,
+        /// The least size, in MiB.
+        least_mib: u64,
+    },
     /// There is no datastore to save an image to.
     NoImageDatastore,
     /// The VM has no such network card.

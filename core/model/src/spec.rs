@@ -128,6 +128,9 @@ pub enum DiskSource {
     Image {
         /// The image's name.
         image: ImageName,
+        /// Size in MiB, at least the image's. None means: the image's size.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        size_mib: Option<u64>,
     },
     /// Empty.
     Blank {
@@ -338,10 +341,12 @@ impl VmSpec {
                 ));
             }
             match &disk.source {
-                DiskSource::Blank { size_mib } | DiskSource::Swap { size_mib } => {
+                DiskSource::Blank { size_mib }
+                | DiskSource::Swap { size_mib }
+                | DiskSource::Image { size_mib: Some(size_mib), .. } => {
                     in_range(&format!("disks[{at}].size"), *size_mib, 1, DISK_MIB_MAX)?;
                 }
-                DiskSource::Image { .. } | DiskSource::File { .. } => {}
+                DiskSource::Image { size_mib: None, .. } | DiskSource::File { .. } => {}
             }
         }
         Ok(())

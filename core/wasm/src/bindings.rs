@@ -26,6 +26,7 @@ wasmtime::component::bindgen!({
             export ostler:driver/fence@0.1.0;
             export ostler:driver/transfer@0.1.0;
             export ostler:driver/transfer-images@0.1.0;
+            export ostler:driver/transfer-larger@0.1.0;
             export ostler:driver/transfer-inspect@0.1.0;
             export ostler:driver/snapshot-rules@0.1.0;
         }

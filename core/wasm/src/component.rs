@@ -58,6 +58,7 @@ struct Exports {
     fence: Option<exported::fence::GuestIndices>,
     transfer: Option<exported::transfer::GuestIndices>,
     transfer_images: Option<exported::transfer_images::GuestIndices>,
+    transfer_larger: Option<exported::transfer_larger::GuestIndices>,
     transfer_inspect: Option<exported::transfer_inspect::GuestIndices>,
     rules: Option<exported::snapshot_rules::GuestIndices>,
 }
@@ -73,7 +74,8 @@ impl Exports {
             )*};
         }
         compare!(hypervisor reboot suspend changes metrics migrate hotplug snapshots live_resize);
-        compare!(disk_copy adopt console fence transfer transfer_images transfer_inspect rules);
+        compare!(disk_copy adopt console fence transfer transfer_images transfer_larger);
+        compare!(transfer_inspect rules);
         Ok(())
     }
 }
@@ -131,6 +133,10 @@ impl LoadedDriver {
             transfer_images: indices!(
                 kind("transfer") && inspection.exports("transfer-images"),
                 transfer_images
+            ),
+            transfer_larger: indices!(
+                kind("transfer") && inspection.exports("transfer-larger"),
+                transfer_larger
             ),
             transfer_inspect: indices!(
                 kind("transfer") && inspection.exports("transfer-inspect"),

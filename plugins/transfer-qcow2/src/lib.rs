@@ -13,20 +13,24 @@
 mod copy;
 mod image;
 mod inspect;
+mod larger;
 mod look;
 mod prepare;
 mod tools;
 
 use ostler_sdk::host::files;
 use ostler_sdk::{
-    Call, Error, FileLook, FileRef, Job, JobStatus, Outcome, SaveBackJob, Transfer, TransferImages,
-    TransferInspect,
+    Call, Error, FileLook, FileRef, Job, JobStatus, LargerJob, Outcome, SaveBackJob, Transfer,
+    TransferImages, TransferInspect, TransferLarger,
 };
 
 /// The driver.
 pub struct Qcow2;
 
-ostler_sdk::export!(Qcow2: Transfer + TransferImages + TransferInspect; manifest = "manifest.toml");
+ostler_sdk::export!(
+    Qcow2: Transfer + TransferImages + TransferLarger + TransferInspect;
+    manifest = "manifest.toml"
+);
 
 impl Transfer for Qcow2 {
     fn begin(call: &Call, job: Job) -> Result<JobStatus, Error> {
@@ -42,6 +46,13 @@ impl Transfer for Qcow2 {
 impl TransferImages for Qcow2 {
     fn begin_save_back(call: &Call, job: SaveBackJob) -> Result<JobStatus, Error> {
         image::save_back(call, &job)?;
+        Ok(JobStatus::Done(Outcome::done()))
+    }
+}
+
+impl TransferLarger for Qcow2 {
+    fn begin_larger(call: &Call, job: LargerJob) -> Result<JobStatus, Error> {
+        larger::prepare(call, &job)?;
         Ok(JobStatus::Done(Outcome::done()))
     }
 }

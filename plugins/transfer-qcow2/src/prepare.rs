@@ -5,7 +5,7 @@ use crate::tools;
 use ostler_sdk::host::files;
 use ostler_sdk::{Call, DiskFormat, Error, FilePath, FileRef, FromImage, PrepareJob, Source};
 
-const MIB: u64 = 1024 * 1024;
+pub(crate) const MIB: u64 = 1024 * 1024;
 
 /// Makes the disk, unless it exists already.
 pub(crate) fn prepare(call: &Call, job: &PrepareJob) -> Result<(), Error> {
@@ -15,19 +15,17 @@ pub(crate) fn prepare(call: &Call, job: &PrepareJob) -> Result<(), Error> {
     }
     tools::made(call, &job.target, |scratch| {
         match &job.source {
-            Source::Image(image) => from_image(call, job, image, scratch)?,
+            Source::Image(image) => from_image(call, image, &job.format, None, scratch)?,
             Source::Blank(size_mib) => blank(&job.format, *size_mib, scratch)?,
             Source::Swap(size_mib) => swap(job, *size_mib, scratch)?,
         }
-        if is_made(scratch, job)? {
-            Ok(())
-        } else {
-            Err(Error::retry(
-                "not-as-asked",
-                format!("{} was made, and is not what was asked for", scratch.path),
-            ))
-        }
+        if is_made(scratch, job)? { Ok(()) } else { Err(not_as_asked(scratch)) }
     })
+}
+
+pub(crate) fn not_as_asked(made: &FilePath) -> Error {
+    let detail = format!("{} was made, and is not what was asked for", made.path);
+    Error::retry("not-as-asked", detail)
 }
 
 /// Whether the file is a complete disk as the job asks. The content is not compared, because the
@@ -47,7 +45,7 @@ fn is_blank(found: &Disk, size_mib: u64) -> bool {
     found.virtual_size == size_mib.saturating_mul(MIB) && found.is_alone()
 }
 
-fn is_overlay(found: &Disk, image: &FromImage) -> bool {
+pub(crate) fn is_overlay(found: &Disk, image: &FromImage) -> bool {
     found.backing().is_some_and(|backing| same_file(backing, &image.base))
         && found.header.backing_format.as_deref() == Some(image.format.as_str())
         && found.header.data_file.is_none()
@@ -60,34 +58,45 @@ fn same_file(backing: &str, base: &FileRef) -> bool {
         || backing.strip_suffix(base.path.as_str()).is_some_and(|root| root.ends_with('/'))
 }
 
-fn from_image(
+/// Makes a disk that begins as the image. With `size_mib` the disk gets that size; the caller has
+/// checked that the image is not larger.
+pub(crate) fn from_image(
     call: &Call,
-    job: &PrepareJob,
     image: &FromImage,
+    format: &DiskFormat,
+    size_mib: Option<u64>,
     scratch: &FilePath,
 ) -> Result<(), Error> {
     let (base, to) = (image.base.hole(), scratch.hole());
     // The image is checked before any tool opens it, because a tool would also open the files that
     // it names.
     let found = look::image(&image.base, &image.format)?;
-    match (&job.format, &image.format) {
+    let size = size_mib.map(|size| size.to_string());
+    match (format, &image.format) {
         (DiskFormat::Qcow2, format) => {
-            tools::make("overlay", &[("base", &base), ("format", format.as_str()), ("target", &to)])
+            let mut holes = vec![("base", &*base), ("format", format.as_str()), ("target", &*to)];
+            holes.extend(size.as_deref().map(|size| ("size", size)));
+            return tools::make("overlay", &holes);
         }
         (DiskFormat::Raw, DiskFormat::Raw) => {
             call.progress(0, found.virtual_size, "copying the image");
-            files::copy(&image.base.place(), scratch).map(|_| ())
+            files::copy(&image.base.place(), scratch)?;
         }
         (DiskFormat::Raw, from) => {
             call.progress(0, found.virtual_size, "converting the image");
             tools::make(
                 "convert",
                 &[("from", from.as_str()), ("to", "raw"), ("source", &base), ("target", &to)],
-            )
+            )?;
         }
         (other, _) => {
-            Err(Error::refused("bad-format", format!("{other} is neither qcow2 nor raw")))
+            let detail = format!("{other} is neither qcow2 nor raw");
+            return Err(Error::refused("bad-format", detail));
         }
+    }
+    match size {
+        Some(size) => tools::make("resize", &[("disk", &to), ("size", &size)]),
+        None => Ok(()),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::bindings::{
     suspend::exports::ostler::driver::suspend, transfer::exports::ostler::driver::transfer,
     transfer_images::exports::ostler::driver::transfer_images,
     transfer_inspect::exports::ostler::driver::transfer_inspect,
+    transfer_larger::exports::ostler::driver::transfer_larger,
     transfer_usage::exports::ostler::driver::transfer_usage,
 };
 use crate::described::describe;
@@ -201,6 +202,15 @@ impl<D: TransferImages> transfer_images::Guest for Adapter<D> {
         job: transfer_images::SaveBackJob,
     ) -> Wired<types::JobStatus> {
         D::begin_save_back(Call::of(call), FromWire::from_wire(job)).into_wire()
+    }
+}
+
+impl<D: TransferLarger> transfer_larger::Guest for Adapter<D> {
+    fn begin_larger(
+        call: &call_context::Call,
+        job: transfer_larger::LargerJob,
+    ) -> Wired<types::JobStatus> {
+        D::begin_larger(Call::of(call), FromWire::from_wire(job)).into_wire()
     }
 }
 

@@ -103,6 +103,10 @@ world!(
     transfer_images, "with-transfer-images", "export_transfer_images"
 );
 world!(
+    /// The ability to make a disk that is larger than its image.
+    transfer_larger, "with-transfer-larger", "export_transfer_larger"
+);
+world!(
     /// The ability to describe a file.
     transfer_inspect, "with-transfer-inspect", "export_transfer_inspect"
 );

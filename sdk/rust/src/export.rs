@@ -78,6 +78,9 @@ macro_rules! __export_part {
     (TransferImages $t:ident) => {
         $crate::bindings::transfer_images::export_transfer_images!($t with_types_in $crate::bindings::transfer_images);
     };
+    (TransferLarger $t:ident) => {
+        $crate::bindings::transfer_larger::export_transfer_larger!($t with_types_in $crate::bindings::transfer_larger);
+    };
     (TransferInspect $t:ident) => {
         $crate::bindings::transfer_inspect::export_transfer_inspect!($t with_types_in $crate::bindings::transfer_inspect);
     };

@@ -49,13 +49,13 @@ pub use mock::Call;
 pub use traits::{
     Adopt, Changes, Console, DiskCopy, Fence, Hotplug, Hypervisor, LiveResize, Metrics, Migrate,
     Reboot, SnapshotRules, Snapshots, Suspend, Transfer, TransferImages, TransferInspect,
-    TransferUsage,
+    TransferLarger, TransferUsage,
 };
 pub use types::{
     Batch, CopyJob, Destination, Disk, DomainDisk, DomainNic, DomainSeen, DomainSpec, EffectId,
     Endpoint, Exit, Extra, Fate, FileLook, FilePath, FileRef, FromImage, HostFacts, Identity, Job,
-    JobStatus, Listed, Observation, OpaqueState, Outcome, PrepareJob, Progress, Question, Sample,
-    SaveBackJob, Source, Stat, Usage, Verdict, WildDisk, WildDomain, WildNic,
+    JobStatus, LargerJob, Listed, Observation, OpaqueState, Outcome, PrepareJob, Progress,
+    Question, Sample, SaveBackJob, Source, Stat, Usage, Verdict, WildDisk, WildDomain, WildNic,
 };
 pub use words::{
     ConsoleKind, DiskFormat, FileKind, Firmware, Graphics, Item, LogLevel, MigrationMode, Power,

@@ -6,8 +6,8 @@
 
 use crate::{
     Batch, Call, ConsoleKind, Destination, DiskFormat, DomainDisk, DomainNic, DomainSpec, Endpoint,
-    Error, FileLook, FileRef, HostFacts, Identity, Job, JobStatus, Listed, Observation, Outcome,
-    Question, Sample, SaveBackJob, Usage, Verdict, WildDomain,
+    Error, FileLook, FileRef, HostFacts, Identity, Job, JobStatus, LargerJob, Listed, Observation,
+    Outcome, Question, Sample, SaveBackJob, Usage, Verdict, WildDomain,
 };
 
 /// The mandatory part of a hypervisor driver. Every call converges: sent twice, it has the same
@@ -217,6 +217,15 @@ pub trait TransferImages {
     /// Makes an image of a disk that nobody writes: a complete file that names no other file. It is
     /// polled and aborted like all jobs of [`Transfer`].
     fn begin_save_back(call: &Call, job: SaveBackJob) -> Result<JobStatus, Error>;
+}
+
+/// Ability of a transfer driver: make a disk that is larger than its image.
+#[allow(clippy::missing_errors_doc)]
+pub trait TransferLarger {
+    /// Makes a disk that begins as an image and has the size of the job. `refused` with code
+    /// `smaller-than-image` if the image is larger. It is polled and aborted like all jobs of
+    /// [`Transfer`].
+    fn begin_larger(call: &Call, job: LargerJob) -> Result<JobStatus, Error>;
 }
 
 /// Ability of a transfer driver: describe a file before anything is based on it.

@@ -13,7 +13,9 @@ pub use domain::{
     Sample, WildDisk, WildDomain, WildNic,
 };
 pub use rules::{Disk, Fate, Question, Verdict};
-pub use transfer::{CopyJob, FileLook, FromImage, Job, PrepareJob, SaveBackJob, Source, Usage};
+pub use transfer::{
+    CopyJob, FileLook, FromImage, Job, LargerJob, PrepareJob, SaveBackJob, Source, Usage,
+};
 
 use crate::{FileKind, Item};
 

@@ -12,6 +12,7 @@ use crate::bindings::{
     rules::exports::ostler::driver::snapshot_rules, transfer::exports::ostler::driver::transfer,
     transfer_images::exports::ostler::driver::transfer_images,
     transfer_inspect::exports::ostler::driver::transfer_inspect,
+    transfer_larger::exports::ostler::driver::transfer_larger,
     transfer_usage::exports::ostler::driver::transfer_usage,
 };
 use crate::types::{Argument, CommandLine};
@@ -153,6 +154,7 @@ from_wire! {
     FromImage = transfer::FromImage { base, format }
     PrepareJob = transfer::PrepareJob { target, format, source }
     CopyJob = transfer::CopyJob { from_host, source, target, format, base }
+    LargerJob = transfer_larger::LargerJob { target, format, base, base_format, size_mib, extra }
     SaveBackJob = transfer_images::SaveBackJob { disk, disk_format, image, format }
     Disk = snapshot_rules::Disk { name, format, read_only }
     Question = snapshot_rules::Question {

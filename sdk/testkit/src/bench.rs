@@ -29,7 +29,7 @@ const LEADING_OUT: &str = "leading-out.qcow2";
 /// A file that every machine has, and that is in no datastore.
 const OUTSIDE: &[u8] = b"/etc/passwd";
 /// The size of the image. It is small, but larger than one cluster of qcow2.
-const IMAGE_SIZE: u64 = 1024 * 1024;
+const IMAGE_SIZE: u64 = 2 * 1024 * 1024;
 /// The size of the parts of the image that are filled alike.
 const BLOCK: usize = 64 * 1024;
 /// The most files that are listed. The suite makes a few hundred.
@@ -389,6 +389,18 @@ impl TransferBench for LocalBench {
 
     async fn content(&self, file: &FileRef) -> Option<Vec<u8>> {
         tokio::fs::read(&file.absolute).await.ok()
+    }
+
+    async fn guest_size(&self, file: &FileRef) -> Option<u64> {
+        let head = self.content(file).await?;
+        // The format is told by the content here, because no guest has written to these disks. In a
+        // qcow2 header the size is at byte 24 (the QCOW2 specification, in QEMU's documentation).
+        let size = head.get(24..32).filter(|_| head.starts_with(b"QFI\xfb"));
+        match size.map(<[u8; 8]>::try_from) {
+            Some(Ok(bytes)) => Some(u64::from_be_bytes(bytes)),
+            Some(Err(_)) => None,
+            None => Some(head.len() as u64),
+        }
     }
 
     async fn beside(&self, file: &FileRef) -> Vec<String> {

@@ -204,6 +204,9 @@ pub struct DiskAttach {
     /// Empty, of this size: 1GiB
     #[arg(long, value_name = "SIZE")]
     blank: Option<Size>,
+    /// With --image: the size of the disk, if it is to be larger than the image
+    #[arg(long, value_name = "SIZE", requires = "image")]
+    size: Option<Size>,
     /// Formatted as swap space, of this size
     #[arg(long, value_name = "SIZE")]
     swap: Option<Size>,
@@ -227,7 +230,7 @@ impl Ask for DiskAttach {
         sent(&DiskAttachBody {
             name: self.name.clone(),
             image: self.image.clone(),
-            size: self.blank,
+            size: self.blank.or(self.size),
             swap: self.swap,
             format: self.format.clone(),
             read_only: self.read_only,

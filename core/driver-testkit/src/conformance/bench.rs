@@ -76,7 +76,7 @@ impl FakeBench {
             HERE,
             image.datastore,
             image.path,
-            FakeFile { content: "image".to_owned(), complete: true },
+            FakeFile { content: "image of 3".to_owned(), complete: true },
         );
         Self(fake)
     }
@@ -181,6 +181,10 @@ impl TransferBench for FakeBench {
     }
     async fn exists(&self, file: &FileRef) -> bool {
         self.0.file(HERE, &file.datastore, &file.path).is_some()
+    }
+    async fn guest_size(&self, file: &FileRef) -> Option<u64> {
+        let file = self.0.file(HERE, &file.datastore, &file.path)?;
+        Some(file.virtual_size())
     }
     async fn beside(&self, file: &FileRef) -> Vec<String> {
         let Some((folder, _)) = file.path.as_str().rsplit_once('/') else { return Vec::new() };

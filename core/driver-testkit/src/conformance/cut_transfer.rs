@@ -102,7 +102,7 @@ impl Play for Played<'_> {
         let stage = self.stage;
         let target = stage.place("disk");
         let (base, base_format) = stage.bench.image();
-        let image = DiskSource::Image { base: base.clone(), format: base_format };
+        let image = DiskSource::Image { base: base.clone(), format: base_format, size_mib: None };
         let given = |format, source| Given::Transfer(prepare(&target, format, source));
         let (given, source) = match self.job {
             Job::Overlay => (given(DiskFormat::Qcow2, image), Some(base)),

@@ -20,6 +20,7 @@ mod foreign;
 mod hardware;
 mod hypervisor;
 mod jobs;
+mod larger;
 mod rules;
 mod snapshots;
 mod stage;
@@ -136,6 +137,11 @@ pub trait TransferBench: Send + Sync {
     async fn exists(&self, file: &FileRef) -> bool;
     /// All names in the folder of `file`, seen from outside of the driver.
     async fn beside(&self, file: &FileRef) -> Vec<String>;
+    /// The size that a guest would see of a disk, in bytes, seen from outside of the driver. None if
+    /// it cannot be told.
+    async fn guest_size(&self, _file: &FileRef) -> Option<u64> {
+        None
+    }
     /// The bytes of a file, seen from outside of the driver. None if it is not there.
     async fn content(&self, _file: &FileRef) -> Option<Vec<u8>> {
         None
@@ -338,7 +344,7 @@ fn hypervisor_checks() -> Vec<Check<stage::Stage>> {
 }
 
 fn transfer_checks() -> Vec<Check<transfer_stage::Stage>> {
-    [transfer::checks(), cut_transfer::checks()].into_iter().flatten().collect()
+    [transfer::checks(), larger::checks(), cut_transfer::checks()].into_iter().flatten().collect()
 }
 
 /// How many of the checks stop the driver, of those that are wanted.

@@ -123,7 +123,7 @@ pub(super) fn prepare(target: &FileRef, format: DiskFormat, source: DiskSource) 
 
 fn overlay(stage: &Stage, target: &FileRef) -> TransferJob {
     let (base, format) = stage.bench.image();
-    prepare(target, DiskFormat::Qcow2, DiskSource::Image { base, format })
+    prepare(target, DiskFormat::Qcow2, DiskSource::Image { base, format, size_mib: None })
 }
 
 pub(super) fn copy(
@@ -138,7 +138,7 @@ pub(super) fn copy(
 async fn prepare_all(stage: &Stage) -> Verdict {
     let (base, base_format) = stage.bench.image();
     for format in [DiskFormat::Qcow2, DiskFormat::Raw] {
-        let image = DiskSource::Image { base: base.clone(), format: base_format };
+        let image = DiskSource::Image { base: base.clone(), format: base_format, size_mib: None };
         for source in [image, DiskSource::Blank { size_mib: 4 }, DiskSource::Swap { size_mib: 4 }] {
             let target = stage.place("disk");
             let what = format!("prepare of {source:?} as {format}");
@@ -201,8 +201,11 @@ async fn prepare_lost(stage: &Stage) -> Verdict {
 
 async fn prepare_no_image(stage: &Stage) -> Verdict {
     let (base, target) = (stage.place("no-image"), stage.place("disk"));
-    let job =
-        prepare(&target, DiskFormat::Qcow2, DiskSource::Image { base, format: DiskFormat::Qcow2 });
+    let job = prepare(
+        &target,
+        DiskFormat::Qcow2,
+        DiskSource::Image { base, format: DiskFormat::Qcow2, size_mib: None },
+    );
     if stage.job(&stage.call(), &job).await?.is_ok() {
         return broken("prepare on an image that is not there answered success");
     }
@@ -215,7 +218,11 @@ async fn prepare_names(stage: &Stage) -> Verdict {
     };
     for wanted in [DiskFormat::Qcow2, DiskFormat::Raw] {
         let target = stage.place("disk");
-        let job = prepare(&target, wanted, DiskSource::Image { base: base.clone(), format });
+        let job = prepare(
+            &target,
+            wanted,
+            DiskSource::Image { base: base.clone(), format, size_mib: None },
+        );
         match stage.job(&stage.call(), &job).await? {
             Err(error) if error.kind == ErrorKind::Refused => {
                 stage.there("after it was refused", &target, false).await?
@@ -353,14 +360,14 @@ async fn save_back_alone(stage: &Stage) -> Verdict {
     stage
         .done("copy of the image", &stage.call(), &copy(&base, &below, Some(format), None))
         .await?;
-    let source = DiskSource::Image { base: below.clone(), format };
+    let source = DiskSource::Image { base: below.clone(), format, size_mib: None };
     stage.done("prepare", &stage.call(), &prepare(&disk, DiskFormat::Qcow2, source)).await?;
     let (image, _) = image_of(stage, &disk).await?;
     for target in [disk, below] {
         stage.done("delete", &stage.call(), &TransferJob::Delete { target }).await?;
     }
     // Making a raw disk reads the whole image.
-    let source = DiskSource::Image { base: image, format: DiskFormat::Qcow2 };
+    let source = DiskSource::Image { base: image, format: DiskFormat::Qcow2, size_mib: None };
     stage
         .done("prepare on the image", &stage.call(), &prepare(&fresh, DiskFormat::Raw, source))
         .await?;

@@ -7,6 +7,17 @@ use ostler_model::{DatastoreName, DriverError, HostId, Power, RelPath, VmUuid};
 /// The prefix of a disk's content that marks a disk as naming another file.
 pub(super) const NAMES: &str = "names ";
 
+const MIB: u64 = 1024 * 1024;
+
+impl FakeFile {
+    /// The size that a guest would see, in bytes: the MiB at the end of the content, if it says
+    /// them.
+    pub(crate) fn virtual_size(&self) -> u64 {
+        let mib = self.content.rsplit_once(" of ").and_then(|(_, mib)| mib.parse::<u64>().ok());
+        mib.map_or(self.content.len() as u64, |mib| mib * MIB)
+    }
+}
+
 impl World {
     pub(super) fn put_file(
         &mut self,
@@ -56,7 +67,7 @@ impl World {
         match job {
             TransferJob::Prepare { target, format, source } => {
                 let content = match source {
-                    DiskSource::Image { base, .. } => {
+                    DiskSource::Image { base, size_mib, .. } => {
                         if !self.files.get(&self.place(base)).is_some_and(|base| base.complete) {
                             return Err(gone(
                                 "no-image",
@@ -73,7 +84,15 @@ impl World {
                                 format!("{} names another file", base.absolute),
                             ));
                         }
-                        format!("{format} on {}:{}", base.datastore, base.path)
+                        let least = self.files.get(&self.place(base)).map(FakeFile::virtual_size);
+                        if size_mib.is_some_and(|mib| mib * MIB < least.unwrap_or(0)) {
+                            return Err(DriverError::refused(
+                                "smaller-than-image",
+                                format!("{} is larger", base.absolute),
+                            ));
+                        }
+                        let size = size_mib.map(|mib| format!(" of {mib}")).unwrap_or_default();
+                        format!("{format} on {}:{}{size}", base.datastore, base.path)
                     }
                     DiskSource::Blank { size_mib } => format!("{format} blank {size_mib}"),
                     DiskSource::Swap { size_mib } => format!("{format} swap {size_mib}"),

@@ -87,6 +87,10 @@ impl Transfer for Fake {
         }
     }
 
+    fn larger(&self) -> bool {
+        true
+    }
+
     fn images(&self) -> Option<&dyn TransferImages> {
         Some(self)
     }
@@ -130,7 +134,7 @@ impl TransferInspect for Fake {
             kind: FileKind::File,
             size,
             format: if file.path.as_str().ends_with(".raw") { "raw" } else { "qcow2" }.to_owned(),
-            virtual_size: size,
+            virtual_size: found.virtual_size(),
             names: found.content.strip_prefix(NAMES).map(str::to_owned).into_iter().collect(),
             encrypted: false,
             damage: (!found.complete).then(|| "it was not written to its end".to_owned()),

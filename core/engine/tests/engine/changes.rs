@@ -277,7 +277,8 @@ async fn a_disk_becomes_an_image_now_or_at_the_end_or_not() {
     world.succeeds(vm, Verb::ShutdownHard).await;
     assert_eq!(image(&world, "later").map(|image| image.state), Some(ImageState::Ready));
     let mut spec = crate::support::spec("b");
-    spec.disks[0].source = DiskSource::Image { image: "later".parse().expect("a name") };
+    spec.disks[0].source =
+        DiskSource::Image { image: "later".parse().expect("a name"), size_mib: None };
     world.running_as(spec).await;
     world.healthy();
 }

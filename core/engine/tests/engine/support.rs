@@ -101,7 +101,10 @@ pub(crate) fn spec(name: &str) -> VmSpec {
         memory_mib: 1024,
         boot: BootSpec::default(),
         disks: vec![
-            disk("root", DiskSource::Image { image: "base".parse().expect("a name") }),
+            disk(
+                "root",
+                DiskSource::Image { image: "base".parse().expect("a name"), size_mib: None },
+            ),
             disk("data", DiskSource::Blank { size_mib: 10 }),
         ],
         nics: Vec::new(),

@@ -16,7 +16,7 @@ pub(crate) use infra::{
 pub(crate) use operation::{calls, complaint, operation};
 pub(crate) use schedule::{reschedule, schedule_from_wire};
 pub(crate) use spec::{
-    cpu_from_wire, format_or_usual, nic_from_wire, spec_from_wire, spec_to_wire,
+    ONE_CONTENT, cpu_from_wire, format_or_usual, nic_from_wire, spec_from_wire, spec_to_wire,
 };
 pub(crate) use vm::{Names, adoption, counters, destroyed, preview, snapshot, vm, vm_summary, why};
 

@@ -127,9 +127,11 @@ fn body_of(planned: &Planned, names: &Names) -> Value {
                 ..wire::DiskAttachBody::default()
             };
             sent(&match source {
-                DiskSource::Image { image } => {
-                    wire::DiskAttachBody { image: Some(image.to_string()), ..bare }
-                }
+                DiskSource::Image { image, size_mib } => wire::DiskAttachBody {
+                    image: Some(image.to_string()),
+                    size: size_mib.map(wire::Size),
+                    ..bare
+                },
                 DiskSource::Blank { size_mib } => {
                     wire::DiskAttachBody { size: Some(wire::Size(*size_mib)), ..bare }
                 }

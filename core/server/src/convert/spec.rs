@@ -121,27 +121,26 @@ pub(crate) fn nic_from_wire(place: &str, nic: &wire::Nic) -> Result<NicSpec, Unf
     Ok(NicSpec { bridge: nic.bridge.clone(), mac })
 }
 
+/// The ways to say the content of a disk.
+pub(crate) const ONE_CONTENT: &str =
+    "give image (with a size, if the disk is to be larger), or size alone, or swap alone";
+
 fn disk_from_wire(at: usize, disk: &wire::Disk) -> Result<DiskSpec, Unfit> {
     let field = |name: &str| format!("disks[{at}].{name}");
     let whole = format!("disks[{at}]");
     let source = match (&disk.image, disk.size, disk.swap, &disk.file) {
-        (Some(image), None, None, None) => {
-            DiskSource::Image { image: parse(&field("image"), image)? }
-        }
+        (Some(image), size, None, None) => DiskSource::Image {
+            image: parse(&field("image"), image)?,
+            size_mib: size.map(|size| size.0),
+        },
         (None, Some(size), None, None) => DiskSource::Blank { size_mib: size.0 },
         (None, None, Some(swap), None) => DiskSource::Swap { size_mib: swap.0 },
         // The engine refuses this, and says why.
         (None, None, None, Some(file)) => DiskSource::File { path: parse(&field("file"), file)? },
         (None, None, None, None) => {
-            return Err(Unfit::new(whole, "give one of image, size and swap"));
+            return Err(Unfit::new(whole, ONE_CONTENT));
         }
-        (Some(_), Some(_), None, None) => {
-            return Err(Unfit::new(
-                field("size"),
-                "a disk from an image has the image's size; give image or size, not both",
-            ));
-        }
-        _ => return Err(Unfit::new(whole, "give only one of image, size and swap")),
+        _ => return Err(Unfit::new(whole, ONE_CONTENT)),
     };
     Ok(DiskSpec {
         name: parse(&field("name"), &disk.name)?,
@@ -170,7 +169,9 @@ fn disk_to_wire(disk: &DiskSpec) -> wire::Disk {
         ..wire::Disk::default()
     };
     match &disk.source {
-        DiskSource::Image { image } => wire::Disk { image: Some(image.to_string()), ..bare },
+        DiskSource::Image { image, size_mib } => {
+            wire::Disk { image: Some(image.to_string()), size: size_mib.map(wire::Size), ..bare }
+        }
         DiskSource::Blank { size_mib } => wire::Disk { size: Some(wire::Size(*size_mib)), ..bare },
         DiskSource::Swap { size_mib } => wire::Disk { swap: Some(wire::Size(*size_mib)), ..bare },
         DiskSource::File { path } => wire::Disk { file: Some(path.to_string()), ..bare },
@@ -210,7 +211,7 @@ mod tests {
         json!({
             "name": "web-1", "cpu": 0.5, "vcpus": 2, "memory": "96MiB", "graphics": "vnc", "host": "a",
             "boot": {"kernel": "images:vmlinux", "initrd": "images:initrd.img", "cmdline": "console=ttyS0"},
-            "disks": [{"name": "vda", "image": "tiny"}, {"name": "vdb", "size": "1GiB", "format": "raw", "read_only": true},
+            "disks": [{"name": "vda", "image": "tiny", "size": "20GiB"}, {"name": "vdb", "size": "1GiB", "format": "raw", "read_only": true},
                       {"name": "vdc", "swap": "512MiB"}],
             "nics": [{"bridge": "br0", "mac": "52:54:00:12:34:56"}], "headroom": {"vcpus": 4, "memory": "1GiB"},
             "labels": {"tier": "web"}, "user_data": "x", "patience": {"shutdown": "60s"}
@@ -251,7 +252,8 @@ mod tests {
             (json!({"boot": {"firmware": "efi"}}), "boot.firmware"),
             (json!({"boot": {"cmdline": "x"}}), "boot"),
             (json!({"disks": [{"name": "vda"}]}), "disks[0]"),
-            (json!({"disks": [{"name": "vda", "image": "a", "size": 1}]}), "disks[0].size"),
+            (json!({"disks": [{"name": "vda", "image": "a", "size": 0}]}), "disks[0].size"),
+            (json!({"disks": [{"name": "vda", "image": "a", "swap": 1}]}), "disks[0]"),
             (json!({"disks": [{"name": "vda", "size": 1, "swap": 1}]}), "disks[0]"),
             (json!({"disks": [{"name": "vda", "size": 0}]}), "disks[0].size"),
             (json!({"disks": [{"name": "vda", "size": 1, "format": "vmdk"}]}), "disks[0].format"),

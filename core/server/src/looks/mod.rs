@@ -152,7 +152,7 @@ fn named(reader: &Reader, spec: &VmSpec) -> Handled<Vec<Named>> {
         }
     }
     for (at, disk) in spec.disks.iter().enumerate() {
-        if let DiskSource::Image { image } = &disk.source
+        if let DiskSource::Image { image, .. } = &disk.source
             && let Some(image) =
                 reader.image_by_name(image)?.filter(|image| image.state == ImageState::Ready)
             && let Some(datastore) = reader.datastore(image.datastore)?

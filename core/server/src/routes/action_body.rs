@@ -200,23 +200,17 @@ fn migrate(reader: &Reader, verb: Verb, body: &wire::MigrateBody) -> Handled<Ask
 
 fn disk_attach(reader: &Reader, body: &wire::DiskAttachBody) -> Handled<Asked> {
     let source = match (&body.image, body.size, body.swap) {
-        (Some(image), None, None) => {
-            DiskSource::Image { image: image_name(reader, "image", image)? }
-        }
+        (Some(image), size, None) => DiskSource::Image {
+            image: image_name(reader, "image", image)?,
+            size_mib: size.map(|size| size.0),
+        },
         (None, Some(size), None) => DiskSource::Blank { size_mib: size.0 },
         (None, None, Some(swap)) => DiskSource::Swap { size_mib: swap.0 },
         (None, None, None) => {
-            return Err(Unfit::new("image", "give one of image, size and swap").into());
-        }
-        (Some(_), Some(_), None) => {
-            return Err(Unfit::new(
-                "size",
-                "a disk from an image has the image's size; give image or size, not both",
-            )
-            .into());
+            return Err(Unfit::new("image", convert::ONE_CONTENT).into());
         }
         (Some(_) | None, Some(_) | None, Some(_)) => {
-            return Err(Unfit::new("swap", "give only one of image, size and swap").into());
+            return Err(Unfit::new("swap", convert::ONE_CONTENT).into());
         }
     };
     Ok(Args::NewDisk {

@@ -1,9 +1,11 @@
 //! Sentences: why a request is refused, and what happened when a scheduled action was due.
 
 use super::{Names, hardware, host, named_vm, resource_refused, scheduler};
+use ostler_api::Size;
 use ostler_model::{
-    Amount, Book, BookKey, Came, Cause, ClaimRefused, DriverError, Holding, HostId, ImageId, Lack,
-    Misfire, Moment, NotDone, Part, Reason, Refusal, Shown, SnapshotName, StepKind,
+    Amount, Book, BookKey, Came, Cause, ClaimRefused, DriverError, Holding, HostId, ImageId,
+    ImageName, Lack, Misfire, Moment, NotDone, Part, Reason, Refusal, Shown, SnapshotName,
+    StepKind,
 };
 
 /// The sentence of a refusal.
@@ -97,7 +99,8 @@ const fn joint(cause: &Cause) -> Joint {
         | Cause::SuccessUnseen { .. }
         | Cause::GoalUnseen { .. }
         | Cause::NotReconciled
-        | Cause::NewerElsewhere { .. } => Joint::Topic,
+        | Cause::NewerElsewhere { .. }
+        | Cause::SmallerThanImage { .. } => Joint::Topic,
         Cause::NoImage { .. } | Cause::TooLate | Cause::Claim(_) | Cause::Resource(_) => {
             Joint::None
         }
@@ -316,10 +319,22 @@ fn cause(names: &dyn Names, refusal: &Refusal) -> String {
             )
         }
         Cause::NoImage { image } => format!("there is no image {image}"),
+        Cause::SmallerThanImage { disk, image, least_mib } => {
+            format!("disk {disk}: {}", smaller(image, *least_mib))
+        }
         Cause::TooLate => "it was too late to begin".to_owned(),
         Cause::Claim(refused) => claim(names, refused),
         Cause::Resource(refused) => resource_refused(names, refused),
     }
+}
+
+/// Why a disk cannot have the size that was asked for.
+pub(super) fn smaller(image: &ImageName, least_mib: u64) -> String {
+    let least = Size(least_mib);
+    format!(
+        "image {image} has {least}, and a disk cannot be smaller than its image; give a size of at \
+         least {least}, or none for the size of the image"
+    )
 }
 
 fn unseen(error: Option<&DriverError>) -> String {

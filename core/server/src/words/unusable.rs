@@ -1,6 +1,6 @@
 //! Sentences: why a thing that a request names cannot be used.
 
-use super::refusal::claim;
+use super::refusal::{claim, smaller};
 use super::{Names, host, named_vm};
 use ostler_engine::{NotAdopted, NotCreated, Unusable};
 
@@ -55,6 +55,9 @@ fn not_created(why: &NotCreated) -> (String, String) {
         }
         NotCreated::ImageNotReady(image) => {
             (format!("image {image}"), "it is not ready".to_owned())
+        }
+        NotCreated::SmallerThanImage { disk, image, least_mib } => {
+            (format!("disk {disk}"), smaller(image, *least_mib))
         }
         NotCreated::FileOfOthers(path) => (
             format!("file {path}"),

@@ -22,6 +22,24 @@ impl Transfer for Component {
         // A transfer that was dropped must be over first. It may have had another effect key, or
         // this one if its answer was lost. For those of an earlier process the engine asks `idle`.
         self.at_rest(call.context.key.vm, false)?;
+        if let Some(larger) = convert::larger(job) {
+            if !self.larger() {
+                return Err(DriverError::refused(
+                    "no-larger-disks",
+                    "this transfer driver makes no disk that is larger than its image: it does \
+                     not export transfer-larger",
+                ));
+            }
+            return job!(
+                self,
+                site,
+                call,
+                transfer_larger,
+                call_begin_larger,
+                "begin-larger",
+                &larger
+            );
+        }
         let job = convert::job(job, site, &*self.0.side.services.sites)?;
         job!(self, site, call, transfer, call_begin, "begin", &job)
     }
@@ -36,6 +54,10 @@ impl Transfer for Component {
 
     async fn idle(&self, vm: VmUuid, sites: &[Site]) -> Result<(), DriverError> {
         self.at_rest(vm, sites.iter().any(over_ssh))
+    }
+
+    fn larger(&self) -> bool {
+        self.0.exports.transfer_larger.is_some()
     }
 
     fn images(&self) -> Option<&dyn TransferImages> {

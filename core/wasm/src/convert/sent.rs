@@ -92,7 +92,8 @@ pub(crate) fn job(
     Ok(match job {
         TransferJob::Prepare { target, format, source } => {
             let source = match source {
-                DiskSource::Image { base, format } => {
+                // A size comes only in the job of `larger`.
+                DiskSource::Image { base, format, size_mib: _ } => {
                     Source::Image(FromImage { base: file(base), format: format.to_string() })
                 }
                 DiskSource::Blank { size_mib } => Source::Blank(*size_mib),
@@ -118,6 +119,26 @@ pub(crate) fn job(
             })
         }
         TransferJob::Delete { target } => Job::Delete(file(target)),
+    })
+}
+
+/// The job of `transfer-larger`, if the disk is to be larger than its image.
+pub(crate) fn larger(job: &TransferJob) -> Option<exported::transfer_larger::LargerJob> {
+    let TransferJob::Prepare {
+        target,
+        format,
+        source: DiskSource::Image { base, format: base_format, size_mib: Some(size_mib) },
+    } = job
+    else {
+        return None;
+    };
+    Some(exported::transfer_larger::LargerJob {
+        target: file(target),
+        format: format.to_string(),
+        base: file(base),
+        base_format: base_format.to_string(),
+        size_mib: *size_mib,
+        extra: Vec::new(),
     })
 }
 

@@ -58,6 +58,22 @@ records! {
         Delete(FileRef),
     }
 
+    /// Makes a disk that begins as an image and is larger. As [`PrepareJob`] in all else.
+    pub struct LargerJob {
+        /// The file to make.
+        pub target: FileRef,
+        /// The format of the file to make.
+        pub format: DiskFormat,
+        /// The image.
+        pub base: FileRef,
+        /// The format of the image.
+        pub base_format: DiskFormat,
+        /// The size that the guest sees, in MiB.
+        pub size_mib: u64,
+        /// Reserved.
+        pub extra: Extra,
+    }
+
     /// Makes an image of a disk.
     pub struct SaveBackJob {
         /// A disk that nobody writes.

@@ -32,6 +32,10 @@ enum TransferFault {
     SeesNoNames,
     SeesDamage,
     SeesWhatIsNot,
+    IgnoresSize,
+    LargerKeepsPartial,
+    CutsImages,
+    MakesNoneLarger,
 }
 
 struct FaultyTransfer {
@@ -68,6 +72,17 @@ impl FaultyTransfer {
     }
 }
 
+/// The job with another size, if it is for a disk that is larger than its image.
+fn with_size(job: &TransferJob, other: impl FnOnce(u64) -> Option<u64>) -> TransferJob {
+    let mut job = job.clone();
+    if let TransferJob::Prepare { source: DiskSource::Image { size_mib, .. }, .. } = &mut job
+        && let Some(asked) = *size_mib
+    {
+        *size_mib = other(asked);
+    }
+    job
+}
+
 #[async_trait]
 impl Transfer for FaultyTransfer {
     async fn begin(
@@ -88,7 +103,10 @@ impl Transfer for FaultyTransfer {
             {
                 return Err(DriverError::refused("exists", "it is there already"));
             }
-            (TransferFault::LosesSource, TransferJob::Copy { from, .. }) => {
+            // The image is left: later checks need it.
+            (TransferFault::LosesSource, TransferJob::Copy { from, .. })
+                if !from.path.as_str().starts_with("images/") =>
+            {
                 let result = self.inner.begin(site, call, job).await;
                 self.inner.begin(site, call, &TransferJob::Delete { target: from.clone() }).await?;
                 return result;
@@ -113,6 +131,20 @@ impl Transfer for FaultyTransfer {
             ) => {
                 self.believe(base);
             }
+            (
+                TransferFault::LargerKeepsPartial,
+                TransferJob::Prepare {
+                    target,
+                    source: DiskSource::Image { size_mib: Some(_), .. },
+                    ..
+                },
+            ) if self.there(target) => return done,
+            (TransferFault::IgnoresSize, job) => {
+                return self.inner.begin(site, call, &with_size(job, |_| None)).await;
+            }
+            (TransferFault::CutsImages, job) => {
+                return self.inner.begin(site, call, &with_size(job, |mib| Some(mib.max(3)))).await;
+            }
             _ => {}
         }
         self.inner.begin(site, call, job).await
@@ -125,6 +157,9 @@ impl Transfer for FaultyTransfer {
             return Err(DriverError::unknown("who-knows", "it may be at work"));
         }
         self.inner.abort(site, call).await
+    }
+    fn larger(&self) -> bool {
+        self.fault != TransferFault::MakesNoneLarger
     }
     fn images(&self) -> Option<&dyn TransferImages> {
         (self.fault != TransferFault::MakesNoImages).then_some(self as _)
@@ -203,7 +238,7 @@ async fn the_fakes_transfer_is_conformant_short_and_long() {
 #[tokio::test]
 async fn each_transfer_fault_turns_its_checks_red_and_no_others() {
     let faults: &[(TransferFault, &[&str])] = &[
-        (TransferFault::KeepsPartial, &["prepare-replaces-partial"]),
+        (TransferFault::KeepsPartial, &["prepare-replaces-partial", "larger-replaces-partial"]),
         (
             TransferFault::FailsIfThere,
             &[
@@ -212,6 +247,8 @@ async fn each_transfer_fault_turns_its_checks_red_and_no_others() {
                 "prepare-lost-answer",
                 "copy-overlay",
                 "abort-stops",
+                "larger-twice",
+                "larger-replaces-partial",
             ],
         ),
         (TransferFault::LosesSource, &["copy-keeps-source"]),
@@ -234,6 +271,18 @@ async fn each_transfer_fault_turns_its_checks_red_and_no_others() {
         (TransferFault::SeesNoNames, &["look-finds-names"]),
         (TransferFault::SeesDamage, &["look-tells"]),
         (TransferFault::SeesWhatIsNot, &["look-nothing"]),
+        (
+            TransferFault::IgnoresSize,
+            &[
+                "larger-makes-disks",
+                "larger-twice",
+                "larger-replaces-partial",
+                "larger-refuses-smaller",
+            ],
+        ),
+        (TransferFault::LargerKeepsPartial, &["larger-replaces-partial"]),
+        (TransferFault::CutsImages, &["larger-refuses-smaller"]),
+        (TransferFault::MakesNoneLarger, &[]),
     ];
     for (fault, expected) in faults {
         let bench = FakeBench::new();
@@ -243,6 +292,7 @@ async fn each_transfer_fault_turns_its_checks_red_and_no_others() {
         let expected = match fault {
             TransferFault::MakesNoImages => 6,
             TransferFault::CannotLook => 3,
+            TransferFault::MakesNoneLarger => 4,
             _ => 0,
         };
         assert_eq!(super::skipped(&report).len(), expected, "{fault:?}\n{report}");
