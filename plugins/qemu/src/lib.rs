@@ -1,7 +1,7 @@
 //! Plain QEMU without libvirt: one QEMU process for each domain, steered by QMP.
 //!
 //! ```text
-//!   driver, suspend, hotplug, snapshots, copy   the calls of the contract
+//!   driver, suspend, hotplug, snapshots, copy, metrics   the calls of the contract
 //!     -> record    what a domain is, as its files hold it (no IO)
 //!     -> place     where its files are; reads and writes them
 //!     -> process   starts, looks at and ends its QEMU
@@ -16,6 +16,7 @@
 mod copy;
 mod driver;
 mod hotplug;
+mod metrics;
 mod monitor;
 mod place;
 mod plug;
@@ -28,6 +29,6 @@ mod suspend;
 use driver::Qemu;
 
 ostler_sdk::export!(
-    Qemu: Hypervisor + Reboot + Suspend + Hotplug + Snapshots + DiskCopy;
+    Qemu: Hypervisor + Reboot + Suspend + Metrics + Hotplug + Snapshots + DiskCopy;
     manifest = "manifest.toml"
 );
