@@ -5,8 +5,8 @@ use crate::{component, processes, send};
 use ostler_driver::{CallControl, DomainMetrics, DomainSpec, Hypervisor, Site};
 use ostler_driver_testkit::conformance::Bench;
 use ostler_model::{
-    CallContext, EffectKey, Generation, Identity, Item, Observation, OperationId, Power, StepNo,
-    StoreId, Timestamp, VmUuid,
+    CallContext, DriverError, EffectKey, ErrorKind, Generation, Identity, Item, Observation,
+    OperationId, Power, StepNo, StoreId, Timestamp, VmUuid,
 };
 use ostler_tests::daemon::poll;
 use ostler_tests::lab::Lab;
@@ -20,6 +20,10 @@ const SOON: Duration = Duration::from_secs(60);
 
 /// A call of a step, with a minute.
 fn call(vm: VmUuid, step: u64) -> CallControl {
+    call_for(vm, step, SOON)
+}
+
+fn call_for(vm: VmUuid, step: u64, patience: Duration) -> CallControl {
     let key = EffectKey { vm, operation: OperationId(1), step: StepNo(step), item: Item::Domain };
     let context = CallContext {
         store: StoreId(uuid::Uuid::nil()),
@@ -29,7 +33,7 @@ fn call(vm: VmUuid, step: u64) -> CallControl {
         spares: None,
         deadline: Timestamp(0),
     };
-    CallControl::detached(context, Instant::now() + SOON)
+    CallControl::detached(context, Instant::now() + patience)
 }
 
 /// A destroy that comes while a start is at work ends it, wherever it is.
@@ -96,6 +100,11 @@ impl Rig {
         let counts = self.driver.metrics().expect("it counts");
         counts.sample(&self.site).await.expect("it can be asked")
     }
+
+    async fn resize(&self, call: &CallControl, size: (u32, u64)) -> Result<(), DriverError> {
+        let resizes = self.driver.live_resize().expect("it resizes");
+        resizes.resize(&self.site, call, size.0, size.1).await.map(drop)
+    }
 }
 
 /// What one guest does is counted for it and for no other. One that hangs is left out, because its
@@ -135,5 +144,34 @@ fn counters_are_those_of_the_guest_that_works() {
         rig.driver.destroy(&rig.site, &call(works, 2)).await.expect("it ends");
         let counted: Vec<_> = rig.counters().await.iter().map(|one| one.vm).collect();
         assert_eq!(counted, [Some(idle)], "one is off");
+    });
+}
+
+/// A guest without a driver for the balloon cannot follow. It keeps what it had, and no CPU has been
+/// plugged in.
+#[test]
+fn a_guest_that_does_not_follow_keeps_its_size() {
+    let Some(file) = component() else { return };
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    runtime.block_on(async {
+        let rig = Rig::up(&file).await;
+        let vm = rig.starts(|spec| (spec.kernel, spec.initrd) = (None, None)).await;
+        let code =
+            |result: Result<(), DriverError>| result.map_err(|error| (error.kind, error.code));
+        let refused = |code: &str| Err((ErrorKind::Refused, code.to_owned()));
+        let soon = call_for(vm, 2, Duration::from_secs(3));
+        assert_eq!(code(rig.resize(&soon, (2, 112)).await), refused("guest-ignored"));
+        let record = rig.bench.folder().join(format!("qemu/{vm}/domain.json"));
+        let record: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(record).expect("a record")).expect("JSON");
+        let kept = ["vcpus", "memory-mib"].map(|key| record["hardware"][key].as_u64());
+        assert_eq!(kept, [Some(1), Some(96)], "{record}");
+        // If a CPU had been plugged in, this would take it away.
+        assert_eq!(code(rig.resize(&call(vm, 3), (1, 96)).await), Ok(()));
+        assert_eq!(code(rig.resize(&call(vm, 4), (3, 96)).await), refused("beyond-most"));
+        assert_eq!(code(rig.resize(&call(vm, 5), (1, 129)).await), refused("beyond-most"));
+        rig.driver.destroy(&rig.site, &call(vm, 6)).await.expect("it ends");
+        let off = code(rig.resize(&call(vm, 7), (1, 96)).await);
+        assert_eq!(off, Err((ErrorKind::Gone, "not-running".to_owned())));
     });
 }
