@@ -155,11 +155,11 @@ impl Hardware {
         let kept: Vec<u8> =
             kept.chain(spec.nics.iter().filter_map(|nic| slot_of(&nic.mac))).collect();
         for disk in &spec.disks {
-            let slot = hardware.slot(slot_of(&disk.name), &kept)?;
+            let slot = hardware.slot(slot_of(&disk.name), &kept, slots_for_disk(&disk.name))?;
             hardware.disks.push(Disk::new(disk, slot));
         }
         for nic in &spec.nics {
-            let slot = hardware.slot(slot_of(&nic.mac), &kept)?;
+            let slot = hardware.slot(slot_of(&nic.mac), &kept, SLOTS.rev())?;
             hardware.nics.push(Nic::new(nic, slot));
         }
         Ok(hardware)
@@ -213,29 +213,46 @@ impl Hardware {
         disk.or_else(|| self.nics.iter().find(|nic| nic.mac == device).map(|nic| nic.slot))
     }
 
-    fn slot(&self, kept: Option<u8>, not: &[u8]) -> Result<u8, Error> {
+    /// The slot that a device has already, or the first free one of `wishes`.
+    fn slot(
+        &self,
+        kept: Option<u8>,
+        not: &[u8],
+        mut wishes: impl Iterator<Item = u8>,
+    ) -> Result<u8, Error> {
         if let Some(slot) = kept {
             return Ok(slot);
         }
         let disks = self.disks.iter().map(|disk| disk.slot);
         let taken: Vec<u8> = disks.chain(self.nics.iter().map(|nic| nic.slot)).collect();
-        let mut free = SLOTS.filter(|slot| !taken.contains(slot) && !not.contains(slot));
-        free.next().ok_or_else(|| Error::refused("no-slot", "all PCI slots are taken"))
+        let free = wishes.find(|slot| !taken.contains(slot) && !not.contains(slot));
+        free.ok_or_else(|| Error::refused("no-slot", "all PCI slots are taken"))
     }
 
     /// Adds a disk, and answers it.
     pub(crate) fn add_disk(&mut self, disk: &DomainDisk) -> Result<Disk, Error> {
-        let disk = Disk::new(disk, self.slot(None, &[])?);
+        let disk = Disk::new(disk, self.slot(None, &[], slots_for_disk(&disk.name))?);
         self.disks.push(disk.clone());
         Ok(disk)
     }
 
     /// Adds a network card, and answers it.
     pub(crate) fn add_nic(&mut self, nic: &DomainNic) -> Result<Nic, Error> {
-        let nic = Nic::new(nic, self.slot(None, &[])?);
+        let nic = Nic::new(nic, self.slot(None, &[], SLOTS.rev())?);
         self.nics.push(nic.clone());
         Ok(nic)
     }
+}
+
+/// A disk gets the slot of its letter (`vda` the first), so that it has the same one at a host that
+/// has no record of the domain: memory that was saved elsewhere fits. Network cards begin at the
+/// other end.
+fn slots_for_disk(name: &str) -> impl Iterator<Item = u8> {
+    let own = match name.as_bytes() {
+        [b'v', b'd', letter @ b'a'..=b'z'] => Some(SLOTS.start() + (letter - b'a')),
+        _ => None,
+    };
+    own.into_iter().chain(SLOTS)
 }
 
 impl Disk {

@@ -34,7 +34,10 @@ fn a_disk_keeps_its_slot() {
     let old = Domain::new(&spec(&["vda", "vdb"]), "1".into(), None).expect("room");
     assert_eq!((old.hardware.slot_of("vda"), old.hardware.slot_of("vdb")), (Some(3), Some(4)));
     let new = Domain::new(&spec(&["vdc", "vdb"]), "2".into(), Some(&old)).expect("room");
-    assert_eq!((new.hardware.slot_of("vdb"), new.hardware.slot_of("vdc")), (Some(4), Some(3)));
+    assert_eq!((new.hardware.slot_of("vdb"), new.hardware.slot_of("vdc")), (Some(4), Some(5)));
+    // A host that has no record of the domain gives it the same one.
+    let there = Domain::new(&spec(&["vdc", "vda"]), "2".into(), None).expect("room");
+    assert_eq!((there.hardware.slot_of("vda"), there.hardware.slot_of("vdc")), (Some(3), Some(5)));
     let many: Vec<String> = (0..29).map(|n| format!("vd{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert_eq!(Domain::new(&spec(&many), "3".into(), None).expect_err("full").code, "no-slot");
