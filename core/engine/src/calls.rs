@@ -3,6 +3,7 @@
 use crate::arguments::{Arguments, JobArguments, Work, no_host};
 use crate::clock;
 use crate::faults;
+use crate::figures::Called;
 use crate::shared::Shared;
 use ostler_driver::{CallControl, JobStatus, Site, require};
 use ostler_model::{
@@ -56,15 +57,16 @@ pub(crate) async fn observe(
 pub(crate) async fn observe_at(
     shared: &Shared,
     host: HostId,
-    driver: &DriverName,
+    name: &DriverName,
     record: &VmRecord,
 ) -> Result<Observation, DriverError> {
     let driver = shared
         .drivers
-        .hypervisor(driver)
+        .hypervisor(name)
         .map_err(|error| DriverError::retry("not-loaded", error.to_string()))?;
     let site = shared.directory().site(host).ok_or_else(|| no_host(host))?;
-    let look = caught(driver.observe(&site, record.uuid)).await;
+    let called = Called { driver: name, host: Some(host), function: "observe" };
+    let look = shared.counted(called, caught(driver.observe(&site, record.uuid))).await;
     faults::as_looked(shared.config.hooks.sabotage, look)
 }
 

@@ -7,6 +7,7 @@ use crate::calls;
 use crate::clock;
 use crate::directory::Directory;
 use crate::faults;
+use crate::figures::Called;
 use crate::hooks::{Point, Sabotage};
 use crate::hosts;
 use crate::in_flight::InFlight;
@@ -240,9 +241,9 @@ async fn bounded(
     if let Err(error) = &result {
         remember(shared, effect, record, error.kind);
     }
-    let took =
-        u64::try_from(clock::instant().duration_since(began).as_micros()).unwrap_or(u64::MAX);
-    shared.count_call(&effect.driver, took, result.as_ref().err());
+    let called =
+        Called { driver: &effect.driver, host: Some(effect.host), function: effect.call.into() };
+    shared.count_call(called, began, result.as_ref().err());
     let error = result.as_ref().err();
     // Looks are answered so often that failures of calls would not show among them.
     if error.is_some() || effect.call != Call::Now(NowCall::Observe) {
@@ -251,7 +252,7 @@ async fn bounded(
         shared.trials.answered(Answer { driver, operation, vm, error, silent }, shared.now());
     }
     shared.trials.went(&effect.driver, effect.host, effect.call, error, shared.now());
-    tracing::debug!(key = %effect.key, call = %effect.call, took_us = took, ok = result.is_ok(), "driver call");
+    tracing::debug!(key = %effect.key, call = %effect.call, ok = result.is_ok(), "driver call");
     result
 }
 

@@ -309,5 +309,6 @@ pub(crate) fn driver(
             .collect(),
         earlier: Vec::new(),
         upgrade: None,
+        figures: None,
     }
 }
