@@ -1,5 +1,8 @@
 //! `ostler plugin`: commands for authors of drivers. They work on files and need no daemon.
 
+mod least;
+
+use self::least::Least;
 use crate::building::{self, BuildArgs};
 use crate::context::Context;
 use crate::embedding::{self, EmbedArgs};
@@ -12,7 +15,7 @@ use crate::{Exit, Failure};
 use clap::{Args, Subcommand};
 use ostler_api::Span;
 use ostler_testkit::{Ended, PluginKind, TestOptions, TestReport, new_plugin, new_plugin_with};
-use ostler_wasm::{Inspection, Package, Secret};
+use ostler_wasm::{Inspection, Package, Secret, Usage};
 use serde::Serialize;
 use std::fs::File;
 use std::io::Write;
@@ -111,6 +114,10 @@ pub struct TestArgs {
     /// stops it four times at least. 0s skips them
     #[arg(long, default_value = "2m", value_name = "TIME")]
     cuts_within: Span,
+    /// Also tell the least permissions: the part of the manifest that the driver used in this run,
+    /// what it asks for and did not use, and what it tried without asking for it
+    #[arg(long, conflicts_with = "grant")]
+    least: bool,
     /// Also write the report with every check, its result, reason and time into this file, as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -128,6 +135,9 @@ struct Tested<'a> {
     broken: Vec<&'static str>,
     skipped: Vec<&'static str>,
     checks: Vec<Checked<'a>>,
+    /// With `--least`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    least: Option<Least>,
 }
 
 /// One check of the suite, as it is printed.
@@ -277,10 +287,15 @@ async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
         guest,
         patience: args.patience.duration(),
         cuts_within: args.cuts_within.duration(),
+        usage: args.least.then(Usage::default),
         ..TestOptions::default()
     };
     let report: TestReport =
         ostler_testkit::test_plugin(&args.file, &options).await.map_err(|err| bad_file(&err))?;
+    let least = match &options.usage {
+        Some(usage) => Some(Least::of(&args.file, &report.inspection, usage.told()).await?),
+        None => None,
+    };
     let tested = Tested {
         driver: Shown::new(&report.inspection),
         granted: report.granted.iter().map(String::as_str).collect(),
@@ -288,6 +303,7 @@ async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
         broken: report.broken(),
         skipped: report.skipped(),
         checks: checked(&report),
+        least,
     };
     if let Some(mut file) = report_file {
         let written = serde_json::to_writer_pretty(&mut file, &tested)
@@ -296,7 +312,11 @@ async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
         written.map_err(|err| Failure::usage(format!("the report cannot be written: {err}")))?;
     }
     let name = tested.driver.name.clone();
-    cx.out.write(&cx.out.one(&tested, &name, || report.to_string())?)?;
+    let text = || {
+        let least = tested.least.as_ref().map(|least| least.shown(tested.skipped.len()));
+        report.to_string() + &least.unwrap_or_default()
+    };
+    cx.out.write(&cx.out.one(&tested, &name, text)?)?;
     if tested.passed {
         return Ok(());
     }

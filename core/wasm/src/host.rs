@@ -19,6 +19,7 @@ use crate::threads::GuestThreads;
 use crate::ticker::Ticker;
 use crate::transport::{Lease, Transports};
 use crate::trust::Trust;
+use crate::usage::Usage;
 use crate::work::AllOrphans;
 use crate::{HostError, LoadError};
 use ostler_model::OperationId;
@@ -90,6 +91,8 @@ pub struct HostOptions {
     pub earlier_process: bool,
     /// Stops instances at their calls to the host. For the conformance suite; no daemon has it.
     pub cuts: Option<Cuts>,
+    /// Watches what drivers use, for their authors. No daemon has it.
+    pub usage: Option<Usage>,
 }
 
 impl Default for HostOptions {
@@ -115,6 +118,7 @@ impl Default for HostOptions {
             confine: Confine::default(),
             earlier_process: false,
             cuts: None,
+            usage: None,
         }
     }
 }
@@ -197,6 +201,7 @@ impl Host {
             recorder: Arc::default(),
             orphans: Arc::new(AllOrphans::default()),
             cuts: options.cuts,
+            usage: options.usage,
             earlier_until: options.earlier_process.then(|| Instant::now() + options.lease.over()),
         };
         let services = Arc::new(services);

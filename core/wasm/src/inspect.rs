@@ -166,6 +166,17 @@ fn all_abilities() -> impl Iterator<Item = Ability> {
     .into_iter()
 }
 
+/// The text of the manifest of a component.
+///
+/// # Errors
+/// It is no component, or has no manifest.
+pub fn manifest_text(what: &str, bytes: &[u8]) -> Result<String, LoadError> {
+    let parsed = parse(what, take_apart(what, bytes)?.component)?;
+    let section = parsed.manifest.ok_or_else(|| LoadError::NoManifest { what: what.to_owned() })?;
+    String::from_utf8(section)
+        .map_err(|error| LoadError::Manifest { what: what.to_owned(), problem: error.to_string() })
+}
+
 fn parse(what: &str, bytes: &[u8]) -> Result<Parsed, LoadError> {
     let bad = |problem: String| LoadError::NotWasm { what: what.to_owned(), problem };
     let mut parsed = Parsed { manifest: None, imports: Vec::new(), exports: Vec::new() };

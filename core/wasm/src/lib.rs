@@ -48,6 +48,7 @@ mod threads;
 mod ticker;
 mod transport;
 mod trust;
+mod usage;
 mod work;
 
 pub use compiler::{CompileProblem, Compiler, serve as serve_as_compiler};
@@ -62,7 +63,7 @@ pub use grants::{
     AuditSink, Grants, LogAudit, NoSecrets, NoSites, Secret, SecretDirectory, SiteDirectory,
 };
 pub use host::{Host, HostOptions, Vetted, inspect_file};
-pub use inspect::{FILE_MAX, Inspection, inspect};
+pub use inspect::{FILE_MAX, Inspection, inspect, manifest_text};
 pub use manifest::{Asked, MANIFEST_MAX, Manifest, SecretUse, Setting};
 pub use package::{Judged, Package, signature_file};
 pub use recorder::{Answered, Record, Recording};
@@ -70,3 +71,4 @@ pub use signature::{KeyId, KeyProblem, PublicKey, SignatureProblem, TEXT_MAX as 
 pub use template::{HoleType, Part, Reached, Rendered, SocketTemplate, Template};
 pub use transport::Lease;
 pub use trust::{Distrust, KEYS_MAX, Place, Policy, Trust, TrustedKey};
+pub use usage::{Usage, Used, asked, least};

@@ -4,6 +4,7 @@ use crate::cuts::Cuts;
 use crate::grants::{AuditSink, SecretDirectory, SiteDirectory};
 use crate::recorder::Recorder;
 use crate::transport::Transports;
+use crate::usage::Usage;
 use crate::work::AllOrphans;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ pub(crate) struct Services {
     pub(crate) orphans: Arc<AllOrphans>,
     /// Stops instances at their calls to the host, for the conformance suite.
     pub(crate) cuts: Option<Cuts>,
+    /// Watches what drivers use, for their authors.
+    pub(crate) usage: Option<Usage>,
     /// When the last command is over that an earlier process may have left at work over ssh.
     pub(crate) earlier_until: Option<Instant>,
 }
@@ -34,6 +37,7 @@ impl Services {
             recorder: Arc::clone(&self.recorder),
             orphans: Arc::clone(&self.orphans),
             cuts: self.cuts.clone(),
+            usage: self.usage.clone(),
             earlier_until: self.earlier_until,
         }
     }

@@ -2,7 +2,7 @@
 
 use ostler_driver_testkit::conformance::CUTS_WITHIN;
 use ostler_model::VmUuid;
-use ostler_wasm::Secret;
+use ostler_wasm::{Secret, Usage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,6 +57,8 @@ pub struct TestOptions {
     /// How long all checks that stop the driver at its calls to the host may take together. Zero:
     /// they are skipped.
     pub cuts_within: Duration,
+    /// Watches what the driver uses.
+    pub usage: Option<Usage>,
     /// Counts edge effects, if they can be seen from outside.
     pub edges: Option<EdgeProbe>,
     /// Makes a wild domain, if that can be done from outside.
@@ -76,6 +78,7 @@ impl Default for TestOptions {
             guest: None,
             patience: Duration::from_secs(10),
             cuts_within: CUTS_WITHIN,
+            usage: None,
             edges: None,
             wild: None,
         }

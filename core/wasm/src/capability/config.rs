@@ -35,6 +35,13 @@ impl Env {
     pub(crate) fn setting(&self, key: &str) -> Option<String> {
         self.side.setting(self.site.as_ref(), key)
     }
+
+    /// The same, for the driver: it uses the setting.
+    pub(super) fn setting_used(&self, key: &str) -> Option<String> {
+        let asks = self.side.manifest.config.contains_key(key);
+        self.uses(&format!("config:{}", self.told(key)), asks);
+        self.setting(key)
+    }
 }
 
 impl Host for View<'_> {
@@ -44,7 +51,7 @@ impl Host for View<'_> {
         let answer = self
             .env
             .granted("config", &format!("setting {traced:?}"))
-            .map(|()| self.env.setting(&key));
+            .map(|()| self.env.setting_used(&key));
         self.env.flight("config.get", &traced, begun, &answer);
         Ok(answer)
     }

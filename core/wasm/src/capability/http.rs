@@ -256,7 +256,7 @@ impl Env {
 
     /// Where an endpoint is, and how it proves who it is: the settings of the call's host.
     fn place(&self, endpoint: &Endpoint) -> Result<(Target, Proof), Error> {
-        let set = |key: &str| self.setting(key).filter(|value| !value.is_empty());
+        let set = |key: &str| self.setting_used(key).filter(|value| !value.is_empty());
         let wrong = |key: &str, problem: String| {
             refused("bad-endpoint", format!("setting {key:?} {}: {problem}", self.whose()))
         };
@@ -298,7 +298,7 @@ impl Env {
         let text = match login {
             Login::Token { .. } => format!("Bearer {}", secret.expose()),
             Login::Password { user, .. } => {
-                let name = self.setting(user).ok_or_else(|| {
+                let name = self.setting_used(user).ok_or_else(|| {
                     let detail = format!("setting {user:?} is not set {}", self.whose());
                     refused("not-configured", detail)
                 })?;

@@ -106,16 +106,28 @@ impl Env {
     /// `grant` and `wanted` are texts as [`Env::told`] makes them.
     fn check(&self, grant: &str, asks: bool, granted: bool, wanted: &str) -> Result<(), Error> {
         let missing = match (asks, granted) {
-            (true, true) => return Ok(()),
+            (true, true) => {
+                self.uses(grant, true);
+                return Ok(());
+            }
             (false, _) => format!("its manifest does not ask for {grant}"),
             (true, false) => format!("the operator has not granted {grant}"),
         };
+        self.uses(grant, false);
         let detail =
             format!("driver {} wanted {wanted} in {}: {missing}", self.driver(), self.name);
         if self.denials.fetch_add(1, Ordering::Relaxed) < DENIALS_MAX {
             self.side.services.audit.denied(self.driver(), grant, &detail);
         }
         Err(refused("denied", detail))
+    }
+
+    /// The driver uses something that its manifest asks for, or tries something that it does not
+    /// ask for.
+    fn uses(&self, name: &str, granted: bool) {
+        if let Some(usage) = &self.side.services.usage {
+            usage.note(name, granted);
+        }
     }
 
     /// The host of the call.

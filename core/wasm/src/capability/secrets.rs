@@ -24,6 +24,11 @@ impl Env {
     /// # Errors
     /// `retry` if the store cannot be read: an older value of the settings could be a wrong one.
     pub(crate) fn secret(&self, name: &str) -> Result<Option<Secret>, Error> {
+        let listed = self.side.manifest.secrets.keys().any(|listed| listed.as_str() == name);
+        self.uses(
+            &format!("secrets:{}", self.told(name)),
+            listed || self.side.manifest.secrets.is_empty(),
+        );
         let host = self.site.as_ref().map(|site| site.id);
         let set = self.side.services.secrets.secret(self.driver(), host, name);
         let set = set.map_err(|problem| {
