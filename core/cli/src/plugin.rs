@@ -14,7 +14,9 @@ use crate::signing::{self, KeygenArgs, SignArgs, VerifyArgs};
 use crate::{Exit, Failure};
 use clap::{Args, Subcommand};
 use ostler_api::Span;
-use ostler_testkit::{Ended, PluginKind, TestOptions, TestReport, new_plugin, new_plugin_with};
+use ostler_testkit::{
+    Ended, PluginKind, Tape, TestOptions, TestReport, new_plugin, new_plugin_with,
+};
 use ostler_wasm::{Inspection, Package, Secret, Usage};
 use serde::Serialize;
 use std::fs::File;
@@ -114,6 +116,17 @@ pub struct TestArgs {
     /// stops it four times at least. 0s skips them
     #[arg(long, default_value = "2m", value_name = "TIME")]
     cuts_within: Span,
+    /// Also write all calls to the host, with their answers, into this file. No check stops the
+    /// driver. Values of secrets are left out
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    record: Option<PathBuf>,
+    /// Answer all calls to the host from this file, which --record has written: no hypervisor and
+    /// no setting is needed. The first call that differs ends the run; exit code 1
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "grant", "config", "secrets", "blind", "second", "bridge", "only", "kernel", "patience",
+        "cuts_within",
+    ])]
+    replay: Option<PathBuf>,
     /// Also tell the least permissions: the part of the manifest that the driver used in this run,
     /// what it asks for and did not use, and what it tried without asking for it
     #[arg(long, conflicts_with = "grant")]
@@ -135,6 +148,9 @@ struct Tested<'a> {
     broken: Vec<&'static str>,
     skipped: Vec<&'static str>,
     checks: Vec<Checked<'a>>,
+    /// With `--replay`: the first difference from what was recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    differs: Option<&'a str>,
     /// With `--least`.
     #[serde(skip_serializing_if = "Option::is_none")]
     least: Option<Least>,
@@ -287,6 +303,11 @@ async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
         guest,
         patience: args.patience.duration(),
         cuts_within: args.cuts_within.duration(),
+        tape: match (args.record, args.replay) {
+            (Some(file), _) => Tape::Record(file),
+            (None, Some(file)) => Tape::Replay(file),
+            (None, None) => Tape::Off,
+        },
         usage: args.least.then(Usage::default),
         ..TestOptions::default()
     };
@@ -303,6 +324,7 @@ async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
         broken: report.broken(),
         skipped: report.skipped(),
         checks: checked(&report),
+        differs: report.differs.as_deref(),
         least,
     };
     if let Some(mut file) = report_file {
@@ -317,8 +339,19 @@ async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
         report.to_string() + &least.unwrap_or_default()
     };
     cx.out.write(&cx.out.one(&tested, &name, text)?)?;
+    judged(&report, &tested)
+}
+
+/// The failure of the command if the driver did not pass.
+fn judged(report: &TestReport, tested: &Tested<'_>) -> Result<(), Failure> {
     if tested.passed {
         return Ok(());
+    }
+    let name = &tested.driver.name;
+    if let Some(differs) = &report.differs {
+        let what = format!("{name} does something else than what was recorded: {differs}");
+        return Err(Failure::new(Exit::Refused, what)
+            .hint("if that is wanted, record it anew with --record, beside its hypervisor"));
     }
     Err(Failure::new(Exit::Refused, format!("{name} breaks {}", broken(&tested.broken))))
 }

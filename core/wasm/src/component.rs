@@ -33,6 +33,8 @@ use wasmtime::component::{Instance, InstancePre, Resource};
 
 /// How long the first instance of a driver may take to be made.
 const START: Duration = Duration::from_secs(30);
+/// The name of the call that makes it.
+const LOAD: &str = "load";
 
 /// The parts that all drivers of a host share.
 pub(crate) struct Shared {
@@ -167,7 +169,7 @@ impl LoadedDriver {
     /// The outer error: no instance could be made. The inner one: a function has other types.
     pub(crate) async fn compare(&self) -> Result<wasmtime::Result<()>, DriverError> {
         let exports = Arc::clone(&self.component.0.exports);
-        let request = Request::ask("load", None, START);
+        let request = Request::ask(LOAD, None, START);
         let compare: Body<_> = Box::new(move |store, instance| {
             Box::pin(async move { Ok(exports.compare(store, instance)) })
         });
@@ -342,11 +344,15 @@ impl Component {
             requests: http::budget(),
             handed: Default::default(),
             cut: self.cut_call(control),
+            tape: called::taped(&self.0.side.services, name, site, control)?,
         });
         self.check_settings(&env)?;
         let begun = Instant::now();
         let run = self.0.shared.runner.call(&self.0.pre, Arc::clone(&env), until, &cancel, body);
         let answer = run.await;
+        if let Some(tape) = env.tape.as_ref().filter(|_| answer.is_ok() && !cancel.is_cancelled()) {
+            tape.ended();
+        }
         let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let driver = &self.0.side.manifest.name;
         tracing::debug!(

@@ -29,6 +29,12 @@ impl Secret {
         &self.name
     }
 
+    /// Whether the value has fewer bytes than that.
+    #[must_use]
+    pub fn is_shorter_than(&self, bytes: usize) -> bool {
+        self.value.len() < bytes
+    }
+
     /// The value itself; only to be handed to the driver that it was granted to.
     pub(crate) fn expose(&self) -> &str {
         &self.value

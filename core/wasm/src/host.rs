@@ -3,6 +3,7 @@
 use crate::budget::{Memory, Places};
 use crate::cache::Cache;
 use crate::capability;
+use crate::cassette::Cassette;
 use crate::compiler::{self, Code, Compiler};
 use crate::component::{LoadedDriver, Shared};
 use crate::confine::Confine;
@@ -91,6 +92,8 @@ pub struct HostOptions {
     pub earlier_process: bool,
     /// Stops instances at their calls to the host. For the conformance suite; no daemon has it.
     pub cuts: Option<Cuts>,
+    /// Records calls to the host, or answers them, for the authors of drivers. No daemon has it.
+    pub cassette: Option<Cassette>,
     /// Watches what drivers use, for their authors. No daemon has it.
     pub usage: Option<Usage>,
 }
@@ -118,6 +121,7 @@ impl Default for HostOptions {
             confine: Confine::default(),
             earlier_process: false,
             cuts: None,
+            cassette: None,
             usage: None,
         }
     }
@@ -201,6 +205,7 @@ impl Host {
             recorder: Arc::default(),
             orphans: Arc::new(AllOrphans::default()),
             cuts: options.cuts,
+            cassette: options.cassette,
             usage: options.usage,
             earlier_until: options.earlier_process.then(|| Instant::now() + options.lease.over()),
         };

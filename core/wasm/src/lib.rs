@@ -21,6 +21,7 @@ mod bindings;
 mod budget;
 mod cache;
 mod capability;
+mod cassette;
 mod compiler;
 mod component;
 mod confine;
@@ -51,6 +52,7 @@ mod trust;
 mod usage;
 mod work;
 
+pub use cassette::{CASSETTE_MAX, Cassette, CassetteProblem, Recorded};
 pub use compiler::{CompileProblem, Compiler, serve as serve_as_compiler};
 pub use component::LoadedDriver;
 pub use confine::{Confine, Reach, can_confine};

@@ -1,5 +1,6 @@
 //! The services that all drivers of a host share.
 
+use crate::cassette::Cassette;
 use crate::cuts::Cuts;
 use crate::grants::{AuditSink, SecretDirectory, SiteDirectory};
 use crate::recorder::Recorder;
@@ -20,6 +21,8 @@ pub(crate) struct Services {
     pub(crate) orphans: Arc<AllOrphans>,
     /// Stops instances at their calls to the host, for the conformance suite.
     pub(crate) cuts: Option<Cuts>,
+    /// Records calls to the host, or answers them, for the authors of drivers.
+    pub(crate) cassette: Option<Cassette>,
     /// Watches what drivers use, for their authors.
     pub(crate) usage: Option<Usage>,
     /// When the last command is over that an earlier process may have left at work over ssh.
@@ -37,6 +40,7 @@ impl Services {
             recorder: Arc::clone(&self.recorder),
             orphans: Arc::clone(&self.orphans),
             cuts: self.cuts.clone(),
+            cassette: self.cassette.clone(),
             usage: self.usage.clone(),
             earlier_until: self.earlier_until,
         }

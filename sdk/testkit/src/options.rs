@@ -29,6 +29,18 @@ pub struct Guest {
     pub says: Option<String>,
 }
 
+/// Whether a run is recorded or played back, and in which file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Tape {
+    /// Neither.
+    #[default]
+    Off,
+    /// The calls to the host are written into this file.
+    Record(PathBuf),
+    /// The calls to the host are answered by this file, and the settings come from it.
+    Replay(PathBuf),
+}
+
 /// Options for trying a component. [`TestOptions::default`] is enough for drivers that need only
 /// datastores.
 #[derive(Clone)]
@@ -57,6 +69,9 @@ pub struct TestOptions {
     /// How long all checks that stop the driver at its calls to the host may take together. Zero:
     /// they are skipped.
     pub cuts_within: Duration,
+    /// Whether the run is recorded or played back. Then no check stops the driver at its calls to
+    /// the host.
+    pub tape: Tape,
     /// Watches what the driver uses.
     pub usage: Option<Usage>,
     /// Counts edge effects, if they can be seen from outside.
@@ -78,6 +93,7 @@ impl Default for TestOptions {
             guest: None,
             patience: Duration::from_secs(10),
             cuts_within: CUTS_WITHIN,
+            tape: Tape::Off,
             usage: None,
             edges: None,
             wild: None,

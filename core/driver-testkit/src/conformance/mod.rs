@@ -43,6 +43,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 /// The longest time for all checks that stop the driver at its calls to the host, unless a bench
 /// says otherwise.
@@ -112,6 +113,12 @@ pub trait Bench: Send + Sync {
     fn wants(&self, _check: &str) -> bool {
         true
     }
+    /// The check of that name begins.
+    fn begins(&self, _check: &str) {}
+    /// A new identity, for a VM, a store or a folder.
+    fn fresh(&self) -> VmUuid {
+        VmUuid(Uuid::new_v4())
+    }
 }
 
 /// The environment in which a transfer driver is tested.
@@ -153,6 +160,12 @@ pub trait TransferBench: Send + Sync {
     /// Whether the check of that name is to be run.
     fn wants(&self, _check: &str) -> bool {
         true
+    }
+    /// The check of that name begins.
+    fn begins(&self, _check: &str) {}
+    /// A new identity, for a VM, a store or a folder.
+    fn fresh(&self) -> VmUuid {
+        VmUuid(Uuid::new_v4())
     }
 }
 
@@ -292,11 +305,13 @@ async fn run_all<S>(
     checks: &[Check<S>],
     stage: &S,
     wants: impl Fn(&str) -> bool,
+    begins: impl Fn(&str),
     mut tidy: impl AsyncFnMut(&S) -> Option<String>,
 ) -> Report {
     let mut report = Report::default();
     for check in checks.iter().filter(|check| wants(check.name)) {
         tracing::info!(target: "ostler::conformance", check = check.name);
+        begins(check.name);
         let began = Instant::now();
         let ended = match (check.run)(stage).await {
             Ok(()) => Ended::Passed,
@@ -365,7 +380,8 @@ pub async fn hypervisor(driver: Arc<dyn Hypervisor>, bench: Arc<dyn Bench>) -> R
         stage.tidy().await;
         stage.cutting.take_note()
     };
-    run_all(&checks, &stage, |check| bench.wants(check), tidy).await
+    let begins = |check: &str| bench.begins(check);
+    run_all(&checks, &stage, |check| bench.wants(check), begins, tidy).await
 }
 
 /// Tests a transfer driver. The files that it makes are removed afterwards, unless the driver fails
@@ -378,7 +394,8 @@ pub async fn transfer(driver: Arc<dyn Transfer>, bench: Arc<dyn TransferBench>) 
         stage.tidy().await;
         stage.cutting.take_note()
     };
-    run_all(&checks, &stage, |check| bench.wants(check), tidy).await
+    let begins = |check: &str| bench.begins(check);
+    run_all(&checks, &stage, |check| bench.wants(check), begins, tidy).await
 }
 
 /// Tests snapshot rules. `wants`: whether the check of that name is to be run.
@@ -386,5 +403,5 @@ pub async fn snapshot_rules(
     driver: Arc<dyn SnapshotRules>,
     wants: impl Fn(&str) -> bool,
 ) -> Report {
-    run_all(&rules::checks(), &driver, wants, async |_: &Arc<dyn SnapshotRules>| None).await
+    run_all(&rules::checks(), &driver, wants, |_| {}, async |_: &Arc<dyn SnapshotRules>| None).await
 }

@@ -15,7 +15,6 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use uuid::Uuid;
 
 /// How often a wait looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -79,7 +78,7 @@ impl Stage {
     pub(super) fn new(driver: Arc<dyn Hypervisor>, bench: Arc<dyn Bench>, cuts: usize) -> Self {
         let cutting = Arc::new(Cutting::new(bench.cuts(), bench.cuts_within(), cuts));
         let site = bench.site();
-        let store = StoreId(Uuid::new_v4());
+        let store = StoreId(bench.fresh().0);
         Self {
             driver,
             bench,
@@ -98,7 +97,7 @@ impl Stage {
             driver: Arc::clone(&self.driver),
             bench: Arc::clone(&self.bench),
             site: self.site.clone(),
-            store: StoreId(Uuid::new_v4()),
+            store: StoreId(self.bench.fresh().0),
             steps: Arc::clone(&self.steps),
             made: Arc::clone(&self.made),
             abroad: Arc::clone(&self.abroad),
@@ -118,7 +117,7 @@ impl Stage {
 
     /// A new VM, of which no domain was ever there.
     pub(super) fn vm(&self) -> VmUuid {
-        let vm = VmUuid(Uuid::new_v4());
+        let vm = self.bench.fresh();
         self.made.lock().unwrap_or_else(PoisonError::into_inner).push(vm);
         vm
     }

@@ -9,12 +9,10 @@ use ostler_driver::{
 };
 use ostler_model::{
     DiskFormat, DriverError, EffectKey, ErrorKind, Item, OperationId, Outcome, StepNo, StoreId,
-    VmUuid,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use uuid::Uuid;
 
 /// How often a job is polled.
 const POLL_EVERY: Duration = Duration::from_millis(20);
@@ -58,14 +56,14 @@ impl Stage {
     ) -> Self {
         let cutting = Cutting::new(bench.cuts(), bench.cuts_within(), cuts);
         let site = bench.site();
-        let store = StoreId(Uuid::new_v4());
+        let store = StoreId(bench.fresh().0);
         let steps = AtomicU64::new(1);
         Self { driver, bench, site, store, steps, made: Mutex::new(Vec::new()), cutting }
     }
 
     /// A place for a file in a new folder.
     pub(super) fn place(&self, name: &str) -> FileRef {
-        let file = self.bench.place(&Uuid::new_v4().to_string(), name);
+        let file = self.bench.place(&self.bench.fresh().to_string(), name);
         self.made.lock().unwrap_or_else(PoisonError::into_inner).push(file.clone());
         file
     }
@@ -73,7 +71,7 @@ impl Stage {
     pub(super) fn call(&self) -> CallControl {
         let step = StepNo(self.steps.fetch_add(1, Ordering::Relaxed));
         let key = EffectKey {
-            vm: VmUuid(Uuid::new_v4()),
+            vm: self.bench.fresh(),
             operation: OperationId(1),
             step,
             item: Item::Files,

@@ -1,6 +1,7 @@
 //! `exec`: commands on the target host. Needs the grant `exec`, and for each command the grant of
 //! that command's name.
 
+use super::kept::bytes;
 use super::{Env, Flight, HasView, State, View, cancelled, error, refused, view};
 use crate::bindings::ostler::driver::exec::{
     Argument, CommandLine, Exit, Host, add_to_linker as link,
@@ -11,6 +12,7 @@ use crate::recorder::Answered;
 use crate::template::{Part, Rendered, Template};
 use crate::transport::{self, Job, RunError};
 use futures::future::join_all;
+use serde_json::json;
 use std::sync::Arc;
 use wasmtime::component::Linker;
 
@@ -49,7 +51,7 @@ impl Host for View<'_> {
         // The name is kept only if somebody watches the calls.
         let name = self.env.cut.is_some().then(|| self.env.told(&command));
         let run = self.env.command(CommandLine { command, arguments, input }, output);
-        Ok(self.env.reach(|| format!("exec {}", name.unwrap_or_default()), run).await)
+        self.env.reach(|| format!("exec {}", name.unwrap_or_default()), run).await
     }
 
     async fn run_all(
@@ -63,13 +65,21 @@ impl Host for View<'_> {
         }
         // The lanes of the driver at the host bound how many of them run at the same time.
         let runs = commands.into_iter().map(|line| self.env.command(line, OUTPUT_OF_ALL));
-        Ok(Ok(self.env.reach(|| format!("exec of {count} commands"), join_all(runs)).await))
+        let ended = self.env.reach(|| format!("exec of {count} commands"), join_all(runs)).await;
+        Ok(Ok(ended.into_iter().collect::<wasmtime::Result<_>>()?))
     }
 }
 
 impl Env {
     /// Runs one command, and tells the flight recorder of it.
-    async fn command(&self, line: CommandLine, output: Output) -> Result<Exit, Error> {
+    ///
+    /// # Errors
+    /// The instance must end.
+    async fn command(
+        &self,
+        line: CommandLine,
+        output: Output,
+    ) -> wasmtime::Result<Result<Exit, Error>> {
         let rendered = self.rendered(&line.command, line.arguments);
         let traced = rendered.as_ref().map_or_else(
             |_| format!("{:?}", self.told(&line.command)),
@@ -77,14 +87,24 @@ impl Env {
         );
         let flight = Flight::begin(self, "exec.run", traced);
         let answer = match rendered {
-            Ok((template, rendered)) => match self.filled(template, line.input) {
-                Ok(input) => self.run(rendered, input, output).await,
-                Err(error) => Err(error),
-            },
+            Ok((template, rendered)) => {
+                // With the marks of secrets in it, and without their values.
+                let with = self
+                    .tape
+                    .as_ref()
+                    .map(|_| json!({ "argv": rendered.to_string(), "input": bytes(&line.input) }));
+                match self.filled(template, line.input) {
+                    Ok(input) => {
+                        let run = self.run(rendered, input, output);
+                        self.taped("exec.run", || with.unwrap_or_default(), run).await?
+                    }
+                    Err(error) => Err(error),
+                }
+            }
             Err(error) => Err(error),
         };
         flight.end(&answer, |exit| self.ended(exit));
-        answer
+        Ok(answer)
     }
 
     /// How a command ended, with the end of its standard error if it failed.

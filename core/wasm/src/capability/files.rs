@@ -1,5 +1,6 @@
 //! `files`: files below a datastore's root on the target host. Needs the grant `files`.
 
+use super::kept::bytes;
 use super::{Env, HasView, State, View, cancelled, error, refused, view};
 use crate::bindings::ostler::driver::files::{FileStat, Host, Path, add_to_linker as link};
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
@@ -7,6 +8,7 @@ use crate::files::{FileError, Place, Progress};
 use crate::text::told;
 use ostler_driver::Site;
 use ostler_model::{HostName, RelPath};
+use serde_json::json;
 use std::sync::Arc;
 use std::time::Instant;
 use wasmtime::component::Linker;
@@ -23,22 +25,52 @@ fn relative(path: &str) -> Result<RelPath, Error> {
         .map_err(|error: ostler_model::InvalidName| refused("bad-path", told(&error.to_string())))
 }
 
+fn named(path: &Path) -> String {
+    format!("{}:{}", path.datastore, path.path)
+}
+
+impl Env {
+    /// The place of a file that the driver may use.
+    fn allowed(&self, does: &str, what: &str, path: &Path) -> Result<(Place, RelPath), Error> {
+        self.granted("files", &format!("{does} of {what:?}"))?;
+        locate(self.site()?, path)
+    }
+}
+
 /// The body of one host function: checks the grant and the path, does the work in its own task,
 /// writes one line of trace.
 macro_rules! act {
     (
-        $view:ident, $name:literal, $path:expr,
+        $view:ident, $name:literal, $path:expr, $more:expr,
         |$place:ident, $rel:ident, $services:ident, $stop:ident| $work:expr
     ) => {{
         let (begun, env, path) = (Instant::now(), Arc::clone($view.env), &$path);
         let what = format!("{}:{}", env.told(&path.datastore), env.told(&path.path));
-        let work = async {
-            env.granted("files", &format!("{} of {what:?}", $name))?;
-            let ($place, $rel) = locate(env.site()?, path)?;
-            let $services = Arc::clone(&env.side.services);
-            Ok(env.work(move |$stop| async move { $work.await }).await??)
+        let more = env.tape.as_ref().map(|_| $more);
+        let with = || {
+            let mut with = more.unwrap_or_default();
+            with["file"] = named(path).into();
+            with
         };
-        let answer = env.reach(|| format!("{} {what}", $name), work).await;
+        let work = async {
+            let ($place, $rel) = match env.allowed($name, &what, path) {
+                Ok(place) => place,
+                Err(error) => return Ok(Err(error)),
+            };
+            let $services = Arc::clone(&env.side.services);
+            let work = async {
+                let done: Result<_, Error> =
+                    match env.work(move |$stop| async move { $work.await }).await {
+                        Ok(done) => done.map_err(Error::from),
+                        Err(error) => Err(error),
+                    };
+                done
+            };
+            env.taped($name, with, work).await
+        };
+        let answer: wasmtime::Result<Result<_, Error>> =
+            env.reach(|| format!("{} {what}", $name), work).await;
+        let answer = answer?;
         env.flight($name, &what, begun, &answer);
         Ok(answer)
     }};
@@ -46,40 +78,45 @@ macro_rules! act {
 
 impl Host for View<'_> {
     async fn stat(&mut self, file: Path) -> wasmtime::Result<Result<Option<FileStat>, Error>> {
-        let answer: wasmtime::Result<Result<_, Error>> =
-            act!(self, "files.stat", file, |place, rel, services, stop| place
-                .stat(&services, rel, &stop));
         let convert = |stat: crate::files::Stat| FileStat {
             kind: stat.kind.to_owned(),
             size: stat.size,
             allocated: stat.allocated,
             modified_ms: stat.modified_ms,
         };
-        answer.map(|answer| answer.map(|stat| stat.map(convert)))
+        act!(self, "files.stat", file, json!({}), |place, rel, services, stop| async {
+            let stat = place.stat(&services, rel, &stop).await;
+            stat.map(|stat| stat.map(convert))
+        })
     }
 
     async fn list(&mut self, folder: Path) -> wasmtime::Result<Result<Vec<String>, Error>> {
-        act!(self, "files.list", folder, |place, rel, services, stop| place
+        act!(self, "files.list", folder, json!({}), |place, rel, services, stop| place
             .list(&services, rel, &stop))
     }
 
     async fn read(&mut self, file: Path) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
-        act!(self, "files.read", file, |place, rel, services, stop| place
+        act!(self, "files.read", file, json!({}), |place, rel, services, stop| place
             .read(&services, rel, &stop))
     }
 
     async fn write(&mut self, file: Path, data: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
-        act!(self, "files.write", file, |place, rel, services, stop| place
-            .write(&services, rel, data, &stop))
+        act!(
+            self,
+            "files.write",
+            file,
+            json!({ "data": bytes(&data) }),
+            |place, rel, services, stop| place.write(&services, rel, data, &stop)
+        )
     }
 
     async fn make_folder(&mut self, folder: Path) -> wasmtime::Result<Result<(), Error>> {
-        act!(self, "files.make-folder", folder, |place, rel, services, stop| place
+        act!(self, "files.make-folder", folder, json!({}), |place, rel, services, stop| place
             .make_folder(&services, rel, &stop))
     }
 
     async fn remove(&mut self, target: Path) -> wasmtime::Result<Result<(), Error>> {
-        act!(self, "files.remove", target, |place, rel, services, stop| place
+        act!(self, "files.remove", target, json!({}), |place, rel, services, stop| place
             .remove(&services, rel, &stop))
     }
 
@@ -94,8 +131,13 @@ impl Host for View<'_> {
             Ok(to) => to,
             Err(problem) => return Ok(Err(problem)),
         };
-        act!(self, "files.rename", source, |place, rel, services, stop| place
-            .rename(&services, rel, to, &stop))
+        act!(
+            self,
+            "files.rename",
+            source,
+            json!({ "to": target.path }),
+            |place, rel, services, stop| place.rename(&services, rel, to, &stop)
+        )
     }
 
     async fn copy(&mut self, source: Path, target: Path) -> wasmtime::Result<Result<u64, Error>> {
@@ -107,8 +149,14 @@ impl Host for View<'_> {
             (Ok(()), Err(wrong)) => return Ok(Err(wrong)),
             (Ok(()), Ok(from)) => from,
         };
-        act!(self, "files.copy", target, |place, rel, services, stop| place
-            .copy(&services, from, from_rel, rel, progress, &stop))
+        act!(
+            self,
+            "files.copy",
+            target,
+            json!({ "from": named(&source) }),
+            |place, rel, services, stop| place
+                .copy(&services, from, from_rel, rel, progress, &stop)
+        )
     }
 
     async fn fetch(
@@ -125,17 +173,23 @@ impl Host for View<'_> {
             (Ok(()), Err(wrong)) => return Ok(Err(wrong)),
             (Ok(()), Ok(from)) => from,
         };
-        act!(self, "files.fetch", target, |place, rel, services, stop| place
-            .fetch(&services, from, from_rel, rel, progress, &stop))
+        act!(
+            self,
+            "files.fetch",
+            target,
+            json!({ "from": named(&source), "host": from_host }),
+            |place, rel, services, stop| place
+                .fetch(&services, from, from_rel, rel, progress, &stop)
+        )
     }
 
     async fn checksum(&mut self, file: Path) -> wasmtime::Result<Result<String, Error>> {
-        act!(self, "files.checksum", file, |place, rel, services, stop| place
+        act!(self, "files.checksum", file, json!({}), |place, rel, services, stop| place
             .checksum(&services, rel, &stop))
     }
 
     async fn absolute(&mut self, file: Path) -> wasmtime::Result<Result<String, Error>> {
-        act!(self, "files.absolute", file, |place, rel, services, stop| place
+        act!(self, "files.absolute", file, json!({}), |place, rel, services, stop| place
             .absolute_checked(&services, rel, &stop))
     }
 }

@@ -12,14 +12,18 @@ pub(crate) mod context;
 mod exec;
 mod files;
 pub(crate) mod http;
+mod kept;
 mod log;
 mod random;
 pub(crate) mod secrets;
 pub(crate) mod session;
 pub(crate) mod socket;
+mod taped;
+pub(crate) mod wasi;
 
 use crate::bindings::ostler::driver::types::{Error, ErrorKind, Host as TypesHost};
 use crate::budget::DriverPlaces;
+use crate::cassette::TapedCall;
 use crate::cuts::CutCall;
 use crate::grants::Grants;
 use crate::http::Network;
@@ -76,6 +80,8 @@ pub(crate) struct Env {
     pub(crate) handed: HandedOut,
     /// Stops the call at one of its calls to the host, if the conformance suite says so.
     pub(crate) cut: Option<CutCall>,
+    /// Records its calls to the host, or answers them.
+    pub(crate) tape: Option<TapedCall>,
 }
 
 impl Env {
