@@ -15,7 +15,7 @@ use crate::{Exit, Failure};
 use clap::{Args, Subcommand};
 use ostler_api::Span;
 use ostler_testkit::{
-    Ended, PluginKind, Tape, TestOptions, TestReport, new_plugin, new_plugin_with,
+    Ended, PluginKind, Tape, TestOptions, TestReport, TestkitError, new_plugin, new_plugin_with,
 };
 use ostler_wasm::{Inspection, Package, Secret, Usage};
 use serde::Serialize;
@@ -205,6 +205,19 @@ fn bad_file(err: &dyn std::error::Error) -> Failure {
         .hint("`ostler plugin new` lays down a driver that builds")
 }
 
+/// Why the suite did not run.
+fn not_tried(err: &TestkitError) -> Failure {
+    match err {
+        TestkitError::Cassette { .. } | TestkitError::ShortSecret { .. } => {
+            Failure::usage(crate::failure::chain(err))
+        }
+        TestkitError::Host(_)
+        | TestkitError::Load(_)
+        | TestkitError::Bench(_)
+        | TestkitError::Image(_) => bad_file(err),
+    }
+}
+
 /// Refuses settings and capabilities that the manifest does not have. Otherwise a misspelt one
 /// would be ignored in silence.
 fn known_to(inspection: &Inspection, args: &TestArgs) -> Result<(), Failure> {
@@ -312,7 +325,7 @@ async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
         ..TestOptions::default()
     };
     let report: TestReport =
-        ostler_testkit::test_plugin(&args.file, &options).await.map_err(|err| bad_file(&err))?;
+        ostler_testkit::test_plugin(&args.file, &options).await.map_err(|err| not_tried(&err))?;
     let least = match &options.usage {
         Some(usage) => Some(Least::of(&args.file, &report.inspection, usage.told()).await?),
         None => None,

@@ -282,6 +282,38 @@ fn a_test_of_a_driver_writes_its_report_and_says_by_its_code_how_it_went() {
 }
 
 #[test]
+fn a_run_is_recorded_and_played_back_and_wrong_usage_is_told() {
+    let Some(plugins) = support::plugins() else { return };
+    let sim = plugins.join("sim.wasm").display().to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let test = |more: &[&str]| run(&[&["plugin", "test", &sim, "-o", "table"], more].concat());
+    let (only, cassette) = ("--only=deploy-runs,remove-twice", path("suite.jsonl"));
+    test(&[only, "--record", &cassette]).expect(0);
+    let played = test(&["--replay", &cassette]).expect(0).out;
+    assert!(played.contains("2 checks: 2 passed, 0 failed, 0 skipped"), "{played}");
+    // Another answer of the host makes the driver do something else.
+    let text = std::fs::read_to_string(&cassette).expect("a cassette");
+    let other = text.replacen(r#""answer":{"ok":null}"#, r#""answer":{"ok":"what is this?"}"#, 1);
+    assert_ne!(text, other, "sim looks for its file");
+    std::fs::write(path("other.jsonl"), other).expect("written");
+    test(&["--replay", &path("other.jsonl")])
+        .expect(1)
+        .says("sim does something else than what was recorded: check deploy-runs, call deploy of ")
+        .says("record it anew with --record");
+    // Nothing runs.
+    test(&["--replay", &cassette, "--set", "folder=x"]).expect(2).says("--replay");
+    test(&["--replay", &path("none.jsonl")]).expect(2).says("none.jsonl: No such file");
+    std::fs::write(path("empty.jsonl"), "{}").expect("written");
+    test(&["--replay", &path("empty.jsonl")]).expect(2).says("line 1 of the cassette");
+    test(&["--record", "/nonexistent/suite.jsonl"]).expect(2).says("/nonexistent/suite.jsonl");
+    std::fs::write(path("pin"), "123").expect("written");
+    test(&["--record", &path("new.jsonl"), "--secret", &format!("pin={}", path("pin"))])
+        .expect(2)
+        .says("secret pin has fewer than 4 characters");
+}
+
+#[test]
 fn the_least_permissions_of_a_driver_are_told() {
     let Some(plugins) = support::plugins() else { return };
     let sim = plugins.join("sim.wasm").display().to_string();

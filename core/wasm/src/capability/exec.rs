@@ -95,7 +95,7 @@ impl Env {
                     .map(|_| json!({ "argv": rendered.to_string(), "input": bytes(&line.input) }));
                 match self.filled(template, line.input) {
                     Ok(input) => {
-                        let run = self.run(rendered, input, output);
+                        let run = Box::pin(self.run(rendered, input, output));
                         self.taped("exec.run", || with.unwrap_or_default(), run).await?
                     }
                     Err(error) => Err(error),

@@ -104,7 +104,7 @@ impl WasiHttpHooks for Hooks {
             let traced = env.traced(request.method(), request.uri());
             let named = env.cut.is_some().then(|| format!("http.request {traced}"));
             let flight = Flight::begin(&env, "http.request", traced);
-            let asked = env.sent(request, options.unwrap_or_default());
+            let asked = Box::pin(env.sent(request, options.unwrap_or_default()));
             let answer = env.reach(|| named.unwrap_or_default(), asked).await;
             let answer = answer.unwrap_or_else(|ends| {
                 Err(error(ErrorKind::Unknown, "cassette", ends.to_string()))
