@@ -4,7 +4,7 @@ use crate::arguments::{Arguments, JobArguments, Work, no_host};
 use crate::clock;
 use crate::faults;
 use crate::shared::Shared;
-use ostler_driver::{CallControl, JobStatus, Site, require};
+use ostler_driver::{CallControl, JobStatus, Related, Site, require};
 use ostler_model::{
     Call, CallResult, DriverError, DriverName, Effect, ErrorKind, HostId, NowCall, Observation,
     Outcome, VmRecord,
@@ -66,6 +66,12 @@ pub(crate) async fn observe_at(
     let site = shared.directory().site(host).ok_or_else(|| no_host(host))?;
     let look = caught(driver.observe(&site, record.uuid)).await;
     faults::as_looked(shared.config.hooks.sabotage, look)
+}
+
+/// What the call is about beside its arguments.
+pub(crate) fn related(shared: &Shared, effect: &Effect, record: &VmRecord) -> Related {
+    let directory = shared.directory();
+    Arguments { shared, directory: &directory, record, effect }.related()
 }
 
 /// Calls the driver with the arguments of the effect.

@@ -219,6 +219,7 @@ async fn bounded(
         cancel: cancel.clone(),
         progress: report,
         state: record.driver_state.get(&effect.driver).cloned(),
+        related: calls::related(shared, effect, record),
     };
     let began = clock::instant();
     let call = calls::caught(calls::call(shared, effect, record, &control));

@@ -3,10 +3,12 @@
 mod abilities;
 mod called;
 mod hypervisor;
+mod request;
 mod rules;
 mod transfer;
 
 use self::called::{Answer, Called, ForPeople};
+use self::request::Request;
 use crate::bindings::exports::ostler::driver as exported;
 use crate::capability::context::Call;
 use crate::capability::session::Sessions;
@@ -17,6 +19,7 @@ use crate::http::Network;
 use crate::inspect::Inspection;
 use crate::instance::{Body, Runner, State};
 use crate::manifest::GRANTABLE;
+use crate::own_files::{self, About, Known, OwnFiles};
 use crate::package::Judged;
 use crate::recorder::{Answered, Record};
 use crate::services::Services;
@@ -191,8 +194,10 @@ impl LoadedDriver {
             let parts = manifest.parts(of).into_iter();
             parts.map(move |part| (format!("{of}:{part}"), grants.has_part(of, part)))
         });
+        // No manifest names these: an operator grants them.
+        let datastores = grants.parts("files").map(|part| (format!("files:{part}"), true));
         let (granted, missing): (Vec<_>, Vec<_>) =
-            capabilities.chain(parts).partition(|(_, granted)| *granted);
+            capabilities.chain(parts).chain(datastores).partition(|(_, granted)| *granted);
         let names = |list: Vec<(String, bool)>| list.into_iter().map(|(name, _)| name).collect();
         DriverInfo {
             name: manifest.name.clone(),
@@ -228,33 +233,6 @@ impl LoadedDriver {
             kinds.push(DriverKind::Rules(Arc::new(component.clone())));
         }
         kinds
-    }
-}
-
-/// One call, before it is made.
-struct Request<'a> {
-    name: &'static str,
-    site: Option<&'a Site>,
-    control: Option<&'a CallControl>,
-    /// Whether it waits for changes, and does nothing else.
-    waits: bool,
-    until: Instant,
-}
-
-impl<'a> Request<'a> {
-    /// A call that changes something, with its effect key and deadline.
-    fn act(name: &'static str, site: &'a Site, control: &'a CallControl) -> Self {
-        Self { name, site: Some(site), control: Some(control), waits: false, until: control.until }
-    }
-
-    /// A question that must be answered within `patience`.
-    fn ask(name: &'static str, site: Option<&'a Site>, patience: Duration) -> Self {
-        Self { name, site, control: None, waits: false, until: Instant::now() + patience }
-    }
-
-    /// The same as a call that waits for changes, and does nothing else.
-    fn that_waits(self) -> Self {
-        Self { waits: true, ..self }
     }
 }
 
@@ -319,7 +297,7 @@ impl Component {
         request: Request<'_>,
         body: Body<T>,
     ) -> Result<Called<T>, DriverError> {
-        let Request { name, site, control, waits, until } = request;
+        let Request { name, site, control, about, waits, until } = request;
         let cancel = control.map_or_else(CancellationToken::new, |control| control.cancel.clone());
         if cancel.is_cancelled() {
             return Err(DriverError::new(
@@ -332,6 +310,7 @@ impl Component {
             side: Arc::clone(&self.0.side),
             site: site.cloned(),
             control: control.cloned(),
+            own: self.own_files(site, control, &about),
             name,
             waits,
             until,
@@ -357,6 +336,21 @@ impl Component {
             ended = answer.is_ok()
         );
         answer.map(|given| Called { given, env })
+    }
+
+    fn own_files(
+        &self,
+        site: Option<&Site>,
+        control: Option<&CallControl>,
+        about: &[About<'_>],
+    ) -> OwnFiles {
+        let side = &self.0.side;
+        let known = Known {
+            whole: side.grants.parts("files").map(str::to_owned).collect(),
+            records: &|site| side.records(site),
+            host_name: &|host| side.services.sites.host_name(host),
+        };
+        own_files::of_call(&known, site, control, about)
     }
 
     /// The point at which the conformance suite stops a call for an effect.
@@ -423,14 +417,14 @@ use body;
 /// One call of an exported function for an effect, and its answer. `$convert` makes ours of it.
 macro_rules! send {
     (
-        $self:ident, $site:ident, $call:ident, $convert:expr,
+        $self:ident, $site:ident, $call:ident, [$($about:expr),*], $convert:expr,
         $interface:ident, $function:ident, $name:literal $(, $argument:expr)*
     ) => {{
         let body = $crate::component::body!($self.0.exports, $interface, |guest, store| {
             let lent = $crate::component::lend(store)?;
             guest.$function(store, lent $(, $argument)*).await
         });
-        let request = $crate::component::Request::act($name, $site, $call);
+        let request = $crate::component::Request::act($name, $site, $call, vec![$($about),*]);
         $self.recorded($name, $site, $call, $self.call(request, body), $convert).await
     }};
 }
@@ -438,11 +432,12 @@ use send;
 
 /// A mutating call of one exported function.
 macro_rules! act {
-    ($self:ident, $site:ident, $call:ident, $($called:tt)*) => {
+    ($self:ident, $site:ident, $call:ident, $about:tt, $($called:tt)*) => {
         $crate::component::send!(
             $self,
             $site,
             $call,
+            $about,
             |given| $crate::convert::outcome(given, $call.context.key.vm),
             $($called)*
         )
@@ -452,11 +447,12 @@ use act;
 
 /// One call about a job: begin it, or ask for its progress.
 macro_rules! job {
-    ($self:ident, $site:ident, $call:ident, $($called:tt)*) => {
+    ($self:ident, $site:ident, $call:ident, $about:tt, $($called:tt)*) => {
         $crate::component::send!(
             $self,
             $site,
             $call,
+            $about,
             |given| $crate::convert::job_status(given, $call.context.key.vm),
             $($called)*
         )
@@ -467,13 +463,14 @@ use job;
 /// One question about a host, and its answer. `$convert` makes ours of it.
 macro_rules! ask {
     (
-        $self:ident, $site:ident, $patience:expr, $convert:expr,
+        $self:ident, $site:ident, $patience:expr, [$($about:expr),*], $convert:expr,
         $interface:ident, $function:ident, $name:literal $(, $argument:expr)*
     ) => {{
         let body = $crate::component::body!($self.0.exports, $interface, |guest, store| {
             guest.$function(store $(, $argument)*).await
         });
-        let request = $crate::component::Request::ask($name, Some($site), $patience);
+        let request = $crate::component::Request::ask($name, Some($site), $patience)
+            .about(vec![$($about),*]);
         $self.call(request, body).await?.told($convert)
     }};
 }

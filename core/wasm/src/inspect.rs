@@ -321,6 +321,16 @@ impl fmt::Display for Inspection {
                     writeln!(f, "            also {what} {}", paths.join(", "))?;
                 }
             }
+            if command.reach().all_datastores {
+                writeln!(
+                    f,
+                    "            reaches all datastores, and not only the files of its call"
+                )?;
+            }
+            let limits = command.limits().to_string();
+            if !limits.is_empty() {
+                writeln!(f, "            may use {limits}")?;
+            }
             if !command.secrets().is_empty() {
                 let names: Vec<&str> = command.secrets().iter().map(SecretName::as_str).collect();
                 writeln!(f, "            is given the secrets {}", names.join(", "))?;

@@ -10,6 +10,7 @@
 //!   at each call: its manifest asks, the operator grants.
 //! - Nothing is compiled, and no compiled code is loaded, of a file that the operator's trust policy
 //!   was not asked about: [`Host`] compiles a [`Vetted`] only, and only [`Host::vet`] makes one.
+//! - A driver reaches the files that its call is about, and no others: `own_files`.
 //! - Everything that a component hands over is checked before it becomes a type of ours.
 //! - No text that leaves a call has the value of a secret that the call was given: `scrub`.
 //!
@@ -35,8 +36,10 @@ mod host;
 mod http;
 mod inspect;
 mod instance;
+mod limits;
 mod manifest;
 mod output;
+mod own_files;
 mod package;
 mod recorder;
 mod scrub;
@@ -63,6 +66,7 @@ pub use grants::{
 };
 pub use host::{Host, HostOptions, Vetted, inspect_file};
 pub use inspect::{FILE_MAX, Inspection, inspect};
+pub use limits::Limits;
 pub use manifest::{Asked, MANIFEST_MAX, Manifest, SecretUse, Setting};
 pub use package::{Judged, Package, signature_file};
 pub use recorder::{Answered, Record, Recording};

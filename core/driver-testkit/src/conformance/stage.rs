@@ -139,12 +139,14 @@ impl Stage {
     /// A call of any store, with a new effect key.
     pub(super) fn call_of(&self, store: StoreId, vm: VmUuid, generation: u64) -> CallControl {
         let step = StepNo(self.steps.fetch_add(1, Ordering::Relaxed));
-        control(
-            store,
-            EffectKey { vm, operation: OperationId(1), step, item: Item::Domain },
-            generation,
-            self.patience(),
-        )
+        let key = EffectKey { vm, operation: OperationId(1), step, item: Item::Domain };
+        self.about_a_migration(control(store, key, generation, self.patience()))
+    }
+
+    /// Any call may be one of a migration: the engine then tells of the other host.
+    fn about_a_migration(&self, mut call: CallControl) -> CallControl {
+        call.related.other = self.bench.second_site().map(Arc::new);
+        call
     }
 
     /// The same call, sent again.
@@ -156,7 +158,7 @@ impl Stage {
             self.patience(),
         );
         again.context.attempt = call.context.attempt + 1;
-        again
+        self.about_a_migration(again)
     }
 
     /// A call, the same call sent again, and a call of another step.

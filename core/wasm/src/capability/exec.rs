@@ -6,7 +6,8 @@ use crate::bindings::ostler::driver::exec::{
     Argument, CommandLine, Exit, Host, add_to_linker as link,
 };
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
-use crate::files::Place;
+use crate::confine::Confined;
+use crate::own_files::Wanted;
 use crate::recorder::Answered;
 use crate::template::{Part, Rendered, Template};
 use crate::transport::{self, Job, RunError};
@@ -150,10 +151,10 @@ impl Env {
                 match part {
                     Part::Text(text) => argument.push_str(&text),
                     Part::File(file) => {
-                        let place = Place::find(site, file.datastore.as_str())?;
-                        argument.push_str(
-                            &place.absolute_checked(&services, file.path, &self.stop).await?,
-                        );
+                        let path = (file.datastore.as_str(), &file.path);
+                        let (place, way) = self.locate("a command", path, Wanted::Read)?;
+                        argument
+                            .push_str(&place.absolute_checked(&services, way, &self.stop).await?);
                     }
                 }
             }
@@ -165,7 +166,8 @@ impl Env {
             stdout_max: output.stdout,
             stderr_max: output.stderr,
             time_limit: rendered.time_limit,
-            reach: Some(rendered.reach.with_datastores(site)),
+            limits: Some(rendered.limits),
+            reach: Some(Confined { own: self.own.roots(site), reach: rendered.reach }.on(site)),
         };
         let ran = self
             .work(|stop| async move { services.transports.run(&via, job, &stop).await })

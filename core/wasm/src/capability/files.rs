@@ -3,7 +3,8 @@
 use super::{Env, HasView, State, View, cancelled, error, refused, view};
 use crate::bindings::ostler::driver::files::{FileStat, Host, Path, add_to_linker as link};
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
-use crate::files::{FileError, Place, Progress};
+use crate::files::{FileError, Place, Progress, Way};
+use crate::own_files::Wanted;
 use crate::text::told;
 use ostler_driver::Site;
 use ostler_model::{HostName, RelPath};
@@ -11,11 +12,52 @@ use std::sync::Arc;
 use std::time::Instant;
 use wasmtime::component::Linker;
 
-/// The place of a file on a host. Checks that the datastore is there and that the path has the
-/// right form.
-fn locate(site: &Site, path: &Path) -> Result<(Place, RelPath), Error> {
-    let place = Place::find(site, &path.datastore)?;
-    Ok((place, relative(&path.path)?))
+/// The code of the error for a file that the call is not about.
+const NOT_OF_CALL: &str = "not-of-this-call";
+
+impl Env {
+    /// The place of a file on the call's host. Checks that the datastore is there, that the path
+    /// has the right form, and that the call is about the file. `what` names the use of the file.
+    pub(super) fn locate(
+        &self,
+        what: &str,
+        (datastore, path): (&str, &RelPath),
+        wanted: Wanted,
+    ) -> Result<(Place, Way), Error> {
+        let place = Place::find(self.site()?, datastore)?;
+        match self.own.here(datastore, path, wanted) {
+            Some(way) => Ok((place, way)),
+            None => Err(self.not_of_call(what, datastore, path)),
+        }
+    }
+
+    fn located(&self, what: &str, path: &Path, wanted: Wanted) -> Result<(Place, Way), Error> {
+        self.locate(what, (&path.datastore, &relative(&path.path)?), wanted)
+    }
+
+    /// The same for a file that is fetched from any host.
+    fn fetched(&self, from_host: &str, path: &Path) -> Result<(Place, Way), Error> {
+        let site = other_site(self, from_host)?;
+        if self.site.as_ref().is_some_and(|here| here.name == site.name) {
+            return self.located("files.fetch", path, Wanted::Read);
+        }
+        let (place, rel) = (Place::find(&site, &path.datastore)?, relative(&path.path)?);
+        match self.own.there(&site.name, &path.datastore, &rel) {
+            Some(way) => Ok((place, way)),
+            None => {
+                let what = format!("files.fetch from host {}", site.name);
+                Err(self.not_of_call(&what, &path.datastore, &rel))
+            }
+        }
+    }
+
+    fn not_of_call(&self, what: &str, datastore: &str, path: &RelPath) -> Error {
+        let wanted = format!("{what} of {:?}", self.told(&format!("{datastore}:{path}")));
+        let why = format!(
+            "the call is not about that file, or it only reads it. A driver reaches the folders              of the call's VM, the files that the call names, and its own folder (settings              `datastore` and `folder`); an operator can grant a whole datastore: files:{datastore}"
+        );
+        self.deny("files", NOT_OF_CALL, &wanted, &why)
+    }
 }
 
 fn relative(path: &str) -> Result<RelPath, Error> {
@@ -27,14 +69,14 @@ fn relative(path: &str) -> Result<RelPath, Error> {
 /// writes one line of trace.
 macro_rules! act {
     (
-        $view:ident, $name:literal, $path:expr,
+        $view:ident, $name:literal, $wanted:ident, $path:expr,
         |$place:ident, $rel:ident, $services:ident, $stop:ident| $work:expr
     ) => {{
         let (begun, env, path) = (Instant::now(), Arc::clone($view.env), &$path);
         let what = format!("{}:{}", env.told(&path.datastore), env.told(&path.path));
         let work = async {
             env.granted("files", &format!("{} of {what:?}", $name))?;
-            let ($place, $rel) = locate(env.site()?, path)?;
+            let ($place, $rel) = env.located($name, path, Wanted::$wanted)?;
             let $services = Arc::clone(&env.side.services);
             Ok(env.work(move |$stop| async move { $work.await }).await??)
         };
@@ -47,7 +89,7 @@ macro_rules! act {
 impl Host for View<'_> {
     async fn stat(&mut self, file: Path) -> wasmtime::Result<Result<Option<FileStat>, Error>> {
         let answer: wasmtime::Result<Result<_, Error>> =
-            act!(self, "files.stat", file, |place, rel, services, stop| place
+            act!(self, "files.stat", Stat, file, |place, rel, services, stop| place
                 .stat(&services, rel, &stop));
         let convert = |stat: crate::files::Stat| FileStat {
             kind: stat.kind.to_owned(),
@@ -59,27 +101,27 @@ impl Host for View<'_> {
     }
 
     async fn list(&mut self, folder: Path) -> wasmtime::Result<Result<Vec<String>, Error>> {
-        act!(self, "files.list", folder, |place, rel, services, stop| place
+        act!(self, "files.list", Read, folder, |place, rel, services, stop| place
             .list(&services, rel, &stop))
     }
 
     async fn read(&mut self, file: Path) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
-        act!(self, "files.read", file, |place, rel, services, stop| place
+        act!(self, "files.read", Read, file, |place, rel, services, stop| place
             .read(&services, rel, &stop))
     }
 
     async fn write(&mut self, file: Path, data: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
-        act!(self, "files.write", file, |place, rel, services, stop| place
+        act!(self, "files.write", Write, file, |place, rel, services, stop| place
             .write(&services, rel, data, &stop))
     }
 
     async fn make_folder(&mut self, folder: Path) -> wasmtime::Result<Result<(), Error>> {
-        act!(self, "files.make-folder", folder, |place, rel, services, stop| place
+        act!(self, "files.make-folder", Make, folder, |place, rel, services, stop| place
             .make_folder(&services, rel, &stop))
     }
 
     async fn remove(&mut self, target: Path) -> wasmtime::Result<Result<(), Error>> {
-        act!(self, "files.remove", target, |place, rel, services, stop| place
+        act!(self, "files.remove", Write, target, |place, rel, services, stop| place
             .remove(&services, rel, &stop))
     }
 
@@ -90,24 +132,26 @@ impl Host for View<'_> {
                 "a rename stays within one datastore; copy and remove instead",
             )));
         }
-        let to = match relative(&target.path) {
-            Ok(to) => to,
+        let granted = self.env.granted("files", "files.rename");
+        let to = granted.and_then(|()| self.env.located("files.rename", &target, Wanted::Write));
+        let to = match to {
+            Ok((_, to)) => to,
             Err(problem) => return Ok(Err(problem)),
         };
-        act!(self, "files.rename", source, |place, rel, services, stop| place
+        act!(self, "files.rename", Write, source, |place, rel, services, stop| place
             .rename(&services, rel, to, &stop))
     }
 
     async fn copy(&mut self, source: Path, target: Path) -> wasmtime::Result<Result<u64, Error>> {
         let progress = progress(self.env, "copy");
         let env = Arc::clone(self.env);
-        let from = env.site().and_then(|site| locate(site, &source));
-        let (from, from_rel) = match (env.granted("files", "files.copy"), from) {
-            (Err(denied), _) => return Ok(Err(denied)),
-            (Ok(()), Err(wrong)) => return Ok(Err(wrong)),
-            (Ok(()), Ok(from)) => from,
+        let granted = env.granted("files", "files.copy");
+        let from = granted.and_then(|()| env.located("files.copy", &source, Wanted::Read));
+        let (from, from_rel) = match from {
+            Ok(from) => from,
+            Err(problem) => return Ok(Err(problem)),
         };
-        act!(self, "files.copy", target, |place, rel, services, stop| place
+        act!(self, "files.copy", Write, target, |place, rel, services, stop| place
             .copy(&services, from, from_rel, rel, progress, &stop))
     }
 
@@ -119,23 +163,22 @@ impl Host for View<'_> {
     ) -> wasmtime::Result<Result<u64, Error>> {
         let progress = progress(self.env, "fetch");
         let env = Arc::clone(self.env);
-        let from = other_site(&env, &from_host).and_then(|site| locate(&site, &source));
-        let (from, from_rel) = match (env.granted("files", "files.fetch"), from) {
-            (Err(denied), _) => return Ok(Err(denied)),
-            (Ok(()), Err(wrong)) => return Ok(Err(wrong)),
-            (Ok(()), Ok(from)) => from,
+        let granted = env.granted("files", "files.fetch");
+        let (from, from_rel) = match granted.and_then(|()| env.fetched(&from_host, &source)) {
+            Ok(from) => from,
+            Err(problem) => return Ok(Err(problem)),
         };
-        act!(self, "files.fetch", target, |place, rel, services, stop| place
+        act!(self, "files.fetch", Write, target, |place, rel, services, stop| place
             .fetch(&services, from, from_rel, rel, progress, &stop))
     }
 
     async fn checksum(&mut self, file: Path) -> wasmtime::Result<Result<String, Error>> {
-        act!(self, "files.checksum", file, |place, rel, services, stop| place
+        act!(self, "files.checksum", Read, file, |place, rel, services, stop| place
             .checksum(&services, rel, &stop))
     }
 
     async fn absolute(&mut self, file: Path) -> wasmtime::Result<Result<String, Error>> {
-        act!(self, "files.absolute", file, |place, rel, services, stop| place
+        act!(self, "files.absolute", Read, file, |place, rel, services, stop| place
             .absolute_checked(&services, rel, &stop))
     }
 }

@@ -25,6 +25,7 @@ use crate::grants::Grants;
 use crate::http::Network;
 use crate::instance::State;
 use crate::manifest::Manifest;
+use crate::own_files::OwnFiles;
 use crate::recorder::{Answered, Record};
 use crate::scrub::HandedOut;
 use crate::services::Services;
@@ -63,6 +64,8 @@ pub(crate) struct Env {
     pub(crate) side: Arc<DriverSide>,
     pub(crate) site: Option<Site>,
     pub(crate) control: Option<CallControl>,
+    /// The files that the call is about.
+    pub(crate) own: OwnFiles,
     pub(crate) name: &'static str,
     /// Whether the call waits for changes, and does nothing else.
     pub(crate) waits: bool,
@@ -110,12 +113,16 @@ impl Env {
             (false, _) => format!("its manifest does not ask for {grant}"),
             (true, false) => format!("the operator has not granted {grant}"),
         };
-        let detail =
-            format!("driver {} wanted {wanted} in {}: {missing}", self.driver(), self.name);
+        Err(self.deny(grant, "denied", wanted, &missing))
+    }
+
+    /// The error of a thing that the driver may not have. The audit is told of it.
+    fn deny(&self, grant: &str, code: &str, wanted: &str, why: &str) -> Error {
+        let detail = format!("driver {} wanted {wanted} in {}: {why}", self.driver(), self.name);
         if self.denials.fetch_add(1, Ordering::Relaxed) < DENIALS_MAX {
             self.side.services.audit.denied(self.driver(), grant, &detail);
         }
-        Err(refused("denied", detail))
+        refused(code, detail)
     }
 
     /// The host of the call.

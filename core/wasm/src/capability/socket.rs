@@ -9,7 +9,8 @@ use super::{Env, HasView, State, View, error, refused, view};
 use crate::bindings::ostler::driver::exec::Argument;
 use crate::bindings::ostler::driver::socket::{Host, HostConnection, add_to_linker as link};
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
-use crate::files::{Place, SocketError, connect_file, connect_fixed};
+use crate::files::{SocketError, connect_file, connect_fixed};
+use crate::own_files::Wanted;
 use crate::template::Reached;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -146,8 +147,9 @@ impl Env {
         let stream = match reached {
             Reached::Fixed(path) => self.within(Duration::MAX, connect_fixed(&path)).await,
             Reached::File(file) => {
-                let place = Place::find(site, file.datastore.as_str())?;
-                self.within(Duration::MAX, connect_file(place, file.path)).await
+                let path = (file.datastore.as_str(), &file.path);
+                let (place, way) = self.locate("socket.connect", path, Wanted::Read)?;
+                self.within(Duration::MAX, connect_file(place, way)).await
             }
         };
         match stream? {

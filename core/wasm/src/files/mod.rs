@@ -7,8 +7,10 @@ mod local;
 mod part;
 mod remote;
 mod socket;
+mod way;
 
 pub(crate) use socket::{SocketError, connect_file, connect_fixed};
+pub(crate) use way::Way;
 
 use crate::services::Services;
 use crate::text::told;
@@ -38,7 +40,7 @@ fn is_draft(name: &str) -> bool {
 /// # Errors
 /// There is no such file, or it is something else.
 pub fn open_in_datastore(root: &str, path: &RelPath) -> std::io::Result<std::fs::File> {
-    local::open_itself(root, path).map_err(std::io::Error::other)
+    local::open(root, &Way::Itself(path.clone())).map_err(std::io::Error::other)
 }
 
 /// Receives the bytes done and the bytes in all.
@@ -142,7 +144,7 @@ impl Place {
     pub(crate) async fn absolute_checked(
         &self,
         services: &Services,
-        rel: RelPath,
+        rel: Way,
         stop: &CancellationToken,
     ) -> Result<String, FileError> {
         let absolute = format!("{}/{rel}", self.root.trim_end_matches('/'));
@@ -157,14 +159,14 @@ impl Place {
 
     /// Opens a socket of this machine, only to connect to it. Neither a symbolic link nor a race
     /// leads out of the root.
-    pub(crate) async fn open_socket(self, rel: RelPath) -> Result<OwnedFd, FileError> {
+    pub(crate) async fn open_socket(self, rel: Way) -> Result<OwnedFd, FileError> {
         blocking(move || local::open_socket(&self.root, &rel)).await
     }
 
     pub(crate) async fn stat(
         self,
         services: &Services,
-        rel: RelPath,
+        rel: Way,
         stop: &CancellationToken,
     ) -> Result<Option<Stat>, FileError> {
         if self.is_local() {
@@ -177,7 +179,7 @@ impl Place {
     pub(crate) async fn list(
         self,
         services: &Services,
-        rel: RelPath,
+        rel: Way,
         stop: &CancellationToken,
     ) -> Result<Vec<String>, FileError> {
         if self.is_local() {
@@ -190,7 +192,7 @@ impl Place {
     pub(crate) async fn read(
         self,
         services: &Services,
-        rel: RelPath,
+        rel: Way,
         stop: &CancellationToken,
     ) -> Result<Option<Vec<u8>>, FileError> {
         if self.is_local() {
@@ -203,7 +205,7 @@ impl Place {
     pub(crate) async fn write(
         self,
         services: &Services,
-        rel: RelPath,
+        rel: Way,
         data: Vec<u8>,
         stop: &CancellationToken,
     ) -> Result<(), FileError> {
@@ -223,7 +225,7 @@ impl Place {
     pub(crate) async fn make_folder(
         self,
         services: &Services,
-        rel: RelPath,
+        rel: Way,
         stop: &CancellationToken,
     ) -> Result<(), FileError> {
         if self.is_local() {
@@ -236,7 +238,7 @@ impl Place {
     pub(crate) async fn remove(
         self,
         services: &Services,
-        rel: RelPath,
+        rel: Way,
         stop: &CancellationToken,
     ) -> Result<(), FileError> {
         if self.is_local() {
@@ -250,8 +252,8 @@ impl Place {
     pub(crate) async fn rename(
         self,
         services: &Services,
-        rel: RelPath,
-        to: RelPath,
+        rel: Way,
+        to: Way,
         stop: &CancellationToken,
     ) -> Result<(), FileError> {
         if self.is_local() {
@@ -264,7 +266,7 @@ impl Place {
     pub(crate) async fn checksum(
         self,
         services: &Services,
-        rel: RelPath,
+        rel: Way,
         stop: &CancellationToken,
     ) -> Result<String, FileError> {
         if self.is_local() {
@@ -280,8 +282,8 @@ impl Place {
         self,
         services: &Services,
         from: Self,
-        from_rel: RelPath,
-        rel: RelPath,
+        from_rel: Way,
+        rel: Way,
         progress: Progress,
         stop: &CancellationToken,
     ) -> Result<u64, FileError> {
@@ -300,8 +302,8 @@ impl Place {
         self,
         services: &Services,
         from: Self,
-        from_rel: RelPath,
-        rel: RelPath,
+        from_rel: Way,
+        rel: Way,
         progress: Progress,
         stop: &CancellationToken,
     ) -> Result<u64, FileError> {

@@ -1,10 +1,9 @@
 //! Files over ssh. Small constant scripts get the paths as arguments, never as a part of their
 //! text. They need GNU coreutils and findutils, and util-linux.
 
-use super::{FileError, NAMES_MAX, Place, SMALL_MAX, Stat, is_draft};
+use super::{FileError, NAMES_MAX, Place, SMALL_MAX, Stat, Way, is_draft};
 use crate::services::Services;
 use crate::transport::{Exit, Job};
-use ostler_model::RelPath;
 use tokio_util::sync::CancellationToken;
 
 /// The most output of a script: ten thousand names of 255 bytes.
@@ -19,16 +18,20 @@ const BUSY: i32 = 46;
 const NO_ROOT: i32 = 90;
 const OUTSIDE: i32 = 92;
 
-/// `root` sets `r`. `full` resolves all links of a path, `last` resolves all but a link in its last
-/// part. Both set `f` and refuse to leave `r`.
+/// `root` sets `r`. `way` reads a path as [`Way::for_script`] writes it: it sets `o`, the folder
+/// that the path must stay in, and `p`, the path below that, which is empty for the folder itself.
+/// `full` resolves all links of a path, `last` resolves all but a link in its last part. Both set
+/// `f`, refuse to leave `o`, and refuse an `o` that is a link itself.
 macro_rules! script {
     ($body:literal) => {
         concat!(
             r#"root() { r=$(realpath -e -- "$1" 2>/dev/null) || exit 90; r=${r%/}; }; "#,
-            r#"below() { case $1/ in "$r"/*) ;; *) exit 92 ;; esac; }; "#,
-            r#"full() { f=$(realpath -m -- "$r/$1") || exit 92; below "$f"; d=${f%/*}; }; "#,
-            r#"last() { b=${1##*/}; d=$r; case $1 in */*) d=$(realpath -m -- "$r/${1%/*}") || exit 92 ;; esac; "#,
-            r#"below "$d"; f=$d/$b; t=$d/.$b.ostler-part; }; "#,
+            r#"below() { case $1/ in "$2"/*) ;; *) exit 92 ;; esac; }; "#,
+            r#"over() { d=$r; case $1 in */*) d=$(realpath -m -- "$r/${1%/*}") || exit 92 ;; esac; below "$d" "$r"; }; "#,
+            r#"way() { o=$r; p=$1; case $1 in *//*) p=${1#*//}; o=${1%%//*}; over "$o"; o=$d/${o##*/}; [ ! -L "$o" ] || exit 92 ;; esac; }; "#,
+            r#"full() { way "$1"; f=$o; [ -z "$p" ] || f=$(realpath -m -- "$o/$p") || exit 92; below "$f" "$o"; d=${f%/*}; }; "#,
+            r#"last() { way "$1"; b=${o##*/}; d=${o%/*}; [ -z "$p" ] || { b=${p##*/}; d=$o; case $p in */*) d=$(realpath -m -- "$o/${p%/*}") || exit 92 ;; esac; below "$d" "$o"; }; "#,
+            r#"f=$d/$b; t=$d/.$b.ostler-part; }; "#,
             r#"file() { [ -e "$f" ] || exit 44; [ -f "$f" ] || exit 45; }; root "$1"; "#,
             $body
         )
@@ -75,7 +78,7 @@ pub(super) fn argv(script: &str, arguments: &[&str]) -> Vec<String> {
 }
 
 /// Translates the exit code of a script.
-pub(super) fn judge(rel: &RelPath, code: Option<i32>, said: &str) -> Result<(), FileError> {
+pub(super) fn judge(rel: &Way, code: Option<i32>, said: &str) -> Result<(), FileError> {
     let what = rel.to_string();
     match code {
         Some(0) => Ok(()),
@@ -95,13 +98,14 @@ pub(super) fn judge(rel: &RelPath, code: Option<i32>, said: &str) -> Result<(), 
 async fn run(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
+    rel: &Way,
     script: &str,
     more: &[&str],
     input: Vec<u8>,
     stop: &CancellationToken,
 ) -> Result<Vec<u8>, FileError> {
-    let mut arguments = vec![place.root.as_str(), rel.as_str()];
+    let path = rel.for_script();
+    let mut arguments = vec![place.root.as_str(), path.as_str()];
     arguments.extend(more);
     let job = Job {
         argv: argv(script, &arguments),
@@ -109,6 +113,7 @@ async fn run(
         stdout_max: STDOUT_MAX,
         stderr_max: STDERR_MAX,
         time_limit: None,
+        limits: None,
         reach: None,
     };
     let Exit { code, stdout, stderr, .. } = services.transports.run(&place.via, job, stop).await?;
@@ -119,7 +124,7 @@ async fn run(
 pub(super) async fn check(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
+    rel: &Way,
     stop: &CancellationToken,
 ) -> Result<(), FileError> {
     run(services, place, rel, CHECK, &[], Vec::new(), stop).await.map(drop)
@@ -128,7 +133,7 @@ pub(super) async fn check(
 pub(super) async fn stat(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
+    rel: &Way,
     stop: &CancellationToken,
 ) -> Result<Option<Stat>, FileError> {
     let output = match run(services, place, rel, STAT, &[], Vec::new(), stop).await {
@@ -158,7 +163,7 @@ pub(super) async fn stat(
 pub(super) async fn list(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
+    rel: &Way,
     stop: &CancellationToken,
 ) -> Result<Vec<String>, FileError> {
     let output = run(services, place, rel, LIST, &[], Vec::new(), stop).await?;
@@ -175,7 +180,7 @@ pub(super) async fn list(
 pub(super) async fn read(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
+    rel: &Way,
     stop: &CancellationToken,
 ) -> Result<Option<Vec<u8>>, FileError> {
     match run(services, place, rel, READ, &[], Vec::new(), stop).await {
@@ -190,7 +195,7 @@ pub(super) async fn read(
 pub(super) async fn write(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
+    rel: &Way,
     data: Vec<u8>,
     stop: &CancellationToken,
 ) -> Result<(), FileError> {
@@ -200,7 +205,7 @@ pub(super) async fn write(
 pub(super) async fn make_folder(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
+    rel: &Way,
     stop: &CancellationToken,
 ) -> Result<(), FileError> {
     run(services, place, rel, MAKE_FOLDER, &[], Vec::new(), stop).await.map(drop)
@@ -209,7 +214,7 @@ pub(super) async fn make_folder(
 pub(super) async fn remove(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
+    rel: &Way,
     stop: &CancellationToken,
 ) -> Result<(), FileError> {
     run(services, place, rel, REMOVE, &[], Vec::new(), stop).await.map(drop)
@@ -218,23 +223,24 @@ pub(super) async fn remove(
 pub(super) async fn rename(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
-    to: &RelPath,
+    rel: &Way,
+    to: &Way,
     stop: &CancellationToken,
 ) -> Result<(), FileError> {
-    run(services, place, rel, RENAME, &[to.as_str()], Vec::new(), stop).await.map(drop)
+    run(services, place, rel, RENAME, &[&to.for_script()], Vec::new(), stop).await.map(drop)
 }
 
 pub(super) async fn copy(
     services: &Services,
     place: &Place,
-    (from_root, from): (&str, &RelPath),
-    to: &RelPath,
+    (from_root, from): (&str, &Way),
+    to: &Way,
     stop: &CancellationToken,
 ) -> Result<u64, FileError> {
     let source = Place { root: from_root.to_owned(), via: place.via.clone() };
     let output =
-        run(services, &source, from, COPY, &[&place.root, to.as_str()], Vec::new(), stop).await?;
+        run(services, &source, from, COPY, &[&place.root, &to.for_script()], Vec::new(), stop)
+            .await?;
     String::from_utf8_lossy(&output)
         .trim()
         .parse()
@@ -244,7 +250,7 @@ pub(super) async fn copy(
 pub(super) async fn checksum(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
+    rel: &Way,
     stop: &CancellationToken,
 ) -> Result<String, FileError> {
     let output = run(services, place, rel, CHECKSUM, &[], Vec::new(), stop).await?;
@@ -261,7 +267,7 @@ pub(super) async fn checksum(
 pub(super) async fn place(
     services: &Services,
     at: &Place,
-    rel: &RelPath,
+    rel: &Way,
     size: u64,
     stop: &CancellationToken,
 ) -> Result<(), FileError> {
@@ -269,6 +275,6 @@ pub(super) async fn place(
 }
 
 /// Removes the received part of a file.
-pub(super) async fn discard(services: &Services, at: &Place, rel: &RelPath) {
+pub(super) async fn discard(services: &Services, at: &Place, rel: &Way) {
     let _ = run(services, at, rel, DISCARD, &[], Vec::new(), &CancellationToken::new()).await;
 }

@@ -11,11 +11,14 @@
 
 mod lease;
 mod ssh;
+mod told;
 
 pub use lease::Lease;
 
+use self::told::{Told, header};
 use crate::HostError;
-use crate::confine::{self, Confine, Reach, SpawnError};
+use crate::confine::{self, Confine, Confined, SpawnError};
+use crate::limits::Limits;
 use crate::work::MayGoOn;
 use base64::Engine as _;
 use ostler_model::ExecTransport;
@@ -45,8 +48,6 @@ const DRAIN_GRACE: Duration = Duration::from_millis(500);
 pub(crate) const INPUT_MAX: usize = 64 * 1024;
 /// The longest last line of standard error: tag, blank, code.
 const TRAILER_MAX: usize = 64;
-/// The most bytes of all arguments: below the kernel's limit for one process.
-const ARGV_BYTES_MAX: usize = 64 * 1024;
 
 /// A command, ready to run.
 pub(crate) struct Job {
@@ -60,9 +61,11 @@ pub(crate) struct Job {
     pub(crate) stderr_max: usize,
     /// How long it may run, from its start. If none, until it is told to stop.
     pub(crate) time_limit: Option<Duration>,
+    /// What its processes may use, if it is a command of a driver.
+    pub(crate) limits: Option<Limits>,
     /// Where it may read and write, if it is a command of a driver on this machine. None: it is a
     /// command of ours.
-    pub(crate) reach: Option<Reach>,
+    pub(crate) reach: Option<Confined>,
 }
 
 /// How a command ended.
@@ -179,7 +182,8 @@ impl Transports {
         let input = base64::engine::general_purpose::STANDARD.encode(&job.input);
         // Standard input of a command on this machine ends when the daemon does, however that ends.
         let lease = matches!(via, ExecTransport::Ssh { .. }).then_some(self.lease);
-        let mut running = self.start(via, &job.argv, (&input, lease), job.reach, stop).await?;
+        let told = Told { input: &input, lease, limits: job.limits };
+        let mut running = self.start(via, &job.argv, told, job.reach, stop).await?;
         let (mut out, mut err) =
             (Kept::new(job.stdout_max), Kept::new(job.stderr_max + TRAILER_MAX));
         let mut stdin = running.stdin.take();
@@ -215,19 +219,20 @@ impl Transports {
         feed: bool,
         stop: &CancellationToken,
     ) -> Result<Running, RunError> {
-        self.start(via, argv, (if feed { "-" } else { "" }, None), None, stop).await
+        let input = if feed { "-" } else { "" };
+        self.start(via, argv, Told { input, lease: None, limits: None }, None, stop).await
     }
 
     async fn start(
         &self,
         via: &ExecTransport,
         argv: &[String],
-        (input, lease): (&str, Option<Lease>),
-        reach: Option<Reach>,
+        told: Told<'_>,
+        reach: Option<Confined>,
         stop: &CancellationToken,
     ) -> Result<Running, RunError> {
         let tag = uuid::Uuid::new_v4().simple().to_string();
-        let head = header(&tag, lease, argv, input)?;
+        let head = header(&tag, argv, told)?;
         let started = async {
             let permit = self
                 .lane(via)
@@ -260,34 +265,6 @@ impl Transports {
     }
 }
 
-/// The text that the helper reads first. Each argument is one line, so it must have no line break;
-/// templates and paths have none.
-fn header(
-    tag: &str,
-    lease: Option<Lease>,
-    argv: &[String],
-    input: &str,
-) -> Result<String, RunError> {
-    let bytes: usize = argv.iter().map(String::len).sum();
-    if argv.is_empty()
-        || bytes > ARGV_BYTES_MAX
-        || argv.iter().any(|argument| argument.contains(['\n', '\0']))
-    {
-        return Err(RunError::Invalid(format!(
-            "arguments must be at most {ARGV_BYTES_MAX} bytes without line breaks and NUL"
-        )));
-    }
-    let lapse = lease.map_or(0, |lease| lease.lapse().as_secs());
-    let mut head = format!("{tag}\n{lapse}\n{}\n", argv.len());
-    for argument in argv {
-        head.push_str(argument);
-        head.push('\n');
-    }
-    head.push_str(input);
-    head.push('\n');
-    Ok(head)
-}
-
 /// Waits until `limit` is over, and returns it. Without a limit it waits for ever.
 async fn over(limit: Option<Duration>) -> Duration {
     match limit {
@@ -309,7 +286,7 @@ fn local() -> Command {
 /// reach.
 async fn spawn(
     mut command: Command,
-    confined: Option<(String, Reach)>,
+    confined: Option<(String, Confined)>,
     permit: OwnedSemaphorePermit,
 ) -> Result<(Child, OwnedSemaphorePermit), RunError> {
     command

@@ -12,6 +12,7 @@ async fn run(argv: &[&str], input: &[u8]) -> Result<Exit, RunError> {
         stdout_max: 1000,
         stderr_max: 100,
         time_limit: None,
+        limits: None,
         reach: None,
     };
     transports.run(&ExecTransport::Local, job, &CancellationToken::new()).await
@@ -109,6 +110,7 @@ async fn cancel_kills_the_group() {
         stdout_max: 10,
         stderr_max: 10,
         time_limit: None,
+        limits: None,
         reach: None,
     };
     let run = transports.run(&ExecTransport::Local, job, &stop);
@@ -142,7 +144,7 @@ impl Helper {
         let mut stdin = child.stdin.take().expect("piped");
         let script = "sleep 3600 & echo $!; wait".to_owned();
         let argv = ["/bin/sh".to_owned(), "-c".to_owned(), script];
-        let head = header("tag", lease, &argv, "").expect("header");
+        let head = header("tag", &argv, Told { input: "", lease, limits: None }).expect("header");
         std::io::Write::write_all(&mut stdin, head.as_bytes()).expect("written");
         let mut line = String::new();
         std::io::BufRead::read_line(

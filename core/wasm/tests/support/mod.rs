@@ -104,10 +104,17 @@ pub(crate) fn host(options: HostOptions) -> Host {
     Host::new(options).expect("a host")
 }
 
-/// Everything the guest asks for.
-pub(crate) fn all() -> Grants {
+/// Everything the guest asks for. Of files: those of its calls.
+pub(crate) fn asked() -> Grants {
     let manifest = ostler_wasm::inspect("guest", guest()).expect("a component").manifest;
     Grants::all(&manifest)
+}
+
+/// The same, and the whole datastore `ds`.
+pub(crate) fn all() -> Grants {
+    let mut grants = asked();
+    grants.capabilities.insert("files".to_owned(), ["ds".to_owned()].into());
+    grants
 }
 
 /// Some capabilities, each with some of its parts.

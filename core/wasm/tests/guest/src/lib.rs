@@ -468,6 +468,11 @@ impl snapshot_rules::Guest for Guest {
         }
         match question.verb.as_str() {
             "loop" => spin(),
+            // Rules decide, and see no file.
+            "steal" => snapshot_rules::Verdict {
+                refused: files::read(&path(&["ds", "own/file"])).err().map(|error| error.code),
+                fates: Vec::new(),
+            },
             "few" => snapshot_rules::Verdict { refused: None, fates: Vec::new() },
             _ => snapshot_rules::Verdict {
                 refused: Some(format!("{} in {}", question.verb, question.state)),
