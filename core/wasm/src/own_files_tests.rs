@@ -1,3 +1,5 @@
+//! Which files a call is about.
+
 use super::*;
 use ostler_driver::Layer;
 use ostler_model::{

@@ -54,7 +54,9 @@ impl Env {
     fn not_of_call(&self, what: &str, datastore: &str, path: &RelPath) -> Error {
         let wanted = format!("{what} of {:?}", self.told(&format!("{datastore}:{path}")));
         let why = format!(
-            "the call is not about that file, or it only reads it. A driver reaches the folders              of the call's VM, the files that the call names, and its own folder (settings              `datastore` and `folder`); an operator can grant a whole datastore: files:{datastore}"
+            "the call is not about that file, or it only reads it. A driver reaches the folders \
+             of the call's VM, the files that the call names, and its own folder (settings \
+             `datastore` and `folder`); an operator can grant a whole datastore: files:{datastore}"
         );
         self.deny("files", NOT_OF_CALL, &wanted, &why)
     }
