@@ -7,8 +7,8 @@ mod daemon;
 use ostler_driver::CallControl;
 use ostler_driver_testkit::conformance::{self, Bench};
 use ostler_model::{
-    CallContext, EffectKey, Generation, Identity, Item, Observation, OperationId, Power, StepNo,
-    StoreId, Timestamp, VmUuid,
+    CallContext, EffectKey, Epoch, Generation, Identity, Item, Observation, OperationId, Power,
+    StepNo, StoreId, Timestamp, VmUuid,
 };
 use ostler_tests::daemon::{components, is_built, poll};
 use ostler_tests::lab::skipped;
@@ -80,6 +80,7 @@ fn call(vm: VmUuid, step: u64) -> CallControl {
         key,
         attempt: 1,
         generation: Generation(1),
+        epoch: Epoch(0),
         spares: None,
         deadline: Timestamp(0),
     };

@@ -4,6 +4,7 @@
 
 use crate::EngineConfig;
 use crate::calls;
+use crate::charge;
 use crate::clock;
 use crate::directory::Directory;
 use crate::faults;
@@ -170,6 +171,10 @@ async fn attempt(
         return (Some(shared.now()), Err(error));
     }
     shared.reach(Point::Sending).await;
+    if !charge::is_held(shared) {
+        drop(places);
+        return not_in_charge(shared).await;
+    }
     if shared.stop.is_cancelled() {
         return (None, Err(stopping()));
     }
@@ -181,8 +186,18 @@ async fn attempt(
     };
     let result = beside(shared, &effect, bounded(shared, &effect, record, cancel, report).await);
     drop(places);
+    if charge::is_lost(shared, effect.host, &result).await {
+        return not_in_charge(shared).await;
+    }
     shared.reach(Point::Answered).await;
     (sent, result)
+}
+
+/// Another daemon is in charge. Nothing is decided about the call here: it stays open until this
+/// daemon ends.
+async fn not_in_charge(shared: &Shared) -> (Option<Timestamp>, CallResult) {
+    shared.stop.cancelled().await;
+    (None, Err(stopping()))
 }
 
 /// The daemon ends before the call is sent. Nobody sees this answer: the record keeps the call
@@ -212,6 +227,7 @@ async fn bounded(
             key: effect.key.clone(),
             attempt: effect.attempt,
             generation: effect.generation,
+            epoch: shared.store.epoch(),
             spares: effect.spares,
             deadline: shared.now().plus(effect.patience),
         },

@@ -52,6 +52,7 @@ mod sweep;
 
 mod arguments;
 mod calls;
+mod charge;
 mod counters;
 mod executor;
 mod in_flight;

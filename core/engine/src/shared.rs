@@ -25,7 +25,7 @@ use ostler_store::{Commit, EventDraft, Store};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -60,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) host_health: Mutex<BTreeMap<HostId, HostHealth>>,
     pub(crate) driver_health: Mutex<BTreeMap<DriverName, DriverHealth>>,
     pub(crate) trials: Trials,
+    /// The host that told that another daemon is in charge of the store, and its words.
+    pub(crate) superseded_at: OnceLock<(HostId, String)>,
     /// Sweeps that were asked for and have not ended.
     pub(crate) sweeps: Arc<Sweeps>,
     waiters: Mutex<HashMap<OperationId, Vec<oneshot::Sender<()>>>>,
@@ -99,6 +101,7 @@ impl Shared {
             host_health: Mutex::default(),
             driver_health: Mutex::default(),
             trials: Trials::default(),
+            superseded_at: OnceLock::new(),
             sweeps: Arc::default(),
             waiters: Mutex::default(),
             hosts_changed: Notify::new(),

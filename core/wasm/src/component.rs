@@ -12,6 +12,7 @@ use crate::capability::context::Call;
 use crate::capability::session::Sessions;
 use crate::capability::{DriverSide, Env, http, socket};
 use crate::cuts::CutCall;
+use crate::epoch::Charge;
 use crate::grants::Grants;
 use crate::http::Network;
 use crate::inspect::Inspection;
@@ -328,11 +329,13 @@ impl Component {
                 "told to stop before it began",
             ));
         }
+        let charge = self.charge(site, control);
         let env = Arc::new(Env {
             side: Arc::clone(&self.0.side),
             site: site.cloned(),
             control: control.cloned(),
             name,
+            charge,
             waits,
             until,
             stop: cancel.child_token(),
@@ -356,7 +359,19 @@ impl Component {
             took_us,
             ended = answer.is_ok()
         );
+        // Whatever the driver made of it: nothing of the call was done after a host has said this.
+        if let Some(superseded) = env.charge.as_ref().and_then(|charge| charge.lost()) {
+            return Err(superseded);
+        }
         answer.map(|given| Called { given, env })
+    }
+
+    /// What hosts compare before they change something for a call.
+    fn charge(&self, site: Option<&Site>, control: Option<&CallControl>) -> Option<Arc<Charge>> {
+        let services = &self.0.side.services;
+        let (folder, context) = (services.epochs.clone()?, &control?.context);
+        let held = Charge::new(context, &site?.name, folder, Arc::clone(&services.unkept));
+        held.map(Arc::new)
     }
 
     /// The point at which the conformance suite stops a call for an effect.

@@ -80,6 +80,8 @@ pub(crate) fn error(given: wit::Error) -> DriverError {
     // A bad code changes nothing else: an error never becomes a success, or an error of another
     // kind.
     let code = if plain { code } else { "driver-code-invalid".to_owned() };
+    // Only the host itself says that another daemon is in charge: then this one stops to act.
+    let code = if code == DriverError::EPOCH { format!("driver-{code}") } else { code };
     DriverError::new(kind, code, line(&given.detail, TEXT_MAX))
 }
 

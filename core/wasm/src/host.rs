@@ -7,6 +7,7 @@ use crate::compiler::{self, Code, Compiler};
 use crate::component::{LoadedDriver, Shared};
 use crate::confine::Confine;
 use crate::cuts::Cuts;
+use crate::epoch;
 use crate::grants::{
     AuditSink, Grants, LogAudit, NoSecrets, NoSites, SecretDirectory, SiteDirectory,
 };
@@ -88,6 +89,9 @@ pub struct HostOptions {
     /// Whether an earlier process may have left commands at work over ssh. Then no look at a VM
     /// over ssh is answered before the leases of that time are over.
     pub earlier_process: bool,
+    /// The folder in which each host keeps the highest epoch of each store, as hosts see it. None:
+    /// no host compares epochs.
+    pub epochs: Option<PathBuf>,
     /// Stops instances at their calls to the host. For the conformance suite; no daemon has it.
     pub cuts: Option<Cuts>,
 }
@@ -114,6 +118,7 @@ impl Default for HostOptions {
             lease: Lease::default(),
             confine: Confine::default(),
             earlier_process: false,
+            epochs: None,
             cuts: None,
         }
     }
@@ -197,6 +202,8 @@ impl Host {
             recorder: Arc::default(),
             orphans: Arc::new(AllOrphans::default()),
             cuts: options.cuts,
+            epochs: options.epochs.as_deref().map(epoch::folder).transpose()?,
+            unkept: Arc::default(),
             earlier_until: options.earlier_process.then(|| Instant::now() + options.lease.over()),
         };
         let services = Arc::new(services);

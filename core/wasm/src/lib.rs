@@ -28,6 +28,7 @@ mod convert;
 mod cuts;
 mod embedded;
 mod endpoint;
+mod epoch;
 mod error;
 mod files;
 mod grants;

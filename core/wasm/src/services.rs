@@ -1,6 +1,7 @@
 //! The services that all drivers of a host share.
 
 use crate::cuts::Cuts;
+use crate::epoch::Unkept;
 use crate::grants::{AuditSink, SecretDirectory, SiteDirectory};
 use crate::recorder::Recorder;
 use crate::transport::Transports;
@@ -19,6 +20,10 @@ pub(crate) struct Services {
     pub(crate) orphans: Arc<AllOrphans>,
     /// Stops instances at their calls to the host, for the conformance suite.
     pub(crate) cuts: Option<Cuts>,
+    /// Where hosts keep the highest epoch of each store. None: no host compares it.
+    pub(crate) epochs: Option<Arc<str>>,
+    /// The hosts that could not keep it.
+    pub(crate) unkept: Arc<Unkept>,
     /// When the last command is over that an earlier process may have left at work over ssh.
     pub(crate) earlier_until: Option<Instant>,
 }
@@ -34,6 +39,8 @@ impl Services {
             recorder: Arc::clone(&self.recorder),
             orphans: Arc::clone(&self.orphans),
             cuts: self.cuts.clone(),
+            epochs: self.epochs.clone(),
+            unkept: Arc::clone(&self.unkept),
             earlier_until: self.earlier_until,
         }
     }

@@ -12,7 +12,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::{
-    Sites, all, call, files, host, hypervisor, load, options, processes, site, told, vm,
+    Sites, all, call, epochs, files, host, hypervisor, load, options, processes, site, told,
+    told_at, vm,
 };
 
 /// A daemon of our own; ends with the test.
@@ -198,6 +199,43 @@ async fn commands_and_files_are_as_on_this_machine() {
     told(&driver, &there("exec cat")).await.expect("ran");
     println!("one command over the shared connection: {:?}", begun.elapsed());
     assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "one connection is shared");
+}
+
+#[tokio::test]
+async fn a_host_does_nothing_for_a_daemon_that_is_no_longer_in_charge() {
+    let Some(sshd) = Sshd::start() else { return };
+    let ((_a, root), (_b, kept)) = (folder(), folder());
+    let host = host(HostOptions { epochs: Some(kept.join("epochs")), ..options() });
+    let driver = hypervisor(&load(&host, all()).await);
+    let there = |deed: &str| sshd.site("here", "127.0.0.1", &root, deed);
+    epochs(&driver, there, &root, &kept.join("epochs")).await;
+}
+
+#[tokio::test]
+async fn a_host_that_can_keep_no_epoch_works_and_has_a_note() {
+    let Some(sshd) = Sshd::start() else { return };
+    let ((_a, root), (_b, kept)) = (folder(), folder());
+    // No folder can be made below a file, not even by root.
+    std::fs::write(kept.join("file"), "").expect("written");
+    let host = host(HostOptions { epochs: Some(kept.join("file/epochs")), ..options() });
+    let driver = hypervisor(&load(&host, all()).await);
+    let there = |deed: &str| sshd.site("here", "127.0.0.1", &root, deed);
+    let notes = async || driver.probe(&there("")).await.expect("facts").notes;
+    // The login's home takes it then.
+    assert_eq!(told_at(&driver, &there("make ds a"), 6).await.as_deref(), Ok("()"));
+    let at_home = PathBuf::from(sshd.file(".ostler/epochs"));
+    assert_eq!(std::fs::read_dir(&at_home).expect("made").count(), 1);
+    assert!(told_at(&driver, &there("make ds a"), 5).await.expect_err("lower").is_superseded());
+    assert_eq!(notes().await, ["a note"]);
+    std::fs::remove_dir_all(sshd.file(".ostler")).expect("removed");
+    std::fs::write(sshd.file(".ostler"), "").expect("written");
+    for epoch in [6, 5] {
+        assert_eq!(told_at(&driver, &there("make ds a"), epoch).await.as_deref(), Ok("()"));
+    }
+    assert!(notes().await.concat().contains("cannot be kept"), "{:?}", notes().await);
+    std::fs::remove_file(sshd.file(".ostler")).expect("removed");
+    assert_eq!(told_at(&driver, &there("make ds a"), 6).await.as_deref(), Ok("()"));
+    assert_eq!(notes().await, ["a note"]);
 }
 
 #[tokio::test]

@@ -8,8 +8,9 @@ use ostler_driver::{
     Site, Snapshots, Suspend,
 };
 use ostler_model::{
-    Ability, CallContext, CallResult, DomainSeen, DriverError, EffectKey, ErrorKind, Generation,
-    Identity, Item, Observation, OperationId, Outcome, Power, StepNo, StoreId, Timestamp, VmUuid,
+    Ability, CallContext, CallResult, DomainSeen, DriverError, EffectKey, Epoch, ErrorKind,
+    Generation, Identity, Item, Observation, OperationId, Outcome, Power, StepNo, StoreId,
+    Timestamp, VmUuid,
 };
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -60,6 +61,9 @@ pub(super) async fn answered<T>(
     })
 }
 
+/// The epoch of all calls, but for those of a daemon before.
+const EPOCH: Epoch = Epoch(2);
+
 /// A call for `store` with that effect key, and with `patience` until its deadline.
 pub(super) fn control(
     store: StoreId,
@@ -70,7 +74,8 @@ pub(super) fn control(
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + patience;
     let deadline = Timestamp(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
     let generation = Generation(generation);
-    let context = CallContext { store, key, attempt: 1, generation, spares: None, deadline };
+    let context =
+        CallContext { store, key, attempt: 1, generation, epoch: EPOCH, spares: None, deadline };
     CallControl::detached(context, Instant::now() + patience)
 }
 

@@ -46,6 +46,10 @@ impl HostCall for View<'_> {
         Ok(self.env.control.as_ref().map_or(0, |control| control.context.generation.0))
     }
 
+    async fn epoch(&mut self, _: Resource<Call>) -> wasmtime::Result<u64> {
+        Ok(self.env.control.as_ref().map_or(0, |control| control.context.epoch.0))
+    }
+
     async fn remaining_ms(&mut self, _: Resource<Call>) -> wasmtime::Result<u64> {
         let left = self.env.until.saturating_duration_since(Instant::now());
         Ok(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))

@@ -6,11 +6,13 @@ use crate::bindings::ostler::driver::exec::{
     Argument, CommandLine, Exit, Host, add_to_linker as link,
 };
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
+use crate::epoch::NotHeld;
 use crate::files::Place;
 use crate::recorder::Answered;
 use crate::template::{Part, Rendered, Template};
 use crate::transport::{self, Job, RunError};
 use futures::future::join_all;
+use ostler_model::DriverError;
 use std::sync::Arc;
 use wasmtime::component::Linker;
 
@@ -166,12 +168,23 @@ impl Env {
             stderr_max: output.stderr,
             time_limit: rendered.time_limit,
             reach: Some(rendered.reach.with_datastores(site)),
+            charge: self.charge.clone(),
         };
         let ran = self
             .work(|stop| async move { services.transports.run(&via, job, &stop).await })
             .await?;
         let transport::Exit { code, signal, stdout, stderr, truncated } = ran?;
         Ok(Exit { code, signal, stdout, stderr, truncated })
+    }
+}
+
+impl From<NotHeld> for Error {
+    fn from(problem: NotHeld) -> Self {
+        let detail = problem.to_string();
+        match problem {
+            NotHeld::Superseded { .. } => error(ErrorKind::Stale, DriverError::EPOCH, detail),
+            NotHeld::Busy(_) => error(ErrorKind::Retry, "epoch-busy", detail),
+        }
     }
 }
 
@@ -186,6 +199,7 @@ impl From<RunError> for Error {
             RunError::NoProgram(_) | RunError::NoTimeout => {
                 error(ErrorKind::NotHere, "no-program", detail)
             }
+            RunError::NotHeld(problem) => problem.into(),
             RunError::NotConfined(_) => error(ErrorKind::Retry, "not-confined", detail),
             RunError::Invalid(_) => refused("bad-argument", detail),
         }

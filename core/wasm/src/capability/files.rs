@@ -35,6 +35,7 @@ macro_rules! act {
         let work = async {
             env.granted("files", &format!("{} of {what:?}", $name))?;
             let ($place, $rel) = locate(env.site()?, path)?;
+            let $place = $place.held_by(env.charge.clone());
             let $services = Arc::clone(&env.side.services);
             Ok(env.work(move |$stop| async move { $work.await }).await??)
         };

@@ -21,6 +21,7 @@ pub(crate) mod socket;
 use crate::bindings::ostler::driver::types::{Error, ErrorKind, Host as TypesHost};
 use crate::budget::DriverPlaces;
 use crate::cuts::CutCall;
+use crate::epoch::Charge;
 use crate::grants::Grants;
 use crate::http::Network;
 use crate::instance::State;
@@ -64,6 +65,8 @@ pub(crate) struct Env {
     pub(crate) site: Option<Site>,
     pub(crate) control: Option<CallControl>,
     pub(crate) name: &'static str,
+    /// What hosts compare before they change something for the call. None if it changes nothing.
+    pub(crate) charge: Option<Arc<Charge>>,
     /// Whether the call waits for changes, and does nothing else.
     pub(crate) waits: bool,
     pub(crate) until: Instant,

@@ -9,6 +9,7 @@ use super::{Env, HasView, State, View, error, refused, view};
 use crate::bindings::ostler::driver::exec::Argument;
 use crate::bindings::ostler::driver::socket::{Host, HostConnection, add_to_linker as link};
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
+use crate::epoch::hold_here;
 use crate::files::{Place, SocketError, connect_file, connect_fixed};
 use crate::template::Reached;
 use std::sync::Arc;
@@ -143,6 +144,7 @@ impl Env {
             let detail = format!("sockets of host {} are not reached over ssh", site.name);
             return Err(error(ErrorKind::NotHere, "not-local", detail));
         }
+        hold_here(self.charge.clone()).await?;
         let stream = match reached {
             Reached::Fixed(path) => self.within(Duration::MAX, connect_fixed(&path)).await,
             Reached::File(file) => {

@@ -46,7 +46,10 @@ impl Hypervisor for Component {
     async fn probe(&self, site: &Site) -> Result<HostFacts, DriverError> {
         let begun = Instant::now();
         let facts = |given| convert::facts(given, &self.0.abilities, begun.elapsed());
-        ask!(self, site, ASK_HOST, facts, hypervisor, call_probe, "probe")
+        let mut facts: HostFacts =
+            ask!(self, site, ASK_HOST, facts, hypervisor, call_probe, "probe")?;
+        facts.notes.extend(self.0.side.services.unkept.note(&site.name));
+        Ok(facts)
     }
 
     async fn deploy(&self, site: &Site, call: &CallControl, domain: &DomainSpec) -> CallResult {

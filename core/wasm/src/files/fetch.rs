@@ -3,7 +3,7 @@
 
 use super::part::Part;
 use super::remote::{self, RECEIVE, SEND, STDERR_MAX, argv, judge};
-use super::{FileError, Place, Progress, blocking, local};
+use super::{FileError, Place, Progress, blocking, changing, local};
 use crate::services::Services;
 use crate::transport::{RunError, Running};
 use ostler_model::RelPath;
@@ -99,7 +99,7 @@ impl Source {
         }
         let running = services
             .transports
-            .stream(&from.via, &argv(SEND, &[&from.root, rel.as_str()]), false, stop)
+            .stream(&from.via, &argv(SEND, &[&from.root, rel.as_str()]), false, None, stop)
             .await?;
         Ok(Self::Remote(Box::new(running)))
     }
@@ -114,14 +114,20 @@ impl Sink {
     ) -> Result<Self, FileError> {
         if to.is_local() {
             let (root, name) = (to.root.clone(), rel.clone());
-            let part = blocking(move || Part::open(&root, &name)).await?;
+            let part = changing(to.charge.clone(), move || Part::open(&root, &name)).await?;
             let file =
                 part.file.try_clone().map_err(|error| local::explain_io(rel.as_str(), &error))?;
             return Ok(Self::Local { file: tokio::fs::File::from_std(file), part });
         }
         let running = services
             .transports
-            .stream(&to.via, &argv(RECEIVE, &[&to.root, rel.as_str()]), true, stop)
+            .stream(
+                &to.via,
+                &argv(RECEIVE, &[&to.root, rel.as_str()]),
+                true,
+                to.charge.clone(),
+                stop,
+            )
             .await?;
         Ok(Self::Remote(Box::new(running)))
     }
@@ -177,7 +183,7 @@ impl Sink {
                     file.set_len(size).await
                 };
                 ended.await.map_err(|error| local::explain_io(rel.as_str(), &error))?;
-                blocking(move || part.commit()).await
+                changing(to.charge.clone(), move || part.commit()).await
             }
             Self::Remote(mut running) => {
                 running.stdin = None;

@@ -10,6 +10,7 @@ mod socket;
 
 pub(crate) use socket::{SocketError, connect_file, connect_fixed};
 
+use crate::epoch::Charge;
 use crate::services::Services;
 use crate::text::told;
 use crate::transport::RunError;
@@ -45,10 +46,12 @@ pub fn open_in_datastore(root: &str, path: &RelPath) -> std::io::Result<std::fs:
 pub(crate) type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 
 /// A datastore on a host.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Place {
     root: String,
     via: ExecTransport,
+    /// What the host compares before it changes something. None: nothing may be compared.
+    charge: Option<Arc<Charge>>,
 }
 
 /// The properties of a file.
@@ -115,6 +118,19 @@ async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|error| Err(FileError::Io(error.to_string())))
 }
 
+/// The same for work that changes something on this machine: it is not begun if the machine has
+/// seen a higher epoch.
+async fn changing<T: Send + 'static>(
+    charge: Option<Arc<Charge>>,
+    work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
+) -> Result<T, FileError> {
+    blocking(move || {
+        charge.map_or(Ok(()), |charge| charge.hold()).map_err(RunError::from)?;
+        work()
+    })
+    .await
+}
+
 impl Place {
     /// The datastore of that name, as `site` sees it.
     pub(crate) fn find(site: &Site, datastore: &str) -> Result<Self, FileError> {
@@ -124,13 +140,20 @@ impl Place {
             .find(|(name, _)| name.as_str() == datastore)
             .map(|(_, root)| root.clone());
         match root {
-            Some(root) if root.starts_with('/') => Ok(Self { root, via: site.transport.clone() }),
+            Some(root) if root.starts_with('/') => {
+                Ok(Self { root, via: site.transport.clone(), charge: None })
+            }
             Some(_) | None => Err(FileError::NoDatastore(format!(
                 "host {} has no datastore {:?}, or no absolute directory for it",
                 site.name,
                 told(datastore)
             ))),
         }
+    }
+
+    /// The same place, for a call that may change it.
+    pub(crate) fn held_by(self, charge: Option<Arc<Charge>>) -> Self {
+        Self { charge, ..self }
     }
 
     fn is_local(&self) -> bool {
@@ -214,7 +237,7 @@ impl Place {
             )));
         }
         if self.is_local() {
-            blocking(move || local::write(&self.root, &rel, &data)).await
+            changing(self.charge.clone(), move || local::write(&self.root, &rel, &data)).await
         } else {
             remote::write(services, &self, &rel, data, stop).await
         }
@@ -227,7 +250,7 @@ impl Place {
         stop: &CancellationToken,
     ) -> Result<(), FileError> {
         if self.is_local() {
-            blocking(move || local::make_folder(&self.root, &rel)).await
+            changing(self.charge.clone(), move || local::make_folder(&self.root, &rel)).await
         } else {
             remote::make_folder(services, &self, &rel, stop).await
         }
@@ -241,7 +264,7 @@ impl Place {
     ) -> Result<(), FileError> {
         if self.is_local() {
             let stop = stop.clone();
-            blocking(move || local::remove(&self.root, &rel, &stop)).await
+            changing(self.charge.clone(), move || local::remove(&self.root, &rel, &stop)).await
         } else {
             remote::remove(services, &self, &rel, stop).await
         }
@@ -255,7 +278,7 @@ impl Place {
         stop: &CancellationToken,
     ) -> Result<(), FileError> {
         if self.is_local() {
-            blocking(move || local::rename(&self.root, &rel, &to)).await
+            changing(self.charge.clone(), move || local::rename(&self.root, &rel, &to)).await
         } else {
             remote::rename(services, &self, &rel, &to, stop).await
         }
@@ -287,8 +310,10 @@ impl Place {
     ) -> Result<u64, FileError> {
         if self.is_local() {
             let stop = stop.clone();
-            blocking(move || part::copy(&from.root, &from_rel, &self.root, &rel, &progress, &stop))
-                .await
+            changing(self.charge.clone(), move || {
+                part::copy(&from.root, &from_rel, &self.root, &rel, &progress, &stop)
+            })
+            .await
         } else {
             remote::copy(services, &self, (&from.root, &from_rel), &rel, stop).await
         }

@@ -92,6 +92,18 @@ pub(super) fn judge(rel: &RelPath, code: Option<i32>, said: &str) -> Result<(), 
     }
 }
 
+/// Runs a script that changes nothing.
+async fn look(
+    services: &Services,
+    place: &Place,
+    rel: &RelPath,
+    script: &str,
+    stop: &CancellationToken,
+) -> Result<Vec<u8>, FileError> {
+    let place = place.clone().held_by(None);
+    run(services, &place, rel, script, &[], Vec::new(), stop).await
+}
+
 async fn run(
     services: &Services,
     place: &Place,
@@ -110,6 +122,7 @@ async fn run(
         stderr_max: STDERR_MAX,
         time_limit: None,
         reach: None,
+        charge: place.charge.clone(),
     };
     let Exit { code, stdout, stderr, .. } = services.transports.run(&place.via, job, stop).await?;
     judge(rel, code, &String::from_utf8_lossy(&stderr))?;
@@ -122,7 +135,7 @@ pub(super) async fn check(
     rel: &RelPath,
     stop: &CancellationToken,
 ) -> Result<(), FileError> {
-    run(services, place, rel, CHECK, &[], Vec::new(), stop).await.map(drop)
+    look(services, place, rel, CHECK, stop).await.map(drop)
 }
 
 pub(super) async fn stat(
@@ -131,7 +144,7 @@ pub(super) async fn stat(
     rel: &RelPath,
     stop: &CancellationToken,
 ) -> Result<Option<Stat>, FileError> {
-    let output = match run(services, place, rel, STAT, &[], Vec::new(), stop).await {
+    let output = match look(services, place, rel, STAT, stop).await {
         Err(FileError::Absent(_)) => return Ok(None),
         other => String::from_utf8_lossy(&other?).into_owned(),
     };
@@ -161,7 +174,7 @@ pub(super) async fn list(
     rel: &RelPath,
     stop: &CancellationToken,
 ) -> Result<Vec<String>, FileError> {
-    let output = run(services, place, rel, LIST, &[], Vec::new(), stop).await?;
+    let output = look(services, place, rel, LIST, stop).await?;
     let parts = output.split(|&byte| byte == 0).filter(|name| !name.is_empty());
     let names = parts.map(|name| String::from_utf8_lossy(name).into_owned());
     let mut names: Vec<String> = names.filter(|name| !is_draft(name)).collect();
@@ -178,7 +191,7 @@ pub(super) async fn read(
     rel: &RelPath,
     stop: &CancellationToken,
 ) -> Result<Option<Vec<u8>>, FileError> {
-    match run(services, place, rel, READ, &[], Vec::new(), stop).await {
+    match look(services, place, rel, READ, stop).await {
         Err(FileError::Absent(_)) => Ok(None),
         Ok(data) if data.len() > SMALL_MAX => Err(FileError::TooMuch(format!(
             "{rel} is larger than the {SMALL_MAX} bytes that can be read at once"
@@ -232,7 +245,7 @@ pub(super) async fn copy(
     to: &RelPath,
     stop: &CancellationToken,
 ) -> Result<u64, FileError> {
-    let source = Place { root: from_root.to_owned(), via: place.via.clone() };
+    let source = Place { root: from_root.to_owned(), ..place.clone() };
     let output =
         run(services, &source, from, COPY, &[&place.root, to.as_str()], Vec::new(), stop).await?;
     String::from_utf8_lossy(&output)
@@ -247,7 +260,7 @@ pub(super) async fn checksum(
     rel: &RelPath,
     stop: &CancellationToken,
 ) -> Result<String, FileError> {
-    let output = run(services, place, rel, CHECKSUM, &[], Vec::new(), stop).await?;
+    let output = look(services, place, rel, CHECKSUM, stop).await?;
     let text: String =
         String::from_utf8_lossy(&output).chars().take_while(char::is_ascii_hexdigit).collect();
     if text.len() == 64 {

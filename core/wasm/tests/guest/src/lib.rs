@@ -161,6 +161,13 @@ fn act(vm: &str, call: Option<&Call>) -> Result<Observation, Error> {
         ["random"] => {
             return Err(told((random::bytes(9999).len(), random::bytes(16) != random::bytes(16))));
         }
+        ["epoch"] => return Err(told(call.map(Call::epoch))),
+        ["say-epoch"] => {
+            let (kind, code) = (ErrorKind::Stale, "epoch".to_owned());
+            return Err(Error { kind, code, detail: "said by the guest".to_owned() });
+        }
+        // Its error is not passed on.
+        ["exec-quietly", ..] => drop(run(&words[1..])),
         ["config", key] => return Err(told(config::get(key)?)),
         ["ask-often"] => {
             for _ in 0..1000 {
