@@ -52,6 +52,8 @@ pub struct LocalBench {
     second: Option<Site>,
     options: TestOptions,
     sandbox: Option<Sandbox>,
+    /// Whether everything that the driver can do is held to the epoch of its calls.
+    held: bool,
 }
 
 /// Finds the bench's own hosts by their names.
@@ -130,13 +132,21 @@ impl LocalBench {
         let second = variant(&site, &options.second, apart.then_some((FOLDER, "second")))
             .map(|site| Site { id: SECOND, name, ..site });
         let sandbox = (!options.cuts_within.is_zero()).then(Sandbox::default);
-        Ok(Self { folder, site, blind, second, options: options.clone(), sandbox })
+        // What goes over HTTP is not held to an epoch.
+        let held = !manifest.asks("http");
+        Ok(Self { folder, site, blind, second, options: options.clone(), sandbox, held })
     }
 
     /// The hosts of the bench, for the calls of `files.fetch`.
     #[must_use]
     pub fn directory(&self) -> Arc<dyn SiteDirectory> {
         Arc::new(OwnSites(self.second.iter().chain([&self.site]).cloned().collect()))
+    }
+
+    /// Where the host keeps the highest epoch of each store.
+    #[must_use]
+    pub fn epochs(&self) -> PathBuf {
+        self.folder.path().join("epochs")
     }
 
     /// The sandbox that stops the driver, for the host that runs it.
@@ -290,6 +300,10 @@ impl Bench for LocalBench {
 
     fn cuts(&self) -> Option<Arc<dyn Cuts>> {
         Self::cuts(self)
+    }
+
+    fn holds_epochs(&self) -> bool {
+        self.held
     }
 
     fn cuts_within(&self) -> Duration {

@@ -16,6 +16,7 @@ mod cut_domain;
 mod cut_scene;
 mod cut_transfer;
 mod cuts;
+mod epochs;
 mod foreign;
 mod hardware;
 mod hypervisor;
@@ -107,6 +108,10 @@ pub trait Bench: Send + Sync {
     /// The longest time for all checks that stop the driver, together.
     fn cuts_within(&self) -> Duration {
         CUTS_WITHIN
+    }
+    /// Whether the host holds each effect of the driver to the epoch of its call.
+    fn holds_epochs(&self) -> bool {
+        false
     }
     /// Whether the check of that name is to be run.
     fn wants(&self, _check: &str) -> bool {
@@ -323,6 +328,7 @@ fn ability_checks() -> Vec<Check<stage::Stage>> {
         snapshots::checks(),
         jobs::checks(),
         foreign::ability_checks(),
+        epochs::ability_checks(),
         cut_domain::ability_checks(),
     ]
     .into_iter()
@@ -331,15 +337,24 @@ fn ability_checks() -> Vec<Check<stage::Stage>> {
 }
 
 fn hypervisor_checks() -> Vec<Check<stage::Stage>> {
-    [hypervisor::checks(), foreign::checks(), cut_domain::checks(), ability_checks()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        hypervisor::checks(),
+        foreign::checks(),
+        epochs::checks(),
+        cut_domain::checks(),
+        ability_checks(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn transfer_checks() -> Vec<Check<transfer_stage::Stage>> {
     [transfer::checks(), cut_transfer::checks()].into_iter().flatten().collect()
 }
+
+/// How the names of the checks end that need a host that compares epochs.
+const EPOCHS: &str = "-holds-epoch";
 
 /// How many of the checks stop the driver, of those that are wanted.
 fn count_cuts<S>(checks: &[Check<S>], wants: impl Fn(&str) -> bool) -> usize {
@@ -358,7 +373,8 @@ pub fn names() -> Vec<&'static str> {
 /// Tests a hypervisor driver. The domains that it makes are removed afterwards, unless the driver
 /// fails to remove them.
 pub async fn hypervisor(driver: Arc<dyn Hypervisor>, bench: Arc<dyn Bench>) -> Report {
-    let checks = hypervisor_checks();
+    let mut checks = hypervisor_checks();
+    checks.retain(|check| bench.holds_epochs() || !check.name.ends_with(EPOCHS));
     let cuts = count_cuts(&checks, |check| bench.wants(check));
     let stage = stage::Stage::new(driver, Arc::clone(&bench), cuts);
     let tidy = async |stage: &stage::Stage| {
