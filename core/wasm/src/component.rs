@@ -3,6 +3,7 @@
 mod abilities;
 mod called;
 mod hypervisor;
+mod jobs;
 mod rules;
 mod transfer;
 
@@ -148,6 +149,8 @@ impl LoadedDriver {
             lines: Default::default(),
             sessions: Sessions::default(),
             network: Arc::clone(&shared.network),
+            others: Default::default(),
+            begins_jobs: jobs::begins_jobs(&pre),
         };
         let inner = Inner {
             pre,
@@ -344,6 +347,7 @@ impl Component {
             cut: self.cut_call(control),
         });
         self.check_settings(&env)?;
+        self.settle(&env).await?;
         let begun = Instant::now();
         let run = self.0.shared.runner.call(&self.0.pre, Arc::clone(&env), until, &cancel, body);
         let answer = run.await;

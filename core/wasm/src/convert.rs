@@ -5,7 +5,7 @@
 mod sent;
 
 pub(crate) use self::sent::{
-    destination, disk, domain, file, identity, job, nic, question, save_back,
+    comes_from, destination, disk, domain, file, identity, job, nic, question, save_back,
 };
 use crate::bindings::exports::ostler::driver as exported;
 use crate::bindings::ostler::driver::types as wit;

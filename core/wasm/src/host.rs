@@ -85,6 +85,8 @@ pub struct HostOptions {
     pub lease: Lease,
     /// Whether commands on this machine are confined.
     pub confine: Confine,
+    /// The folder in which command jobs are kept, on every host.
+    pub jobs_folder: String,
     /// Whether an earlier process may have left commands at work over ssh. Then no look at a VM
     /// over ssh is answered before the leases of that time are over.
     pub earlier_process: bool,
@@ -113,6 +115,7 @@ impl Default for HostOptions {
             trust: Trust::default(),
             lease: Lease::default(),
             confine: Confine::default(),
+            jobs_folder: crate::jobs::FOLDER.to_owned(),
             earlier_process: false,
             cuts: None,
         }
@@ -194,6 +197,7 @@ impl Host {
             sites: options.sites,
             secrets: options.secrets,
             transports: Transports::new(options.runtime_dir, options.lease, options.confine)?,
+            jobs_folder: options.jobs_folder,
             recorder: Arc::default(),
             orphans: Arc::new(AllOrphans::default()),
             cuts: options.cuts,

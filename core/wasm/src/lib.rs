@@ -35,6 +35,7 @@ mod host;
 mod http;
 mod inspect;
 mod instance;
+mod jobs;
 mod manifest;
 mod output;
 mod package;

@@ -14,6 +14,8 @@ pub(crate) struct Services {
     pub(crate) sites: Arc<dyn SiteDirectory>,
     pub(crate) secrets: Arc<dyn SecretDirectory>,
     pub(crate) transports: Transports,
+    /// The folder of command jobs on every host.
+    pub(crate) jobs_folder: String,
     pub(crate) recorder: Arc<Recorder>,
     /// The work of all drivers that nobody waits for.
     pub(crate) orphans: Arc<AllOrphans>,
@@ -31,6 +33,7 @@ impl Services {
             sites: Arc::clone(&self.sites),
             secrets: Arc::clone(&self.secrets),
             transports: self.transports.with_own_lanes(),
+            jobs_folder: self.jobs_folder.clone(),
             recorder: Arc::clone(&self.recorder),
             orphans: Arc::clone(&self.orphans),
             cuts: self.cuts.clone(),

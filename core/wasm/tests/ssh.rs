@@ -1,5 +1,7 @@
 //! Commands and files over ssh, against a real sshd on loopback.
 
+#[path = "support/ssh_jobs.rs"]
+mod jobs;
 mod support;
 
 use ostler_driver::{Hypervisor, Site};

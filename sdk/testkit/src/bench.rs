@@ -139,6 +139,12 @@ impl LocalBench {
         Arc::new(OwnSites(self.second.iter().chain([&self.site]).cloned().collect()))
     }
 
+    /// The folder of command jobs, for the host that runs the driver.
+    #[must_use]
+    pub fn jobs_folder(&self) -> String {
+        self.folder.path().join("jobs").display().to_string()
+    }
+
     /// The sandbox that stops the driver, for the host that runs it.
     #[must_use]
     pub fn sandbox(&self) -> Option<ostler_wasm::Cuts> {

@@ -61,6 +61,7 @@ pub async fn test_plugin(file: &Path, options: &TestOptions) -> Result<TestRepor
     let host = Host::new(HostOptions {
         sites: bench.directory(),
         cuts: bench.sandbox(),
+        jobs_folder: bench.jobs_folder(),
         ..HostOptions::default()
     })?;
     let loaded = host.load(file, grants.clone()).await?;

@@ -12,7 +12,9 @@ pub(crate) mod context;
 mod exec;
 mod files;
 pub(crate) mod http;
+mod jobs;
 mod log;
+pub(crate) mod others;
 mod random;
 pub(crate) mod secrets;
 pub(crate) mod session;
@@ -56,6 +58,9 @@ pub(crate) struct DriverSide {
     pub(crate) lines: log::Minute,
     pub(crate) sessions: session::Sessions,
     pub(crate) network: Arc<Network>,
+    pub(crate) others: others::Others,
+    /// Whether the component can begin command jobs.
+    pub(crate) begins_jobs: bool,
 }
 
 /// One call, as host functions see it.
@@ -128,6 +133,29 @@ impl Env {
         })
     }
 
+    /// The host of the call, or another one that the call is about.
+    fn site_of_call(&self, host: Option<&str>) -> Result<Site, Error> {
+        let own = self.site()?;
+        let Some(host) = host.filter(|host| *host != own.name.as_str()) else {
+            return Ok(own.clone());
+        };
+        let other = self.control.as_ref().and_then(|control| {
+            let other = self.side.others.of(&control.context.key)?;
+            (other.as_str() == host).then_some(other)
+        });
+        let other = other.ok_or_else(|| {
+            let (told, own) = (self.told(host), &own.name);
+            let detail = format!(
+                "{} is for host {own}: no command of it runs on host {told:?}; that may only be the \
+                 destination of its migration, or the host that its copy comes from",
+                self.name
+            );
+            refused("host-not-of-call", detail)
+        })?;
+        let gone = || refused("no-such-host", format!("host {other} is no longer there"));
+        self.side.services.sites.site(&other).ok_or_else(gone)
+    }
+
     /// Waits for `work`, at most `wait`, and at most until the call's deadline or its cancel. None
     /// if the time is over. Work that need not wait is done even after the cancel: so a driver can
     /// take back what it began over an open connection.
@@ -174,7 +202,20 @@ impl Env {
         T: MayGoOn + Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        let done = work::run(&self.side.orphans, self.vm(), &self.stop, work).await;
+        self.work_until(&self.stop, work).await
+    }
+
+    /// The same for work that another token tells to stop.
+    async fn work_until<T, F>(
+        &self,
+        stop: &CancellationToken,
+        work: impl FnOnce(CancellationToken) -> F,
+    ) -> Result<T, Error>
+    where
+        T: MayGoOn + Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let done = work::run(&self.side.orphans, self.vm(), stop, work).await;
         done.ok_or_else(|| {
             error(
                 ErrorKind::Unknown,

@@ -89,6 +89,7 @@ impl Migrate for Component {
         to: &Site,
         move_disks: &[DiskName],
     ) -> Result<JobStatus, DriverError> {
+        self.0.side.others.add(&call.context.key, to.name.clone());
         let (domain, to) = (
             convert::domain(domain),
             convert::destination(to, move_disks, self.0.side.settings_of(to)),

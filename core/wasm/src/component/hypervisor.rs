@@ -77,6 +77,10 @@ impl Hypervisor for Component {
 
     async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError> {
         self.at_rest(vm, over_ssh(site))?;
+        if self.jobs_at_work(site).await?.contains(&vm) {
+            let detail = format!("a command job of VM {vm} is at work on host {}", site.name);
+            return Err(DriverError::retry("busy", detail));
+        }
         let name = vm.to_string();
         let seen = |given| convert::observation(given, Some(vm));
         ask!(self, site, OBSERVE, seen, hypervisor, call_observe, "observe", &name)
@@ -85,6 +89,7 @@ impl Hypervisor for Component {
     async fn list(&self, site: &Site) -> Result<Listed, DriverError> {
         // Also what ends while the list is made: the list may have been read before.
         let mut busy = self.0.side.orphans.all();
+        busy.extend(self.jobs_at_work(site).await?);
         let listed = ask!(self, site, ASK_HOST, convert::listed, hypervisor, call_list, "list")?;
         busy.extend(self.0.side.orphans.all());
         Ok(untold(listed, busy))

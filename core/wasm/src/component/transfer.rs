@@ -23,6 +23,9 @@ impl Transfer for Component {
         // this one if its answer was lost. For those of an earlier process the engine asks `idle`.
         self.at_rest(call.context.key.vm, false)?;
         let job = convert::job(job, site, &*self.0.side.services.sites)?;
+        if let Some(from) = convert::comes_from(&job) {
+            self.0.side.others.add(&call.context.key, from);
+        }
         job!(self, site, call, transfer, call_begin, "begin", &job)
     }
 

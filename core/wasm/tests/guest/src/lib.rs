@@ -2,6 +2,7 @@
 //! of it.
 
 mod chaos;
+mod jobs;
 mod peers;
 mod secrets;
 mod web;
@@ -170,6 +171,7 @@ fn act(vm: &str, call: Option<&Call>) -> Result<Observation, Error> {
         ["secret" | "length" | "fill" | "fill-all" | "tell", ..] => {
             return Err(secrets::act(&words, call)?);
         }
+        ["job", ..] => return Err(jobs::act(&words[1..])?),
         ["exec", ..] => {
             let exit = run(&words[1..])?;
             return Err(told((
@@ -356,12 +358,18 @@ impl changes::Guest for Guest {
 /// Tells what it was handed.
 impl migrate::Guest for Guest {
     fn begin(_: &Call, domain: DomainSpec, to: migrate::Destination) -> Result<JobStatus, Error> {
+        if let Some(answer) = jobs::of_migration() {
+            return Err(answer?);
+        }
         Err(told((domain.extra, to.host, to.mode, to.move_disks, to.extra)))
     }
 
     fn poll(call: &Call) -> Result<JobStatus, Error> {
         if let Some(mut dice) = dice() {
             return dice.answer(|dice| dice.job(&call.id().vm));
+        }
+        if let Some(answer) = jobs::of_migration() {
+            return Err(answer?);
         }
         Ok(JobStatus::Pending(Progress { done: 1, total: 2, phase: "half\nway".to_owned() }))
     }
