@@ -13,7 +13,7 @@ pub(crate) fn prepare(call: &Call, job: &PrepareJob) -> Result<(), Error> {
     if files::stat(&target)?.is_some() && is_made(&target, job)? {
         return Ok(());
     }
-    tools::made(call, &job.target, |scratch| {
+    let make = |scratch: &FilePath| {
         match &job.source {
             Source::Image(image) => from_image(call, job, image, scratch)?,
             Source::Blank(size_mib) => blank(&job.format, *size_mib, scratch)?,
@@ -27,7 +27,19 @@ pub(crate) fn prepare(call: &Call, job: &PrepareJob) -> Result<(), Error> {
                 format!("{} was made, and is not what was asked for", scratch.path),
             ))
         }
-    })
+    };
+    match &job.source {
+        Source::Image(image) if is_converted(&job.format, &image.format) => {
+            tools::made_by_job(call, &job.target, make)
+        }
+        _ => tools::made(call, &job.target, make),
+    }
+}
+
+/// Whether a disk of that format is converted from an image of this one. A swap disk is converted,
+/// too, but that takes no time.
+fn is_converted(disk: &DiskFormat, image: &DiskFormat) -> bool {
+    *disk == DiskFormat::Raw && *image != DiskFormat::Raw
 }
 
 /// Whether the file is a complete disk as the job asks. The content is not compared, because the
@@ -79,11 +91,8 @@ fn from_image(
             files::copy(&image.base.place(), scratch).map(|_| ())
         }
         (DiskFormat::Raw, from) => {
-            call.progress(0, found.virtual_size, "converting the image");
-            tools::make(
-                "convert",
-                &[("from", from.as_str()), ("to", "raw"), ("source", &base), ("target", &to)],
-            )
+            let told = (found.virtual_size, "converting the image");
+            tools::convert(call, (from.as_str(), &base), ("raw", scratch), told)
         }
         (other, _) => {
             Err(Error::refused("bad-format", format!("{other} is neither qcow2 nor raw")))
