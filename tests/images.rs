@@ -184,7 +184,10 @@ async fn an_image_is_made_of_a_disk_on_its_base_and_of_none_that_names_another_f
                 None => assert!(ended.contains("succeeded"), "{how}: {ended}"),
                 Some(other) => {
                     assert!(
-                        ended.contains("names-other-file") || ended.contains("names another file"),
+                        ended.contains("names-other-file")
+                            || ended.contains("names another file")
+                            // The host refuses the other file before the driver has read it.
+                            || ended.contains("not-of-this-call"),
                         "{how} of {other}: {ended}"
                     );
                 }

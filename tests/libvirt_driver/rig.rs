@@ -7,7 +7,7 @@ use ostler_driver::{
 use ostler_driver_testkit::conformance::{self, Bench, Report};
 use ostler_libvirt::{Kvm, KvmOptions};
 use ostler_model::{
-    CallContext, CallResult, DiskFormat, DomainSeen, DriverError, EffectKey, ExecTransport,
+    CallContext, CallResult, DiskFormat, DomainSeen, DriverError, EffectKey, Epoch, ExecTransport,
     Firmware, Generation, Graphics, HostId, Identity, Item, Observation, OperationId, Power,
     PowerReason, StepNo, StoreId, Timestamp, VmUuid,
 };
@@ -355,6 +355,7 @@ pub(crate) fn call(
         key,
         attempt: 1,
         generation: Generation(generation),
+        epoch: Epoch(0),
         spares: None,
         deadline: Timestamp(0),
     };

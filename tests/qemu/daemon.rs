@@ -1,11 +1,12 @@
 //! The component in a real daemon, with real guests, and accidents.
 
 use crate::{component, processes, send};
-use ostler_api::{ActionBody, Client, NewHost, Sent, Vm};
+use ostler_api::{ActionBody, ActionReply, Client, ClientError, NewHost, Sent, Vm};
 use ostler_tests::daemon::{self, Daemon, create, done, in_state, poll};
 use ostler_tests::lab::{Lab, SerialLog};
 use ostler_tests::wait::wait_until;
 use rustix::process::Signal;
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -62,9 +63,14 @@ impl World {
 
     /// Makes a guest with a disk, which counts on its console, and waits until it does.
     fn guest(&self, called: &str) -> Guest {
+        self.guest_with(called, "")
+    }
+
+    /// The same, with more lines before the tables of the specification.
+    fn guest_with(&self, called: &str, more: &str) -> Guest {
         let guest = Lab::guest();
         let spec = format!(
-            "name = \"{called}\"\ncpu = 0.5\nmemory = \"96MiB\"\n\
+            "name = \"{called}\"\ncpu = 0.5\nmemory = \"96MiB\"\n{more}\
              [boot]\nkernel = \"images:{}\"\ninitrd = \"images:{}\"\ncmdline = \"{}\"\n\
              [patience]\nboot_grace = \"1s\"\n[[disks]]\nname = \"vda\"\nimage = \"base\"\n",
             name(&guest.kernel),
@@ -87,6 +93,19 @@ impl World {
 
     fn does(&self, vm: &str, verb: &str) {
         self.run(done(self.client(), vm, verb));
+    }
+
+    /// Resizes a VM, and waits for the end.
+    fn resizes(&self, vm: &str, body: &serde_json::Value) -> Result<ActionReply, ClientError> {
+        let sent = Sent { wait: Some(SOON), ..Sent::default() };
+        self.run(self.client().act(vm, "resize", body, &sent))
+    }
+
+    /// Resizes a VM, which must succeed.
+    fn has_size(&self, vm: &str, body: &serde_json::Value) {
+        let ended = self.resizes(vm, body).expect("accepted").operation;
+        let outcome = ended.as_ref().and_then(|ended| ended.outcome.as_deref());
+        assert!(matches!(outcome, None | Some("succeeded")), "{body}: {ended:#?}");
     }
 
     /// The domains that have a folder.
@@ -217,4 +236,35 @@ fn a_qemu_that_dies_is_noticed_and_one_that_hangs_hides_no_other() {
     world.does(&hangs.vm, "delete");
     assert!(hangs.is_off());
     world.ends_without_a_trace(&dies);
+}
+
+#[test]
+fn a_guest_grows_while_it_runs_and_is_saved_as_it_has_grown() {
+    let Some(world) = World::up() else { return };
+    let mut guest = world.guest_with("grower", "headroom = { vcpus = 3, memory = \"160MiB\" }\n");
+    guest.console.skip_to_end();
+    world.has_size(&guest.vm, &json!({"vcpus": 2}));
+    guest.console.wait_for("CPUS 2", SOON);
+    world.has_size(&guest.vm, &json!({"memory": "140MiB"}));
+    guest.console.wait_for("MEMORY kb=1", SOON);
+    let refused = world.resizes(&guest.vm, &json!({"memory": "1GiB"})).expect_err("too much");
+    assert!(refused.to_string().contains("160 MiB"), "{refused}");
+    // No CPU is taken from a guest that runs, and nothing else is changed then.
+    let fewer = world.resizes(&guest.vm, &json!({"vcpus": 1, "memory": "100MiB"}));
+    let fewer = fewer.map(|reply| format!("{reply:?}")).unwrap_or_else(|error| error.to_string());
+    assert!(fewer.contains("poweroff, resize, resume"), "{fewer}");
+    let counted = guest.counted();
+    world.does(&guest.vm, "suspend");
+    world.does(&guest.vm, "resume");
+    guest.counts_on_from(counted);
+    // It has the CPUs that it was saved with, and gets one more.
+    world.has_size(&guest.vm, &json!({"vcpus": 3}));
+    guest.console.wait_for("CPUS 3", SOON);
+    world.has_size(&guest.vm, &json!({"memory": "96MiB"}));
+    guest.console.wait_for("MEMORY kb=", SOON);
+    world.does(&guest.vm, "poweroff-hard");
+    world.has_size(&guest.vm, &json!({"vcpus": 2, "memory": "128MiB"}));
+    world.does(&guest.vm, "resume");
+    guest.console.wait_for("cpus=2 ", BOOT);
+    world.ends_without_a_trace(&guest);
 }

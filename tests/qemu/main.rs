@@ -3,22 +3,14 @@
 
 mod bench;
 mod daemon;
+mod driver;
 
-use ostler_driver::CallControl;
-use ostler_driver_testkit::conformance::{self, Bench};
-use ostler_model::{
-    CallContext, EffectKey, Generation, Identity, Item, Observation, OperationId, Power, StepNo,
-    StoreId, Timestamp, VmUuid,
-};
-use ostler_tests::daemon::{components, is_built, poll};
+use ostler_driver_testkit::conformance;
+use ostler_tests::daemon::{components, is_built};
 use ostler_tests::lab::skipped;
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// How long a call may take on a busy machine.
-const SOON: Duration = Duration::from_secs(60);
 
 /// The built component. None, said aloud, where something is missing.
 fn component() -> Option<PathBuf> {
@@ -70,48 +62,4 @@ fn it_keeps_the_contract() {
     println!("{report}");
     assert!(report.passed(), "{report}");
     assert_eq!(processes(&folder), Vec::<u32>::new(), "a process is left");
-}
-
-/// A call of a step, with a minute.
-fn call(vm: VmUuid, step: u64) -> CallControl {
-    let key = EffectKey { vm, operation: OperationId(1), step: StepNo(step), item: Item::Domain };
-    let context = CallContext {
-        store: StoreId(uuid::Uuid::nil()),
-        key,
-        attempt: 1,
-        generation: Generation(1),
-        spares: None,
-        deadline: Timestamp(0),
-    };
-    CallControl::detached(context, Instant::now() + SOON)
-}
-
-/// A destroy that comes while a start is at work ends it, wherever it is.
-#[test]
-fn a_destroy_beside_a_start_wins() {
-    let Some(file) = component() else { return };
-    let runtime = tokio::runtime::Runtime::new().expect("threads");
-    let bench = bench::QemuBench::new();
-    runtime.block_on(async {
-        let (driver, site) = (bench::load(&file).await, bench.site());
-        for mark in ["domain.json", "pid", "act"] {
-            let vm = VmUuid(uuid::Uuid::new_v4());
-            let store = StoreId(uuid::Uuid::nil());
-            let spec = bench.domain(Identity { store, vm, generation: Generation(1) }).await;
-            let (start, destroy, remove) = (call(vm, 1), call(vm, 2), call(vm, 3));
-            let there = bench.folder().join(format!("qemu/{vm}/{mark}"));
-            let beside = async {
-                let there = async || there.exists().then_some(()).ok_or_else(String::new);
-                poll(mark, SOON, there).await;
-                driver.destroy(&site, &destroy).await
-            };
-            let (_, destroyed) = tokio::join!(driver.deploy(&site, &start, &spec), beside);
-            destroyed.unwrap_or_else(|error| panic!("destroy at {mark}: {error}"));
-            let seen = driver.observe(&site, vm).await.expect("it can be asked");
-            let Observation::Present(seen) = seen else { panic!("{vm} has no record") };
-            assert_eq!(seen.power, Power::Off, "destroyed at {mark}");
-            driver.remove(&site, &remove).await.expect("removed");
-            assert_eq!(processes(&vm.to_string()), Vec::<u32>::new(), "destroyed at {mark}");
-        }
-    });
 }

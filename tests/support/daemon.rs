@@ -87,6 +87,10 @@ impl Daemon {
         }
         arguments.extend(more.iter().map(|&word| word.to_owned()));
         let mut daemon = Self { dir: dir.to_owned(), arguments, child: None, client, starts: 0 };
+        if !more.contains(&"--epochs") {
+            let epochs = dir.join("epochs").display().to_string();
+            daemon.arguments.extend(["--epochs".to_owned(), epochs]);
+        }
         if !more.contains(&"--log") {
             daemon.arguments.extend(["--log".to_owned(), "warn".to_owned()]);
         }

@@ -1,6 +1,6 @@
 //! Drivers: their kinds, what they may do, and statistics of their calls.
 
-use crate::{DriverSecret, Time};
+use crate::{DriverFigures, DriverSecret, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -100,7 +100,7 @@ pub struct Driver {
     /// Secrets that it reads by its manifest, and those that are set. Never their values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<DriverSecret>,
-    /// Calls sent since the daemon started.
+    /// Calls that have ended since the daemon started. A wait for changes of a host is none.
     pub calls: u64,
     /// Calls that ended in an error.
     pub errors: u64,
@@ -129,6 +129,10 @@ pub struct Driver {
     /// difference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<Upgrade>,
+    /// How fast and how healthy it is, by function and by host. Only `GET /v1/drivers/{driver}` has
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<DriverFigures>,
 }
 
 /// A setting that a driver reads.

@@ -21,6 +21,7 @@ mod ask;
 mod datastore;
 mod driver;
 mod event;
+mod figures;
 mod host;
 mod image;
 mod operation;
@@ -52,6 +53,7 @@ pub use driver::{
     EarlierDriver, NewDriver, RulesOf, SIGNATURE_HEADER, SignedBy, Upgrade,
 };
 pub use event::{Event, StreamEnd};
+pub use figures::{DriverFigures, FunctionFigures, HostFigures, RecentCalls};
 pub use host::{ChangeHost, Host, HostDriver, HostHealth, NewHost, SshAddress};
 pub use image::{Image, NewImage};
 pub use operation::{DriverCall, DriverCalls, DriverComplaint, Operation, OperationPage, Step};

@@ -1,5 +1,7 @@
 //! `ostler driver`.
 
+mod figures;
+
 use crate::context::{Context, remove_each};
 use crate::out::Row;
 use crate::pairs::{map, pair};
@@ -7,7 +9,7 @@ use crate::secret::{self, DriverSecretCommand};
 use crate::shipping::{self, Reach, Source};
 use crate::show::Page;
 use crate::table::{Cell, Tone};
-use crate::text::{moment, now, span, took};
+use crate::text::{moment, now, span, took_us};
 use crate::watch::{self, Watch};
 use crate::{Exit, Failure};
 use clap::{Args, Subcommand, ValueHint};
@@ -177,11 +179,7 @@ fn signed_short(driver: &Driver) -> Option<String> {
 /// The mean time of a call. `-` before the first call.
 fn mean(driver: &Driver) -> String {
     let us = driver.mean_us;
-    if driver.calls == 0 {
-        "-".to_owned()
-    } else {
-        if us < 1000 { format!("{us} µs") } else { took(us.saturating_add(500) / 1000) }
-    }
+    if driver.calls == 0 { "-".to_owned() } else { took_us(us) }
 }
 
 fn rules(driver: &Driver) -> Cell {
@@ -226,6 +224,7 @@ fn page(cx: &Context, driver: &Driver) -> String {
         .pair("Errors", driver.errors)
         .pair("Mean time", mean(driver));
     page.pair_if("Last error", driver.last_error.as_ref());
+    figures::shown(&mut page, driver);
     for pause in &driver.paused {
         let text =
             format!("on {} for {} s: it crashed there again and again", pause.host, pause.seconds);

@@ -1,5 +1,8 @@
 //! `ostler plugin`: commands for authors of drivers. They work on files and need no daemon.
 
+mod least;
+
+use self::least::Least;
 use crate::building::{self, BuildArgs};
 use crate::context::Context;
 use crate::embedding::{self, EmbedArgs};
@@ -11,8 +14,10 @@ use crate::signing::{self, KeygenArgs, SignArgs, VerifyArgs};
 use crate::{Exit, Failure};
 use clap::{Args, Subcommand};
 use ostler_api::Span;
-use ostler_testkit::{Ended, PluginKind, TestOptions, TestReport, new_plugin, new_plugin_with};
-use ostler_wasm::{Inspection, Package, Secret};
+use ostler_testkit::{
+    Ended, PluginKind, Tape, TestOptions, TestReport, TestkitError, new_plugin, new_plugin_with,
+};
+use ostler_wasm::{Inspection, Package, Secret, Usage};
 use serde::Serialize;
 use std::fs::File;
 use std::io::Write;
@@ -111,6 +116,21 @@ pub struct TestArgs {
     /// stops it four times at least. 0s skips them
     #[arg(long, default_value = "2m", value_name = "TIME")]
     cuts_within: Span,
+    /// Also write all calls to the host, with their answers, into this file. No check stops the
+    /// driver. Values of secrets are left out
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    record: Option<PathBuf>,
+    /// Answer all calls to the host from this file, which --record has written: no hypervisor and
+    /// no setting is needed. The first call that differs ends the run; exit code 1
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "grant", "config", "secrets", "blind", "second", "bridge", "only", "kernel", "patience",
+        "cuts_within",
+    ])]
+    replay: Option<PathBuf>,
+    /// Also tell the least permissions: the part of the manifest that the driver used in this run,
+    /// what it asks for and did not use, and what it tried without asking for it
+    #[arg(long, conflicts_with = "grant")]
+    least: bool,
     /// Also write the report with every check, its result, reason and time into this file, as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -128,6 +148,12 @@ struct Tested<'a> {
     broken: Vec<&'static str>,
     skipped: Vec<&'static str>,
     checks: Vec<Checked<'a>>,
+    /// With `--replay`: the first difference from what was recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    differs: Option<&'a str>,
+    /// With `--least`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    least: Option<Least>,
 }
 
 /// One check of the suite, as it is printed.
@@ -177,6 +203,19 @@ fn report_file(path: Option<&Path>) -> Result<Option<File>, Failure> {
 fn bad_file(err: &dyn std::error::Error) -> Failure {
     Failure::usage(crate::failure::chain(err))
         .hint("`ostler plugin new` lays down a driver that builds")
+}
+
+/// Why the suite did not run.
+fn not_tried(err: &TestkitError) -> Failure {
+    match err {
+        TestkitError::Cassette { .. } | TestkitError::ShortSecret { .. } => {
+            Failure::usage(crate::failure::chain(err))
+        }
+        TestkitError::Host(_)
+        | TestkitError::Load(_)
+        | TestkitError::Bench(_)
+        | TestkitError::Image(_) => bad_file(err),
+    }
 }
 
 /// Refuses settings and capabilities that the manifest does not have. Otherwise a misspelt one
@@ -277,10 +316,20 @@ async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
         guest,
         patience: args.patience.duration(),
         cuts_within: args.cuts_within.duration(),
+        tape: match (args.record, args.replay) {
+            (Some(file), _) => Tape::Record(file),
+            (None, Some(file)) => Tape::Replay(file),
+            (None, None) => Tape::Off,
+        },
+        usage: args.least.then(Usage::default),
         ..TestOptions::default()
     };
     let report: TestReport =
-        ostler_testkit::test_plugin(&args.file, &options).await.map_err(|err| bad_file(&err))?;
+        ostler_testkit::test_plugin(&args.file, &options).await.map_err(|err| not_tried(&err))?;
+    let least = match &options.usage {
+        Some(usage) => Some(Least::of(&args.file, &report.inspection, usage.told()).await?),
+        None => None,
+    };
     let tested = Tested {
         driver: Shown::new(&report.inspection),
         granted: report.granted.iter().map(String::as_str).collect(),
@@ -288,6 +337,8 @@ async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
         broken: report.broken(),
         skipped: report.skipped(),
         checks: checked(&report),
+        differs: report.differs.as_deref(),
+        least,
     };
     if let Some(mut file) = report_file {
         let written = serde_json::to_writer_pretty(&mut file, &tested)
@@ -296,9 +347,24 @@ async fn test(cx: &Context, args: TestArgs) -> Result<(), Failure> {
         written.map_err(|err| Failure::usage(format!("the report cannot be written: {err}")))?;
     }
     let name = tested.driver.name.clone();
-    cx.out.write(&cx.out.one(&tested, &name, || report.to_string())?)?;
+    let text = || {
+        let least = tested.least.as_ref().map(|least| least.shown(tested.skipped.len()));
+        report.to_string() + &least.unwrap_or_default()
+    };
+    cx.out.write(&cx.out.one(&tested, &name, text)?)?;
+    judged(&report, &tested)
+}
+
+/// The failure of the command if the driver did not pass.
+fn judged(report: &TestReport, tested: &Tested<'_>) -> Result<(), Failure> {
     if tested.passed {
         return Ok(());
+    }
+    let name = &tested.driver.name;
+    if let Some(differs) = &report.differs {
+        let what = format!("{name} does something else than what was recorded: {differs}");
+        return Err(Failure::new(Exit::Refused, what)
+            .hint("if that is wanted, record it anew with --record, beside its hypervisor"));
     }
     Err(Failure::new(Exit::Refused, format!("{name} breaks {}", broken(&tested.broken))))
 }

@@ -59,6 +59,11 @@ pub(crate) fn took(ms: u64) -> String {
     }
 }
 
+/// A measured length of time in microseconds: `80 µs`, `12 ms`.
+pub(crate) fn took_us(us: u64) -> String {
+    if us < 1000 { format!("{us} µs") } else { took(us.saturating_add(500) / 1000) }
+}
+
 /// How long ago a moment is.
 pub(crate) fn age(now: Time, then: Time) -> String {
     span(now.since(then))

@@ -280,3 +280,85 @@ fn a_test_of_a_driver_writes_its_report_and_says_by_its_code_how_it_went() {
         .expect(2)
         .says("the report cannot be written to /nonexistent/report.json");
 }
+
+#[test]
+fn a_run_is_recorded_and_played_back_and_wrong_usage_is_told() {
+    let Some(plugins) = support::plugins() else { return };
+    let sim = plugins.join("sim.wasm").display().to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let test = |more: &[&str]| run(&[&["plugin", "test", &sim, "-o", "table"], more].concat());
+    let (only, cassette) = ("--only=deploy-runs,remove-twice", path("suite.jsonl"));
+    test(&[only, "--record", &cassette]).expect(0);
+    let played = test(&["--replay", &cassette]).expect(0).out;
+    assert!(played.contains("2 checks: 2 passed, 0 failed, 0 skipped"), "{played}");
+    // Another answer of the host makes the driver do something else.
+    let text = std::fs::read_to_string(&cassette).expect("a cassette");
+    let other = text.replacen(r#""answer":{"ok":null}"#, r#""answer":{"ok":"what is this?"}"#, 1);
+    assert_ne!(text, other, "sim looks for its file");
+    std::fs::write(path("other.jsonl"), other).expect("written");
+    test(&["--replay", &path("other.jsonl")])
+        .expect(1)
+        .says("sim does something else than what was recorded: check deploy-runs, call deploy of ")
+        .says("record it anew with --record");
+    // Nothing runs.
+    test(&["--replay", &cassette, "--set", "folder=x"]).expect(2).says("--replay");
+    test(&["--replay", &path("none.jsonl")]).expect(2).says("none.jsonl: No such file");
+    std::fs::write(path("empty.jsonl"), "{}").expect("written");
+    test(&["--replay", &path("empty.jsonl")]).expect(2).says("line 1 of the cassette");
+    test(&["--record", "/nonexistent/suite.jsonl"]).expect(2).says("/nonexistent/suite.jsonl");
+    std::fs::write(path("pin"), "123").expect("written");
+    test(&["--record", &path("new.jsonl"), "--secret", &format!("pin={}", path("pin"))])
+        .expect(2)
+        .says("secret pin has fewer than 4 characters");
+}
+
+#[test]
+fn the_least_permissions_of_a_driver_are_told() {
+    let Some(plugins) = support::plugins() else { return };
+    let sim = plugins.join("sim.wasm").display().to_string();
+    let least = |only: &str, more: &[&str]| {
+        run(&[&["plugin", "test", &sim, "--least", "--cuts-within=0s", only], more].concat())
+    };
+    // A domain that is deployed needs files, and no command.
+    let told = least("--only=deploy-runs", &["-o", "json"]).expect(0).json();
+    let told = &told["least"];
+    let manifest: toml::Table = told["manifest"].as_str().expect("TOML").parse().expect("TOML");
+    let names: Vec<&str> = manifest["capability"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|asked| asked["name"].as_str())
+        .collect();
+    assert_eq!(names, ["config", "files"]);
+    assert!(manifest["config"].get("datastore").is_some() && !manifest.contains_key("command"));
+    let unused = told["unused"].as_array().expect("a list");
+    assert!(["exec", "exec:convert", "exec:head"].iter().all(|it| unused.contains(&(*it).into())));
+    assert_eq!(told["denied"], serde_json::json!([]));
+    // A disk that stands on an image needs a command. The same driver with a manifest that forgets
+    // this command is denied it.
+    let component = std::fs::read(plugins.join("transfer-qcow2.wasm")).expect("it is built");
+    let folder = tempfile::tempdir().expect("a folder");
+    let test = |name: &str, component: &[u8]| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, component).expect("written");
+        let (file, only) = (file.display().to_string(), "--only=prepare-twice");
+        run(&["plugin", "test", &file, "--least", "--cuts-within=0s", only, "-o", "table"]).out
+    };
+    let page = test("whole.wasm", &component);
+    for line in [r#"name = "overlay""#, r#"program = "/usr/bin/qemu-img""#] {
+        assert!(page.contains(line), "{page}");
+    }
+    assert!(!page.contains("Tried and not asked for"), "{page}");
+    let (from, to) = (br#"name = "overlay""#, br#"name = "forgets""#);
+    let mut forgets = component.clone();
+    for at in 0..component.len() - from.len() {
+        if component[at..].starts_with(from) {
+            forgets[at..at + to.len()].copy_from_slice(to);
+        }
+    }
+    let page = test("forgets.wasm", &forgets);
+    let tried = "Tried and not asked for (each try was denied): exec:overlay";
+    assert!(page.contains(tried) && page.contains("exec:forgets"), "{page}");
+    run(&["plugin", "test", &sim, "--least", "--grant", "files"]).expect(2).says("--least");
+}

@@ -518,3 +518,18 @@ fn a_vm_whose_host_is_lost_is_forgotten() {
     let shown = world.eventually("it to be done", |shown| shown["state"] == "done");
     assert!(shown["placement"].is_null());
 }
+
+#[test]
+fn the_page_of_a_driver_tells_how_fast_its_functions_are_on_each_host() {
+    let Some(world) = World::start() else { return };
+    let page = world.daemon.run(&["driver", "show", "sim"]).expect(0).out;
+    let row = |begin: &str| page.lines().any(|line| line.trim_start().starts_with(begin));
+    assert!(page.contains("RECENT and the times are of the last 5m") && row("deploy "), "{page}");
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let deploy =
+        page.lines().map(words).find(|row| row.starts_with(&["h1".into(), "deploy".into()]));
+    let deploy = deploy.unwrap_or_else(|| panic!("no deploy on h1 in {page}"));
+    assert_eq!(deploy[2..5], ["1", "-", "1"], "one call, no error: {page}");
+    let shown = world.daemon.run(&["driver", "show", "sim", "-o", "json"]).expect(0).json();
+    assert_eq!(shown["figures"]["window_s"], 300);
+}

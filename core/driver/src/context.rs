@@ -1,9 +1,11 @@
 //! The context that a driver call gets beside its arguments.
 
+use crate::FileRef;
 use ostler_model::{
     CallContext, DatastoreName, ExecTransport, HostId, HostName, OpaqueState, Progress,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +39,22 @@ pub struct CallControl {
     pub progress: watch::Sender<Option<Progress>>,
     /// The state that the driver keeps about this VM.
     pub state: Option<OpaqueState>,
+    /// What the call is about beside its arguments.
+    pub related: Related,
+}
+
+/// The files and the host that a call may need and that its arguments do not name. Only host
+/// capabilities use it: a component reaches no other file.
+#[derive(Debug, Clone, Default)]
+pub struct Related {
+    /// Files that it may read: those below the disks of the VM.
+    pub read: Vec<FileRef>,
+    /// Files that it may also write: disks that lie outside of the VM's folder.
+    pub written: Vec<FileRef>,
+    /// Whether more files may be below the disks, which nobody knows.
+    pub unknown_below: bool,
+    /// The other host of a migration.
+    pub other: Option<Arc<Site>>,
 }
 
 impl CallControl {
@@ -49,6 +67,7 @@ impl CallControl {
             cancel: CancellationToken::new(),
             progress: watch::Sender::new(None),
             state: None,
+            related: Related::default(),
         }
     }
 }

@@ -33,7 +33,7 @@ pub use abilities::{
     Snapshots, Suspend,
 };
 pub use answers::{ChangeBatch, ConsoleEndpoint, DomainMetrics, JobStatus, Listed};
-pub use context::{CallControl, Site};
+pub use context::{CallControl, Related, Site};
 pub use hypervisor::Hypervisor;
 pub use parts::{NOT_ABLE, Part, require};
 pub use registry::{

@@ -5,7 +5,7 @@ use crate::arguments;
 use crate::birth::{NO_OPERATION, NO_VM, bear};
 use crate::commit::{Before, Origin, rehearse};
 use crate::handle::{AdoptRequest, EngineError, Idempotency, Replied};
-use crate::hosts::{driver_of, within};
+use crate::hosts::{ask, driver_of};
 use crate::journal::Operations;
 use crate::message::Birth;
 use crate::shared::Shared;
@@ -107,7 +107,8 @@ async fn survey(shared: &Arc<Shared>, request: &AdoptRequest) -> Result<Surveyed
     let (host, domain) = (request.host, || request.domain.clone());
     let asked = |error: DriverError| Unusable::DomainUnseen { domain: domain(), host, error };
     let (driver, site) = driver_of(shared, request.host).map_err(asked)?;
-    let listed = within(ASK_TIMEOUT, driver.list(&site)).await.map_err(asked)?;
+    let listed =
+        ask(shared, request.host, "list", ASK_TIMEOUT, driver.list(&site)).await.map_err(asked)?;
     let is_it = |domain: &&DomainSeen| {
         domain.name == request.domain || domain.uuid.to_string() == request.domain
     };
@@ -125,7 +126,8 @@ async fn survey(shared: &Arc<Shared>, request: &AdoptRequest) -> Result<Surveyed
         return Err(Unusable::NoHypervisor { domain: domain(), host }.into());
     };
     let adopts = require(driver.adopt(), &name).map_err(asked)?;
-    let wild = within(ASK_TIMEOUT, adopts.inspect(&site, seen.uuid)).await.map_err(asked)?;
+    let inspected = adopts.inspect(&site, seen.uuid);
+    let wild = ask(shared, request.host, "inspect", ASK_TIMEOUT, inspected).await.map_err(asked)?;
     let becomes = becomes(
         &wild,
         request.name.clone(),

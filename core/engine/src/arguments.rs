@@ -4,12 +4,13 @@
 use crate::directory::Directory;
 use crate::shared::Shared;
 use ostler_driver::{
-    DiskSource, DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, Layer, SaveBackJob, Site,
-    Transfer, TransferJob,
+    DiskSource, DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, Layer, Related,
+    SaveBackJob, Site, Transfer, TransferJob,
 };
 use ostler_model::{
     Call, Datastore, DiskFormat, DiskName, DiskState, DriverError, DriverName, Effect, Generation,
-    HostId, Identity, Image, ImageId, Item, JobCall, MacAddress, SnapshotName, Subject, VmRecord,
+    HostId, Identity, Image, ImageId, Item, JobCall, Lane, MacAddress, NowCall, SnapshotName,
+    Subject, VmRecord,
 };
 use std::sync::Arc;
 
@@ -231,6 +232,36 @@ impl Arguments<'_> {
                 Ok(Some(vec![Layer { file, format }]))
             }
         }
+    }
+
+    /// The files and the host that the call may need and that its arguments do not name. A file that
+    /// is not known is left out: the driver then says what it misses.
+    pub(crate) fn related(&self) -> Related {
+        let mut related = Related::default();
+        if matches!(self.effect.call, Call::Job(JobCall::Migrate)) {
+            let other = self.record.other().map(|other| other.host);
+            related.other = other.and_then(|host| self.directory.site(host));
+        }
+        // These open the disks of the VM, and their arguments name one of them at most.
+        let opens = matches!(
+            self.effect.call,
+            Call::Job(JobCall::CopyDisk | JobCall::SaveBack)
+                | Call::Now(
+                    NowCall::CreateSnapshot | NowCall::RevertSnapshot | NowCall::DeleteSnapshot
+                )
+        );
+        let host = self.effect.host;
+        for disk in self.record.disks.iter().filter(|disk| opens || disk.adopted.is_some()) {
+            if disk.adopted.is_some() && self.effect.call.lane() == Lane::Hypervisor {
+                related.written.extend(self.disk_file(disk, host));
+            }
+            match self.below(disk, host) {
+                Ok(Some(layers)) => related.read.extend(layers.into_iter().map(|layer| layer.file)),
+                Ok(None) => related.unknown_below |= opens,
+                Err(_) => {}
+            }
+        }
+        related
     }
 
     /// The image below a disk, as `host` sees its file.

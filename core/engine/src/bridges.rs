@@ -2,7 +2,7 @@
 
 use crate::clock;
 use crate::health;
-use crate::hosts::{driver_of, within};
+use crate::hosts::{ask, driver_of};
 use crate::locked::locked;
 use crate::shared::Shared;
 use ostler_lifecycle::missing_bridge;
@@ -34,7 +34,9 @@ pub(crate) async fn interfaces(
     if began.is_none_or(|began| began < asked) {
         *began = Some(clock::instant());
         let probed = match driver_of(shared, host) {
-            Ok((driver, site)) => within(PROBE_TIMEOUT, driver.probe(&site)).await.ok(),
+            Ok((driver, site)) => {
+                ask(shared, host, "probe", PROBE_TIMEOUT, driver.probe(&site)).await.ok()
+            }
             Err(_) => None,
         };
         match probed {

@@ -3,8 +3,9 @@
 use crate::arguments::{Arguments, JobArguments, Work, no_host};
 use crate::clock;
 use crate::faults;
+use crate::figures::Called;
 use crate::shared::Shared;
-use ostler_driver::{CallControl, JobStatus, Site, require};
+use ostler_driver::{CallControl, JobStatus, Related, Site, require};
 use ostler_model::{
     Call, CallResult, DriverError, DriverName, Effect, ErrorKind, HostId, NowCall, Observation,
     Outcome, VmRecord,
@@ -56,16 +57,23 @@ pub(crate) async fn observe(
 pub(crate) async fn observe_at(
     shared: &Shared,
     host: HostId,
-    driver: &DriverName,
+    name: &DriverName,
     record: &VmRecord,
 ) -> Result<Observation, DriverError> {
     let driver = shared
         .drivers
-        .hypervisor(driver)
+        .hypervisor(name)
         .map_err(|error| DriverError::retry("not-loaded", error.to_string()))?;
     let site = shared.directory().site(host).ok_or_else(|| no_host(host))?;
-    let look = caught(driver.observe(&site, record.uuid)).await;
+    let called = Called { driver: name, host: Some(host), function: "observe" };
+    let look = shared.counted(called, caught(driver.observe(&site, record.uuid))).await;
     faults::as_looked(shared.config.hooks.sabotage, look)
+}
+
+/// What the call is about beside its arguments.
+pub(crate) fn related(shared: &Shared, effect: &Effect, record: &VmRecord) -> Related {
+    let directory = shared.directory();
+    Arguments { shared, directory: &directory, record, effect }.related()
 }
 
 /// Calls the driver with the arguments of the effect.

@@ -2,7 +2,9 @@
 //! kept here: an observer (`/metrics`, later the store) makes histories and rates of them.
 
 use crate::Engine;
+use crate::figures::Called;
 use crate::handle::EngineError;
+use crate::hosts::within;
 use crate::unusable::Unusable;
 use ostler_driver::DomainMetrics;
 use ostler_model::{DriverError, VmId};
@@ -29,11 +31,9 @@ impl Engine {
         let site = self
             .site(place.host)
             .ok_or_else(|| unusable(DriverError::retry("no-host", "the host is not known")))?;
-        let counted = tokio::time::timeout(COUNT_TIMEOUT, counts.sample(&site)).await;
-        let all = counted.unwrap_or_else(|_| {
-            Err(DriverError::retry("timeout", "the host did not answer in time"))
-        });
-        let all = all.map_err(unusable)?;
+        let called = Called { driver: &place.driver, host: Some(place.host), function: "sample" };
+        let sampled = within(COUNT_TIMEOUT, counts.sample(&site));
+        let all = self.shared().counted(called, sampled).await.map_err(unusable)?;
         Ok(all.into_iter().find(|counters| counters.vm == Some(record.uuid)))
     }
 }

@@ -2,6 +2,7 @@
 //! file they began with, and one that fares badly is taken back.
 
 use crate::Engine;
+use crate::figures::DriverFigures;
 use crate::handle::DriverHealth;
 use crate::hosts::within;
 use crate::locked::locked;
@@ -100,6 +101,7 @@ impl Engine {
 
     /// The driver is forgotten.
     pub fn driver_removed(&self, driver: &DriverName) {
+        self.shared().figures.forget(driver);
         self.shared().trials.settle(driver);
     }
 
@@ -135,6 +137,16 @@ impl Engine {
             paused: shared.trials.pauses(driver, now).into_iter().filter_map(named).collect(),
             ..counted
         }
+    }
+}
+
+impl Engine {
+    /// How fast and how healthy a driver is, and it is on each of its hosts.
+    #[must_use]
+    pub fn driver_figures(&self, driver: &DriverName) -> DriverFigures {
+        let directory = self.shared().directory();
+        let named = |host| Some(directory.hosts.get(&host)?.name.clone());
+        self.shared().figures.of(driver, named)
     }
 }
 

@@ -348,6 +348,9 @@ impl Engine {
         if let Some(other) = self.shared.directory().twin_of(host) {
             health.error.get_or_insert_with(|| identity::is_a_twin(other));
         }
+        if let Some((_, told)) = self.shared.superseded_at.get().filter(|(at, _)| *at == host) {
+            health.error = Some(told.clone());
+        }
         Some(health)
     }
 

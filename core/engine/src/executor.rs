@@ -4,9 +4,11 @@
 
 use crate::EngineConfig;
 use crate::calls;
+use crate::charge;
 use crate::clock;
 use crate::directory::Directory;
 use crate::faults;
+use crate::figures::Called;
 use crate::hooks::{Point, Sabotage};
 use crate::hosts;
 use crate::in_flight::InFlight;
@@ -170,6 +172,10 @@ async fn attempt(
         return (Some(shared.now()), Err(error));
     }
     shared.reach(Point::Sending).await;
+    if !charge::is_held(shared) {
+        drop(places);
+        return not_in_charge(shared).await;
+    }
     if shared.stop.is_cancelled() {
         return (None, Err(stopping()));
     }
@@ -181,8 +187,18 @@ async fn attempt(
     };
     let result = beside(shared, &effect, bounded(shared, &effect, record, cancel, report).await);
     drop(places);
+    if charge::is_lost(shared, effect.host, &result).await {
+        return not_in_charge(shared).await;
+    }
     shared.reach(Point::Answered).await;
     (sent, result)
+}
+
+/// Another daemon is in charge. Nothing is decided about the call here: it stays open until this
+/// daemon ends.
+async fn not_in_charge(shared: &Shared) -> (Option<Timestamp>, CallResult) {
+    shared.stop.cancelled().await;
+    (None, Err(stopping()))
 }
 
 /// The daemon ends before the call is sent. Nobody sees this answer: the record keeps the call
@@ -212,6 +228,7 @@ async fn bounded(
             key: effect.key.clone(),
             attempt: effect.attempt,
             generation: effect.generation,
+            epoch: shared.store.epoch(),
             spares: effect.spares,
             deadline: shared.now().plus(effect.patience),
         },
@@ -219,6 +236,7 @@ async fn bounded(
         cancel: cancel.clone(),
         progress: report,
         state: record.driver_state.get(&effect.driver).cloned(),
+        related: calls::related(shared, effect, record),
     };
     let began = clock::instant();
     let call = calls::caught(calls::call(shared, effect, record, &control));
@@ -240,9 +258,9 @@ async fn bounded(
     if let Err(error) = &result {
         remember(shared, effect, record, error.kind);
     }
-    let took =
-        u64::try_from(clock::instant().duration_since(began).as_micros()).unwrap_or(u64::MAX);
-    shared.count_call(&effect.driver, took, result.as_ref().err());
+    let called =
+        Called { driver: &effect.driver, host: Some(effect.host), function: effect.call.into() };
+    shared.count_call(called, began, result.as_ref().err());
     let error = result.as_ref().err();
     // Looks are answered so often that failures of calls would not show among them.
     if error.is_some() || effect.call != Call::Now(NowCall::Observe) {
@@ -251,7 +269,7 @@ async fn bounded(
         shared.trials.answered(Answer { driver, operation, vm, error, silent }, shared.now());
     }
     shared.trials.went(&effect.driver, effect.host, effect.call, error, shared.now());
-    tracing::debug!(key = %effect.key, call = %effect.call, took_us = took, ok = result.is_ok(), "driver call");
+    tracing::debug!(key = %effect.key, call = %effect.call, ok = result.is_ok(), "driver call");
     result
 }
 

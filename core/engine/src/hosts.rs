@@ -2,6 +2,7 @@
 //! the host meanwhile.
 
 use crate::calls;
+use crate::figures::Called;
 use crate::locked::locked;
 use crate::shared::Shared;
 use crate::trials::Answer;
@@ -39,6 +40,26 @@ pub(crate) async fn within<T>(
     tokio::time::timeout(time, calls::caught(call))
         .await
         .unwrap_or_else(|_| Err(DriverError::retry("timeout", "the host did not answer in time")))
+}
+
+/// Asks the hypervisor driver of a host, which is known, and counts the call. Waits at most `time`.
+pub(crate) async fn ask<T>(
+    shared: &Shared,
+    host: HostId,
+    function: &'static str,
+    time: Duration,
+    call: impl Future<Output = Result<T, DriverError>>,
+) -> Result<T, DriverError> {
+    let directory = shared.directory();
+    let known = directory.hosts.get(&host).and_then(|host| host.hypervisor.as_ref());
+    let asked = within(time, call);
+    match known {
+        Some(known) => {
+            let called = Called { driver: &known.driver, host: Some(host), function };
+            shared.counted(called, asked).await
+        }
+        None => asked.await,
+    }
 }
 
 /// The abilities of a driver on a host. If the host was not probed yet or is not reachable, the

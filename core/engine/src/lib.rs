@@ -18,6 +18,7 @@
 
 mod clock;
 mod config;
+mod figures;
 mod handle;
 mod hooks;
 mod locked;
@@ -52,6 +53,7 @@ mod sweep;
 
 mod arguments;
 mod calls;
+mod charge;
 mod counters;
 mod executor;
 mod in_flight;
@@ -72,6 +74,7 @@ mod watchdog;
 pub use config::EngineConfig;
 pub use drivers::{NotAnswered, oldest_operation};
 pub use engine::Engine;
+pub use figures::{DriverFigures, Figures, GROUPS_US, Recent, WINDOW};
 pub use handle::{
     ActionRequest, AdoptRequest, CreateRequest, DriverHealth, EngineError, Explained, HostHealth,
     Idempotency, Preview, Reconciliation, Replied, SnapshotAdvice, Unreconciled, WAIT_MAX, Waited,

@@ -5,7 +5,7 @@
 use crate::calls;
 use crate::health;
 use crate::hooks::Sabotage;
-use crate::hosts::{count_crash, driver_of, is_silent, within};
+use crate::hosts::{ask, count_crash, driver_of, is_silent, within};
 use crate::locked::locked;
 use crate::message::Message;
 use crate::shared::Shared;
@@ -162,10 +162,13 @@ async fn follow(shared: &Arc<Shared>, host: HostId) {
 /// Compares everything that the host has with everything that it should have.
 async fn look_over(shared: &Arc<Shared>, host: HostId, probe: bool) -> Result<(), DriverError> {
     let (driver, site) = driver_of(shared, host)?;
-    let facts = if probe { Some(within(ASK_TIMEOUT, driver.probe(&site)).await?) } else { None };
+    let facts = match probe {
+        true => Some(ask(shared, host, "probe", ASK_TIMEOUT, driver.probe(&site)).await?),
+        false => None,
+    };
     let expected =
         expected(shared, host).map_err(|error| DriverError::retry("store", error.to_string()))?;
-    let listed = within(ASK_TIMEOUT, driver.list(&site)).await?;
+    let listed = ask(shared, host, "list", ASK_TIMEOUT, driver.list(&site)).await?;
     health::reachable(shared, host, facts, &listed).await;
     let suspects = suspects(shared, &expected, &listed);
     look_at(shared, host, suspects).await;

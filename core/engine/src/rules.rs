@@ -2,6 +2,7 @@
 
 use crate::calls;
 use crate::clock;
+use crate::figures::Called;
 use crate::hosts;
 use crate::shared::Shared;
 use ostler_driver::{RulesQuestion, RulesVerdict, SnapshotFate, Verdict};
@@ -46,9 +47,8 @@ pub(crate) async fn advise(
             Ok(answer) => answer,
             Err(_) => Err(DriverError::retry("timeout", "the rules did not answer in time")),
         };
-    let took_us =
-        u64::try_from(clock::instant().duration_since(begun).as_micros()).unwrap_or(u64::MAX);
-    shared.count_call(&rules, took_us, answer.as_ref().err());
+    let called = Called { driver: &rules, host: None, function: "judge" };
+    shared.count_call(called, begun, answer.as_ref().err());
     Some(answer.map(|verdict| advice(&rules, &verdict)))
 }
 

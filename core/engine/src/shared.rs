@@ -4,6 +4,7 @@ use crate::EngineConfig;
 use crate::clock;
 use crate::directory::Directory;
 use crate::executor::Executor;
+use crate::figures::{AllFigures, Called};
 use crate::handle::{DriverHealth, EngineError, HostHealth};
 use crate::hooks::{Point, Sabotage, WANTED_PANIC};
 use crate::locked::locked;
@@ -25,8 +26,8 @@ use ostler_store::{Commit, EventDraft, Store};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -59,7 +60,10 @@ pub(crate) struct Shared {
     pub(crate) reconcile: Notify,
     pub(crate) host_health: Mutex<BTreeMap<HostId, HostHealth>>,
     pub(crate) driver_health: Mutex<BTreeMap<DriverName, DriverHealth>>,
+    pub(crate) figures: AllFigures,
     pub(crate) trials: Trials,
+    /// The host that told that another daemon is in charge of the store, and its words.
+    pub(crate) superseded_at: OnceLock<(HostId, String)>,
     /// Sweeps that were asked for and have not ended.
     pub(crate) sweeps: Arc<Sweeps>,
     waiters: Mutex<HashMap<OperationId, Vec<oneshot::Sender<()>>>>,
@@ -98,7 +102,9 @@ impl Shared {
             reconcile: Notify::new(),
             host_health: Mutex::default(),
             driver_health: Mutex::default(),
+            figures: AllFigures::default(),
             trials: Trials::default(),
+            superseded_at: OnceLock::new(),
             sweeps: Arc::default(),
             waiters: Mutex::default(),
             hosts_changed: Notify::new(),
@@ -237,6 +243,7 @@ impl Shared {
         self.executor.prune(&fresh);
         self.probes.prune(&fresh);
         self.trials.prune(&fresh);
+        self.figures.prune(|host| fresh.site(host).is_some());
         *self.directory.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         self.hosts_changed.notify_one();
         self.scheduler.changed();
@@ -264,19 +271,55 @@ impl Shared {
         }
     }
 
+    /// Waits for the answer of a call that changes nothing, and counts the call.
+    pub(crate) async fn counted<T>(
+        &self,
+        called: Called<'_>,
+        call: impl Future<Output = Result<T, DriverError>>,
+    ) -> Result<T, DriverError> {
+        let began = clock::instant();
+        let mut at_work = AtWork { shared: self, called, began, answered: false };
+        let answer = call.await;
+        at_work.answered = true;
+        self.count_call(called, began, answer.as_ref().err());
+        answer
+    }
+
+    /// Counts a call of a driver that began then and ends now.
     pub(crate) fn count_call(
         &self,
-        driver: &DriverName,
-        took_us: u64,
+        called: Called<'_>,
+        began: Instant,
         error: Option<&DriverError>,
     ) {
+        let took = clock::instant().saturating_duration_since(began);
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.figures.add(called, took_us, error.map(|error| error.kind));
         let mut health = locked(&self.driver_health);
-        let of = health.entry(driver.clone()).or_default();
+        let of = health.entry(called.driver.clone()).or_default();
         of.calls += 1;
         of.busy_us = of.busy_us.saturating_add(took_us);
         if let Some(error) = error {
             of.errors += 1;
             of.last_error = Some(error.to_string());
+        }
+    }
+}
+
+/// A call of a driver that is at work. If it is given up, because nobody waits for it any more, it
+/// is counted as one that gave no answer.
+struct AtWork<'a> {
+    shared: &'a Shared,
+    called: Called<'a>,
+    began: Instant,
+    answered: bool,
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        if !self.answered && !self.shared.stop.is_cancelled() {
+            let error = DriverError::retry("timeout", "nobody waits for the answer any more");
+            self.shared.count_call(self.called, self.began, Some(&error));
         }
     }
 }

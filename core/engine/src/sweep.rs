@@ -7,6 +7,7 @@
 
 use crate::arguments;
 use crate::calls;
+use crate::charge;
 use crate::clock;
 use crate::faults;
 use crate::hosts::driver_of;
@@ -44,7 +45,13 @@ pub(crate) async fn sweep(
     record: &VmRecord,
     host: HostId,
 ) -> Option<Generation> {
+    if !charge::is_held(shared) {
+        return None;
+    }
     let swept = tokio::time::timeout(PATIENCE.duration(), clear(shared, record, host)).await;
+    if let Ok(answer) = &swept {
+        charge::is_lost(shared, host, answer).await;
+    }
     let lost = swept.as_ref().map_or(true, |answer| {
         answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown)
     });
@@ -134,13 +141,16 @@ pub(crate) async fn drop_memory(
     host: HostId,
 ) -> Option<RelPath> {
     let name = unused_memory(record, host).first()?;
-    if seen::elsewhere(shared, record).is_some() {
+    if !charge::is_held(shared) || seen::elsewhere(shared, record).is_some() {
         // The domain on the other host may use the file.
         return None;
     }
     let path = format!("{}/{}/{name}", arguments::ON_HOST, record.folder());
     let deleted = delete(shared, record, host, record.placed, Item::Recovery, &path);
     let deleted = tokio::time::timeout(PATIENCE.duration(), deleted).await;
+    if let Ok(answer) = &deleted {
+        charge::is_lost(shared, host, answer).await;
+    }
     let lost = deleted.as_ref().map_or(true, |answer| {
         answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Unknown)
     });
@@ -205,7 +215,8 @@ fn control(shared: &Shared, record: &VmRecord, generation: Generation, item: Ite
     // A swept domain is of another generation than the placement. The host checks this in the same
     // step as the removal.
     let spares = record.placement.as_ref().map(|place| place.generation);
-    let (store, deadline) = (shared.store.id(), now.plus(PATIENCE));
-    let context = CallContext { store, key, attempt: 1, generation, spares, deadline };
+    let (store, epoch) = (shared.store.id(), shared.store.epoch());
+    let deadline = now.plus(PATIENCE);
+    let context = CallContext { store, key, attempt: 1, generation, epoch, spares, deadline };
     CallControl::detached(context, clock::instant() + PATIENCE.duration())
 }

@@ -75,7 +75,7 @@ impl Timers {
 /// Runs until the daemon ends.
 pub(crate) async fn run(shared: Arc<Shared>) {
     while !shared.stop.is_cancelled() {
-        let (due, wait) = if matches!(shared.store.health(), Health::ReadOnly { .. }) {
+        let (due, wait) = if shared.store.health() != Health::Writable {
             // Nothing can be committed until the daemon is started again. A due timer would stay
             // due, and would fire again without a pause.
             (Vec::new(), LOOK_AT_CLOCK)

@@ -3,8 +3,8 @@
 use super::*;
 use ostler_driver::{DriverEntry, DriverInfo, DriverKind, DriverOrigin};
 use ostler_model::{
-    CallContext, EffectKey, ExecTransport, Generation, HostId, Item, OperationId, Power, StepNo,
-    StoreId, Timestamp,
+    CallContext, EffectKey, Epoch, ExecTransport, Generation, HostId, Item, OperationId, Power,
+    StepNo, StoreId, Timestamp,
 };
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +29,7 @@ fn call(vm: VmUuid, until: Instant) -> CallControl {
             key,
             attempt: 1,
             generation: Generation(1),
+            epoch: Epoch(0),
             spares: None,
             deadline: Timestamp(0),
         },

@@ -1,7 +1,7 @@
 //! Effects: the driver calls that decisions ask for, and the keys that identify them.
 
 use crate::{
-    DiskName, DriverError, DriverName, Generation, HostId, MacAddress, Millis, Observation,
+    DiskName, DriverError, DriverName, Epoch, Generation, HostId, MacAddress, Millis, Observation,
     OperationId, SnapshotName, StepNo, StoreId, Timestamp, VmId, VmUuid,
 };
 use serde::{Deserialize, Serialize};
@@ -369,6 +369,9 @@ pub struct CallContext {
     /// The generation that the call acts for. A driver that finds a higher one at the host answers
     /// `stale`.
     pub generation: Generation,
+    /// The epoch of the daemon that calls. A host that has seen a higher one of this store starts
+    /// nothing for the call. 0: nobody took charge of the store, and no host compares it.
+    pub epoch: Epoch,
     /// A removal does not touch a domain of this generation. Such a domain belongs to another
     /// placement, and is seen here because both placements are on the same hypervisor.
     pub spares: Option<Generation>,

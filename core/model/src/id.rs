@@ -93,6 +93,11 @@ number_id!(
     Generation, u64
 );
 number_id!(
+    /// The number of a daemon that took charge of a store. Of two daemons with copies of one store,
+    /// only the one with the higher epoch may act on hosts. 0: nobody took charge yet.
+    Epoch, u64
+);
+number_id!(
     /// The version of a record. Rises with each commit of the record (used for ETag and watch).
     /// Says nothing about placements.
     Version, u64

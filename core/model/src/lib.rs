@@ -57,8 +57,8 @@ pub use effect::{
 pub use event::{Event, EventKind};
 pub use hint::Hint;
 pub use id::{
-    DatastoreId, EventSeq, Generation, HostId, ImageId, OperationId, StepNo, StoreId, Version,
-    VmId, VmUuid,
+    DatastoreId, Epoch, EventSeq, Generation, HostId, ImageId, OperationId, StepNo, StoreId,
+    Version, VmId, VmUuid,
 };
 pub use infra::{
     Ability, Capacity, Datastore, DatastoreKind, DriverRef, ExecTransport, Host, HostFacts,

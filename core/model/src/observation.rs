@@ -162,6 +162,16 @@ pub struct DriverError {
 }
 
 impl DriverError {
+    /// The code of a `stale` error that a host answers whose highest epoch is above that of the
+    /// call: another daemon is in charge of the store.
+    pub const EPOCH: &str = "epoch";
+
+    /// Whether a host says that another daemon is in charge of the store.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        self.kind == ErrorKind::Stale && self.code == Self::EPOCH
+    }
+
     /// The error for operators: the message, and the code unless it is only `failed`.
     #[must_use]
     pub fn told(&self) -> String {

@@ -91,6 +91,7 @@ impl App {
     pub(crate) fn store_trouble(&self) -> Option<String> {
         match self.store().health() {
             Health::Writable => None,
+            Health::NotInCharge { why } => Some(format!("nothing is decided any more: {why}")),
             Health::ReadOnly { why } => Some(format!("the store is read-only: {why}")),
         }
     }

@@ -48,6 +48,9 @@ pub struct Config {
     pub compile: CompileConfig,
     /// The commands that drivers run.
     pub commands: CommandsConfig,
+    /// The least epoch with which the daemon takes charge of the store, for this start only.
+    #[serde(skip)]
+    pub epoch: Option<u64>,
     /// The program that compiles components. If none, this process does it.
     #[serde(skip)]
     pub compiler: Option<PathBuf>,
@@ -64,11 +67,14 @@ pub struct CompileConfig {
 }
 
 /// The commands that drivers run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CommandsConfig {
     /// Whether those on this machine are confined.
     pub confine: ConfineWord,
+    /// The folder in which each host keeps the highest epoch of each store;
+    /// `/var/lib/ostler/epochs` if not given.
+    pub epochs: Option<PathBuf>,
 }
 
 /// The word for how commands are confined.

@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::audit::AuditTrail;
 use crate::auth::{ADMIN, hash, new_secret};
+use crate::charge;
 use crate::clock::now;
 use crate::config::{Config, ConfigError};
 use crate::drivers::{DriverProblem, Loader};
@@ -17,7 +18,7 @@ use ostler_driver::{DriverEntry, DriverInfo, DriverKind, DriverOrigin, Hyperviso
 use ostler_engine::{Engine, EngineConfig, EngineError, oldest_operation};
 use ostler_libvirt::{Kvm, KvmOptions};
 use ostler_model::DriverName;
-use ostler_store::{OpenError, Options, ReadError, ResourceChange, Store, TokenRow};
+use ostler_store::{CommitError, OpenError, Options, ReadError, ResourceChange, Store, TokenRow};
 use ostler_wasm::{Confine, Host, HostError, HostOptions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -32,6 +33,8 @@ use tokio_util::task::TaskTracker;
 pub const STORE_FILE: &str = "store.redb";
 /// The file of the first admin token in the data directory.
 pub const TOKEN_FILE: &str = "admin.token";
+/// Where hosts keep the highest epoch of each store, unless the settings say otherwise.
+const EPOCHS: &str = "/var/lib/ostler/epochs";
 /// The name of the built-in driver.
 const KVM: &str = "kvm";
 
@@ -50,6 +53,9 @@ pub enum DaemonError {
     /// The store cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Charge of the store could not be taken.
+    #[error("cannot take charge of the store")]
+    Charge(#[from] CommitError),
     /// The engine did not start.
     #[error("the engine cannot start")]
     Engine(#[from] EngineError),
@@ -104,6 +110,9 @@ pub async fn run(
         source,
     })?;
     let store = Store::open(&data.join(STORE_FILE), Options::default())?;
+    let charge = charge::charge(&data.join(STORE_FILE), config.epoch);
+    let epoch = store.take_charge(charge).await?;
+    tracing::info!(%epoch, "in charge of the store");
     let registry = Registry::new();
     let (loader, all) = drivers(&config, &data, &store, &registry).await?;
     let settings = engine_config(&config)?;
@@ -229,6 +238,7 @@ async fn drivers(
     let options = HostOptions {
         confine: confine(config)?,
         earlier_process: true,
+        epochs: Some(config.commands.epochs.clone().unwrap_or_else(|| EPOCHS.into())),
         compiler: config.compiler(),
         cache_dir: Some(data.join("cache")),
         audit: Arc::new(AuditTrail::start(store.clone())),

@@ -3,7 +3,7 @@
 
 use ostler_api::Upgrade;
 use ostler_driver::{DriverInfo, DriverOrigin};
-use ostler_model::{DriverName, Timestamp};
+use ostler_model::{DatastoreName, DriverName, Timestamp};
 use ostler_store::DriverRow;
 use ostler_wasm::Manifest;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,7 +52,7 @@ pub(crate) fn granted(manifest: &Manifest, words: &[String]) -> Result<Granted, 
         match (capability, part) {
             ("all", None) => {
                 for asked in &manifest.capabilities {
-                    granted.insert(asked.name.clone(), parts(&asked.name));
+                    granted.entry(asked.name.clone()).or_default().extend(parts(&asked.name));
                 }
             }
             (asked, Some(name))
@@ -60,8 +60,15 @@ pub(crate) fn granted(manifest: &Manifest, words: &[String]) -> Result<Granted, 
             {
                 granted.entry(asked.to_owned()).or_default().push(name.to_owned());
             }
+            // A whole datastore, which no manifest names.
+            ("files", Some(name))
+                if manifest.asks("files") && name.parse::<DatastoreName>().is_ok() =>
+            {
+                granted.entry("files".to_owned()).or_default().push(name.to_owned());
+            }
             (asked, None) if manifest.asks(asked) => {
-                granted.insert(asked.to_owned(), parts(asked));
+                let parts = parts(asked);
+                granted.entry(asked.to_owned()).or_default().extend(parts);
             }
             (_, None | Some(_)) => {
                 let asks: Vec<&str> =
@@ -97,6 +104,11 @@ pub(crate) fn carried(
             continue;
         }
         let here: &mut Vec<String> = kept.entry(capability.clone()).or_default();
+        if capability == "files" {
+            // Datastores are the operator's, and not the file's.
+            here.extend(allowed.iter().cloned());
+            continue;
+        }
         // What the new file does not have is not asked for any more.
         let asked = new.parts(capability);
         for name in allowed.iter().filter(|name| asked.contains(&name.as_str())) {
@@ -148,11 +160,12 @@ pub(crate) fn of_loaded(info: &DriverInfo) -> Option<DriverRow> {
 pub(crate) fn difference(before: &DriverRow, now: &DriverRow) -> Upgrade {
     let words = |row: &DriverRow| -> BTreeSet<String> {
         // A capability with parts lets a driver do nothing without one of them.
-        let of = |(capability, allowed): (&String, &Vec<String>)| match capability.as_str() {
-            "exec" | "socket" | "http" => {
-                allowed.iter().map(|name| format!("{capability}:{name}")).collect()
+        let of = |(capability, allowed): (&String, &Vec<String>)| -> Vec<String> {
+            let parts = allowed.iter().map(|name| format!("{capability}:{name}"));
+            match capability.as_str() {
+                "exec" | "socket" | "http" => parts.collect(),
+                other => std::iter::once(other.to_owned()).chain(parts).collect(),
             }
-            other => vec![other.to_owned()],
         };
         row.grants.iter().flat_map(of).collect()
     };

@@ -26,6 +26,7 @@
 mod app;
 mod audit;
 mod auth;
+mod charge;
 mod clock;
 mod config;
 mod convert;

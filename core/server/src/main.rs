@@ -8,7 +8,7 @@
 use anyhow::Context;
 use clap::Parser;
 use ostler_server::{Config, DaemonError, DriverConfig, Log, PolicyWord, Ready};
-use ostler_store::{BackupError, OpenError, Unreadable};
+use ostler_store::{BackupError, EPOCH_MAX, OpenError, Unreadable};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -70,6 +70,15 @@ struct Flags {
     /// The SHA-256 of a driver that may be loaded under --trust pinned
     #[arg(long = "pin", value_name = "SHA256")]
     pins: Vec<String>,
+    /// Take charge of the store with at least this epoch. Only if a host says that it has seen a
+    /// higher one, and no other daemon acts for this store
+    #[arg(long, value_name = "NUMBER")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=EPOCH_MAX.0))]
+    epoch: Option<u64>,
+    /// The folder in which each host keeps the highest epoch that it has seen [default:
+    /// /var/lib/ostler/epochs]
+    #[arg(long, value_name = "FOLDER")]
+    epochs: Option<PathBuf>,
     /// What is logged: error, warn, info, debug, or a filter such as ostler_engine=debug
     #[arg(long, env = "OSTLER_LOG", default_value = "info")]
     #[arg(value_delimiter = ',', value_parser = directive)]
@@ -115,6 +124,8 @@ impl Flags {
         config.listen_anywhere |= self.listen_anywhere;
         config.socket = self.socket.or(config.socket);
         config.plugin_dir = self.plugin_dir.or(config.plugin_dir);
+        config.epoch = self.epoch;
+        config.commands.epochs = self.epochs.or(config.commands.epochs);
         config.rules.extend(self.rules);
         config.trust.policy = self.trust.or(config.trust.policy);
         config.trust.keys.extend(self.trust_keys);

@@ -1,6 +1,9 @@
 //! Metrics for Prometheus. Requests are counted as they come; everything else is read when
 //! Prometheus asks.
 
+mod drivers;
+
+use self::drivers::OfDrivers;
 use crate::problem::{ApiError, Handled};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode};
@@ -116,7 +119,9 @@ fn drivers(asked: Asked<'_>, registry: &mut Registry) {
     let calls = Family::<One, Counter>::default();
     let errors = Family::<One, Counter>::default();
     let busy = Family::<One, Counter<f64, AtomicU64>>::default();
+    let mut figures = Vec::new();
     for (info, _) in asked.drivers.list() {
+        figures.push((info.name.to_string(), asked.engine.driver_figures(&info.name)));
         let (label, health) =
             (One { name: info.name.to_string() }, asked.engine.driver_health(&info.name));
         calls.get_or_create(&label).inc_by(health.calls);
@@ -126,6 +131,7 @@ fn drivers(asked: Asked<'_>, registry: &mut Registry) {
     }
     registry.register("driver_calls", "Calls of drivers", calls);
     registry.register("driver_errors", "Calls of drivers that ended in an error", errors);
+    registry.register_collector(Box::new(OfDrivers(figures)));
     registry.register("driver_busy_seconds", "Time spent in calls of drivers", busy);
 }
 

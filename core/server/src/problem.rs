@@ -329,6 +329,9 @@ impl From<CommitError> for ApiError {
                 Self::internal(StatusCode::SERVICE_UNAVAILABLE, code::STORE, &error)
                     .hint("GET /readyz says more")
             }
+            CommitError::NotInCharge { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, code::STORE, error.to_string())
+            }
             CommitError::Malformed { .. } => {
                 Self::internal(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, &error)
             }

@@ -15,7 +15,7 @@ use crate::error::{BackupError, Fault, OpenError, ReadError};
 use crate::event::{EVENTS_KEPT, EVENTS_SKIPPED, EventsAfter};
 use crate::file::{self, Draft};
 use crate::log::Followers;
-use crate::meta::{self, RestoredStore};
+use crate::meta::{self, Charged, RestoredStore};
 use crate::migrate;
 use crate::operation::OPERATIONS_KEPT;
 use crate::options::Options;
@@ -239,6 +239,9 @@ pub(crate) fn mark_in(
         batch.vm_put(&PreparedVm::new(&record, None).map_err(ReadError::from)?, old.as_ref())?;
     }
     meta::restored_put(&mut batch.hot.meta, &stands)?;
+    // A daemon that takes charge gets an epoch above those of the lost time.
+    let charged = meta::charged(&*batch.hot.meta)?;
+    meta::charged_put(&mut batch.hot.meta, &Charged { place: None, ..charged })?;
     let Tail { last, .. } = batch.finish()?;
     txn.commit().map_err(Fault::from)?;
     drop(reader);

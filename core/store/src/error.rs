@@ -163,6 +163,12 @@ pub enum CommitError {
         /// The error of that commit.
         why: String,
     },
+    /// The daemon is no longer in charge of the store ([`crate::Store::give_up`]).
+    #[error("nothing is decided any more: {why}")]
+    NotInCharge {
+        /// How it knows that.
+        why: String,
+    },
     /// This commit failed, or the batch that it was in. Whether it was applied is known only when
     /// the store is opened again.
     #[error(

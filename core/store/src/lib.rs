@@ -95,6 +95,7 @@
 mod backup;
 mod batch;
 mod book;
+mod charge;
 mod check;
 mod claim;
 mod commit;
@@ -135,6 +136,7 @@ mod vm_row;
 mod writer;
 
 pub use backup::{RestoreReport, Unreadable, restore};
+pub use charge::{Charge, EPOCH_MAX};
 pub use commit::{
     Commit, Committed, DriverRow, EarlierDriver, EventDraft, HostEdit, IdempotencyRow,
     ResourceChange, RulesBinding, SecretRow, TokenRow, VmChange,

@@ -7,7 +7,7 @@ use crate::read::Reader;
 use crate::row::{self, Row};
 use crate::tables::META;
 use crate::txn::Tab;
-use ostler_model::{EventSeq, StoreId, Timestamp};
+use ostler_model::{Epoch, EventSeq, StoreId, Timestamp};
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +27,8 @@ const EVENT_KEY: &str = "event";
 /// is 0.
 const BATCH_KEY: &str = "batch";
 
+/// Key of the row that says who took charge of the store last.
+const CHARGE_KEY: &str = "charge";
 /// Key of the mark of a restore.
 const RESTORED_KEY: &str = "restored";
 
@@ -41,6 +43,19 @@ pub struct RestoredStore {
 }
 
 impl Row for RestoredStore {
+    const TABLE: &'static str = "meta";
+}
+
+/// Who took charge of the store last. Stores of older daemons have no such row.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Charged {
+    /// The epoch of that daemon.
+    pub(crate) epoch: Epoch,
+    /// The file that the store was in then. None if that could not be told, and after a restore.
+    pub(crate) place: Option<String>,
+}
+
+impl Row for Charged {
     const TABLE: &'static str = "meta";
 }
 
@@ -268,6 +283,19 @@ pub(crate) fn store_id_put(table: &mut Meta<'_>, id: StoreId) -> Result<(), Read
     Ok(())
 }
 
+/// Who took charge of the store last.
+pub(crate) fn charged(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<Charged, ReadError> {
+    Ok(row_at(table, CHARGE_KEY)?.unwrap_or_default())
+}
+
+pub(crate) fn charged_put(table: &mut Meta<'_>, charged: &Charged) -> Result<(), ReadError> {
+    let kept = row::encode(charged)?;
+    table.insert(CHARGE_KEY, kept.as_slice()).map_err(Fault::from)?;
+    Ok(())
+}
+
 /// The mark of a restore, while it is there.
 pub(crate) fn restored(
     table: &impl ReadableTable<&'static str, &'static [u8]>,
@@ -293,6 +321,14 @@ impl Reader {
     /// When the store cannot be read.
     pub fn batch(&self) -> Result<BatchNo, ReadError> {
         Ok(BatchNo(batch(&self.table(META)?)?))
+    }
+
+    /// The epoch of the daemon that took charge of the store last; 0 before the first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn epoch(&self) -> Result<Epoch, ReadError> {
+        Ok(charged(&self.table(META)?)?.epoch)
     }
 
     /// The mark that a restore leaves, until all VMs are reconciled.

@@ -1,6 +1,7 @@
 //! The handle of the store, which every user of it holds.
 
 use crate::batch::{Limits, Tail};
+use crate::charge::Charge;
 use crate::commit::{Commit, Committed};
 use crate::disk::{Backend, RawDisk};
 use crate::error::{CommitError, Fault, OpenError, ReadError};
@@ -13,10 +14,11 @@ use crate::prepare::Prepared;
 use crate::read::Reader;
 use crate::sabotage::Sabotage;
 use crate::summary_cache::SummaryCache;
-use crate::writer::{Message, QUEUE_MAX, Shared, Writer, Written};
-use ostler_model::{DatastoreId, EventSeq, HostId, ImageId, OperationId, StoreId, VmId};
+use crate::writer::{Ended, Message, QUEUE_MAX, Shared, Writer, Written};
+use ostler_model::{DatastoreId, Epoch, EventSeq, HostId, ImageId, OperationId, StoreId, VmId};
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -29,6 +31,12 @@ pub enum Health {
     /// A commit failed. Nothing is written until the daemon is started again.
     ReadOnly {
         /// The error of that commit.
+        why: String,
+    },
+    /// The daemon is no longer in charge of the store. It commits nothing until it is started
+    /// again.
+    NotInCharge {
+        /// How it knows that.
         why: String,
     },
 }
@@ -200,6 +208,29 @@ impl Store {
         ImageId(Ids::narrow(&self.inner.ids.image))
     }
 
+    /// Takes charge of the store: commits an epoch above that of every daemon before. Answers it
+    /// when it is durable.
+    ///
+    /// # Errors
+    /// As for [`Self::commit`].
+    pub async fn take_charge(&self, charge: Charge) -> Result<Epoch, CommitError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Message::Charge(charge, answer)).await?;
+        answered.await.map_err(|_| self.gone())?
+    }
+
+    /// The epoch with which charge was taken since the store was opened. 0 if it was not.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        Epoch(self.inner.shared.epoch.load(Ordering::Acquire))
+    }
+
+    /// Another daemon is in charge of this store, as `why` says: nothing is committed here any
+    /// more, so nothing is decided and nothing is sent.
+    pub fn give_up(&self, why: String) {
+        self.inner.shared.end(Ended::GivenUp(why));
+    }
+
     /// Commits, and returns when the commit is durable. Waits while the queue is full. If the
     /// caller goes away after the commit is queued, the commit is carried out all the same.
     ///
@@ -207,8 +238,8 @@ impl Store {
     /// If the store is read-only or becomes read-only, or the commit makes no sense. If the current
     /// rows do not allow the commit, this is not an error but an answer: see [`Committed`].
     pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
-        if let Some(why) = self.inner.shared.why_read_only() {
-            return Err(CommitError::ReadOnly { why });
+        if let Some(ended) = self.inner.shared.ended() {
+            return Err(ended.error());
         }
         let prepared = Box::new(Prepared::new(commit)?);
         self.inner.ids.raise(prepared.marks);
@@ -222,8 +253,8 @@ impl Store {
     /// # Errors
     /// As for [`Self::commit`].
     pub async fn rehearse(&self, commit: Commit) -> Result<Committed, CommitError> {
-        if let Some(why) = self.inner.shared.why_read_only() {
-            return Err(CommitError::ReadOnly { why });
+        if let Some(ended) = self.inner.shared.ended() {
+            return Err(ended.error());
         }
         self.judged(Box::new(Prepared::rehearsal(commit)?)).await
     }
@@ -240,10 +271,7 @@ impl Store {
     }
 
     fn gone(&self) -> CommitError {
-        match self.inner.shared.why_read_only() {
-            Some(why) => CommitError::ReadOnly { why },
-            None => CommitError::Closed,
-        }
+        self.inner.shared.ended().map_or(CommitError::Closed, Ended::error)
     }
 
     #[doc(hidden)]
@@ -292,9 +320,10 @@ impl Store {
     /// Whether the store takes commits, and if not, the reason.
     #[must_use]
     pub fn health(&self) -> Health {
-        match self.inner.shared.why_read_only() {
+        match self.inner.shared.ended() {
             None => Health::Writable,
-            Some(why) => Health::ReadOnly { why },
+            Some(Ended::Failed(why)) => Health::ReadOnly { why },
+            Some(Ended::GivenUp(why)) => Health::NotInCharge { why },
         }
     }
 

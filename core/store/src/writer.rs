@@ -12,14 +12,16 @@
 //! moment for more commits.
 
 use crate::batch::{Batch, Limits, Tail, Verdict};
+use crate::charge::{self, Charge};
 use crate::commit::Committed;
 use crate::error::{Chain, CommitError, Fault, ReadError};
 use crate::log::{BatchNo, Followers};
 use crate::prepare::Prepared;
 use crate::sabotage::Sabotage;
 use crate::txn::Txn;
-use ostler_model::{Book, ClaimRefused, EventSeq, StoreId};
+use ostler_model::{Book, ClaimRefused, Epoch, EventSeq, StoreId};
 use redb::{Database, Durability};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -51,6 +53,8 @@ type Jobs = Vec<(Box<Prepared>, oneshot::Sender<Answer>)>;
 pub(crate) enum Message {
     /// Commit this.
     Commit(Box<Prepared>, oneshot::Sender<Answer>),
+    /// Take charge of the store.
+    Charge(Charge, oneshot::Sender<Result<Epoch, CommitError>>),
     /// Take no message until the other half of this channel is dropped. Tests use this to make
     /// batches.
     Hold(std::sync::mpsc::Receiver<()>),
@@ -75,7 +79,27 @@ pub struct Written {
 pub(crate) struct Shared {
     pub(crate) feed: watch::Sender<EventSeq>,
     pub(crate) written: Mutex<Written>,
-    read_only: OnceLock<String>,
+    pub(crate) epoch: AtomicU64,
+    read_only: OnceLock<Ended>,
+}
+
+/// Why the store takes no commits any more.
+#[derive(Debug, Clone)]
+pub(crate) enum Ended {
+    /// A commit failed.
+    Failed(String),
+    /// The daemon is no longer in charge of the store.
+    GivenUp(String),
+}
+
+impl Ended {
+    /// The answer to a commit.
+    pub(crate) fn error(self) -> CommitError {
+        match self {
+            Self::Failed(why) => CommitError::ReadOnly { why },
+            Self::GivenUp(why) => CommitError::NotInCharge { why },
+        }
+    }
 }
 
 impl Shared {
@@ -83,16 +107,17 @@ impl Shared {
         Self {
             feed: watch::Sender::new(last),
             written: Mutex::default(),
+            epoch: AtomicU64::default(),
             read_only: OnceLock::new(),
         }
     }
 
     /// Makes the store read-only. The first reason stays.
-    pub(crate) fn fail(&self, why: String) {
+    pub(crate) fn end(&self, why: Ended) {
         let _ = self.read_only.set(why);
     }
 
-    pub(crate) fn why_read_only(&self) -> Option<String> {
+    pub(crate) fn ended(&self) -> Option<Ended> {
         self.read_only.get().cloned()
     }
 }
@@ -114,7 +139,7 @@ struct LastWords(Arc<Shared>);
 impl Drop for LastWords {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.fail("the writer thread panicked".to_owned());
+            self.0.end(Ended::Failed("the writer thread panicked".to_owned()));
         }
     }
 }
@@ -167,8 +192,13 @@ impl Writer {
         }
     }
 
-    fn take(&self, message: Message, jobs: &mut Jobs) -> Option<std::sync::mpsc::Receiver<()>> {
+    fn take(&mut self, message: Message, jobs: &mut Jobs) -> Option<std::sync::mpsc::Receiver<()>> {
         match message {
+            Message::Charge(charge, answer) => {
+                // The caller may be gone. The epoch is taken all the same.
+                let _ = answer.send(self.take_charge(charge));
+                None
+            }
             Message::Commit(commit, answer) => {
                 jobs.push((commit, answer));
                 None
@@ -177,12 +207,34 @@ impl Writer {
         }
     }
 
+    fn take_charge(&mut self, charge: Charge) -> Result<Epoch, CommitError> {
+        if let Some(ended) = self.shared.ended() {
+            return Err(ended.error());
+        }
+        let taken = charge::take(&self.db, (self.id, &self.followers), charge);
+        let (epoch, number) = taken.map_err(|error| self.failed(error))?;
+        self.tail.batch = number.0;
+        self.shared.epoch.store(epoch.0, Ordering::Release);
+        Ok(epoch)
+    }
+
+    /// A transaction failed: nothing is written any more.
+    fn failed(&self, error: ReadError) -> CommitError {
+        let source = Arc::new(error);
+        tracing::error!(
+            error = %Chain(&source),
+            "a commit failed: the store is read-only from now on"
+        );
+        self.shared.end(Ended::Failed(Chain(&source).to_string()));
+        CommitError::Failed { source }
+    }
+
     /// Commits a batch and answers. If a waiter is gone, its commit is applied all the same.
     fn serve(&mut self, jobs: Jobs) {
         let (commits, waiters): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
-        if let Some(why) = self.shared.why_read_only() {
+        if let Some(ended) = self.shared.ended() {
             for waiter in waiters {
-                let _ = waiter.send(Err(CommitError::ReadOnly { why: why.clone() }));
+                let _ = waiter.send(Err(ended.clone().error()));
             }
             return;
         }
@@ -205,14 +257,9 @@ impl Writer {
                 }
             }
             Err(error) => {
-                let source = Arc::new(error);
-                tracing::error!(
-                    error = %Chain(&source),
-                    "a commit failed: the store is read-only from now on"
-                );
-                self.shared.fail(Chain(&source).to_string());
+                let failed = self.failed(error);
                 for waiter in waiters {
-                    let _ = waiter.send(Err(CommitError::Failed { source: Arc::clone(&source) }));
+                    let _ = waiter.send(Err(failed.clone()));
                 }
             }
         }

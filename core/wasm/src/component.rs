@@ -3,20 +3,25 @@
 mod abilities;
 mod called;
 mod hypervisor;
+mod jobs;
+mod request;
 mod rules;
 mod transfer;
 
 use self::called::{Answer, Called, ForPeople};
+use self::request::Request;
 use crate::bindings::exports::ostler::driver as exported;
 use crate::capability::context::Call;
 use crate::capability::session::Sessions;
 use crate::capability::{DriverSide, Env, http, socket};
 use crate::cuts::CutCall;
+use crate::epoch::Charge;
 use crate::grants::Grants;
 use crate::http::Network;
 use crate::inspect::Inspection;
 use crate::instance::{Body, Runner, State};
 use crate::manifest::GRANTABLE;
+use crate::own_files::{self, About, Known, OwnFiles};
 use crate::package::Judged;
 use crate::recorder::{Answered, Record};
 use crate::services::Services;
@@ -33,6 +38,8 @@ use wasmtime::component::{Instance, InstancePre, Resource};
 
 /// How long the first instance of a driver may take to be made.
 const START: Duration = Duration::from_secs(30);
+/// The name of the call that makes it.
+const LOAD: &str = "load";
 
 /// The parts that all drivers of a host share.
 pub(crate) struct Shared {
@@ -154,6 +161,8 @@ impl LoadedDriver {
             lines: Default::default(),
             sessions: Sessions::default(),
             network: Arc::clone(&shared.network),
+            others: Default::default(),
+            begins_jobs: jobs::begins_jobs(&pre),
         };
         let inner = Inner {
             pre,
@@ -173,7 +182,7 @@ impl LoadedDriver {
     /// The outer error: no instance could be made. The inner one: a function has other types.
     pub(crate) async fn compare(&self) -> Result<wasmtime::Result<()>, DriverError> {
         let exports = Arc::clone(&self.component.0.exports);
-        let request = Request::ask("load", None, START);
+        let request = Request::ask(LOAD, None, START);
         let compare: Body<_> = Box::new(move |store, instance| {
             Box::pin(async move { Ok(exports.compare(store, instance)) })
         });
@@ -197,8 +206,10 @@ impl LoadedDriver {
             let parts = manifest.parts(of).into_iter();
             parts.map(move |part| (format!("{of}:{part}"), grants.has_part(of, part)))
         });
+        // No manifest names these: an operator grants them.
+        let datastores = grants.parts("files").map(|part| (format!("files:{part}"), true));
         let (granted, missing): (Vec<_>, Vec<_>) =
-            capabilities.chain(parts).partition(|(_, granted)| *granted);
+            capabilities.chain(parts).chain(datastores).partition(|(_, granted)| *granted);
         let names = |list: Vec<(String, bool)>| list.into_iter().map(|(name, _)| name).collect();
         DriverInfo {
             name: manifest.name.clone(),
@@ -235,33 +246,6 @@ impl LoadedDriver {
             kinds.push(DriverKind::Rules(Arc::new(component.clone())));
         }
         kinds
-    }
-}
-
-/// One call, before it is made.
-struct Request<'a> {
-    name: &'static str,
-    site: Option<&'a Site>,
-    control: Option<&'a CallControl>,
-    /// Whether it waits for changes, and does nothing else.
-    waits: bool,
-    until: Instant,
-}
-
-impl<'a> Request<'a> {
-    /// A call that changes something, with its effect key and deadline.
-    fn act(name: &'static str, site: &'a Site, control: &'a CallControl) -> Self {
-        Self { name, site: Some(site), control: Some(control), waits: false, until: control.until }
-    }
-
-    /// A question that must be answered within `patience`.
-    fn ask(name: &'static str, site: Option<&'a Site>, patience: Duration) -> Self {
-        Self { name, site, control: None, waits: false, until: Instant::now() + patience }
-    }
-
-    /// The same as a call that waits for changes, and does nothing else.
-    fn that_waits(self) -> Self {
-        Self { waits: true, ..self }
     }
 }
 
@@ -326,7 +310,7 @@ impl Component {
         request: Request<'_>,
         body: Body<T>,
     ) -> Result<Called<T>, DriverError> {
-        let Request { name, site, control, waits, until } = request;
+        let Request { name, site, control, about, waits, until } = request;
         let cancel = control.map_or_else(CancellationToken::new, |control| control.cancel.clone());
         if cancel.is_cancelled() {
             return Err(DriverError::new(
@@ -335,11 +319,14 @@ impl Component {
                 "told to stop before it began",
             ));
         }
+        let charge = self.charge(site, control);
         let env = Arc::new(Env {
             side: Arc::clone(&self.0.side),
             site: site.cloned(),
             control: control.cloned(),
+            own: self.own_files(site, control, &about),
             name,
+            charge,
             waits,
             until,
             stop: cancel.child_token(),
@@ -349,11 +336,16 @@ impl Component {
             requests: http::budget(),
             handed: Default::default(),
             cut: self.cut_call(control),
+            tape: called::taped(&self.0.side.services, name, site, control)?,
         });
         self.check_settings(&env)?;
+        self.settle(&env).await?;
         let begun = Instant::now();
         let run = self.0.shared.runner.call(&self.0.pre, Arc::clone(&env), until, &cancel, body);
         let answer = run.await;
+        if let Some(tape) = env.tape.as_ref().filter(|_| answer.is_ok() && !cancel.is_cancelled()) {
+            tape.ended();
+        }
         let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let driver = &self.0.side.manifest.name;
         tracing::debug!(
@@ -363,7 +355,34 @@ impl Component {
             took_us,
             ended = answer.is_ok()
         );
+        // Whatever the driver made of it: nothing of the call was done after a host has said this.
+        if let Some(superseded) = env.charge.as_ref().and_then(|charge| charge.lost()) {
+            return Err(superseded);
+        }
         answer.map(|given| Called { given, env })
+    }
+
+    fn own_files(
+        &self,
+        site: Option<&Site>,
+        control: Option<&CallControl>,
+        about: &[About<'_>],
+    ) -> OwnFiles {
+        let side = &self.0.side;
+        let known = Known {
+            whole: side.grants.parts("files").map(str::to_owned).collect(),
+            records: &|site| side.records(site),
+            host_name: &|host| side.services.sites.host_name(host),
+        };
+        own_files::of_call(&known, site, control, about)
+    }
+
+    /// What hosts compare before they change something for a call.
+    fn charge(&self, site: Option<&Site>, control: Option<&CallControl>) -> Option<Arc<Charge>> {
+        let services = &self.0.side.services;
+        let (folder, context) = (services.epochs.clone()?, &control?.context);
+        let held = Charge::new(context, &site?.name, folder, Arc::clone(&services.unkept));
+        held.map(Arc::new)
     }
 
     /// The point at which the conformance suite stops a call for an effect.
@@ -430,14 +449,14 @@ use body;
 /// One call of an exported function for an effect, and its answer. `$convert` makes ours of it.
 macro_rules! send {
     (
-        $self:ident, $site:ident, $call:ident, $convert:expr,
+        $self:ident, $site:ident, $call:ident, [$($about:expr),*], $convert:expr,
         $interface:ident, $function:ident, $name:literal $(, $argument:expr)*
     ) => {{
         let body = $crate::component::body!($self.0.exports, $interface, |guest, store| {
             let lent = $crate::component::lend(store)?;
             guest.$function(store, lent $(, $argument)*).await
         });
-        let request = $crate::component::Request::act($name, $site, $call);
+        let request = $crate::component::Request::act($name, $site, $call, vec![$($about),*]);
         $self.recorded($name, $site, $call, $self.call(request, body), $convert).await
     }};
 }
@@ -445,11 +464,12 @@ use send;
 
 /// A mutating call of one exported function.
 macro_rules! act {
-    ($self:ident, $site:ident, $call:ident, $($called:tt)*) => {
+    ($self:ident, $site:ident, $call:ident, $about:tt, $($called:tt)*) => {
         $crate::component::send!(
             $self,
             $site,
             $call,
+            $about,
             |given| $crate::convert::outcome(given, $call.context.key.vm),
             $($called)*
         )
@@ -459,11 +479,12 @@ use act;
 
 /// One call about a job: begin it, or ask for its progress.
 macro_rules! job {
-    ($self:ident, $site:ident, $call:ident, $($called:tt)*) => {
+    ($self:ident, $site:ident, $call:ident, $about:tt, $($called:tt)*) => {
         $crate::component::send!(
             $self,
             $site,
             $call,
+            $about,
             |given| $crate::convert::job_status(given, $call.context.key.vm),
             $($called)*
         )
@@ -474,13 +495,14 @@ use job;
 /// One question about a host, and its answer. `$convert` makes ours of it.
 macro_rules! ask {
     (
-        $self:ident, $site:ident, $patience:expr, $convert:expr,
+        $self:ident, $site:ident, $patience:expr, [$($about:expr),*], $convert:expr,
         $interface:ident, $function:ident, $name:literal $(, $argument:expr)*
     ) => {{
         let body = $crate::component::body!($self.0.exports, $interface, |guest, store| {
             guest.$function(store $(, $argument)*).await
         });
-        let request = $crate::component::Request::ask($name, Some($site), $patience);
+        let request = $crate::component::Request::ask($name, Some($site), $patience)
+            .about(vec![$($about),*]);
         $self.call(request, body).await?.told($convert)
     }};
 }

@@ -1,5 +1,5 @@
 //! Confines the commands that drivers run on this machine: the kernel (Landlock) lets them open the
-//! programs of the system, the datastores, and the paths that the template names. So a disk that
+//! programs of the system, the files of its call, and the paths that the template names. A disk that
 //! names another file, or a link that is made while a path is checked, leads to nothing else.
 //!
 //! This holds a program that is misled by a file. It does not hold code that a driver chooses: that
@@ -13,7 +13,7 @@ use landlock::{
     RulesetCreated, RulesetCreatedAttr, RulesetError,
 };
 use ostler_driver::Site;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use std::io;
@@ -71,8 +71,9 @@ const WRITES: &[&str] = &[
 ];
 
 /// Root's rights that a command loses. They open files beside all paths: the memory and the ports
-/// of the machine, the environment of other processes, the code of the kernel, device nodes.
-const LOST: [CapabilitySet; 8] = [
+/// of the machine, the environment of other processes, the code of the kernel, device nodes. With
+/// the last one a command could lift its own limits.
+const LOST: [CapabilitySet; 9] = [
     CapabilitySet::BPF,
     CapabilitySet::MKNOD,
     CapabilitySet::PERFMON,
@@ -81,6 +82,7 @@ const LOST: [CapabilitySet; 8] = [
     CapabilitySet::SYS_MODULE,
     CapabilitySet::SYS_PTRACE,
     CapabilitySet::SYS_RAWIO,
+    CapabilitySet::SYS_RESOURCE,
 ];
 
 /// The most paths of one command, and the longest of them in bytes: a program needs a few folders.
@@ -110,6 +112,34 @@ pub struct Reach {
     /// Whether it keeps root's right `CAP_SYS_ADMIN`, as programs need that set up loop devices or
     /// the device mapper. With it a program may look into all others.
     pub sys_admin: bool,
+    /// Whether it reaches all datastores of the host, and not only the files of its call. A guest
+    /// that it starts needs that if it is handed other files later.
+    pub all_datastores: bool,
+}
+
+/// A file or a folder of a datastore that a command may reach. None: the whole datastore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OwnRoot {
+    pub(crate) root: String,
+    pub(crate) path: Option<String>,
+    pub(crate) writes: bool,
+}
+
+/// Where one command may read and write: what its template names, and the files of its call.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Confined {
+    pub(crate) reach: Reach,
+    pub(crate) own: Vec<OwnRoot>,
+}
+
+impl Confined {
+    /// The same on a host, with all its datastores if the template says so.
+    pub(crate) fn on(mut self, site: &Site) -> Self {
+        if self.reach.all_datastores {
+            self.reach.writes.extend(site.roots.values().cloned());
+        }
+        self
+    }
 }
 
 impl Reach {
@@ -134,12 +164,6 @@ impl Reach {
                  '.', '..', empty parts and control characters"
             )),
         }
-    }
-
-    /// The same, and the datastores of a host.
-    pub(crate) fn with_datastores(mut self, site: &Site) -> Self {
-        self.writes.extend(site.roots.values().cloned());
-        self
     }
 }
 
@@ -171,15 +195,38 @@ fn open(path: &str) -> Result<(OwnedFd, FileType), Errno> {
     Ok((opened, kind))
 }
 
+/// Opens a file or folder of a datastore. No link leads out of the datastore. One that may be
+/// written must not be a link itself: a driver can have made it.
+fn open_own(own: &OwnRoot) -> Result<(OwnedFd, FileType), Errno> {
+    let Some(path) = &own.path else { return open(&own.root) };
+    let root = rustix::fs::open(&own.root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let last = if own.writes { OFlags::NOFOLLOW } else { OFlags::empty() };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC | last;
+    let opened = rustix::fs::openat2(&root, path.as_str(), flags, Mode::empty(), resolve)?;
+    match FileType::from_raw_mode(rustix::fs::fstat(&opened)?.st_mode) {
+        FileType::Symlink => Err(Errno::LOOP),
+        kind => Ok((opened, kind)),
+    }
+}
+
 /// Adds a rule for each of these paths. A path that cannot be opened is left out: a datastore that
 /// is broken must not keep commands from running that use another one.
 fn allow<'a>(
-    mut rules: RulesetCreated,
+    rules: RulesetCreated,
     paths: impl IntoIterator<Item = &'a str>,
     access: BitFlags<AccessFs>,
 ) -> Result<RulesetCreated, SpawnError> {
-    for path in paths {
-        match open(path) {
+    allow_opened(rules, paths.into_iter().map(|path| (path, open(path))), access)
+}
+
+fn allow_opened<'a>(
+    mut rules: RulesetCreated,
+    opened: impl IntoIterator<Item = (&'a str, Result<(OwnedFd, FileType), Errno>)>,
+    access: BitFlags<AccessFs>,
+) -> Result<RulesetCreated, SpawnError> {
+    for (path, opened) in opened {
+        match opened {
             Ok((opened, FileType::Directory)) => {
                 rules = rules.add_rule(PathBeneath::new(opened, access))?;
             }
@@ -199,13 +246,19 @@ fn allow<'a>(
 }
 
 /// Confines the calling thread, and everything that it starts, for ever.
-fn confine(program: &str, reach: &Reach) -> Result<(), SpawnError> {
+fn confine(program: &str, confined: &Confined) -> Result<(), SpawnError> {
+    let Confined { reach, own } = confined;
     let reads: BitFlags<AccessFs> = AccessFs::from_read(MOST);
     let rules = rules()?;
     let rules = allow(rules, READS.iter().copied().chain([program]), reads)?;
     let rules = allow(rules, WRITES.iter().copied(), AccessFs::from_all(MOST))?;
     let rules = allow(rules, reach.reads.iter().map(String::as_str), reads)?;
-    let rules = allow(rules, reach.writes.iter().map(String::as_str), whole())?;
+    let mut rules = allow(rules, reach.writes.iter().map(String::as_str), whole())?;
+    for own in own {
+        let access = if own.writes { whole() } else { reads };
+        let name = own.path.as_deref().unwrap_or(&own.root);
+        rules = allow_opened(rules, [(name, open_own(own))], access)?;
+    }
     let kept =
         |capability: &CapabilitySet| reach.sys_admin && *capability == CapabilitySet::SYS_ADMIN;
     for capability in LOST.into_iter().filter(|capability| !kept(capability)) {
@@ -238,7 +291,7 @@ pub(crate) enum SpawnError {
 /// that hangs keeps it, so there are never more such threads than places.
 pub(crate) async fn spawn<P: Send + 'static>(
     mut command: Command,
-    (program, reach): (String, Reach),
+    (program, confined): (String, Confined),
     place: P,
 ) -> Result<(Child, P), SpawnError> {
     let runtime = tokio::runtime::Handle::current();
@@ -246,7 +299,7 @@ pub(crate) async fn spawn<P: Send + 'static>(
     // Not a thread of a pool: a thread that was confined stays so.
     std::thread::Builder::new().name("confined".to_owned()).spawn(move || {
         let _runtime = runtime.enter();
-        let child = confine(&program, &reach);
+        let child = confine(&program, &confined);
         let child = child.and_then(|()| command.spawn().map_err(SpawnError::from));
         // A call that was dropped meanwhile drops the child, too, and that kills it.
         let _ = tell.send(child.map(|child| (child, place)));
@@ -264,7 +317,8 @@ mod tests {
     async fn cat(file: &Path, reach: Reach) -> bool {
         let mut command = Command::new("/bin/cat");
         command.arg(file).stdout(Stdio::null()).stderr(Stdio::null());
-        let spawned = spawn(command, ("/bin/cat".to_owned(), reach), ()).await;
+        let confined = Confined { reach, own: Vec::new() };
+        let spawned = spawn(command, ("/bin/cat".to_owned(), confined), ()).await;
         let (mut child, ()) = spawned.expect("it starts");
         child.wait().await.expect("it ends").success()
     }

@@ -5,7 +5,7 @@
 mod sent;
 
 pub(crate) use self::sent::{
-    destination, disk, domain, file, identity, job, larger, nic, question, save_back,
+    comes_from, destination, disk, domain, file, identity, job, larger, nic, question, save_back,
 };
 use crate::bindings::exports::ostler::driver as exported;
 use crate::bindings::ostler::driver::types as wit;
@@ -80,6 +80,8 @@ pub(crate) fn error(given: wit::Error) -> DriverError {
     // A bad code changes nothing else: an error never becomes a success, or an error of another
     // kind.
     let code = if plain { code } else { "driver-code-invalid".to_owned() };
+    // Only the host itself says that another daemon is in charge: then this one stops to act.
+    let code = if code == DriverError::EPOCH { format!("driver-{code}") } else { code };
     DriverError::new(kind, code, line(&given.detail, TEXT_MAX))
 }
 

@@ -29,6 +29,12 @@ impl Secret {
         &self.name
     }
 
+    /// Whether the value has fewer bytes than that.
+    #[must_use]
+    pub fn is_shorter_than(&self, bytes: usize) -> bool {
+        self.value.len() < bytes
+    }
+
     /// The value itself; only to be handed to the driver that it was granted to.
     pub(crate) fn expose(&self) -> &str {
         &self.value
@@ -45,8 +51,9 @@ impl fmt::Debug for Secret {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
     /// Capabilities by name (`config`, `secrets`, `exec`, `files`, `socket`, `http`), each with the
-    /// parts that are granted: the names of commands, sockets and endpoints. See
-    /// [`crate::Manifest::parts`].
+    /// parts that are granted: the names of commands, sockets and endpoints (see
+    /// [`crate::Manifest::parts`]); for `files` those of datastores that the driver may reach as a
+    /// whole, which no manifest names.
     pub capabilities: BTreeMap<String, BTreeSet<String>>,
     /// The driver's settings.
     pub config: BTreeMap<String, String>,
@@ -78,6 +85,11 @@ impl Grants {
     #[must_use]
     pub fn has(&self, capability: &str) -> bool {
         self.capabilities.contains_key(capability)
+    }
+
+    /// The parts of a capability that are granted. Those of `files` are whole datastores.
+    pub(crate) fn parts(&self, capability: &str) -> impl Iterator<Item = &str> {
+        self.capabilities.get(capability).into_iter().flatten().map(String::as_str)
     }
 
     /// Whether a capability is granted with that part of it.

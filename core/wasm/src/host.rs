@@ -3,10 +3,12 @@
 use crate::budget::{Memory, Places};
 use crate::cache::Cache;
 use crate::capability;
+use crate::cassette::Cassette;
 use crate::compiler::{self, Code, Compiler};
 use crate::component::{LoadedDriver, Shared};
 use crate::confine::Confine;
 use crate::cuts::Cuts;
+use crate::epoch;
 use crate::grants::{
     AuditSink, Grants, LogAudit, NoSecrets, NoSites, SecretDirectory, SiteDirectory,
 };
@@ -19,6 +21,7 @@ use crate::threads::GuestThreads;
 use crate::ticker::Ticker;
 use crate::transport::{Lease, Transports};
 use crate::trust::Trust;
+use crate::usage::Usage;
 use crate::work::AllOrphans;
 use crate::{HostError, LoadError};
 use ostler_model::OperationId;
@@ -85,11 +88,20 @@ pub struct HostOptions {
     pub lease: Lease,
     /// Whether commands on this machine are confined.
     pub confine: Confine,
+    /// The folder in which command jobs are kept, on every host.
+    pub jobs_folder: String,
     /// Whether an earlier process may have left commands at work over ssh. Then no look at a VM
     /// over ssh is answered before the leases of that time are over.
     pub earlier_process: bool,
+    /// The folder in which each host keeps the highest epoch of each store, as hosts see it. None:
+    /// no host compares epochs.
+    pub epochs: Option<PathBuf>,
     /// Stops instances at their calls to the host. For the conformance suite; no daemon has it.
     pub cuts: Option<Cuts>,
+    /// Records calls to the host, or answers them, for the authors of drivers. No daemon has it.
+    pub cassette: Option<Cassette>,
+    /// Watches what drivers use, for their authors. No daemon has it.
+    pub usage: Option<Usage>,
 }
 
 impl Default for HostOptions {
@@ -113,8 +125,12 @@ impl Default for HostOptions {
             trust: Trust::default(),
             lease: Lease::default(),
             confine: Confine::default(),
+            jobs_folder: crate::jobs::FOLDER.to_owned(),
             earlier_process: false,
+            epochs: None,
             cuts: None,
+            cassette: None,
+            usage: None,
         }
     }
 }
@@ -194,9 +210,14 @@ impl Host {
             sites: options.sites,
             secrets: options.secrets,
             transports: Transports::new(options.runtime_dir, options.lease, options.confine)?,
+            jobs_folder: options.jobs_folder,
             recorder: Arc::default(),
             orphans: Arc::new(AllOrphans::default()),
             cuts: options.cuts,
+            cassette: options.cassette,
+            usage: options.usage,
+            epochs: options.epochs.as_deref().map(epoch::folder).transpose()?,
+            unkept: Arc::default(),
             earlier_until: options.earlier_process.then(|| Instant::now() + options.lease.over()),
         };
         let services = Arc::new(services);

@@ -2,6 +2,7 @@
 
 use crate::embedded::{self, Split, SplitProblem};
 use crate::manifest::{MANIFEST_MAX, Manifest, SECTION};
+use crate::template::Template;
 use crate::{LoadError, cache::hex};
 use ostler_model::{Ability, SecretName};
 use sha2::{Digest, Sha256};
@@ -166,6 +167,17 @@ fn all_abilities() -> impl Iterator<Item = Ability> {
     .into_iter()
 }
 
+/// The text of the manifest of a component.
+///
+/// # Errors
+/// It is no component, or has no manifest.
+pub fn manifest_text(what: &str, bytes: &[u8]) -> Result<String, LoadError> {
+    let parsed = parse(what, take_apart(what, bytes)?.component)?;
+    let section = parsed.manifest.ok_or_else(|| LoadError::NoManifest { what: what.to_owned() })?;
+    String::from_utf8(section)
+        .map_err(|error| LoadError::Manifest { what: what.to_owned(), problem: error.to_string() })
+}
+
 fn parse(what: &str, bytes: &[u8]) -> Result<Parsed, LoadError> {
     let bad = |problem: String| LoadError::NotWasm { what: what.to_owned(), problem };
     let mut parsed = Parsed { manifest: None, imports: Vec::new(), exports: Vec::new() };
@@ -278,6 +290,31 @@ const INTERPRETS: &str = "as good as root on the host: this program does what a 
 /// The warning for a socket.
 const REACHES: &str = "the driver may ask of whoever listens there all that is served there";
 
+/// A command in the output of `ostler plugin inspect`.
+fn write_command(f: &mut fmt::Formatter<'_>, command: &Template) -> fmt::Result {
+    writeln!(f, "command     {}: {command}", command.name())?;
+    for (what, paths) in [("reads", &command.reach().reads), ("writes", &command.reach().writes)] {
+        if !paths.is_empty() {
+            writeln!(f, "            also {what} {}", paths.join(", "))?;
+        }
+    }
+    if command.reach().all_datastores {
+        writeln!(f, "            reaches all datastores, and not only the files of its call")?;
+    }
+    let limits = command.limits().to_string();
+    if !limits.is_empty() {
+        writeln!(f, "            may use {limits}")?;
+    }
+    if !command.secrets().is_empty() {
+        let names: Vec<&str> = command.secrets().iter().map(SecretName::as_str).collect();
+        writeln!(f, "            is given the secrets {}", names.join(", "))?;
+    }
+    if command.interprets_files() {
+        writeln!(f, "            ! {INTERPRETS}")?;
+    }
+    Ok(())
+}
+
 /// The output of `ostler plugin inspect`.
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -313,21 +350,7 @@ impl fmt::Display for Inspection {
             writeln!(f, "asks for    {}: {}", asked.name, asked.why)?;
         }
         for command in commands {
-            writeln!(f, "command     {}: {command}", command.name())?;
-            for (what, paths) in
-                [("reads", &command.reach().reads), ("writes", &command.reach().writes)]
-            {
-                if !paths.is_empty() {
-                    writeln!(f, "            also {what} {}", paths.join(", "))?;
-                }
-            }
-            if !command.secrets().is_empty() {
-                let names: Vec<&str> = command.secrets().iter().map(SecretName::as_str).collect();
-                writeln!(f, "            is given the secrets {}", names.join(", "))?;
-            }
-            if command.interprets_files() {
-                writeln!(f, "            ! {INTERPRETS}")?;
-            }
+            write_command(f, command)?;
         }
         for socket in sockets {
             writeln!(f, "socket      {}: {socket}", socket.name())?;

@@ -4,6 +4,7 @@
 use crate::budget::{Held, Memory, Places, TakenPlace};
 use crate::capability::Env;
 use crate::capability::http::Requests;
+use crate::capability::wasi::TapedClock;
 use crate::output::Captured;
 use crate::text::cut;
 use crate::threads::GuestThreads;
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{Instance, InstancePre, ResourceTable};
 use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Store, UpdateDeadline};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{Deterministic, WasiCtx, WasiCtxView, WasiView};
 
 /// How long a driver may take to end after it was told to stop. A host function that is running
 /// ends at once.
@@ -35,6 +36,8 @@ const HOSTCALL_FUEL: usize = 32 * 1024 * 1024;
 const RESOURCES_MAX: usize = 256;
 /// The longest text of a trap that is kept.
 const TRAP_TEXT_MAX: usize = 4096;
+/// On a cassette, the random bytes of WASI come again after so many.
+const RANDOM_BYTES: usize = 4096;
 /// The code of the error when all places for calls are taken. The guest has not run then.
 pub(crate) const BUSY: &str = "driver-busy";
 
@@ -242,7 +245,7 @@ fn store(
     let mut table = ResourceTable::new();
     table.set_max_capacity(RESOURCES_MAX);
     let requests = Requests::new(Arc::clone(&env));
-    let state = State { wasi: inert_wasi(output), table, limits, requests, env };
+    let state = State { wasi: inert_wasi(output, &env), table, limits, requests, env };
     let mut store = Store::new(pre.engine(), state);
     store.limiter(|state| &mut state.limits);
     store.set_epoch_deadline(1);
@@ -311,10 +314,19 @@ fn trapped(error: &wasmtime::Error, output: &Captured, env: &Env) -> DriverError
 
 /// WASI as Rust's standard library needs it, with nothing behind it: no files, no network, no
 /// environment, no arguments.
-fn inert_wasi(output: &Captured) -> WasiCtx {
+fn inert_wasi(output: &Captured, env: &Arc<Env>) -> WasiCtx {
     let mut builder = WasiCtx::builder();
     builder.stdout(output.clone()).stderr(output.clone());
     builder.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+    if let Some(tape) = &env.tape {
+        let seeded = || Deterministic::new(tape.random(RANDOM_BYTES));
+        builder.wall_clock(TapedClock::new(Arc::clone(env)));
+        builder.monotonic_clock(TapedClock::new(Arc::clone(env)));
+        builder.secure_random(seeded()).insecure_random(seeded());
+        let mut seed = [0; 16];
+        seed.copy_from_slice(&tape.random(16));
+        builder.insecure_random_seed(u128::from_le_bytes(seed));
+    }
     builder.build()
 }
 

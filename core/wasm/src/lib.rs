@@ -10,6 +10,7 @@
 //!   at each call: its manifest asks, the operator grants.
 //! - Nothing is compiled, and no compiled code is loaded, of a file that the operator's trust policy
 //!   was not asked about: [`Host`] compiles a [`Vetted`] only, and only [`Host::vet`] makes one.
+//! - A driver reaches the files that its call is about, and no others: `own_files`.
 //! - Everything that a component hands over is checked before it becomes a type of ours.
 //! - No text that leaves a call has the value of a secret that the call was given: `scrub`.
 //!
@@ -21,6 +22,7 @@ mod bindings;
 mod budget;
 mod cache;
 mod capability;
+mod cassette;
 mod compiler;
 mod component;
 mod confine;
@@ -28,6 +30,7 @@ mod convert;
 mod cuts;
 mod embedded;
 mod endpoint;
+mod epoch;
 mod error;
 mod files;
 mod grants;
@@ -35,8 +38,11 @@ mod host;
 mod http;
 mod inspect;
 mod instance;
+mod jobs;
+mod limits;
 mod manifest;
 mod output;
+mod own_files;
 mod package;
 mod recorder;
 mod scrub;
@@ -48,8 +54,10 @@ mod threads;
 mod ticker;
 mod transport;
 mod trust;
+mod usage;
 mod work;
 
+pub use cassette::{CASSETTE_MAX, Cassette, CassetteProblem, Recorded};
 pub use compiler::{CompileProblem, Compiler, serve as serve_as_compiler};
 pub use component::LoadedDriver;
 pub use confine::{Confine, Reach, can_confine};
@@ -62,7 +70,8 @@ pub use grants::{
     AuditSink, Grants, LogAudit, NoSecrets, NoSites, Secret, SecretDirectory, SiteDirectory,
 };
 pub use host::{Host, HostOptions, Vetted, inspect_file};
-pub use inspect::{FILE_MAX, Inspection, inspect};
+pub use inspect::{FILE_MAX, Inspection, inspect, manifest_text};
+pub use limits::Limits;
 pub use manifest::{Asked, MANIFEST_MAX, Manifest, SecretUse, Setting};
 pub use package::{Judged, Package, signature_file};
 pub use recorder::{Answered, Record, Recording};
@@ -70,3 +79,4 @@ pub use signature::{KeyId, KeyProblem, PublicKey, SignatureProblem, TEXT_MAX as 
 pub use template::{HoleType, Part, Reached, Rendered, SocketTemplate, Template};
 pub use transport::Lease;
 pub use trust::{Distrust, KEYS_MAX, Place, Policy, Trust, TrustedKey};
+pub use usage::{Usage, Used, asked, least};

@@ -7,6 +7,7 @@ pub use self::secrets::SecretUse;
 
 use crate::confine::Reach;
 use crate::endpoint::{self, Endpoint, RawEndpoint};
+use crate::limits::Limits;
 use crate::template::{Argument, SocketTemplate, Template};
 use ostler_driver::DriverSetting;
 use ostler_model::{DriverName, SecretName};
@@ -72,6 +73,10 @@ struct RawCommand {
     #[serde(default)]
     sys_admin: bool,
     #[serde(default)]
+    all_datastores: bool,
+    #[serde(default)]
+    limits: Limits,
+    #[serde(default)]
     secrets: Vec<String>,
 }
 
@@ -80,8 +85,9 @@ impl RawCommand {
         let argv = self.argv.iter().map(argument).collect::<Result<Vec<_>, _>>()?;
         let limit = self.timeout.as_deref().map(time_limit).transpose()?;
         let (reads, writes) = (self.reads.clone(), self.writes.clone());
-        let reach = Reach { reads, writes, sys_admin: self.sys_admin };
-        let template = Template::parse(&self.name, &self.program, &argv)?;
+        let (sys_admin, all_datastores) = (self.sys_admin, self.all_datastores);
+        let reach = Reach { reads, writes, sys_admin, all_datastores };
+        let template = Template::parse(&self.name, &self.program, &argv)?.limited(self.limits)?;
         template.given(secrets::of_command(&self.secrets)?).ended_after(limit).reaching(reach)
     }
 }
@@ -428,6 +434,8 @@ mod tests {
             ("summary", "sumary", "sumary"),
             ("\"exec\"", "\"network\"", "network"),
             ("timeout = ", "reads = [\"/\"]\ntimeout = ", "\"/\" must be absolute, below /"),
+            ("timeout = ", "limits = { memory-mib = 1 }\ntimeout = ", "memory-mib is 1"),
+            ("timeout = ", "limits = { memory = 1 }\ntimeout = ", "memory"),
             ("timeout = ", "writes = [\"var\"]\ntimeout = ", "\"var\" must be absolute"),
             ("timeout = ", "writes = [\"/var/../etc\"]\ntimeout = ", "without '.', '..'"),
             ("runs qemu-img", " ", "why"),

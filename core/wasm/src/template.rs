@@ -14,6 +14,7 @@ pub(crate) use secret::{InputPart, parts};
 pub use socket::{Reached, SocketTemplate};
 
 use crate::confine::Reach;
+use crate::limits::Limits;
 use ostler_model::{FilePath, SecretName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -92,6 +93,7 @@ pub struct Template {
     holes: BTreeMap<String, HoleType>,
     time_limit: Option<Duration>,
     reach: Reach,
+    limits: Limits,
     secrets: BTreeSet<SecretName>,
 }
 
@@ -113,8 +115,10 @@ pub struct Rendered {
     pub argv: Vec<Vec<Part>>,
     /// How long it may run. If none, as long as its call.
     pub time_limit: Option<Duration>,
-    /// Where it may read and write, beside datastores.
+    /// Where it may read and write, beside the files of its call.
     pub reach: Reach,
+    /// What its processes may use.
+    pub limits: Limits,
 }
 
 impl Template {
@@ -148,6 +152,7 @@ impl Template {
             holes: BTreeMap::new(),
             time_limit: None,
             reach: Reach::default(),
+            limits: Limits::default(),
             secrets: BTreeSet::new(),
         };
         for argument in argv {
@@ -183,18 +188,35 @@ impl Template {
         Ok(self)
     }
 
-    /// Whether `other` runs the same program with the same arguments, reaches the same paths and is
-    /// given the same secrets. How long each may run makes no difference.
-    #[must_use]
-    pub fn runs_the_same(&self, other: &Self) -> bool {
-        (&self.program, &self.argv, &self.holes, &self.reach, &self.secrets)
-            == (&other.program, &other.argv, &other.holes, &other.reach, &other.secrets)
+    /// The same command, whose processes may use so much.
+    ///
+    /// # Errors
+    /// The text says which limit is out of its bounds, for people.
+    pub fn limited(mut self, limits: Limits) -> Result<Self, String> {
+        limits.check()?;
+        self.limits = limits;
+        Ok(self)
     }
 
-    /// Where it may read and write, beside datastores.
+    /// Whether `other` runs the same program with the same arguments, reaches the same paths, is
+    /// given the same secrets, and may use no more. How long each may run makes no difference.
+    #[must_use]
+    pub fn runs_the_same(&self, other: &Self) -> bool {
+        self.limits.allow(&other.limits)
+            && (&self.program, &self.argv, &self.holes, &self.reach, &self.secrets)
+                == (&other.program, &other.argv, &other.holes, &other.reach, &other.secrets)
+    }
+
+    /// Where it may read and write, beside the files of its call.
     #[must_use]
     pub const fn reach(&self) -> &Reach {
         &self.reach
+    }
+
+    /// What its processes may use.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// How long the command may run. If none, as long as its call.
@@ -377,8 +399,8 @@ impl Template {
             }
         }
         let program = self.program.clone();
-        let reach = self.reach.clone();
-        Ok(Rendered { program, argv, time_limit: self.time_limit, reach })
+        let (reach, limits) = (self.reach.clone(), self.limits);
+        Ok(Rendered { program, argv, time_limit: self.time_limit, reach, limits })
     }
 
     /// How often a group comes. All its holes have so many values then.

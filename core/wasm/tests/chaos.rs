@@ -1,5 +1,5 @@
 //! Answers and host calls at random, from seeds: the host never panics, lets no strange value
-//! through, and nothing outside of the datastore changes.
+//! through, and nothing changes outside of the datastore and beside the files of the call.
 //!
 //! `OSTLER_CHAOS_SECONDS` says how long (20 s if not set), `OSTLER_CHAOS_FROM` which seed is the
 //! first (1). A failure names its seed.
@@ -15,7 +15,7 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::{all, call, host, hypervisor, load, nowhere, options, rules, site, told, vm};
+use support::{all, asked, call, host, hypervisor, load, nowhere, options, rules, site, told, vm};
 
 /// The setting with the first seed.
 const FROM: &str = "OSTLER_CHAOS_FROM";
@@ -219,4 +219,49 @@ async fn no_host_call_breaks_the_host_or_leaves_datastore_and_endpoint() {
     println!("30 calls at random for each of {} seeds, {cut} of them cut", done + cut);
     assert!(done > 0, "no seed ran to its end");
     assert_eq!(driver.observe(&nowhere(""), vm(1)).await, Ok(Observation::Absent));
+}
+
+/// Has the guest make calls at random until a neighbour's file has changed, or all seeds are tried.
+/// Answers the seed that did it.
+async fn harmed(grants: ostler_wasm::Grants, seeds: impl Iterator<Item = u64>) -> Option<u64> {
+    let driver = hypervisor(&load(&host(options()), grants).await);
+    let dir = tempfile::tempdir().expect("dir");
+    let (own, neighbour) = (dir.path().join("own"), dir.path().join("neighbour"));
+    std::fs::create_dir(&neighbour).expect("made");
+    std::fs::write(neighbour.join("disk"), "secret").expect("written");
+    std::fs::write(dir.path().join("image"), "secret").expect("written");
+    let theirs = || {
+        let mut files = below(dir.path());
+        files.retain(|path, _| !Path::new(path).starts_with(&own));
+        files
+    };
+    let before = theirs();
+    for seed in seeds {
+        let _ = std::fs::remove_dir_all(&own);
+        std::fs::create_dir(&own).expect("made");
+        std::fs::write(own.join("a"), "ours").expect("written");
+        std::os::unix::fs::symlink("../neighbour", own.join("link")).expect("linked");
+        let mut here = site(dir.path(), &format!("ask {seed} 30"));
+        here.config.extend(
+            [("datastore", "ds"), ("folder", "own")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned())),
+        );
+        let _ = told(&driver, &here).await;
+        let stolen = below(&own).values().any(|content| content == b"secret");
+        if stolen || theirs() != before {
+            return Some(seed);
+        }
+    }
+    None
+}
+
+#[tokio::test]
+async fn no_host_call_reaches_a_file_that_the_call_is_not_about() {
+    assert_eq!(harmed(asked(), seeds(60)).await, None, "this seed harms a neighbour");
+}
+
+/// The negative control: a driver that was granted the whole datastore does harm, and is found.
+#[tokio::test]
+async fn a_driver_that_may_reach_a_neighbour_is_found() {
+    assert!(harmed(all(), 1..=500).await.is_some());
 }

@@ -26,7 +26,10 @@ fn kept() -> Vec<(String, Vec<u8>)> {
 
 async fn load(name: &str, bytes: Vec<u8>) -> Result<LoadedDriver, LoadError> {
     let manifest = ostler_wasm::inspect(name, &bytes).expect("a component").manifest;
-    host(options()).load_bytes(name, bytes, Grants::all(&manifest)).await
+    let mut grants = Grants::all(&manifest);
+    // These have no folder of their own: an operator grants them the datastore.
+    grants.capabilities.insert("files".to_owned(), ["ds".to_owned()].into());
+    host(options()).load_bytes(name, bytes, grants).await
 }
 
 #[tokio::test]

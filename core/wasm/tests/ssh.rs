@@ -1,164 +1,23 @@
 //! Commands and files over ssh, against a real sshd on loopback.
 
+#[path = "support/ssh_jobs.rs"]
+mod jobs;
+#[path = "support/sshd.rs"]
+mod sshd;
 mod support;
 
 use ostler_driver::{Hypervisor, Site};
-use ostler_model::{ErrorKind, ExecTransport, HostId, Observation};
+use ostler_model::{ErrorKind, ExecTransport, Observation};
 use ostler_wasm::{HostOptions, Lease, Secret};
-use std::net::TcpListener;
+use sshd::{Sshd, run};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::{
-    Sites, all, call, files, host, hypervisor, load, options, processes, site, told, vm,
+    Sites, all, call, epochs, files, host, hypervisor, load, options, processes, site, told,
+    told_at, vm,
 };
-
-/// A daemon of our own; ends with the test.
-struct Sshd {
-    dir: tempfile::TempDir,
-    child: Child,
-    port: u16,
-}
-
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        // A session that stands still outlives its daemon.
-        for pid in self.sessions() {
-            let _ = Command::new("kill").args(["-9", &pid]).status();
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().expect(program);
-    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-impl Sshd {
-    /// None, said aloud, where there is no sshd to start; in CI that is a failure.
-    fn start() -> Option<Self> {
-        if !Path::new("/usr/sbin/sshd").exists() {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "openssh-server is not installed: run scripts/setup"
-            );
-            eprintln!("SKIPPED: openssh-server is not installed, nothing over ssh was tested");
-            return None;
-        }
-        // Where sshd gives up its privileges; the package's service makes it.
-        let _ = std::fs::create_dir("/run/sshd");
-        let dir = tempfile::tempdir().expect("dir");
-        let file = |name: &str| dir.path().join(name).to_str().expect("text").to_owned();
-        for key in ["host", "user"] {
-            run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &file(key)]);
-        }
-        std::fs::copy(file("user.pub"), file("authorized")).expect("copied");
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a port")
-            .port();
-        let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nListenAddress ::1\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPidFile none\n\
-             PasswordAuthentication no\nLogLevel INFO\nSetEnv HOME={}\n",
-            file("host"),
-            file("authorized"),
-            // The start files of the machine's own root are not read: these tests end commands at
-            // any moment, also in the middle of such a file, which may leave a lock behind.
-            dir.path().display()
-        );
-        std::fs::write(file("config"), config).expect("written");
-        let key = std::fs::read_to_string(file("host.pub")).expect("key");
-        std::fs::write(file("known"), format!("[127.0.0.1]:{port} {key}[localhost]:{port} {key}"))
-            .expect("written");
-        let log = std::fs::File::create(file("log")).expect("log");
-        let child = Command::new("/usr/sbin/sshd")
-            .args(["-D", "-e", "-f", &file("config")])
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("sshd");
-        let sshd = Self { dir, child, port };
-        for _ in 0..1000 {
-            if sshd.log().contains("Server listening on 127.0.0.1") {
-                return Some(sshd);
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("sshd does not listen: {}", sshd.log());
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.dir.path().join(name).to_str().expect("text").to_owned()
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
-    }
-
-    fn transport(&self, address: &str) -> ExecTransport {
-        ExecTransport::Ssh {
-            destination: format!("{}@{address}", run("id", &["-un"])),
-            port: self.port,
-            identity_file: Some(self.file("user")),
-            known_hosts: Some(self.file("known")),
-        }
-    }
-
-    fn site(&self, name: &str, address: &str, root: &Path, deed: &str) -> Site {
-        Site {
-            id: HostId(2),
-            name: name.parse().expect("a name"),
-            transport: self.transport(address),
-            ..site(root, deed)
-        }
-    }
-
-    /// Cuts all connections: both ends learn of it.
-    fn cut(&self) {
-        self.signal("-9");
-    }
-
-    /// Lets nothing through any more, as a network does whose cable is pulled: nobody learns of it.
-    fn silence(&self) {
-        self.signal("-STOP");
-    }
-
-    /// Sends a signal to the processes that serve the connections.
-    fn signal(&self, signal: &str) {
-        let sessions = self.sessions();
-        assert!(!sessions.is_empty(), "no session of sshd");
-        for pid in sessions {
-            run("kill", &[signal, &pid]);
-        }
-    }
-
-    /// The processes that serve the connections, without what they run.
-    fn sessions(&self) -> Vec<String> {
-        let status = |pid: &str| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            let (head, rest) = stat.rsplit_once(") ")?;
-            Some((head.contains("(sshd"), rest.split(' ').nth(1)?.to_owned()))
-        };
-        let of = |parents: &[String]| -> Vec<String> {
-            let all = std::fs::read_dir("/proc")
-                .expect("proc")
-                .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-            all.filter(|pid| {
-                status(pid).is_some_and(|(sshd, parent)| sshd && parents.contains(&parent))
-            })
-            .collect()
-        };
-        let mut sessions = of(&[self.child.id().to_string()]);
-        // For another user than root there is one more process for each session.
-        sessions.extend(of(&sessions));
-        sessions
-    }
-}
 
 async fn driver(sites: Vec<Site>) -> Arc<dyn Hypervisor> {
     let (sites, lease) = (Arc::new(Sites(sites)), Lease::renewed_every(2));
@@ -198,6 +57,43 @@ async fn commands_and_files_are_as_on_this_machine() {
     told(&driver, &there("exec cat")).await.expect("ran");
     println!("one command over the shared connection: {:?}", begun.elapsed());
     assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "one connection is shared");
+}
+
+#[tokio::test]
+async fn a_host_does_nothing_for_a_daemon_that_is_no_longer_in_charge() {
+    let Some(sshd) = Sshd::start() else { return };
+    let ((_a, root), (_b, kept)) = (folder(), folder());
+    let host = host(HostOptions { epochs: Some(kept.join("epochs")), ..options() });
+    let driver = hypervisor(&load(&host, all()).await);
+    let there = |deed: &str| sshd.site("here", "127.0.0.1", &root, deed);
+    epochs(&driver, there, &root, &kept.join("epochs")).await;
+}
+
+#[tokio::test]
+async fn a_host_that_can_keep_no_epoch_works_and_has_a_note() {
+    let Some(sshd) = Sshd::start() else { return };
+    let ((_a, root), (_b, kept)) = (folder(), folder());
+    // No folder can be made below a file, not even by root.
+    std::fs::write(kept.join("file"), "").expect("written");
+    let host = host(HostOptions { epochs: Some(kept.join("file/epochs")), ..options() });
+    let driver = hypervisor(&load(&host, all()).await);
+    let there = |deed: &str| sshd.site("here", "127.0.0.1", &root, deed);
+    let notes = async || driver.probe(&there("")).await.expect("facts").notes;
+    // The login's home takes it then.
+    assert_eq!(told_at(&driver, &there("make ds a"), 6).await.as_deref(), Ok("()"));
+    let at_home = PathBuf::from(sshd.file(".ostler/epochs"));
+    assert_eq!(std::fs::read_dir(&at_home).expect("made").count(), 1);
+    assert!(told_at(&driver, &there("make ds a"), 5).await.expect_err("lower").is_superseded());
+    assert_eq!(notes().await, ["a note"]);
+    std::fs::remove_dir_all(sshd.file(".ostler")).expect("removed");
+    std::fs::write(sshd.file(".ostler"), "").expect("written");
+    for epoch in [6, 5] {
+        assert_eq!(told_at(&driver, &there("make ds a"), epoch).await.as_deref(), Ok("()"));
+    }
+    assert!(notes().await.concat().contains("cannot be kept"), "{:?}", notes().await);
+    std::fs::remove_file(sshd.file(".ostler")).expect("removed");
+    assert_eq!(told_at(&driver, &there("make ds a"), 6).await.as_deref(), Ok("()"));
+    assert_eq!(notes().await, ["a note"]);
 }
 
 #[tokio::test]

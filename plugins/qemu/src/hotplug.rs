@@ -28,7 +28,7 @@ impl Hotplug for Qemu {
         if !has(&mut monitor, &disk.name)? {
             // A call that was cut may have left the file without its device.
             let _ = monitor.ask("blockdev-del", json!({"node-name": node(&disk.name)}));
-            if let Err(error) = plug_disk(&mut monitor, &wanted, None) {
+            if let Err(error) = plug_disk(&mut monitor, &wanted, domain.hardware.queues(), None) {
                 domain.hardware.disks.retain(|known| known.name != disk.name);
                 place.write(&domain)?;
                 return Err(error);

@@ -1,5 +1,5 @@
-//! Disks and network cards. They are plugged by QMP, at a start as later, so there is one way for
-//! each. Each has the slot that the record names.
+//! Disks, network cards and the balloon. They are plugged by QMP, at a start as later, so there is
+//! one way for each. Each has the slot that the record names.
 
 use crate::monitor::Monitor;
 use crate::record::{Disk, Domain, Nic};
@@ -9,18 +9,28 @@ use serde_json::{Value, json};
 /// The program that makes a tap on a bridge. `/etc/qemu/bridge.conf` says which bridges it may use.
 const HELPER: &str = "/usr/lib/qemu/qemu-bridge-helper";
 
+/// The slot of the balloon. The machine leaves it free, and no other device gets it.
+const BALLOON_SLOT: &str = "2";
+
 /// Plugs everything that the domain has. Nothing of the guest has run yet.
 pub(crate) fn all(monitor: &mut Monitor, domain: &Domain) -> Result<(), Error> {
+    if domain.hardware.room.balloon {
+        let balloon = json!({
+            "driver": "virtio-balloon-pci", "id": "balloon", "bus": "pci.0", "addr": BALLOON_SLOT,
+        });
+        monitor.ask("device_add", balloon)?;
+    }
     for (order, disk) in domain.hardware.disks.iter().enumerate() {
-        plug_disk(monitor, disk, Some(order + 1))?;
+        plug_disk(monitor, disk, domain.hardware.queues(), Some(order + 1))?;
     }
     domain.hardware.nics.iter().try_for_each(|nic| plug_nic(monitor, nic))
 }
 
-/// Plugs a disk. `boot` is its place in the order in which BIOS tries disks.
+/// Plugs a disk, with so many queues if that is not left to QEMU. `boot` is its place in the order in which BIOS tries disks.
 pub(crate) fn plug_disk(
     monitor: &mut Monitor,
     disk: &Disk,
+    queues: Option<u32>,
     boot: Option<usize>,
 ) -> Result<(), Error> {
     let node = node(&disk.name);
@@ -33,6 +43,9 @@ pub(crate) fn plug_disk(
         "driver": "virtio-blk-pci", "id": device(&disk.name), "drive": node, "serial": disk.name,
         "bus": "pci.0", "addr": format!("{:x}", disk.slot),
     });
+    if let Some(queues) = queues {
+        device["num-queues"] = json!(queues);
+    }
     if let Some(order) = boot {
         device["bootindex"] = json!(order);
     }

@@ -2,8 +2,8 @@
 
 use crate::monitor::{Monitor, until};
 use crate::place::Place;
-use crate::record::{Domain, End, Process};
-use crate::{plug, state};
+use crate::record::{Domain, End, Hardware, Process};
+use crate::{plug, size, state};
 use ostler_sdk::host::{clock, config, exec, files, random};
 use ostler_sdk::{Call, Error, ErrorKind, FilePath, Outcome, PowerReason};
 use serde_json::json;
@@ -94,21 +94,23 @@ fn launch(place: &Place, domain: &Domain, begin: &Begin<'_>) -> Result<(), Error
         }
     }
     let accel = config::get("accel")?.unwrap_or_else(|| "kvm:tcg".to_owned());
-    let (vcpus, memory) =
-        (domain.hardware.vcpus.to_string(), domain.hardware.memory_mib.to_string());
+    let hardware = &domain.hardware;
+    let (vcpus, most) = (hardware.vcpus.to_string(), hardware.vcpus_most().to_string());
+    let memory = hardware.memory_most_mib().to_string();
     let (pid, act, look) = (file("pid"), file("act"), file("look"));
     let console = console.hole();
     let mut holes = vec![
         ("name", domain.name.as_str()),
         ("vm", &domain.uuid),
-        ("accel", &accel),
         ("vcpus", &vcpus),
+        ("vcpus-most", &most),
         ("memory", &memory),
         ("pid", &pid),
         ("act", &act),
         ("look", &look),
         ("console", &console),
     ];
+    holes.extend(accel.split(':').map(|word| ("accel", accelerator(word, hardware))));
     if matches!(begin, Begin::Memory(_)) {
         holes.push(("incoming", "defer"));
     }
@@ -116,11 +118,22 @@ fn launch(place: &Place, domain: &Domain, begin: &Begin<'_>) -> Result<(), Error
     if exit.code == Some(0) { Ok(()) } else { Err(exec::failed("start", &exit)) }
 }
 
+/// An emulated guest that has room for CPUs runs all of them in one thread. If each had a thread of
+/// its own, QEMU could end itself when a CPU is plugged in: a CPU gets its share of the memory for
+/// translated code when it begins, and all of that may be handed out by then.
+fn accelerator<'a>(word: &'a str, hardware: &Hardware) -> &'a str {
+    let grows = hardware.vcpus_most() > hardware.vcpus;
+    if word == "tcg" && grows { "tcg,thread=single" } else { word }
+}
+
 fn let_go(call: &Call, place: &Place, domain: &mut Domain, begin: &Begin<'_>) -> Result<(), Error> {
     let mut monitor = act(place, &domain.uuid)?;
     plug::all(&mut monitor, domain)?;
     match begin {
-        Begin::Boot => drop(monitor.ask("system_reset", json!({}))?),
+        Begin::Boot => {
+            size::at_boot(&mut monitor, &domain.hardware)?;
+            monitor.ask("system_reset", json!({}))?;
+        }
         Begin::Memory(source) => incoming(call, &mut monitor, source)?,
         Begin::Snapshot(name) => state::load(call, place, &mut monitor, domain, name)?,
     }

@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 /// The PCI slots for devices: those below belong to the machine.
 const SLOTS: std::ops::RangeInclusive<u8> = 3..=30;
 
+/// The most queues of a disk. More than a few are of no use to a disk in one file.
+const QUEUES_MAX: u32 = 16;
+
 /// The longest text in QEMU's configuration: its reader has room for 1023 bytes.
 const TEXT_MAX: usize = 1000;
 
@@ -46,9 +49,28 @@ pub(crate) struct Domain {
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Hardware {
     pub(crate) vcpus: u32,
+    /// Of what the guest's balloon leaves of the machine's memory.
     pub(crate) memory_mib: u64,
+    #[serde(flatten)]
+    pub(crate) room: Room,
     pub(crate) disks: Vec<Disk>,
     pub(crate) nics: Vec<Nic>,
+}
+
+/// The machine around the guest: how far it can grow. Saved memory fits only the machine that it was
+/// saved of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Room {
+    /// The most CPUs. 0 in records of version 0.1.0: no more than it has.
+    #[serde(default)]
+    pub(crate) vcpus_most: u32,
+    /// The memory of the machine. 0 in those records, as well.
+    #[serde(default)]
+    pub(crate) memory_most_mib: u64,
+    /// Whether it has a balloon.
+    #[serde(default)]
+    pub(crate) balloon: bool,
 }
 
 /// A disk, and the slot that it has for as long as the domain has it: saved memory fits only
@@ -120,22 +142,70 @@ pub(crate) fn possible(spec: &DomainSpec) -> Result<(), Error> {
 impl Hardware {
     /// What `spec` wants. Devices that the domain had in `old` keep their slots.
     fn new(spec: &DomainSpec, old: Option<&Self>) -> Result<Self, Error> {
+        let room = Room {
+            vcpus_most: spec.vcpus_most(),
+            memory_most_mib: spec.memory_most_mib(),
+            balloon: true,
+        };
         let (vcpus, memory_mib) = (spec.vcpus, spec.memory_mib);
-        let mut hardware = Self { vcpus, memory_mib, disks: Vec::new(), nics: Vec::new() };
+        let mut hardware = Self { vcpus, memory_mib, room, disks: Vec::new(), nics: Vec::new() };
         let slot_of = |device: &str| old.and_then(|old| old.slot_of(device));
         // New devices must not take the slots of those.
         let kept = spec.disks.iter().filter_map(|disk| slot_of(&disk.name));
         let kept: Vec<u8> =
             kept.chain(spec.nics.iter().filter_map(|nic| slot_of(&nic.mac))).collect();
         for disk in &spec.disks {
-            let slot = hardware.slot(slot_of(&disk.name), &kept)?;
+            let slot = hardware.slot(slot_of(&disk.name), &kept, slots_for_disk(&disk.name))?;
             hardware.disks.push(Disk::new(disk, slot));
         }
         for nic in &spec.nics {
-            let slot = hardware.slot(slot_of(&nic.mac), &kept)?;
+            let slot = hardware.slot(slot_of(&nic.mac), &kept, SLOTS.rev())?;
             hardware.nics.push(Nic::new(nic, slot));
         }
         Ok(hardware)
+    }
+
+    /// The most CPUs that the guest can get while it runs.
+    pub(crate) fn vcpus_most(&self) -> u32 {
+        self.room.vcpus_most.max(self.vcpus)
+    }
+
+    /// The most memory that the guest can get while it runs: that of the machine.
+    pub(crate) fn memory_most_mib(&self) -> u64 {
+        self.room.memory_most_mib.max(self.memory_mib)
+    }
+
+    /// How many queues a disk has. QEMU would count the CPUs with which it starts. Saved memory fits
+    /// only disks with as many queues as they had, and a guest that has grown is restored by a QEMU
+    /// that starts with more CPUs. None where 0.1.0 has left that to QEMU.
+    pub(crate) fn queues(&self) -> Option<u32> {
+        self.room.balloon.then(|| self.vcpus_most().min(QUEUES_MAX))
+    }
+
+    /// Whether a running guest can have this size. None is asked to give up a CPU.
+    pub(crate) fn fits(&self, vcpus: u32, memory_mib: u64) -> Result<(), Error> {
+        let (vcpus_most, memory_most) = (self.vcpus_most(), self.memory_most_mib());
+        if vcpus > vcpus_most || memory_mib > memory_most {
+            let told = format!(
+                "the domain was started with room for {vcpus_most} CPUs and {memory_most} MiB: \
+                 poweroff, resize, resume"
+            );
+            return Err(Error::refused("beyond-most", told));
+        }
+        if vcpus < self.vcpus {
+            let told = format!(
+                "the guest has {} CPUs, and none is taken from a guest that runs: poweroff, \
+                 resize, resume",
+                self.vcpus
+            );
+            return Err(Error::refused("fewer-cpus", told));
+        }
+        if memory_mib != self.memory_mib && !self.room.balloon {
+            let told = "the domain was started by version 0.1.0 of the driver, without a balloon: \
+                        poweroff, resize, resume";
+            return Err(Error::refused("no-balloon", told));
+        }
+        Ok(())
     }
 
     fn slot_of(&self, device: &str) -> Option<u8> {
@@ -143,29 +213,46 @@ impl Hardware {
         disk.or_else(|| self.nics.iter().find(|nic| nic.mac == device).map(|nic| nic.slot))
     }
 
-    fn slot(&self, kept: Option<u8>, not: &[u8]) -> Result<u8, Error> {
+    /// The slot that a device has already, or the first free one of `wishes`.
+    fn slot(
+        &self,
+        kept: Option<u8>,
+        not: &[u8],
+        mut wishes: impl Iterator<Item = u8>,
+    ) -> Result<u8, Error> {
         if let Some(slot) = kept {
             return Ok(slot);
         }
         let disks = self.disks.iter().map(|disk| disk.slot);
         let taken: Vec<u8> = disks.chain(self.nics.iter().map(|nic| nic.slot)).collect();
-        let mut free = SLOTS.filter(|slot| !taken.contains(slot) && !not.contains(slot));
-        free.next().ok_or_else(|| Error::refused("no-slot", "all PCI slots are taken"))
+        let free = wishes.find(|slot| !taken.contains(slot) && !not.contains(slot));
+        free.ok_or_else(|| Error::refused("no-slot", "all PCI slots are taken"))
     }
 
     /// Adds a disk, and answers it.
     pub(crate) fn add_disk(&mut self, disk: &DomainDisk) -> Result<Disk, Error> {
-        let disk = Disk::new(disk, self.slot(None, &[])?);
+        let disk = Disk::new(disk, self.slot(None, &[], slots_for_disk(&disk.name))?);
         self.disks.push(disk.clone());
         Ok(disk)
     }
 
     /// Adds a network card, and answers it.
     pub(crate) fn add_nic(&mut self, nic: &DomainNic) -> Result<Nic, Error> {
-        let nic = Nic::new(nic, self.slot(None, &[])?);
+        let nic = Nic::new(nic, self.slot(None, &[], SLOTS.rev())?);
         self.nics.push(nic.clone());
         Ok(nic)
     }
+}
+
+/// A disk gets the slot of its letter (`vda` the first), so that it has the same one at a host that
+/// has no record of the domain: memory that was saved elsewhere fits. Network cards begin at the
+/// other end.
+fn slots_for_disk(name: &str) -> impl Iterator<Item = u8> {
+    let own = match name.as_bytes() {
+        [b'v', b'd', letter @ b'a'..=b'z'] => Some(SLOTS.start() + (letter - b'a')),
+        _ => None,
+    };
+    own.into_iter().chain(SLOTS)
 }
 
 impl Disk {

@@ -5,6 +5,7 @@ use crate::driver::{Qemu, begin, begin_there, lives};
 use crate::place::Place;
 use crate::process::{self, Begin, act, outcome};
 use crate::record::{Domain, Hardware};
+use crate::size;
 use crate::state::{job, make, names, open, settle, snapshots_in, state_of, without_memory};
 use ostler_sdk::host::{exec, files};
 use ostler_sdk::{Call, DiskFormat, Error, FilePath, Outcome, PowerReason, Snapshots};
@@ -22,6 +23,7 @@ impl Snapshots for Qemu {
                 return Err(Error::refused("no-snapshots", told));
             }
             make(&place, &domain.uuid)?;
+            domain.hardware.vcpus = size::cpus(&mut monitor)?;
             domain.snapshots.insert(name.to_owned(), domain.hardware.clone());
             place.write(&domain)?;
             let arguments = open(&place, &mut monitor, &domain, name)?;

@@ -8,6 +8,7 @@ use crate::monitor::{Monitor, until};
 use crate::place::Place;
 use crate::process::{self, Begin, act, outcome, quoted};
 use crate::record::{Domain, End};
+use crate::size;
 use ostler_sdk::host::files;
 use ostler_sdk::{
     Call, DomainSpec, Error, ErrorKind, FilePath, FileRef, Outcome, PowerReason, Suspend,
@@ -47,6 +48,10 @@ impl Suspend for Qemu {
             return Err(Error::gone("no-memory", "the file with the saved memory is not there"));
         }
         let mut domain = Domain::new(&spec, process::mark(), found.as_ref())?;
+        if let Some(found) = &found {
+            // The memory fits the machine that it was saved of.
+            domain.hardware.room = found.hardware.room;
+        }
         process::start(call, &place, &mut domain, &Begin::Memory(&file.absolute))?;
         outcome(&place, &domain)
     }
@@ -76,6 +81,7 @@ fn write_memory(
     } else {
         give_up(call, monitor)?;
         domain.saving = Some(file.hole());
+        domain.hardware.vcpus = size::cpus(monitor)?;
         place.write(domain)?;
         if let Some((folder, _)) = part.path.rsplit_once('/') {
             files::make_folder(&FilePath::new(part.datastore.clone(), folder))?;

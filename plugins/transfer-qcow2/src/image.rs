@@ -24,15 +24,10 @@ pub(crate) fn save_back(call: &Call, job: &SaveBackJob) -> Result<(), Error> {
         Error::refused("bad-disk", format!("{} is no {} file", job.disk.absolute, job.disk_format))
     })?;
     stands_on_an_image(job, &size)?;
-    tools::made(call, &job.image, |scratch| {
-        call.progress(0, size.virtual_size, "converting the disk");
-        let holes = [
-            ("from", job.disk_format.as_str()),
-            ("to", job.format.as_str()),
-            ("source", &disk.hole()),
-            ("target", &scratch.hole()),
-        ];
-        tools::make("convert", &holes)?;
+    tools::made_by_job(call, &job.image, |scratch| {
+        let (from, to) = (job.disk_format.as_str(), job.format.as_str());
+        let told = (size.virtual_size, "converting the disk");
+        tools::convert(call, (from, &disk.hole()), (to, scratch), told)?;
         call.progress(size.virtual_size, size.virtual_size, "verifying");
         call.go_on()?;
         match alone(scratch, &job.format)? {

@@ -21,10 +21,15 @@ pub(crate) fn prepare(call: &Call, job: &LargerJob) -> Result<(), Error> {
         );
         return Err(Error::refused("smaller-than-image", detail));
     }
-    tools::made(call, &job.target, |scratch| {
+    let make = |scratch: &FilePath| {
         prepare::from_image(call, &image, &job.format, Some(job.size_mib), scratch)?;
         if is_made(scratch, job, &image)? { Ok(()) } else { Err(prepare::not_as_asked(scratch)) }
-    })
+    };
+    if prepare::is_converted(&job.format, &image.format) {
+        tools::made_by_job(call, &job.target, make)
+    } else {
+        tools::made(call, &job.target, make)
+    }
 }
 
 /// Whether the file is a complete disk as the job asks. The content is not compared, because the

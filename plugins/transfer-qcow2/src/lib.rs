@@ -6,9 +6,10 @@
 //! it, and it is replaced. A call that dies leaves at most its temporary file. A repeat of the call
 //! replaces that file, and the removal of the VM's folder removes it.
 //!
-//! All work is done within the call. An instance lives only for one call, so nothing can run in the
-//! background. `begin` reports progress, ends when it is cancelled, and answers `done`. `poll`
-//! knows no jobs. `abort` has nothing to stop, because `begin` has already ended.
+//! A call waits for its work: `begin` reports progress, ends when it is cancelled, and answers
+//! `done`. `poll` knows no jobs. `abort` has nothing to stop, because `begin` has already ended. A
+//! conversion is a command job: it goes on when the daemon is started anew, and the same call, sent
+//! again, finds it.
 
 mod copy;
 mod image;

@@ -13,14 +13,26 @@ pub(crate) fn prepare(call: &Call, job: &PrepareJob) -> Result<(), Error> {
     if files::stat(&target)?.is_some() && is_made(&target, job)? {
         return Ok(());
     }
-    tools::made(call, &job.target, |scratch| {
+    let make = |scratch: &FilePath| {
         match &job.source {
             Source::Image(image) => from_image(call, image, &job.format, None, scratch)?,
             Source::Blank(size_mib) => blank(&job.format, *size_mib, scratch)?,
             Source::Swap(size_mib) => swap(job, *size_mib, scratch)?,
         }
         if is_made(scratch, job)? { Ok(()) } else { Err(not_as_asked(scratch)) }
-    })
+    };
+    match &job.source {
+        Source::Image(image) if is_converted(&job.format, &image.format) => {
+            tools::made_by_job(call, &job.target, make)
+        }
+        _ => tools::made(call, &job.target, make),
+    }
+}
+
+/// Whether a disk of that format is converted from an image of this one. A swap disk is converted,
+/// too, but that takes no time.
+pub(crate) fn is_converted(disk: &DiskFormat, image: &DiskFormat) -> bool {
+    *disk == DiskFormat::Raw && *image != DiskFormat::Raw
 }
 
 pub(crate) fn not_as_asked(made: &FilePath) -> Error {
@@ -83,11 +95,8 @@ pub(crate) fn from_image(
             files::copy(&image.base.place(), scratch)?;
         }
         (DiskFormat::Raw, from) => {
-            call.progress(0, found.virtual_size, "converting the image");
-            tools::make(
-                "convert",
-                &[("from", from.as_str()), ("to", "raw"), ("source", &base), ("target", &to)],
-            )?;
+            let told = (found.virtual_size, "converting the image");
+            tools::convert(call, (from.as_str(), &base), ("raw", scratch), told)?;
         }
         (other, _) => {
             let detail = format!("{other} is neither qcow2 nor raw");

@@ -1,7 +1,11 @@
 //! Runs `qemu-img`, and makes temporary names.
 
+use ostler_sdk::host::jobs::CommandJob;
 use ostler_sdk::host::{exec, files};
-use ostler_sdk::{Call, EffectId, Error, FilePath, FileRef};
+use ostler_sdk::{Call, EffectId, Error, FilePath, FileRef, JobState};
+
+/// The name of the job that converts a disk or an image.
+const CONVERT: &str = "convert";
 
 /// Whether the metadata of a qcow2 file are sound. Leaked clusters (code 3) only cost space.
 /// `qemu-img` opens the files that the disk names, so the caller must have checked these names.
@@ -20,12 +24,32 @@ pub(crate) fn sound(disk: &FilePath) -> Result<bool, Error> {
 /// Runs a command that makes something. A full disk gets an error code of its own, because an
 /// operator can act on it.
 pub(crate) fn make(command: &str, holes: &[(&str, &str)]) -> Result<(), Error> {
-    exec::output(command, holes).map(|_| ()).map_err(|mut error| {
-        if error.detail.contains("No space left on device") {
-            error.code = "no-space".to_owned();
-        }
-        error
-    })
+    exec::output(command, holes).map(|_| ()).map_err(no_space)
+}
+
+fn no_space(mut error: Error) -> Error {
+    if error.detail.contains("No space left on device") {
+        error.code = "no-space".to_owned();
+    }
+    error
+}
+
+/// Converts a disk into the file `target`. That may take hours, so it is a job, which goes on when
+/// the daemon is started anew; a repeat of the call finds it. `total` is the size inside.
+pub(crate) fn convert(
+    call: &Call,
+    (from, source): (&str, &str),
+    (to, target): (&str, &FilePath),
+    (total, phase): (u64, &str),
+) -> Result<(), Error> {
+    call.progress(0, total, phase);
+    let holes = [("from", from), ("to", to), ("source", source), ("target", &target.hole())];
+    let exit = CommandJob::new(CONVERT).finish("convert", &holes, &[], |running| {
+        let done = files::stat(target).ok().flatten().map_or(0, |stat| stat.allocated);
+        let seconds = running.ran_ms / 1000;
+        call.progress(done.min(total), total, &format!("{phase} for {seconds} s"));
+    })?;
+    if exit.code == Some(0) { Ok(()) } else { Err(no_space(exec::failed("convert", &exit))) }
 }
 
 /// The temporary name of a file. It lies beside the target, and is the same for a repeat of the
@@ -54,14 +78,50 @@ pub(crate) fn made(
         files::make_folder(&folder)?;
     }
     files::remove(&scratch)?;
-    let result = make(&scratch).and_then(|()| call.go_on());
+    finished(call, target, &scratch, make)
+}
+
+/// The same for a file that [`convert`] makes. The job of an earlier call may be at work on the
+/// temporary file, or may have made it: then the file stays.
+pub(crate) fn made_by_job(
+    call: &Call,
+    target: &FileRef,
+    make: impl FnOnce(&FilePath) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let (scratch, job) = (scratch(target, &call.id()), CommandJob::new(CONVERT));
+    if let Some(folder) = parent(target) {
+        files::make_folder(&folder)?;
+    }
+    let goes_on = match job.poll()? {
+        JobState::Running(_) => true,
+        // An earlier call may have given the file its name already.
+        JobState::Ended(_) => files::stat(&scratch)?.is_some(),
+        _ => false,
+    };
+    if !goes_on {
+        job.stop()?;
+        files::remove(&scratch)?;
+    }
+    let made = finished(call, target, &scratch, make);
+    // Whatever came of it, a repeat begins anew.
+    let forgotten = job.stop().map(drop);
+    made.and(forgotten)
+}
+
+fn finished(
+    call: &Call,
+    target: &FileRef,
+    scratch: &FilePath,
+    make: impl FnOnce(&FilePath) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let result = make(scratch).and_then(|()| call.go_on());
     if let Err(error) = result {
         // An error of the removal is ignored, because the first error matters more. The file is
         // replaced by a repeat, or removed with its folder.
-        let _ = files::remove(&scratch);
+        let _ = files::remove(scratch);
         return Err(error);
     }
-    files::rename(&scratch, &target.place())
+    files::rename(scratch, &target.place())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! manifest and the operator's grants. Its time counts against the deadline of the driver's call.
 
 pub mod http;
+pub mod jobs;
 pub mod socket;
 
 /// Writes lines to the host's log, with the driver's name.
@@ -269,6 +270,27 @@ pub mod exec {
             input: line.input.to_vec(),
         };
         host::run_all(lines.iter().map(line).collect())
+    }
+
+    /// Runs a template on another host of the call: the destination of a migration
+    /// ([`crate::Destination::host`]), or the host that a copy comes from
+    /// ([`crate::CopyJob::from_host`]). Holes of type `path`, and secrets, are those of that host.
+    ///
+    /// # Errors
+    /// As [`run`]. `refused` with code `host-not-of-call` for every other host.
+    pub fn run_on(
+        host: &str,
+        command: &str,
+        holes: &[(&str, &str)],
+        input: &[u8],
+    ) -> Result<Exit, Error> {
+        host::run_on(host, line(command, holes, input))
+    }
+
+    /// A command as the contract has it.
+    pub(super) fn line(command: &str, holes: &[(&str, &str)], input: &[u8]) -> CommandLine {
+        let (command, arguments) = (command.to_owned(), arguments(holes));
+        CommandLine { command, arguments, input: input.to_vec() }
     }
 
     /// The values of holes as the contract has them.

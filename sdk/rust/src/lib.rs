@@ -54,8 +54,9 @@ pub use traits::{
 pub use types::{
     Batch, CopyJob, Destination, Disk, DomainDisk, DomainNic, DomainSeen, DomainSpec, EffectId,
     Endpoint, Exit, Extra, Fate, FileLook, FilePath, FileRef, FromImage, HostFacts, Identity, Job,
-    JobStatus, LargerJob, Listed, Observation, OpaqueState, Outcome, PrepareJob, Progress,
-    Question, Sample, SaveBackJob, Source, Stat, Usage, Verdict, WildDisk, WildDomain, WildNic,
+    JobRunning, JobState, JobStatus, LargerJob, Listed, Observation, OpaqueState, Outcome,
+    PrepareJob, Progress, Question, Sample, SaveBackJob, Source, Stat, Usage, Verdict, WildDisk,
+    WildDomain, WildNic,
 };
 pub use words::{
     ConsoleKind, DiskFormat, FileKind, Firmware, Graphics, Item, LogLevel, MigrationMode, Power,

@@ -146,6 +146,32 @@ pub struct Exit {
     pub truncated: bool,
 }
 
+/// A command job at work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobRunning {
+    /// For how long it has been at work, in milliseconds by the clock of its host.
+    pub ran_ms: u64,
+    /// The end of its standard output so far, at most 4 KiB of what is kept.
+    pub stdout: Vec<u8>,
+    /// The end of its standard error so far, at most 4 KiB of what is kept.
+    pub stderr: Vec<u8>,
+}
+
+/// The state of a command job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JobState {
+    /// There is none of that name.
+    Absent,
+    /// It is at work.
+    Running(JobRunning),
+    /// It has ended.
+    Ended(Exit),
+    /// Nothing of it is at work any more, and its result is not known. The text says why.
+    Lost(String),
+}
+
 /// The kind and size of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stat {
@@ -165,7 +191,14 @@ pub(crate) struct Argument {
     pub(crate) value: String,
 }
 
-/// A command of several that run at once.
+/// The name of a command job.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct JobName {
+    pub(crate) name: String,
+    pub(crate) host: Option<String>,
+}
+
+/// A command of several that run at once, or one that is to be a job.
 pub(crate) struct CommandLine {
     pub(crate) command: String,
     pub(crate) arguments: Vec<Argument>,

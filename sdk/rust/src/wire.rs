@@ -15,7 +15,7 @@ use crate::bindings::{
     transfer_larger::exports::ostler::driver::transfer_larger,
     transfer_usage::exports::ostler::driver::transfer_usage,
 };
-use crate::types::{Argument, CommandLine};
+use crate::types::{Argument, CommandLine, JobName, JobRunning};
 use crate::*;
 
 /// A type that the host sends.
@@ -161,6 +161,7 @@ from_wire! {
         verb, state, disks, snapshots, subject, abilities, now_ms, extra,
     }
     Exit = exec::Exit { code, signal, stdout, stderr, truncated }
+    JobRunning = exec::JobRunning { ran_ms, stdout, stderr }
     Stat = files::FileStat { kind, size, allocated, modified_ms }
 }
 
@@ -188,6 +189,7 @@ into_wire! {
     Usage = transfer_usage::Space { total_mib, used_mib }
     Verdict = snapshot_rules::Verdict { refused, fates }
     FilePath = files::Path { datastore, path }
+    JobName = exec::JobName { name, host }
 }
 
 impl IntoWire<exec::Argument> for Argument {
@@ -199,6 +201,17 @@ impl IntoWire<exec::CommandLine> for CommandLine {
     fn into_wire(self) -> exec::CommandLine {
         let arguments = self.arguments.into_wire();
         exec::CommandLine { command: self.command, arguments, input: self.input }
+    }
+}
+
+impl FromWire<exec::JobState> for JobState {
+    fn from_wire(wire: exec::JobState) -> Self {
+        match wire {
+            exec::JobState::Absent => Self::Absent,
+            exec::JobState::Running(running) => Self::Running(FromWire::from_wire(running)),
+            exec::JobState::Ended(exit) => Self::Ended(FromWire::from_wire(exit)),
+            exec::JobState::Lost(why) => Self::Lost(why),
+        }
     }
 }
 

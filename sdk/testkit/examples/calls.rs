@@ -5,8 +5,8 @@
 use ostler_driver::{CallControl, DriverKind, Hypervisor};
 use ostler_driver_testkit::conformance::Bench;
 use ostler_model::{
-    CallContext, EffectKey, Generation, Identity, Item, OperationId, StepNo, StoreId, Timestamp,
-    VmUuid,
+    CallContext, EffectKey, Epoch, Generation, Identity, Item, OperationId, StepNo, StoreId,
+    Timestamp, VmUuid,
 };
 use ostler_testkit::{LocalBench, TestOptions};
 use ostler_wasm::{Grants, Host, HostOptions};
@@ -58,6 +58,7 @@ impl Tried {
             },
             attempt: 1,
             generation: Generation(round),
+            epoch: Epoch(0),
             spares: None,
             deadline: Timestamp(u64::MAX),
         };

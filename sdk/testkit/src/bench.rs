@@ -46,12 +46,17 @@ const SPARE_NIC: &str = "52:54:00:00:00:01";
 /// This machine as a host, and as a second host, with the datastores `system` and `images` in a
 /// temporary folder.
 pub struct LocalBench {
-    folder: TempDir,
+    folder: PathBuf,
+    /// Removes the folder. None: a run is played back. Then the folder is not there, and nothing
+    /// makes a file.
+    made: Option<TempDir>,
     site: Site,
     blind: Option<Site>,
     second: Option<Site>,
     options: TestOptions,
     sandbox: Option<Sandbox>,
+    /// Whether everything that the driver can do is held to the epoch of its calls.
+    held: bool,
 }
 
 /// Finds the bench's own hosts by their names.
@@ -97,14 +102,29 @@ impl LocalBench {
     /// # Errors
     /// The folders cannot be made.
     pub fn new(manifest: &Manifest, options: &TestOptions) -> std::io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("ostler-bench-").tempdir()?;
+        Self::at(manifest, options, None)
+    }
+
+    /// The same. With the folder of a run that was recorded, nothing is made.
+    pub(crate) fn at(
+        manifest: &Manifest,
+        options: &TestOptions,
+        recorded: Option<&Path>,
+    ) -> std::io::Result<Self> {
+        let make = || tempfile::Builder::new().prefix("ostler-bench-").tempdir();
+        let made = if recorded.is_none() { Some(make()?) } else { None };
         // A driver names the file below an overlay by its real path, so the root must not be a
         // symbolic link.
-        let root = folder.path().canonicalize()?;
+        let root = match (&made, recorded) {
+            (Some(made), _) => made.path().canonicalize()?,
+            (None, recorded) => recorded.unwrap_or(Path::new("/")).to_owned(),
+        };
         let mut roots = BTreeMap::new();
         for name in [SYSTEM, IMAGES] {
             let path = root.join(name);
-            std::fs::create_dir(&path)?;
+            if made.is_some() {
+                std::fs::create_dir(&path)?;
+            }
             roots.insert(parse::<DatastoreName>(name)?, path.to_string_lossy().into_owned());
         }
         let mut config = options.config.clone();
@@ -117,7 +137,7 @@ impl LocalBench {
         let site = Site { id: HERE, name, config, transport: ExecTransport::Local, roots };
         let blind = variant(&site, &options.blind, keeps_files.then_some((DATASTORE, "nowhere")));
         let apart = keeps_files && manifest.config.contains_key(FOLDER);
-        if let Some(guest) = &options.guest {
+        if let Some(guest) = options.guest.as_ref().filter(|_| made.is_some()) {
             for (from, name) in [(Some(&guest.kernel), KERNEL), (guest.initrd.as_ref(), INITRD)] {
                 let Some(from) = from else { continue };
                 let copied = std::fs::copy(from, root.join(IMAGES).join(name));
@@ -130,13 +150,33 @@ impl LocalBench {
         let second = variant(&site, &options.second, apart.then_some((FOLDER, "second")))
             .map(|site| Site { id: SECOND, name, ..site });
         let sandbox = (!options.cuts_within.is_zero()).then(Sandbox::default);
-        Ok(Self { folder, site, blind, second, options: options.clone(), sandbox })
+        // What goes over HTTP is not held to an epoch.
+        let held = !manifest.asks("http");
+        let (folder, options) = (root, options.clone());
+        Ok(Self { folder, made, site, blind, second, options, sandbox, held })
+    }
+
+    /// The folder of all its files.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The hosts of the bench, for the calls of `files.fetch`.
     #[must_use]
     pub fn directory(&self) -> Arc<dyn SiteDirectory> {
         Arc::new(OwnSites(self.second.iter().chain([&self.site]).cloned().collect()))
+    }
+
+    /// Where the host keeps the highest epoch of each store.
+    #[must_use]
+    pub fn epochs(&self) -> PathBuf {
+        self.folder.join("epochs")
+    }
+
+    /// The folder of command jobs, for the host that runs the driver.
+    #[must_use]
+    pub fn jobs_folder(&self) -> String {
+        self.folder.join("jobs").display().to_string()
     }
 
     /// The sandbox that stops the driver, for the host that runs it.
@@ -154,6 +194,9 @@ impl LocalBench {
     /// # Errors
     /// It cannot be written.
     pub async fn make_image(&self) -> Result<(), TestkitError> {
+        if self.made.is_none() {
+            return Ok(());
+        }
         // Half of it is empty, as in most images. The other half shows whether a disk has all of it.
         let mut bytes = Vec::new();
         while bytes.len() < IMAGE_SIZE as usize {
@@ -166,7 +209,7 @@ impl LocalBench {
 
     fn root(&self, datastore: &str) -> PathBuf {
         let found = self.site.roots.iter().find(|(name, _)| name.as_str() == datastore);
-        found.map_or_else(|| self.folder.path().join(datastore), |(_, root)| PathBuf::from(root))
+        found.map_or_else(|| self.folder.join(datastore), |(_, root)| PathBuf::from(root))
     }
 
     /// A file of the bench. Its names are constants, so they are valid; an invalid one would fail
@@ -227,9 +270,11 @@ impl Bench for LocalBench {
     /// The disk is raw, because that needs no tool.
     async fn spare_disk(&self, vm: VmUuid) -> Option<DomainDisk> {
         let file = self.file(SYSTEM, &format!("{vm}/spare.raw"));
-        let path = Path::new(&file.absolute);
-        tokio::fs::create_dir_all(path.parent()?).await.ok()?;
-        tokio::fs::File::create(path).await.ok()?.set_len(IMAGE_SIZE).await.ok()?;
+        if self.made.is_some() {
+            let path = Path::new(&file.absolute);
+            tokio::fs::create_dir_all(path.parent()?).await.ok()?;
+            tokio::fs::File::create(path).await.ok()?.set_len(IMAGE_SIZE).await.ok()?;
+        }
         Some(DomainDisk {
             name: "vdy".parse().ok()?,
             file,
@@ -275,7 +320,7 @@ impl Bench for LocalBench {
     }
 
     async fn files(&self) -> Vec<String> {
-        let root = self.folder.path().to_owned();
+        let root = self.folder.clone();
         let listed = tokio::task::spawn_blocking(move || files_below(&root)).await;
         listed.unwrap_or_default()
     }
@@ -290,6 +335,10 @@ impl Bench for LocalBench {
 
     fn cuts(&self) -> Option<Arc<dyn Cuts>> {
         Self::cuts(self)
+    }
+
+    fn holds_epochs(&self) -> bool {
+        self.held
     }
 
     fn cuts_within(&self) -> Duration {
@@ -363,7 +412,9 @@ impl TransferBench for LocalBench {
 
     async fn leading_out(&self) -> Option<(FileRef, DiskFormat)> {
         let file = self.file(IMAGES, LEADING_OUT);
-        tokio::fs::write(&file.absolute, leading_out()).await.ok()?;
+        if self.made.is_some() {
+            tokio::fs::write(&file.absolute, leading_out()).await.ok()?;
+        }
         Some((file, DiskFormat::Qcow2))
     }
 
@@ -372,6 +423,9 @@ impl TransferBench for LocalBench {
     }
 
     async fn leave_partial(&self, file: &FileRef) {
+        if self.made.is_none() {
+            return;
+        }
         let path = Path::new(&file.absolute);
         if let Some(folder) = path.parent() {
             tokio::fs::create_dir_all(folder).await.expect("the bench's folder can be written");

@@ -2,7 +2,7 @@
 
 use ostler_driver_testkit::conformance::CUTS_WITHIN;
 use ostler_model::VmUuid;
-use ostler_wasm::Secret;
+use ostler_wasm::{Secret, Usage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +27,18 @@ pub struct Guest {
     /// A text that the guest writes to its console when it reacts to the power button and to disks
     /// that come and go. Without it, nothing waits for the guest.
     pub says: Option<String>,
+}
+
+/// Whether a run is recorded or played back, and in which file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Tape {
+    /// Neither.
+    #[default]
+    Off,
+    /// The calls to the host are written into this file.
+    Record(PathBuf),
+    /// The calls to the host are answered by this file, and the settings come from it.
+    Replay(PathBuf),
 }
 
 /// Options for trying a component. [`TestOptions::default`] is enough for drivers that need only
@@ -57,6 +69,11 @@ pub struct TestOptions {
     /// How long all checks that stop the driver at its calls to the host may take together. Zero:
     /// they are skipped.
     pub cuts_within: Duration,
+    /// Whether the run is recorded or played back. Then no check stops the driver at its calls to
+    /// the host.
+    pub tape: Tape,
+    /// Watches what the driver uses.
+    pub usage: Option<Usage>,
     /// Counts edge effects, if they can be seen from outside.
     pub edges: Option<EdgeProbe>,
     /// Makes a wild domain, if that can be done from outside.
@@ -76,6 +93,8 @@ impl Default for TestOptions {
             guest: None,
             patience: Duration::from_secs(10),
             cuts_within: CUTS_WITHIN,
+            tape: Tape::Off,
+            usage: None,
             edges: None,
             wild: None,
         }

@@ -169,6 +169,7 @@ fn launch(binary: &Path, folder: &Path, plugins: Option<&Path>) -> (Child, Strin
         "--log",
         "error",
     ]);
+    command.arg("--epochs").arg(folder.join("epochs"));
     let settings = folder.join(SETTINGS);
     if settings.exists() {
         command.arg("--config").arg(settings);

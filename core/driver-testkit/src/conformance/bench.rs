@@ -99,6 +99,9 @@ impl Bench for FakeBench {
     async fn domain_there(&self, identity: Identity) -> DomainSpec {
         spec(identity, THERE)
     }
+    fn holds_epochs(&self) -> bool {
+        true
+    }
     async fn spare_disk(&self, vm: VmUuid) -> Option<DomainDisk> {
         let file = file(&format!("{vm}/vdb"));
         let content = FakeFile { content: "data".to_owned(), complete: true };

@@ -16,6 +16,7 @@ mod cut_domain;
 mod cut_scene;
 mod cut_transfer;
 mod cuts;
+mod epochs;
 mod foreign;
 mod hardware;
 mod hypervisor;
@@ -44,6 +45,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 /// The longest time for all checks that stop the driver at its calls to the host, unless a bench
 /// says otherwise.
@@ -109,9 +111,19 @@ pub trait Bench: Send + Sync {
     fn cuts_within(&self) -> Duration {
         CUTS_WITHIN
     }
+    /// Whether the host holds each effect of the driver to the epoch of its call.
+    fn holds_epochs(&self) -> bool {
+        false
+    }
     /// Whether the check of that name is to be run.
     fn wants(&self, _check: &str) -> bool {
         true
+    }
+    /// The check of that name begins.
+    fn begins(&self, _check: &str) {}
+    /// A new identity, for a VM, a store or a folder.
+    fn fresh(&self) -> VmUuid {
+        VmUuid(Uuid::new_v4())
     }
 }
 
@@ -159,6 +171,12 @@ pub trait TransferBench: Send + Sync {
     /// Whether the check of that name is to be run.
     fn wants(&self, _check: &str) -> bool {
         true
+    }
+    /// The check of that name begins.
+    fn begins(&self, _check: &str) {}
+    /// A new identity, for a VM, a store or a folder.
+    fn fresh(&self) -> VmUuid {
+        VmUuid(Uuid::new_v4())
     }
 }
 
@@ -298,11 +316,13 @@ async fn run_all<S>(
     checks: &[Check<S>],
     stage: &S,
     wants: impl Fn(&str) -> bool,
+    begins: impl Fn(&str),
     mut tidy: impl AsyncFnMut(&S) -> Option<String>,
 ) -> Report {
     let mut report = Report::default();
     for check in checks.iter().filter(|check| wants(check.name)) {
         tracing::info!(target: "ostler::conformance", check = check.name);
+        begins(check.name);
         let began = Instant::now();
         let ended = match (check.run)(stage).await {
             Ok(()) => Ended::Passed,
@@ -329,6 +349,7 @@ fn ability_checks() -> Vec<Check<stage::Stage>> {
         snapshots::checks(),
         jobs::checks(),
         foreign::ability_checks(),
+        epochs::ability_checks(),
         cut_domain::ability_checks(),
     ]
     .into_iter()
@@ -337,15 +358,24 @@ fn ability_checks() -> Vec<Check<stage::Stage>> {
 }
 
 fn hypervisor_checks() -> Vec<Check<stage::Stage>> {
-    [hypervisor::checks(), foreign::checks(), cut_domain::checks(), ability_checks()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        hypervisor::checks(),
+        foreign::checks(),
+        epochs::checks(),
+        cut_domain::checks(),
+        ability_checks(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn transfer_checks() -> Vec<Check<transfer_stage::Stage>> {
     [transfer::checks(), larger::checks(), cut_transfer::checks()].into_iter().flatten().collect()
 }
+
+/// How the names of the checks end that need a host that compares epochs.
+const EPOCHS: &str = "-holds-epoch";
 
 /// How many of the checks stop the driver, of those that are wanted.
 fn count_cuts<S>(checks: &[Check<S>], wants: impl Fn(&str) -> bool) -> usize {
@@ -364,14 +394,16 @@ pub fn names() -> Vec<&'static str> {
 /// Tests a hypervisor driver. The domains that it makes are removed afterwards, unless the driver
 /// fails to remove them.
 pub async fn hypervisor(driver: Arc<dyn Hypervisor>, bench: Arc<dyn Bench>) -> Report {
-    let checks = hypervisor_checks();
+    let mut checks = hypervisor_checks();
+    checks.retain(|check| bench.holds_epochs() || !check.name.ends_with(EPOCHS));
     let cuts = count_cuts(&checks, |check| bench.wants(check));
     let stage = stage::Stage::new(driver, Arc::clone(&bench), cuts);
     let tidy = async |stage: &stage::Stage| {
         stage.tidy().await;
         stage.cutting.take_note()
     };
-    run_all(&checks, &stage, |check| bench.wants(check), tidy).await
+    let begins = |check: &str| bench.begins(check);
+    run_all(&checks, &stage, |check| bench.wants(check), begins, tidy).await
 }
 
 /// Tests a transfer driver. The files that it makes are removed afterwards, unless the driver fails
@@ -384,7 +416,8 @@ pub async fn transfer(driver: Arc<dyn Transfer>, bench: Arc<dyn TransferBench>) 
         stage.tidy().await;
         stage.cutting.take_note()
     };
-    run_all(&checks, &stage, |check| bench.wants(check), tidy).await
+    let begins = |check: &str| bench.begins(check);
+    run_all(&checks, &stage, |check| bench.wants(check), begins, tidy).await
 }
 
 /// Tests snapshot rules. `wants`: whether the check of that name is to be run.
@@ -392,5 +425,5 @@ pub async fn snapshot_rules(
     driver: Arc<dyn SnapshotRules>,
     wants: impl Fn(&str) -> bool,
 ) -> Report {
-    run_all(&rules::checks(), &driver, wants, async |_: &Arc<dyn SnapshotRules>| None).await
+    run_all(&rules::checks(), &driver, wants, |_| {}, async |_: &Arc<dyn SnapshotRules>| None).await
 }

@@ -8,14 +8,14 @@ use ostler_driver::{
     Site, Snapshots, Suspend,
 };
 use ostler_model::{
-    Ability, CallContext, CallResult, DomainSeen, DriverError, EffectKey, ErrorKind, Generation,
-    Identity, Item, Observation, OperationId, Outcome, Power, StepNo, StoreId, Timestamp, VmUuid,
+    Ability, CallContext, CallResult, DomainSeen, DriverError, EffectKey, Epoch, ErrorKind,
+    Generation, Identity, Item, Observation, OperationId, Outcome, Power, StepNo, StoreId,
+    Timestamp, VmUuid,
 };
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use uuid::Uuid;
 
 /// How often a wait looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -60,6 +60,9 @@ pub(super) async fn answered<T>(
     })
 }
 
+/// The epoch of all calls, but for those of a daemon before.
+const EPOCH: Epoch = Epoch(2);
+
 /// A call for `store` with that effect key, and with `patience` until its deadline.
 pub(super) fn control(
     store: StoreId,
@@ -70,7 +73,8 @@ pub(super) fn control(
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + patience;
     let deadline = Timestamp(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
     let generation = Generation(generation);
-    let context = CallContext { store, key, attempt: 1, generation, spares: None, deadline };
+    let context =
+        CallContext { store, key, attempt: 1, generation, epoch: EPOCH, spares: None, deadline };
     CallControl::detached(context, Instant::now() + patience)
 }
 
@@ -79,7 +83,7 @@ impl Stage {
     pub(super) fn new(driver: Arc<dyn Hypervisor>, bench: Arc<dyn Bench>, cuts: usize) -> Self {
         let cutting = Arc::new(Cutting::new(bench.cuts(), bench.cuts_within(), cuts));
         let site = bench.site();
-        let store = StoreId(Uuid::new_v4());
+        let store = StoreId(bench.fresh().0);
         Self {
             driver,
             bench,
@@ -98,7 +102,7 @@ impl Stage {
             driver: Arc::clone(&self.driver),
             bench: Arc::clone(&self.bench),
             site: self.site.clone(),
-            store: StoreId(Uuid::new_v4()),
+            store: StoreId(self.bench.fresh().0),
             steps: Arc::clone(&self.steps),
             made: Arc::clone(&self.made),
             abroad: Arc::clone(&self.abroad),
@@ -118,7 +122,7 @@ impl Stage {
 
     /// A new VM, of which no domain was ever there.
     pub(super) fn vm(&self) -> VmUuid {
-        let vm = VmUuid(Uuid::new_v4());
+        let vm = self.bench.fresh();
         self.made.lock().unwrap_or_else(PoisonError::into_inner).push(vm);
         vm
     }
@@ -139,12 +143,14 @@ impl Stage {
     /// A call of any store, with a new effect key.
     pub(super) fn call_of(&self, store: StoreId, vm: VmUuid, generation: u64) -> CallControl {
         let step = StepNo(self.steps.fetch_add(1, Ordering::Relaxed));
-        control(
-            store,
-            EffectKey { vm, operation: OperationId(1), step, item: Item::Domain },
-            generation,
-            self.patience(),
-        )
+        let key = EffectKey { vm, operation: OperationId(1), step, item: Item::Domain };
+        self.about_a_migration(control(store, key, generation, self.patience()))
+    }
+
+    /// Any call may be one of a migration: the engine then tells of the other host.
+    fn about_a_migration(&self, mut call: CallControl) -> CallControl {
+        call.related.other = self.bench.second_site().map(Arc::new);
+        call
     }
 
     /// The same call, sent again.
@@ -156,7 +162,7 @@ impl Stage {
             self.patience(),
         );
         again.context.attempt = call.context.attempt + 1;
-        again
+        self.about_a_migration(again)
     }
 
     /// A call, the same call sent again, and a call of another step.

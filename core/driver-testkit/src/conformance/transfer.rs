@@ -338,7 +338,17 @@ pub(super) fn save_back(disk: &FileRef, image: &FileRef) -> SaveBackJob {
 
 /// Makes an image of `disk`. The check is skipped if the driver makes no images.
 async fn image_of(stage: &Stage, disk: &FileRef) -> Result<(FileRef, CallControl), Trouble> {
-    let (image, call) = (stage.place("image"), stage.call());
+    image_upon(stage, disk, None).await
+}
+
+/// The same for a disk that stands on `base`.
+async fn image_upon(
+    stage: &Stage,
+    disk: &FileRef,
+    base: Option<&FileRef>,
+) -> Result<(FileRef, CallControl), Trouble> {
+    let (image, mut call) = (stage.place("image"), stage.call());
+    call.related.read.extend(base.cloned());
     match stage.job(&call, &save_back(disk, &image)).await? {
         Ok(_) => Ok((image, call)),
         Err(error) => broken(format!("save-back answered: {error}")),
@@ -362,7 +372,7 @@ async fn save_back_alone(stage: &Stage) -> Verdict {
         .await?;
     let source = DiskSource::Image { base: below.clone(), format, size_mib: None };
     stage.done("prepare", &stage.call(), &prepare(&disk, DiskFormat::Qcow2, source)).await?;
-    let (image, _) = image_of(stage, &disk).await?;
+    let (image, _) = image_upon(stage, &disk, Some(&below)).await?;
     for target in [disk, below] {
         stage.done("delete", &stage.call(), &TransferJob::Delete { target }).await?;
     }

@@ -14,7 +14,6 @@ use ostler_model::{
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use uuid::Uuid;
 
 /// How often a job is polled.
 const POLL_EVERY: Duration = Duration::from_millis(20);
@@ -44,6 +43,8 @@ pub(super) struct Stage {
     pub(super) bench: Arc<dyn TransferBench>,
     pub(super) site: Site,
     store: StoreId,
+    /// The VM whose files all files of the stage are, as the engine's jobs have it.
+    vm: VmUuid,
     steps: AtomicU64,
     made: Mutex<Vec<FileRef>>,
     pub(super) cutting: Cutting,
@@ -58,26 +59,21 @@ impl Stage {
     ) -> Self {
         let cutting = Cutting::new(bench.cuts(), bench.cuts_within(), cuts);
         let site = bench.site();
-        let store = StoreId(Uuid::new_v4());
-        let steps = AtomicU64::new(1);
-        Self { driver, bench, site, store, steps, made: Mutex::new(Vec::new()), cutting }
+        let store = StoreId(bench.fresh().0);
+        let (vm, steps) = (bench.fresh(), AtomicU64::new(1));
+        Self { driver, bench, site, store, vm, steps, made: Mutex::new(Vec::new()), cutting }
     }
 
-    /// A place for a file in a new folder.
+    /// A place for a file in a new folder below that of the VM.
     pub(super) fn place(&self, name: &str) -> FileRef {
-        let file = self.bench.place(&Uuid::new_v4().to_string(), name);
+        let file = self.bench.place(&format!("{}/{}", self.vm, self.bench.fresh()), name);
         self.made.lock().unwrap_or_else(PoisonError::into_inner).push(file.clone());
         file
     }
 
     pub(super) fn call(&self) -> CallControl {
         let step = StepNo(self.steps.fetch_add(1, Ordering::Relaxed));
-        let key = EffectKey {
-            vm: VmUuid(Uuid::new_v4()),
-            operation: OperationId(1),
-            step,
-            item: Item::Files,
-        };
+        let key = EffectKey { vm: self.vm, operation: OperationId(1), step, item: Item::Files };
         control(self.store, key, 1, self.bench.patience())
     }
 

@@ -4,7 +4,7 @@
 use super::world::World;
 use super::{Fake, Op, Recorded, Working};
 use ostler_driver::{CallControl, JobStatus, Site};
-use ostler_model::{CallContext, CallResult, DriverError, HostId, Outcome, VmUuid};
+use ostler_model::{CallContext, CallResult, DriverError, Epoch, HostId, Outcome, StoreId, VmUuid};
 
 /// Marks a call as abandoned if its future is dropped while the call is still at work. Has no
 /// effect after the call has ended.
@@ -22,6 +22,17 @@ impl Drop for Abandon {
 }
 
 impl Fake {
+    /// The host sees a daemon with this epoch, as if it had sent a call.
+    pub fn sees_epoch(&self, host: HostId, store: StoreId, epoch: Epoch) {
+        self.lock().world.epochs.insert((host, store), epoch);
+    }
+
+    /// The highest epoch of the store that the host has seen.
+    #[must_use]
+    pub fn epoch_seen(&self, host: HostId, store: StoreId) -> Epoch {
+        self.lock().world.epochs.get(&(host, store)).copied().unwrap_or_default()
+    }
+
     pub(super) fn record(
         &self,
         op: Op,
@@ -98,6 +109,7 @@ impl Fake {
     ) -> CallResult {
         let mut state = self.lock();
         Self::lives(&state, host)?;
+        state.world.hold(host, context)?;
         let (vm, stamped) = (context.key.vm, state.world.is_stamped(host, context.key.vm));
         if op != Op::Stamp || stamped {
             state.world.fence(host, vm, (context.store, context.generation))?;

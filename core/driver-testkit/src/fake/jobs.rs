@@ -94,6 +94,7 @@ impl State {
     ) -> Result<JobStatus, DriverError> {
         let vm = context.key.vm;
         Fake::lives(self, host)?;
+        self.world.hold(host, context)?;
         if let Some(begun) = self.hyper_jobs.get(&context.key) {
             return Ok(begun.pending());
         }
@@ -160,6 +161,7 @@ impl State {
         kind: JobKind,
     ) -> Result<(), DriverError> {
         let vm = context.key.vm;
+        self.world.hold(host, context)?;
         self.world.fence(host, vm, (context.store, context.generation))?;
         self.hyper_jobs.remove(&context.key);
         match kind {

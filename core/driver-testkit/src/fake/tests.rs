@@ -6,8 +6,8 @@ use ostler_driver::{
     FileRef, Hotplug, Hypervisor, JobStatus, LiveResize, Migrate, Snapshots, Suspend,
 };
 use ostler_model::{
-    CallContext, DiskFormat, ErrorKind, ExecTransport, Firmware, Generation, Graphics, Identity,
-    Item, Observation, OperationId, StepNo, StoreId, Timestamp,
+    CallContext, DiskFormat, Epoch, ErrorKind, ExecTransport, Firmware, Generation, Graphics,
+    Identity, Item, Observation, OperationId, StepNo, StoreId, Timestamp,
 };
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,7 @@ pub(super) fn call(step: u64) -> CallControl {
         key,
         attempt: 1,
         generation: Generation(1),
+        epoch: Epoch(0),
         spares: None,
         deadline: Timestamp(u64::MAX),
     };

@@ -5,8 +5,9 @@ use super::FakeMachine;
 use super::writes::Writes;
 use ostler_driver::{DomainSpec, FileRef};
 use ostler_model::{
-    CallContext, DatastoreName, DomainSeen, DriverError, EffectKey, ErrorKind, Generation, HostId,
-    Identity, Observation, OperationId, Outcome, Power, PowerReason, RelPath, StoreId, VmUuid,
+    CallContext, DatastoreName, DomainSeen, DriverError, EffectKey, Epoch, ErrorKind, Generation,
+    HostId, Identity, Observation, OperationId, Outcome, Power, PowerReason, RelPath, StoreId,
+    VmUuid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,6 +65,8 @@ pub(super) struct World {
     /// Datastores whose files all hosts see.
     pub(super) shared: BTreeSet<DatastoreName>,
     pub(super) writes: Writes,
+    /// The highest epoch of each store that a host has seen.
+    pub(super) epochs: BTreeMap<(HostId, StoreId), Epoch>,
     /// The edge effect that has reached a guest, for each operation.
     reached: BTreeMap<(VmUuid, OperationId), EffectKey>,
     /// Operations of which more than one edge effect has reached the guest.
@@ -194,6 +197,18 @@ impl World {
     /// Whether somebody has stamped the domain that is there.
     pub(super) fn is_stamped(&self, host: HostId, vm: VmUuid) -> bool {
         self.domains.get(&(host, vm)).is_some_and(|domain| domain.seen.identity.is_some())
+    }
+
+    /// Holds a call to the highest epoch that its host has seen of its store, and keeps a higher
+    /// one. Every mutating call does this before everything else.
+    pub(super) fn hold(&mut self, host: HostId, context: &CallContext) -> Result<(), DriverError> {
+        let seen = self.epochs.entry((host, context.store)).or_default();
+        *seen = context.epoch.max(*seen);
+        if context.epoch.0 == 0 || *seen == context.epoch {
+            return Ok(());
+        }
+        let detail = format!("the host has seen epoch {seen}, the call has {}", context.epoch);
+        Err(DriverError::new(ErrorKind::Stale, DriverError::EPOCH, detail))
     }
 
     /// Compares identities: `foreign` if another store or nobody has stamped the domain, `stale` if

@@ -7,6 +7,7 @@ mod births;
 mod bridges;
 mod callers;
 mod changes;
+mod charge;
 mod faults;
 mod fenced;
 mod lanes;

@@ -315,5 +315,6 @@ pub(crate) fn driver(
             .collect(),
         earlier: Vec::new(),
         upgrade: None,
+        figures: None,
     }
 }

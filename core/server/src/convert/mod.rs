@@ -2,6 +2,7 @@
 //! field, so that a new one cannot be forgotten.
 
 mod event;
+mod figures;
 mod infra;
 pub(crate) mod named;
 mod operation;
@@ -10,6 +11,7 @@ mod spec;
 mod vm;
 
 pub(crate) use event::{EVENT_KINDS, event};
+pub(crate) use figures::driver_figures;
 pub(crate) use infra::{
     datastore, driver, earlier_driver, host, image, new_datastore, new_host, new_image,
 };

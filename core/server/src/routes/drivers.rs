@@ -72,7 +72,7 @@ pub(crate) async fn list(State(app): State<Shared>) -> Handled<Json<Vec<Driver>>
     all(&app).map(Json)
 }
 
-/// One driver.
+/// One driver, and how fast and how healthy it is.
 #[utoipa::path(
     get, path = "/v1/drivers/{driver}", tag = "drivers",
     params(("driver" = String, Path, description = "Name")),
@@ -82,7 +82,9 @@ pub(crate) async fn show(
     State(app): State<Shared>,
     Path(name): Path<String>,
 ) -> Handled<Json<Driver>> {
-    one(&app, &name).map(Json)
+    let driver = one(&app, &name)?;
+    let figures = name.parse().ok().map(|name| app.engine.driver_figures(&name));
+    Ok(Json(Driver { figures: figures.map(convert::driver_figures), ..driver }))
 }
 
 /// Loads a component, now and at every start. With `replace` it takes the place of the one of the

@@ -8,6 +8,7 @@ mod bad_input;
 mod daemon;
 mod driver_files;
 mod events;
+mod figures;
 mod life;
 mod log;
 mod parameters;

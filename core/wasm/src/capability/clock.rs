@@ -2,6 +2,7 @@
 
 use super::{HasView, State, View, view};
 use crate::bindings::ostler::driver::clock::{Cancelled, Host, add_to_linker as link};
+use serde_json::Value;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use wasmtime::component::Linker;
@@ -15,32 +16,42 @@ fn millis(duration: Duration) -> u64 {
 
 impl Host for View<'_> {
     async fn now_ms(&mut self) -> wasmtime::Result<u64> {
-        Ok(millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
+        let now =
+            async { millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()) };
+        self.env.taped("clock.now-ms", || Value::Null, now).await
     }
 
     async fn monotonic_ms(&mut self) -> wasmtime::Result<u64> {
-        Ok(millis(START.elapsed()))
+        let now = async { millis(START.elapsed()) };
+        self.env.taped("clock.monotonic-ms", || Value::Null, now).await
     }
 
     async fn remaining_ms(&mut self) -> wasmtime::Result<u64> {
-        Ok(millis(self.env.until.saturating_duration_since(Instant::now())))
+        let left = async { millis(self.env.until.saturating_duration_since(Instant::now())) };
+        self.env.taped("clock.remaining-ms", || Value::Null, left).await
     }
 
     async fn told_to_stop(&mut self) -> wasmtime::Result<bool> {
-        Ok(self.env.stop.is_cancelled())
+        let told = async { self.env.stop.is_cancelled() };
+        self.env.taped("clock.told-to-stop", || Value::Null, told).await
     }
 
     async fn sleep_ms(&mut self, ms: u64) -> wasmtime::Result<Result<(), Cancelled>> {
         let env = self.env;
         let wait =
             Duration::from_millis(ms).min(env.until.saturating_duration_since(Instant::now()));
-        tokio::select! {
-            biased;
-            () = env.stop.cancelled() => {
-                Ok(Err(Cancelled { reason: "the call was told to stop".to_owned() }))
+        // Played back, nobody waits.
+        let slept = async {
+            tokio::select! {
+                biased;
+                () = env.stop.cancelled() => false,
+                () = tokio::time::sleep(wait) => true,
             }
-            () = tokio::time::sleep(wait) => Ok(Ok(())),
-        }
+        };
+        Ok(match env.taped("clock.sleep-ms", || Value::from(ms), slept).await? {
+            true => Ok(()),
+            false => Err(Cancelled { reason: "the call was told to stop".to_owned() }),
+        })
     }
 }
 

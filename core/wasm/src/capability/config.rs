@@ -3,10 +3,16 @@
 use super::{DriverSide, Env, HasView, State, View, view};
 use crate::bindings::ostler::driver::config::{Host, add_to_linker as link};
 use crate::bindings::ostler::driver::types::Error;
+use crate::own_files::TOPS;
 use crate::text::cut;
 use ostler_driver::Site;
+use ostler_model::RelPath;
 use std::time::Instant;
 use wasmtime::component::Linker;
+
+/// The settings that name the folder in which a driver keeps its records.
+const DATASTORE: &str = "datastore";
+const FOLDER: &str = "folder";
 
 /// How many bytes of a key are looked at.
 const KEY_MAX: usize = 64;
@@ -18,6 +24,19 @@ impl DriverSide {
         let known = self.manifest.config.get(key)?;
         let of_host = site.and_then(|site| site.config.get(key));
         of_host.or_else(|| self.grants.config.get(key)).or(known.default.as_ref()).cloned()
+    }
+
+    /// The datastore and the folder in which the driver keeps its records of a host. A default of
+    /// the manifest that names folders of VMs does not count: its author could so reach all of them.
+    pub(crate) fn records(&self, site: &Site) -> Option<(String, RelPath)> {
+        let datastore = self.setting(Some(site), DATASTORE)?;
+        let chosen = site.config.contains_key(FOLDER) || self.grants.config.contains_key(FOLDER);
+        let folder = self.setting(Some(site), FOLDER);
+        let path: RelPath =
+            folder.unwrap_or_else(|| self.manifest.name.to_string()).parse().ok()?;
+        let first = path.as_str().split('/').next().unwrap_or_default();
+        let of_vms = TOPS.contains(&first) || uuid::Uuid::try_parse(first).is_ok();
+        (chosen || !of_vms).then_some((datastore, path))
     }
 
     /// All settings of the driver for another host. Empty without the grant.
@@ -35,6 +54,13 @@ impl Env {
     pub(crate) fn setting(&self, key: &str) -> Option<String> {
         self.side.setting(self.site.as_ref(), key)
     }
+
+    /// The same, for the driver: it uses the setting.
+    pub(super) fn setting_used(&self, key: &str) -> Option<String> {
+        let asks = self.side.manifest.config.contains_key(key);
+        self.uses(&format!("config:{}", self.told(key)), asks);
+        self.setting(key)
+    }
 }
 
 impl Host for View<'_> {
@@ -44,7 +70,7 @@ impl Host for View<'_> {
         let answer = self
             .env
             .granted("config", &format!("setting {traced:?}"))
-            .map(|()| self.env.setting(&key));
+            .map(|()| self.env.setting_used(&key));
         self.env.flight("config.get", &traced, begun, &answer);
         Ok(answer)
     }

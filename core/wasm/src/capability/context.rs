@@ -3,6 +3,7 @@
 use super::{HasView, State, View, view};
 use crate::bindings::ostler::driver::call_context::{Host, HostCall, add_to_linker as link};
 use crate::bindings::ostler::driver::types::{EffectId, OpaqueState};
+use serde_json::Value;
 use std::time::Instant;
 use wasmtime::component::{Linker, Resource};
 
@@ -46,13 +47,21 @@ impl HostCall for View<'_> {
         Ok(self.env.control.as_ref().map_or(0, |control| control.context.generation.0))
     }
 
+    async fn epoch(&mut self, _: Resource<Call>) -> wasmtime::Result<u64> {
+        Ok(self.env.control.as_ref().map_or(0, |control| control.context.epoch.0))
+    }
+
     async fn remaining_ms(&mut self, _: Resource<Call>) -> wasmtime::Result<u64> {
-        let left = self.env.until.saturating_duration_since(Instant::now());
-        Ok(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+        let left = async {
+            let left = self.env.until.saturating_duration_since(Instant::now());
+            u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
+        };
+        self.env.taped("call.remaining-ms", || Value::Null, left).await
     }
 
     async fn cancelled(&mut self, _: Resource<Call>) -> wasmtime::Result<bool> {
-        Ok(self.env.stop.is_cancelled())
+        let told = async { self.env.stop.is_cancelled() };
+        self.env.taped("call.cancelled", || Value::Null, told).await
     }
 
     async fn state(&mut self, _: Resource<Call>) -> wasmtime::Result<Option<OpaqueState>> {

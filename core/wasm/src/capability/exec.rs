@@ -1,16 +1,22 @@
 //! `exec`: commands on the target host. Needs the grant `exec`, and for each command the grant of
-//! that command's name.
+//! that command's name. Command jobs are in `jobs`.
 
+use super::kept::bytes;
 use super::{Env, Flight, HasView, State, View, cancelled, error, refused, view};
 use crate::bindings::ostler::driver::exec::{
-    Argument, CommandLine, Exit, Host, add_to_linker as link,
+    Argument, CommandLine, Exit, Host, JobName, JobState, add_to_linker as link,
 };
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
-use crate::files::Place;
+use crate::confine::Confined;
+use crate::epoch::NotHeld;
+use crate::own_files::Wanted;
 use crate::recorder::Answered;
 use crate::template::{Part, Rendered, Template};
 use crate::transport::{self, Job, RunError};
 use futures::future::join_all;
+use ostler_driver::Site;
+use ostler_model::DriverError;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use wasmtime::component::Linker;
 
@@ -48,8 +54,8 @@ impl Host for View<'_> {
         let output = Output { stdout: STDOUT_MAX, stderr: STDERR_MAX };
         // The name is kept only if somebody watches the calls.
         let name = self.env.cut.is_some().then(|| self.env.told(&command));
-        let run = self.env.command(CommandLine { command, arguments, input }, output);
-        Ok(self.env.reach(|| format!("exec {}", name.unwrap_or_default()), run).await)
+        let run = self.env.command(None, CommandLine { command, arguments, input }, output);
+        self.env.reach(|| format!("exec {}", name.unwrap_or_default()), run).await
     }
 
     async fn run_all(
@@ -62,33 +68,107 @@ impl Host for View<'_> {
             return Ok(Err(refused("bad-argument", problem)));
         }
         // The lanes of the driver at the host bound how many of them run at the same time.
-        let runs = commands.into_iter().map(|line| self.env.command(line, OUTPUT_OF_ALL));
-        Ok(Ok(self.env.reach(|| format!("exec of {count} commands"), join_all(runs)).await))
+        let runs = commands.into_iter().map(|line| self.env.command(None, line, OUTPUT_OF_ALL));
+        let ended = self.env.reach(|| format!("exec of {count} commands"), join_all(runs)).await;
+        Ok(Ok(ended.into_iter().collect::<wasmtime::Result<_>>()?))
     }
+
+    async fn run_on(
+        &mut self,
+        host: String,
+        line: CommandLine,
+    ) -> wasmtime::Result<Result<Exit, Error>> {
+        let output = Output { stdout: STDOUT_MAX, stderr: STDERR_MAX };
+        let name = self.env.cut.is_some().then(|| self.env.told(&line.command));
+        let run = self.env.command(Some(host), line, output);
+        self.env.reach(|| format!("exec {}", name.unwrap_or_default()), run).await
+    }
+
+    async fn start(
+        &mut self,
+        job: JobName,
+        line: CommandLine,
+    ) -> wasmtime::Result<Result<JobState, Error>> {
+        let name = self.env.cut.is_some().then(|| self.env.told(&line.command));
+        let start = self.env.start_job(job, line);
+        self.env.reach(|| format!("exec.start {}", name.unwrap_or_default()), start).await
+    }
+
+    async fn poll(&mut self, job: JobName) -> wasmtime::Result<Result<JobState, Error>> {
+        self.env.reach(|| "exec.poll".to_owned(), self.env.poll_job(job)).await
+    }
+
+    async fn stop(&mut self, job: JobName) -> wasmtime::Result<Result<JobState, Error>> {
+        self.env.reach(|| "exec.stop".to_owned(), self.env.stop_job(job)).await
+    }
+}
+
+/// A command of a driver, checked, with its secrets and the host that it is for.
+pub(super) struct Prepared {
+    pub(super) site: Site,
+    pub(super) rendered: Rendered,
+    pub(super) input: Vec<u8>,
 }
 
 impl Env {
     /// Runs one command, and tells the flight recorder of it.
-    async fn command(&self, line: CommandLine, output: Output) -> Result<Exit, Error> {
+    ///
+    /// # Errors
+    /// The instance must end.
+    async fn command(
+        &self,
+        host: Option<String>,
+        line: CommandLine,
+        output: Output,
+    ) -> wasmtime::Result<Result<Exit, Error>> {
+        let function = if host.is_some() { "exec.run-on" } else { "exec.run" };
+        let (traced, prepared) = self.prepared_command(host.as_deref(), line);
+        let flight = Flight::begin(self, function, traced);
+        let answer = match prepared {
+            Ok((told, prepared)) => {
+                let run = Box::pin(self.run(prepared, output));
+                self.taped(function, || told.unwrap_or_default(), run).await?
+            }
+            Err(error) => Err(error),
+        };
+        flight.end(&answer, |exit| self.ended(exit));
+        Ok(answer)
+    }
+
+    /// The words for a command, and the command itself if the driver may run it there, with what a
+    /// cassette is told of it: the marks of secrets, without their values.
+    pub(super) fn prepared_command(
+        &self,
+        host: Option<&str>,
+        line: CommandLine,
+    ) -> (String, Result<(Option<Value>, Prepared), Error>) {
         let rendered = self.rendered(&line.command, line.arguments);
         let traced = rendered.as_ref().map_or_else(
             |_| format!("{:?}", self.told(&line.command)),
             |(_, rendered)| self.told(&rendered.to_string()),
         );
-        let flight = Flight::begin(self, "exec.run", traced);
-        let answer = match rendered {
-            Ok((template, rendered)) => match self.filled(template, line.input) {
-                Ok(input) => self.run(rendered, input, output).await,
-                Err(error) => Err(error),
-            },
-            Err(error) => Err(error),
+        let traced = match host {
+            Some(host) => format!("{}: {traced}", self.told(host)),
+            None => traced,
         };
-        flight.end(&answer, |exit| self.ended(exit));
-        answer
+        let prepared = rendered.and_then(|(template, rendered)| {
+            let site = self.site_of_call(host)?;
+            let told = self.tape.as_ref().map(|_| {
+                let argv = rendered.to_string();
+                let mut told = json!({ "argv": argv, "input": bytes(&line.input) });
+                if let Some(host) = host {
+                    told["host"] = host.into();
+                }
+                told
+            });
+            let input = self.filled(&site, template, line.input)?;
+            Ok((told, Prepared { site, rendered, input }))
+        });
+        (traced, prepared)
     }
 
     /// How a command ended, with the end of its standard error if it failed.
-    fn ended(&self, exit: &Exit) -> Answered {
+    pub(super) fn ended(&self, exit: &Exit) -> Answered {
         let code = match (exit.code, exit.signal) {
             (Some(0), _) => return Answered::ok(),
             (Some(code), _) => format!("exit-{code}"),
@@ -140,38 +220,61 @@ impl Env {
         Ok(arguments.into_iter().map(|argument| (argument.hole, argument.value)).collect())
     }
 
-    async fn run(&self, rendered: Rendered, input: Vec<u8>, output: Output) -> Result<Exit, Error> {
-        let site = self.site()?;
-        let (via, services) = (site.transport.clone(), Arc::clone(&self.side.services));
-        let mut argv = vec![rendered.program];
-        for parts in rendered.argv {
+    /// The program and the arguments of a command, with the paths of files on its host.
+    pub(super) async fn argv(
+        &self,
+        site: &Site,
+        program: String,
+        arguments: Vec<Vec<Part>>,
+    ) -> Result<Vec<String>, Error> {
+        let services = &self.side.services;
+        let mut argv = vec![program];
+        for parts in arguments {
             let mut argument = String::new();
             for part in parts {
                 match part {
                     Part::Text(text) => argument.push_str(&text),
                     Part::File(file) => {
-                        let place = Place::find(site, file.datastore.as_str())?;
-                        argument.push_str(
-                            &place.absolute_checked(&services, file.path, &self.stop).await?,
-                        );
+                        let path = (file.datastore.as_str(), &file.path);
+                        let (place, way) = self.locate(site, "a command", path, Wanted::Read)?;
+                        argument
+                            .push_str(&place.absolute_checked(services, way, &self.stop).await?);
                     }
                 }
             }
             argv.push(argument);
         }
+        Ok(argv)
+    }
+
+    async fn run(&self, prepared: Prepared, output: Output) -> Result<Exit, Error> {
+        let Prepared { site, rendered, input } = prepared;
+        let (via, services) = (site.transport.clone(), Arc::clone(&self.side.services));
         let job = Job {
-            argv,
+            argv: self.argv(&site, rendered.program, rendered.argv).await?,
             input,
             stdout_max: output.stdout,
             stderr_max: output.stderr,
             time_limit: rendered.time_limit,
-            reach: Some(rendered.reach.with_datastores(site)),
+            limits: Some(rendered.limits),
+            reach: Some(Confined { own: self.own.roots(&site), reach: rendered.reach }.on(&site)),
+            charge: self.charge_at(&site),
         };
         let ran = self
             .work(|stop| async move { services.transports.run(&via, job, &stop).await })
             .await?;
         let transport::Exit { code, signal, stdout, stderr, truncated } = ran?;
         Ok(Exit { code, signal, stdout, stderr, truncated })
+    }
+}
+
+impl From<NotHeld> for Error {
+    fn from(problem: NotHeld) -> Self {
+        let detail = problem.to_string();
+        match problem {
+            NotHeld::Superseded { .. } => error(ErrorKind::Stale, DriverError::EPOCH, detail),
+            NotHeld::Busy(_) => error(ErrorKind::Retry, "epoch-busy", detail),
+        }
     }
 }
 
@@ -186,6 +289,7 @@ impl From<RunError> for Error {
             RunError::NoProgram(_) | RunError::NoTimeout => {
                 error(ErrorKind::NotHere, "no-program", detail)
             }
+            RunError::NotHeld(problem) => problem.into(),
             RunError::NotConfined(_) => error(ErrorKind::Retry, "not-confined", detail),
             RunError::Invalid(_) => refused("bad-argument", detail),
         }

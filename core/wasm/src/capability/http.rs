@@ -104,12 +104,17 @@ impl WasiHttpHooks for Hooks {
             let traced = env.traced(request.method(), request.uri());
             let named = env.cut.is_some().then(|| format!("http.request {traced}"));
             let flight = Flight::begin(&env, "http.request", traced);
-            let asked = env.request(request, options.unwrap_or_default());
+            let asked = Box::pin(env.sent(request, options.unwrap_or_default()));
             let answer = env.reach(|| named.unwrap_or_default(), asked).await;
+            let answer = answer.unwrap_or_else(|ends| {
+                Err(error(ErrorKind::Unknown, "cassette", ends.to_string()))
+            });
             flight.end(&answer, |(answer, _)| status(answer));
             let (answer, connection) = answer.map_err(told_guest)?;
             let ended: Ended = Box::new(async move {
-                connection.await;
+                if let Some(connection) = connection {
+                    connection.await;
+                }
                 Ok(())
             });
             Ok((answer, ended))
@@ -161,7 +166,7 @@ impl Env {
     }
 
     /// Sends one request. The connection works until its handle is dropped.
-    async fn request(
+    pub(super) async fn request(
         self: &Arc<Self>,
         request: Request<WasiBody>,
         options: RequestOptions,
@@ -208,7 +213,7 @@ impl Env {
     }
 
     /// The endpoint that a request names, if the driver may ask it.
-    fn endpoint(&self, uri: &Uri) -> Result<&Endpoint, Error> {
+    pub(super) fn endpoint(&self, uri: &Uri) -> Result<&Endpoint, Error> {
         let name = uri.authority().map_or("", |authority| authority.as_str());
         let wanted = format!("endpoint {:?}", self.told(name));
         self.granted("http", &wanted)?;
@@ -256,7 +261,7 @@ impl Env {
 
     /// Where an endpoint is, and how it proves who it is: the settings of the call's host.
     fn place(&self, endpoint: &Endpoint) -> Result<(Target, Proof), Error> {
-        let set = |key: &str| self.setting(key).filter(|value| !value.is_empty());
+        let set = |key: &str| self.setting_used(key).filter(|value| !value.is_empty());
         let wrong = |key: &str, problem: String| {
             refused("bad-endpoint", format!("setting {key:?} {}: {problem}", self.whose()))
         };
@@ -298,7 +303,7 @@ impl Env {
         let text = match login {
             Login::Token { .. } => format!("Bearer {}", secret.expose()),
             Login::Password { user, .. } => {
-                let name = self.setting(user).ok_or_else(|| {
+                let name = self.setting_used(user).ok_or_else(|| {
                     let detail = format!("setting {user:?} is not set {}", self.whose());
                     refused("not-configured", detail)
                 })?;

@@ -12,19 +12,27 @@ pub(crate) mod context;
 mod exec;
 mod files;
 pub(crate) mod http;
+mod jobs;
+mod kept;
 mod log;
+pub(crate) mod others;
 mod random;
 pub(crate) mod secrets;
 pub(crate) mod session;
 pub(crate) mod socket;
+mod taped;
+pub(crate) mod wasi;
 
 use crate::bindings::ostler::driver::types::{Error, ErrorKind, Host as TypesHost};
 use crate::budget::DriverPlaces;
+use crate::cassette::TapedCall;
 use crate::cuts::CutCall;
+use crate::epoch::Charge;
 use crate::grants::Grants;
 use crate::http::Network;
 use crate::instance::State;
 use crate::manifest::Manifest;
+use crate::own_files::OwnFiles;
 use crate::recorder::{Answered, Record};
 use crate::scrub::HandedOut;
 use crate::services::Services;
@@ -56,6 +64,9 @@ pub(crate) struct DriverSide {
     pub(crate) lines: log::Minute,
     pub(crate) sessions: session::Sessions,
     pub(crate) network: Arc<Network>,
+    pub(crate) others: others::Others,
+    /// Whether the component can begin command jobs.
+    pub(crate) begins_jobs: bool,
 }
 
 /// One call, as host functions see it.
@@ -63,7 +74,11 @@ pub(crate) struct Env {
     pub(crate) side: Arc<DriverSide>,
     pub(crate) site: Option<Site>,
     pub(crate) control: Option<CallControl>,
+    /// The files that the call is about.
+    pub(crate) own: OwnFiles,
     pub(crate) name: &'static str,
+    /// What hosts compare before they change something for the call. None if it changes nothing.
+    pub(crate) charge: Option<Arc<Charge>>,
     /// Whether the call waits for changes, and does nothing else.
     pub(crate) waits: bool,
     pub(crate) until: Instant,
@@ -76,6 +91,8 @@ pub(crate) struct Env {
     pub(crate) handed: HandedOut,
     /// Stops the call at one of its calls to the host, if the conformance suite says so.
     pub(crate) cut: Option<CutCall>,
+    /// Records its calls to the host, or answers them.
+    pub(crate) tape: Option<TapedCall>,
 }
 
 impl Env {
@@ -106,16 +123,32 @@ impl Env {
     /// `grant` and `wanted` are texts as [`Env::told`] makes them.
     fn check(&self, grant: &str, asks: bool, granted: bool, wanted: &str) -> Result<(), Error> {
         let missing = match (asks, granted) {
-            (true, true) => return Ok(()),
+            (true, true) => {
+                self.uses(grant, true);
+                return Ok(());
+            }
             (false, _) => format!("its manifest does not ask for {grant}"),
             (true, false) => format!("the operator has not granted {grant}"),
         };
-        let detail =
-            format!("driver {} wanted {wanted} in {}: {missing}", self.driver(), self.name);
+        self.uses(grant, false);
+        Err(self.deny(grant, "denied", wanted, &missing))
+    }
+
+    /// The error of a thing that the driver may not have. The audit is told of it.
+    fn deny(&self, grant: &str, code: &str, wanted: &str, why: &str) -> Error {
+        let detail = format!("driver {} wanted {wanted} in {}: {why}", self.driver(), self.name);
         if self.denials.fetch_add(1, Ordering::Relaxed) < DENIALS_MAX {
             self.side.services.audit.denied(self.driver(), grant, &detail);
         }
-        Err(refused("denied", detail))
+        refused(code, detail)
+    }
+
+    /// The driver uses something that its manifest asks for, or tries something that it does not
+    /// ask for.
+    fn uses(&self, name: &str, granted: bool) {
+        if let Some(usage) = &self.side.services.usage {
+            usage.note(name, granted);
+        }
     }
 
     /// The host of the call.
@@ -126,6 +159,34 @@ impl Env {
                 format!("{} is not for a host: it can run no command and see no file", self.name),
             )
         })
+    }
+
+    /// The host of the call, or another one that the call is about.
+    fn site_of_call(&self, host: Option<&str>) -> Result<Site, Error> {
+        let own = self.site()?;
+        let Some(host) = host.filter(|host| *host != own.name.as_str()) else {
+            return Ok(own.clone());
+        };
+        let other = self.control.as_ref().and_then(|control| {
+            let other = self.side.others.of(&control.context.key)?;
+            (other.as_str() == host).then_some(other)
+        });
+        let other = other.ok_or_else(|| {
+            let (told, own) = (self.told(host), &own.name);
+            let detail = format!(
+                "{} is for host {own}: no command of it runs on host {told:?}; that may only be the \
+                 destination of its migration, or the host that its copy comes from",
+                self.name
+            );
+            refused("host-not-of-call", detail)
+        })?;
+        let gone = || refused("no-such-host", format!("host {other} is no longer there"));
+        self.side.services.sites.site(&other).ok_or_else(gone)
+    }
+
+    /// What a host of the call compares before something is changed there.
+    fn charge_at(&self, site: &Site) -> Option<Arc<Charge>> {
+        self.charge.as_ref().map(|charge| charge.at(&site.name))
     }
 
     /// Waits for `work`, at most `wait`, and at most until the call's deadline or its cancel. None
@@ -174,7 +235,20 @@ impl Env {
         T: MayGoOn + Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        let done = work::run(&self.side.orphans, self.vm(), &self.stop, work).await;
+        self.work_until(&self.stop, work).await
+    }
+
+    /// The same for work that another token tells to stop.
+    async fn work_until<T, F>(
+        &self,
+        stop: &CancellationToken,
+        work: impl FnOnce(CancellationToken) -> F,
+    ) -> Result<T, Error>
+    where
+        T: MayGoOn + Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let done = work::run(&self.side.orphans, self.vm(), stop, work).await;
         done.ok_or_else(|| {
             error(
                 ErrorKind::Unknown,

@@ -10,7 +10,11 @@ const BYTES_MAX: u32 = 4096;
 
 impl Host for View<'_> {
     async fn bytes(&mut self, count: u32) -> wasmtime::Result<Vec<u8>> {
-        let mut bytes = vec![0; count.min(BYTES_MAX) as usize];
+        let count = count.min(BYTES_MAX) as usize;
+        if let Some(tape) = &self.env.tape {
+            return Ok(tape.random(count));
+        }
+        let mut bytes = vec![0; count];
         rand::rng().fill(&mut bytes[..]);
         Ok(bytes)
     }

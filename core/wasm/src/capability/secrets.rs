@@ -10,6 +10,7 @@ use crate::bindings::ostler::driver::types::{Error, ErrorKind};
 use crate::grants::Secret;
 use crate::template::{InputPart, Template, parts};
 use crate::transport::INPUT_MAX;
+use ostler_driver::Site;
 use ostler_model::{DriverError, SecretName};
 use std::time::Instant;
 use wasmtime::component::Linker;
@@ -24,7 +25,17 @@ impl Env {
     /// # Errors
     /// `retry` if the store cannot be read: an older value of the settings could be a wrong one.
     pub(crate) fn secret(&self, name: &str) -> Result<Option<Secret>, Error> {
-        let host = self.site.as_ref().map(|site| site.id);
+        let listed = self.side.manifest.secrets.keys().any(|listed| listed.as_str() == name);
+        self.uses(
+            &format!("secrets:{}", self.told(name)),
+            listed || self.side.manifest.secrets.is_empty(),
+        );
+        self.secret_at(self.site.as_ref(), name)
+    }
+
+    /// The same for another host of the call.
+    fn secret_at(&self, site: Option<&Site>, name: &str) -> Result<Option<Secret>, Error> {
+        let host = site.map(|site| site.id);
         let set = self.side.services.secrets.secret(self.driver(), host, name);
         let set = set.map_err(|problem| {
             let detail = format!("secret {} cannot be read: {problem}", self.told(name));
@@ -57,8 +68,13 @@ impl Env {
     }
 
     /// The input of a command with its secrets in the place of their marks. The input of a command
-    /// that is given no secret stays as it is.
-    pub(super) fn filled(&self, command: &Template, input: Vec<u8>) -> Result<Vec<u8>, Error> {
+    /// that is given no secret stays as it is. The secrets are those of `site`, where it runs.
+    pub(super) fn filled(
+        &self,
+        site: &Site,
+        command: &Template,
+        input: Vec<u8>,
+    ) -> Result<Vec<u8>, Error> {
         if command.secrets().is_empty() {
             return Ok(input);
         }
@@ -74,7 +90,9 @@ impl Env {
             match part {
                 InputPart::Bytes(bytes) => filled.extend_from_slice(bytes),
                 InputPart::Secret(name) => {
-                    filled.extend_from_slice(self.for_command(command, &name)?.expose().as_bytes());
+                    filled.extend_from_slice(
+                        self.for_command(site, command, &name)?.expose().as_bytes(),
+                    );
                 }
             }
             if filled.len() > INPUT_MAX {
@@ -85,7 +103,12 @@ impl Env {
     }
 
     /// A secret that a command is given.
-    fn for_command(&self, command: &Template, name: &SecretName) -> Result<Secret, Error> {
+    fn for_command(
+        &self,
+        site: &Site,
+        command: &Template,
+        name: &SecretName,
+    ) -> Result<Secret, Error> {
         if !command.secrets().contains(name) {
             let secrets: Vec<&str> = command.secrets().iter().map(SecretName::as_str).collect();
             let detail = format!(
@@ -95,17 +118,22 @@ impl Env {
             );
             return Err(refused("bad-argument", detail));
         }
-        let secret = self.secret(name.as_str())?.ok_or_else(|| self.not_set(name))?;
+        let secret = self.secret_at(Some(site), name.as_str())?;
+        let secret = secret.ok_or_else(|| self.not_set_at(Some(site), name))?;
         self.handed_out(&secret);
         Ok(secret)
     }
 
     pub(super) fn not_set(&self, name: &SecretName) -> Error {
+        self.not_set_at(self.site.as_ref(), name)
+    }
+
+    fn not_set_at(&self, site: Option<&Site>, name: &SecretName) -> Error {
         let driver = self.driver();
         let of_driver = format!("`ostler driver secret-set {driver} {name}`");
         refused(
             "no-secret",
-            match self.site.as_ref().filter(|_| self.side.of_hosts) {
+            match site.filter(|_| self.side.of_hosts) {
                 Some(site) => format!(
                     "the secret {name} of driver {driver} is not set for host {host}: set it with \
                      `ostler host secret-set {host} {name}`, or for all hosts of the driver with \

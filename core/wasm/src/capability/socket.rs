@@ -9,8 +9,11 @@ use super::{Env, HasView, State, View, error, refused, view};
 use crate::bindings::ostler::driver::exec::Argument;
 use crate::bindings::ostler::driver::socket::{Host, HostConnection, add_to_linker as link};
 use crate::bindings::ostler::driver::types::{Error, ErrorKind};
-use crate::files::{Place, SocketError, connect_file, connect_fixed};
+use crate::epoch::hold_here;
+use crate::files::{SocketError, connect_file, connect_fixed};
+use crate::own_files::Wanted;
 use crate::template::Reached;
+use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,7 +37,8 @@ pub(crate) fn budget() -> Budget {
 /// An open connection.
 #[allow(unreachable_pub, reason = "generated bindings that name it are public to their module")]
 pub struct Connection {
-    stream: UnixStream,
+    /// None: a cassette answers.
+    stream: Option<UnixStream>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -52,8 +56,8 @@ impl Host for View<'_> {
         );
         let answer = match reached {
             Ok(reached) => {
-                let connect = env.connect(reached);
-                env.reach(|| format!("socket.connect {traced}"), connect).await
+                let connect = env.connected(reached);
+                env.reach(|| format!("socket.connect {traced}"), connect).await?
             }
             Err(error) => Err(error),
         };
@@ -75,18 +79,21 @@ impl HostConnection for View<'_> {
         if let Err(error) = env.sockets.spend(bytes.len()) {
             return Ok(Err(error));
         }
-        let stream = &mut self.table.get_mut(&connection)?.stream;
-        let write = env.within(Duration::MAX, stream.write_all(&bytes));
-        let written = env.reach(|| "socket.write".to_owned(), write).await;
-        Ok(written.and_then(|written| match written {
-            Some(Ok(())) => Ok(()),
-            Some(Err(problem)) => Err(lost(&problem)),
-            None => Err(error(
-                ErrorKind::Unknown,
-                "timeout",
-                "the peer did not take what was sent before the call's deadline",
-            )),
-        }))
+        let stream = self.table.get_mut(&connection)?.stream.as_mut();
+        let with = || json!({ "data": super::kept::bytes(&bytes) });
+        let write = env.taped("socket.write", with, async {
+            let stream = stream.ok_or_else(no_stream)?;
+            match env.within(Duration::MAX, stream.write_all(&bytes)).await? {
+                Some(Ok(())) => Ok(()),
+                Some(Err(problem)) => Err(lost(&problem)),
+                None => Err(error(
+                    ErrorKind::Unknown,
+                    "timeout",
+                    "the peer did not take what was sent before the call's deadline",
+                )),
+            }
+        });
+        env.reach(|| "socket.write".to_owned(), write).await
     }
 
     async fn read(
@@ -99,22 +106,25 @@ impl HostConnection for View<'_> {
             return Ok(Err(refused("bad-argument", "a read of no bytes would say nothing")));
         }
         let env = self.env;
-        let stream = &mut self.table.get_mut(&connection)?.stream;
-        let mut bytes = vec![0; READ_MAX.min(max as usize)];
-        let read = env.within(Duration::from_millis(wait_ms), stream.read(&mut bytes));
-        let read = env.reach(|| "socket.read".to_owned(), read).await;
-        Ok(read.and_then(|read| match read {
-            None => Ok(Vec::new()),
-            Some(Ok(0)) => {
-                Err(error(ErrorKind::Gone, "closed", "the peer has closed the connection"))
+        let stream = self.table.get_mut(&connection)?.stream.as_mut();
+        let read = env.taped("socket.read", || json!({ "max": max }), async {
+            let stream = stream.ok_or_else(no_stream)?;
+            let mut bytes = vec![0; READ_MAX.min(max as usize)];
+            let wait = Duration::from_millis(wait_ms);
+            match env.within(wait, stream.read(&mut bytes)).await? {
+                None => Ok(Vec::new()),
+                Some(Ok(0)) => {
+                    Err(error(ErrorKind::Gone, "closed", "the peer has closed the connection"))
+                }
+                Some(Ok(count)) => {
+                    env.sockets.spend(count)?;
+                    bytes.truncate(count);
+                    Ok(bytes)
+                }
+                Some(Err(problem)) => Err(lost(&problem)),
             }
-            Some(Ok(count)) => {
-                env.sockets.spend(count)?;
-                bytes.truncate(count);
-                Ok(bytes)
-            }
-            Some(Err(problem)) => Err(lost(&problem)),
-        }))
+        });
+        env.reach(|| "socket.read".to_owned(), read).await
     }
 
     async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
@@ -136,6 +146,21 @@ impl Env {
         rendered.map_err(|problem| refused("bad-argument", self.told(&problem)))
     }
 
+    /// Connects. The connection that a cassette answers has no stream.
+    async fn connected(&self, reached: Reached) -> wasmtime::Result<Result<Connection, Error>> {
+        let (mut made, to) = (None, self.tape.as_ref().map(|_| reached.to_string()));
+        let connect = async {
+            made = Some(self.connect(reached).await?);
+            Ok(())
+        };
+        let with = || json!({ "to": to });
+        let answer: Result<(), Error> = self.taped("socket.connect", with, connect).await?;
+        Ok(answer.and_then(|()| match made {
+            Some(connection) => Ok(connection),
+            None => Ok(Connection { stream: None, _permit: self.sockets.open()? }),
+        }))
+    }
+
     async fn connect(&self, reached: Reached) -> Result<Connection, Error> {
         let site = self.site()?;
         let permit = self.sockets.open()?;
@@ -143,18 +168,26 @@ impl Env {
             let detail = format!("sockets of host {} are not reached over ssh", site.name);
             return Err(error(ErrorKind::NotHere, "not-local", detail));
         }
+        hold_here(self.charge.clone()).await?;
         let stream = match reached {
             Reached::Fixed(path) => self.within(Duration::MAX, connect_fixed(&path)).await,
             Reached::File(file) => {
-                let place = Place::find(site, file.datastore.as_str())?;
-                self.within(Duration::MAX, connect_file(place, file.path)).await
+                let path = (file.datastore.as_str(), &file.path);
+                let (place, way) =
+                    self.locate(self.site()?, "socket.connect", path, Wanted::Read)?;
+                self.within(Duration::MAX, connect_file(place, way)).await
             }
         };
         match stream? {
-            Some(stream) => Ok(Connection { stream: stream?, _permit: permit }),
+            Some(stream) => Ok(Connection { stream: Some(stream?), _permit: permit }),
             None => Err(error(ErrorKind::Retry, "timeout", "no connection before the deadline")),
         }
     }
+}
+
+/// No answer of a cassette comes from here: the connection is the cassette's.
+fn no_stream() -> Error {
+    error(ErrorKind::Gone, "closed", "the connection is played back")
 }
 
 /// The error for a connection that broke. The peer is gone, and may have acted upon what it got.

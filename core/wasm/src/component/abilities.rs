@@ -3,6 +3,7 @@
 use super::hypervisor::{ASK_HOST, OBSERVE};
 use super::{Component, Request, act, ask, body, job, send};
 use crate::convert;
+use crate::own_files::About;
 use async_trait::async_trait;
 use ostler_driver::{
     Adopt, CallControl, ChangeBatch, Changes, Console, ConsoleEndpoint, DiskCopy, DomainDisk,
@@ -23,19 +24,19 @@ const CHANGES_MAX: Duration = Duration::from_secs(60);
 #[async_trait]
 impl Reboot for Component {
     async fn reboot(&self, site: &Site, call: &CallControl) -> CallResult {
-        act!(self, site, call, reboot, call_reboot, "reboot")
+        act!(self, site, call, [], reboot, call_reboot, "reboot")
     }
 
     async fn reset(&self, site: &Site, call: &CallControl) -> CallResult {
-        act!(self, site, call, reboot, call_reset, "reset")
+        act!(self, site, call, [], reboot, call_reset, "reset")
     }
 }
 
 #[async_trait]
 impl Suspend for Component {
     async fn save(&self, site: &Site, call: &CallControl, file: &FileRef) -> CallResult {
-        let file = convert::file(file);
-        act!(self, site, call, suspend, call_save, "save", &file)
+        let told = convert::file(file);
+        act!(self, site, call, [About::Made(file)], suspend, call_save, "save", &told)
     }
 
     async fn restore(
@@ -45,12 +46,23 @@ impl Suspend for Component {
         domain: &DomainSpec,
         file: &FileRef,
     ) -> CallResult {
-        let (domain, file) = (convert::domain(domain), convert::file(file));
-        act!(self, site, call, suspend, call_restore, "restore", &domain, &file)
+        let told = (convert::domain(domain), convert::file(file));
+        let about = [About::Domain(domain), About::Read(file)];
+        act!(
+            self,
+            site,
+            call,
+            [about[0], about[1]],
+            suspend,
+            call_restore,
+            "restore",
+            &told.0,
+            &told.1
+        )
     }
 
     async fn unpause(&self, site: &Site, call: &CallControl) -> CallResult {
-        act!(self, site, call, suspend, call_unpause, "unpause")
+        act!(self, site, call, [], suspend, call_unpause, "unpause")
     }
 }
 
@@ -75,7 +87,7 @@ impl Changes for Component {
 #[async_trait]
 impl Metrics for Component {
     async fn sample(&self, site: &Site) -> Result<Vec<DomainMetrics>, DriverError> {
-        ask!(self, site, ASK_HOST, convert::metrics, metrics, call_sample, "metrics")
+        ask!(self, site, ASK_HOST, [], convert::metrics, metrics, call_sample, "metrics")
     }
 }
 
@@ -89,19 +101,19 @@ impl Migrate for Component {
         to: &Site,
         move_disks: &[DiskName],
     ) -> Result<JobStatus, DriverError> {
-        let (domain, to) = (
-            convert::domain(domain),
-            convert::destination(to, move_disks, self.0.side.settings_of(to)),
-        );
-        job!(self, site, call, migrate, call_begin, "migrate", &domain, &to)
+        self.0.side.others.add(&call.context.key, to.name.clone());
+        let told = convert::domain(domain);
+        let there = convert::destination(to, move_disks, self.0.side.settings_of(to));
+        let about = [About::Domain(domain), About::Other(to)];
+        job!(self, site, call, [about[0], about[1]], migrate, call_begin, "migrate", &told, &there)
     }
 
     async fn poll(&self, site: &Site, call: &CallControl) -> Result<JobStatus, DriverError> {
-        job!(self, site, call, migrate, call_poll, "migrate-poll")
+        job!(self, site, call, [], migrate, call_poll, "migrate-poll")
     }
 
     async fn abort(&self, site: &Site, call: &CallControl) -> Result<(), DriverError> {
-        send!(self, site, call, Ok, migrate, call_abort, "migrate-abort")
+        send!(self, site, call, [], Ok, migrate, call_abort, "migrate-abort")
     }
 }
 
@@ -115,39 +127,40 @@ impl DiskCopy for Component {
         target: &FileRef,
         format: DiskFormat,
     ) -> Result<JobStatus, DriverError> {
-        let (disk, target, format) = (disk.to_string(), convert::file(target), format.to_string());
-        job!(self, site, call, disk_copy, call_begin, "copy-disk", &disk, &target, &format)
+        let (disk, told, format) = (disk.to_string(), convert::file(target), format.to_string());
+        let made = About::Made(target);
+        job!(self, site, call, [made], disk_copy, call_begin, "copy-disk", &disk, &told, &format)
     }
 
     async fn poll(&self, site: &Site, call: &CallControl) -> Result<JobStatus, DriverError> {
-        job!(self, site, call, disk_copy, call_poll, "copy-disk-poll")
+        job!(self, site, call, [], disk_copy, call_poll, "copy-disk-poll")
     }
 
     async fn abort(&self, site: &Site, call: &CallControl) -> Result<(), DriverError> {
-        send!(self, site, call, Ok, disk_copy, call_abort, "copy-disk-abort")
+        send!(self, site, call, [], Ok, disk_copy, call_abort, "copy-disk-abort")
     }
 }
 
 #[async_trait]
 impl Hotplug for Component {
     async fn attach_disk(&self, site: &Site, call: &CallControl, disk: &DomainDisk) -> CallResult {
-        let disk = convert::disk(disk);
-        act!(self, site, call, hotplug, call_attach_disk, "attach-disk", &disk)
+        let told = convert::disk(disk);
+        act!(self, site, call, [About::Disk(disk)], hotplug, call_attach_disk, "attach-disk", &told)
     }
 
     async fn detach_disk(&self, site: &Site, call: &CallControl, disk: &DiskName) -> CallResult {
         let disk = disk.to_string();
-        act!(self, site, call, hotplug, call_detach_disk, "detach-disk", &disk)
+        act!(self, site, call, [], hotplug, call_detach_disk, "detach-disk", &disk)
     }
 
     async fn attach_nic(&self, site: &Site, call: &CallControl, nic: &DomainNic) -> CallResult {
         let nic = convert::nic(nic);
-        act!(self, site, call, hotplug, call_attach_nic, "attach-nic", &nic)
+        act!(self, site, call, [], hotplug, call_attach_nic, "attach-nic", &nic)
     }
 
     async fn detach_nic(&self, site: &Site, call: &CallControl, mac: &MacAddress) -> CallResult {
         let mac = mac.to_string();
-        act!(self, site, call, hotplug, call_detach_nic, "detach-nic", &mac)
+        act!(self, site, call, [], hotplug, call_detach_nic, "detach-nic", &mac)
     }
 }
 
@@ -160,7 +173,7 @@ impl LiveResize for Component {
         vcpus: u32,
         memory_mib: u64,
     ) -> CallResult {
-        act!(self, site, call, live_resize, call_resize, "resize", vcpus, memory_mib)
+        act!(self, site, call, [], live_resize, call_resize, "resize", vcpus, memory_mib)
     }
 }
 
@@ -168,23 +181,33 @@ impl LiveResize for Component {
 impl Snapshots for Component {
     async fn create(&self, site: &Site, call: &CallControl, name: &SnapshotName) -> CallResult {
         let name = name.to_string();
-        act!(self, site, call, snapshots, call_create, "create-snapshot", &name)
+        act!(self, site, call, [], snapshots, call_create, "create-snapshot", &name)
     }
 
     async fn revert(&self, site: &Site, call: &CallControl, name: &SnapshotName) -> CallResult {
         let name = name.to_string();
-        act!(self, site, call, snapshots, call_revert, "revert-snapshot", &name)
+        act!(self, site, call, [], snapshots, call_revert, "revert-snapshot", &name)
     }
 
     async fn delete(&self, site: &Site, call: &CallControl, name: &SnapshotName) -> CallResult {
         let name = name.to_string();
-        act!(self, site, call, snapshots, call_delete, "delete-snapshot", &name)
+        act!(self, site, call, [], snapshots, call_delete, "delete-snapshot", &name)
     }
 
     async fn list(&self, site: &Site, vm: VmUuid) -> Result<Vec<String>, DriverError> {
         let name = vm.to_string();
         let convert = convert::snapshot_names;
-        ask!(self, site, OBSERVE, convert, snapshots, call_list, "list-snapshots", &name)
+        ask!(
+            self,
+            site,
+            OBSERVE,
+            [About::Vm(vm)],
+            convert,
+            snapshots,
+            call_list,
+            "list-snapshots",
+            &name
+        )
     }
 }
 
@@ -192,12 +215,22 @@ impl Snapshots for Component {
 impl Adopt for Component {
     async fn inspect(&self, site: &Site, vm: VmUuid) -> Result<WildDomain, DriverError> {
         let name = vm.to_string();
-        ask!(self, site, OBSERVE, convert::wild, adopt, call_inspect, "inspect", &name)
+        ask!(
+            self,
+            site,
+            OBSERVE,
+            [About::Vm(vm)],
+            convert::wild,
+            adopt,
+            call_inspect,
+            "inspect",
+            &name
+        )
     }
 
     async fn stamp(&self, site: &Site, call: &CallControl, identity: &Identity) -> CallResult {
         let identity = convert::identity(identity);
-        act!(self, site, call, adopt, call_stamp, "stamp", &identity)
+        act!(self, site, call, [], adopt, call_stamp, "stamp", &identity)
     }
 }
 
@@ -211,13 +244,24 @@ impl Console for Component {
     ) -> Result<ConsoleEndpoint, DriverError> {
         let (name, kind) = (vm.to_string(), kind.to_owned());
         let convert = convert::endpoint;
-        ask!(self, site, OBSERVE, convert, console, call_open, "console", &name, &kind)
+        ask!(
+            self,
+            site,
+            OBSERVE,
+            [About::Vm(vm)],
+            convert,
+            console,
+            call_open,
+            "console",
+            &name,
+            &kind
+        )
     }
 }
 
 #[async_trait]
 impl Fence for Component {
     async fn fence(&self, site: &Site, call: &CallControl) -> Result<(), DriverError> {
-        send!(self, site, call, Ok, fence, call_fence, "fence")
+        send!(self, site, call, [], Ok, fence, call_fence, "fence")
     }
 }

@@ -5,9 +5,29 @@ use crate::bindings::exports::ostler::driver as exported;
 use crate::bindings::ostler::driver::types as wit;
 use crate::capability::Env;
 use crate::capability::secrets::TEXT_MAX;
+use crate::cassette::TapedCall;
 use crate::convert;
+use crate::services::Services;
+use ostler_driver::{CallControl, Site};
 use ostler_model::DriverError;
 use std::sync::Arc;
+
+/// A call on a cassette, if there is one. The first instance, which makes no call to the host, is
+/// not on it.
+pub(super) fn taped(
+    services: &Services,
+    name: &'static str,
+    site: Option<&Site>,
+    control: Option<&CallControl>,
+) -> Result<Option<TapedCall>, DriverError> {
+    let Some(cassette) = services.cassette.as_ref().filter(|_| name != super::LOAD) else {
+        return Ok(None);
+    };
+    let about = control.map(|control| control.context.key.to_string()).unwrap_or_default();
+    let host = site.map(|site| site.name.to_string()).unwrap_or_default();
+    let begun = cassette.begin(name, about, host);
+    begun.map(Some).map_err(|problem| DriverError::refused("cassette", problem))
+}
 
 /// A component's own answer: the `result` of the contract.
 pub(super) type Answer<T> = Result<T, wit::Error>;

@@ -2,6 +2,7 @@
 
 use super::{Component, act, ask};
 use crate::convert;
+use crate::own_files::About;
 use async_trait::async_trait;
 use ostler_driver::{
     Adopt, CallControl, Changes, Console, DiskCopy, DomainSpec, Fence, Hotplug, Hypervisor, Listed,
@@ -46,20 +47,23 @@ impl Hypervisor for Component {
     async fn probe(&self, site: &Site) -> Result<HostFacts, DriverError> {
         let begun = Instant::now();
         let facts = |given| convert::facts(given, &self.0.abilities, begun.elapsed());
-        ask!(self, site, ASK_HOST, facts, hypervisor, call_probe, "probe")
+        let mut facts: HostFacts =
+            ask!(self, site, ASK_HOST, [], facts, hypervisor, call_probe, "probe")?;
+        facts.notes.extend(self.0.side.services.unkept.note(&site.name));
+        Ok(facts)
     }
 
     async fn deploy(&self, site: &Site, call: &CallControl, domain: &DomainSpec) -> CallResult {
-        let domain = convert::domain(domain);
-        act!(self, site, call, hypervisor, call_deploy, "deploy", &domain)
+        let told = convert::domain(domain);
+        act!(self, site, call, [About::Domain(domain)], hypervisor, call_deploy, "deploy", &told)
     }
 
     async fn press_power(&self, site: &Site, call: &CallControl) -> CallResult {
-        act!(self, site, call, hypervisor, call_press_power, "press-power")
+        act!(self, site, call, [], hypervisor, call_press_power, "press-power")
     }
 
     async fn destroy(&self, site: &Site, call: &CallControl) -> CallResult {
-        act!(self, site, call, hypervisor, call_destroy, "destroy")
+        act!(self, site, call, [], hypervisor, call_destroy, "destroy")
     }
 
     async fn remove(&self, site: &Site, call: &CallControl) -> CallResult {
@@ -72,20 +76,26 @@ impl Hypervisor for Component {
         {
             return Ok(Outcome { seen: Some(Observation::Absent), state: None });
         }
-        act!(self, site, call, hypervisor, call_remove, "remove")
+        act!(self, site, call, [], hypervisor, call_remove, "remove")
     }
 
     async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError> {
         self.at_rest(vm, over_ssh(site))?;
+        if self.jobs_at_work(site).await?.contains(&vm) {
+            let detail = format!("a command job of VM {vm} is at work on host {}", site.name);
+            return Err(DriverError::retry("busy", detail));
+        }
         let name = vm.to_string();
         let seen = |given| convert::observation(given, Some(vm));
-        ask!(self, site, OBSERVE, seen, hypervisor, call_observe, "observe", &name)
+        ask!(self, site, OBSERVE, [About::Vm(vm)], seen, hypervisor, call_observe, "observe", &name)
     }
 
     async fn list(&self, site: &Site) -> Result<Listed, DriverError> {
         // Also what ends while the list is made: the list may have been read before.
         let mut busy = self.0.side.orphans.all();
-        let listed = ask!(self, site, ASK_HOST, convert::listed, hypervisor, call_list, "list")?;
+        busy.extend(self.jobs_at_work(site).await?);
+        let listed =
+            ask!(self, site, ASK_HOST, [], convert::listed, hypervisor, call_list, "list")?;
         busy.extend(self.0.side.orphans.all());
         Ok(untold(listed, busy))
     }

@@ -3,6 +3,7 @@
 use super::hypervisor::over_ssh;
 use super::{Component, ask, job, send};
 use crate::convert;
+use crate::own_files::About;
 use async_trait::async_trait;
 use ostler_driver::{
     CallControl, FileLook, FileRef, JobStatus, SaveBackJob, Site, Transfer, TransferImages,
@@ -34,22 +35,26 @@ impl Transfer for Component {
                 self,
                 site,
                 call,
+                [About::Job(job)],
                 transfer_larger,
                 call_begin_larger,
                 "begin-larger",
                 &larger
             );
         }
-        let job = convert::job(job, site, &*self.0.side.services.sites)?;
-        job!(self, site, call, transfer, call_begin, "begin", &job)
+        let told = convert::job(job, site, &*self.0.side.services.sites)?;
+        if let Some(from) = convert::comes_from(&told) {
+            self.0.side.others.add(&call.context.key, from);
+        }
+        job!(self, site, call, [About::Job(job)], transfer, call_begin, "begin", &told)
     }
 
     async fn poll(&self, site: &Site, call: &CallControl) -> Result<JobStatus, DriverError> {
-        job!(self, site, call, transfer, call_poll, "poll")
+        job!(self, site, call, [], transfer, call_poll, "poll")
     }
 
     async fn abort(&self, site: &Site, call: &CallControl) -> Result<(), DriverError> {
-        send!(self, site, call, Ok, transfer, call_abort, "abort")
+        send!(self, site, call, [], Ok, transfer, call_abort, "abort")
     }
 
     async fn idle(&self, vm: VmUuid, sites: &[Site]) -> Result<(), DriverError> {
@@ -79,8 +84,17 @@ impl TransferImages for Component {
     ) -> Result<JobStatus, DriverError> {
         // As for any transfer.
         self.at_rest(call.context.key.vm, false)?;
-        let job = convert::save_back(job);
-        job!(self, site, call, transfer_images, call_begin_save_back, "begin-save-back", &job)
+        let (told, about) = (convert::save_back(job), About::SaveBack(job));
+        job!(
+            self,
+            site,
+            call,
+            [about],
+            transfer_images,
+            call_begin_save_back,
+            "begin-save-back",
+            &told
+        )
     }
 }
 
@@ -94,6 +108,7 @@ impl TransferInspect for Component {
     ) -> Result<FileLook, DriverError> {
         let asked = convert::file(file);
         let look = convert::file_look;
-        ask!(self, site, patience, look, transfer_inspect, call_inspect, "inspect", &asked)
+        let read = About::Read(file);
+        ask!(self, site, patience, [read], look, transfer_inspect, call_inspect, "inspect", &asked)
     }
 }

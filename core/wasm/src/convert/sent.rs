@@ -7,7 +7,7 @@ use ostler_driver::{
     DiskSource, DomainDisk, DomainNic, DomainSpec, FileRef, RulesQuestion, SaveBackJob, Site,
     TransferJob,
 };
-use ostler_model::{Ability, DiskName, DriverError, Identity};
+use ostler_model::{Ability, DiskName, DriverError, HostName, Identity};
 
 pub(crate) fn question(asked: &RulesQuestion) -> exported::snapshot_rules::Question {
     let disk =
@@ -140,6 +140,14 @@ pub(crate) fn larger(job: &TransferJob) -> Option<exported::transfer_larger::Lar
         size_mib: *size_mib,
         extra: Vec::new(),
     })
+}
+
+/// The host that a copy comes from.
+pub(crate) fn comes_from(job: &exported::transfer::Job) -> Option<HostName> {
+    match job {
+        exported::transfer::Job::Copy(copy) => copy.from_host.parse().ok(),
+        exported::transfer::Job::Prepare(_) | exported::transfer::Job::Delete(_) => None,
+    }
 }
 
 pub(crate) fn save_back(job: &SaveBackJob) -> exported::transfer_images::SaveBackJob {

@@ -3,10 +3,9 @@
 
 use super::part::Part;
 use super::remote::{self, RECEIVE, SEND, STDERR_MAX, argv, judge};
-use super::{FileError, Place, Progress, blocking, local};
+use super::{FileError, Place, Progress, Way, blocking, changing, local};
 use crate::services::Services;
 use crate::transport::{RunError, Running};
-use ostler_model::RelPath;
 use std::io::SeekFrom;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
@@ -29,8 +28,8 @@ enum Sink {
 
 pub(super) async fn fetch(
     services: &Services,
-    (from, from_rel): (&Place, RelPath),
-    (to, rel): (&Place, RelPath),
+    (from, from_rel): (&Place, Way),
+    (to, rel): (&Place, Way),
     progress: &Progress,
     stop: &CancellationToken,
 ) -> Result<u64, FileError> {
@@ -58,11 +57,11 @@ pub(super) async fn fetch(
 async fn pump(
     source: &mut Source,
     sink: &mut Sink,
-    rel: &RelPath,
+    rel: &Way,
     total: u64,
     progress: &Progress,
 ) -> Result<u64, FileError> {
-    let failed = |error: std::io::Error| local::explain_io(rel.as_str(), &error);
+    let failed = |error: std::io::Error| local::explain_io(&rel.to_string(), &error);
     let (mut buffer, mut done) = (vec![0; CHUNK], 0);
     loop {
         let count = match source {
@@ -88,7 +87,7 @@ impl Source {
     async fn open(
         services: &Services,
         from: &Place,
-        rel: &RelPath,
+        rel: &Way,
         stop: &CancellationToken,
     ) -> Result<Self, FileError> {
         if from.is_local() {
@@ -99,7 +98,7 @@ impl Source {
         }
         let running = services
             .transports
-            .stream(&from.via, &argv(SEND, &[&from.root, rel.as_str()]), false, stop)
+            .stream(&from.via, &argv(SEND, &[&from.root, &rel.for_script()]), false, None, stop)
             .await?;
         Ok(Self::Remote(Box::new(running)))
     }
@@ -109,25 +108,33 @@ impl Sink {
     async fn open(
         services: &Services,
         to: &Place,
-        rel: &RelPath,
+        rel: &Way,
         stop: &CancellationToken,
     ) -> Result<Self, FileError> {
         if to.is_local() {
             let (root, name) = (to.root.clone(), rel.clone());
-            let part = blocking(move || Part::open(&root, &name)).await?;
-            let file =
-                part.file.try_clone().map_err(|error| local::explain_io(rel.as_str(), &error))?;
+            let part = changing(to.charge.clone(), move || Part::open(&root, &name)).await?;
+            let file = part
+                .file
+                .try_clone()
+                .map_err(|error| local::explain_io(&rel.to_string(), &error))?;
             return Ok(Self::Local { file: tokio::fs::File::from_std(file), part });
         }
         let running = services
             .transports
-            .stream(&to.via, &argv(RECEIVE, &[&to.root, rel.as_str()]), true, stop)
+            .stream(
+                &to.via,
+                &argv(RECEIVE, &[&to.root, &rel.for_script()]),
+                true,
+                to.charge.clone(),
+                stop,
+            )
             .await?;
         Ok(Self::Remote(Box::new(running)))
     }
 
-    async fn take(&mut self, bytes: &[u8], rel: &RelPath) -> Result<(), FileError> {
-        let failed = |error: std::io::Error| local::explain_io(rel.as_str(), &error);
+    async fn take(&mut self, bytes: &[u8], rel: &Way) -> Result<(), FileError> {
+        let failed = |error: std::io::Error| local::explain_io(&rel.to_string(), &error);
         match self {
             Self::Local { file, .. } => {
                 for piece in bytes.chunks(HOLE) {
@@ -165,7 +172,7 @@ impl Sink {
         self,
         services: &Services,
         to: &Place,
-        rel: &RelPath,
+        rel: &Way,
         size: u64,
         stop: &CancellationToken,
     ) -> Result<(), FileError> {
@@ -176,8 +183,8 @@ impl Sink {
                     // If the file ends with a hole, it is too short until now.
                     file.set_len(size).await
                 };
-                ended.await.map_err(|error| local::explain_io(rel.as_str(), &error))?;
-                blocking(move || part.commit()).await
+                ended.await.map_err(|error| local::explain_io(&rel.to_string(), &error))?;
+                changing(to.charge.clone(), move || part.commit()).await
             }
             Self::Remote(mut running) => {
                 running.stdin = None;
@@ -189,7 +196,7 @@ impl Sink {
         }
     }
 
-    async fn discard(self, services: &Services, to: &Place, rel: &RelPath) {
+    async fn discard(self, services: &Services, to: &Place, rel: &Way) {
         match self {
             Self::Local { part, .. } => part.discard(),
             Self::Remote(mut running) => {

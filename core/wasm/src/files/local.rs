@@ -1,9 +1,8 @@
 //! Files on this machine. The kernel resolves each path below the datastore's root (`openat2`,
 //! `RESOLVE_BENEATH`): no symbolic link and no race can lead out.
 
-use super::{FileError, NAMES_MAX, SMALL_MAX, Stat, is_draft};
+use super::{FileError, NAMES_MAX, SMALL_MAX, Stat, Way, is_draft};
 use crate::cache::hex;
-use ostler_model::RelPath;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, fsync, mkdirat, openat, openat2,
@@ -62,20 +61,48 @@ fn beneath(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, E
     Err(last)
 }
 
+/// Where a path begins: the root, or the folder that it must stay in.
+struct Start<'a> {
+    dir: OwnedFd,
+    /// The path below it.
+    path: &'a str,
+    /// Keeps the last part from being a link, if it must not be one.
+    flags: OFlags,
+}
+
+/// Opens the place where a path begins. With `make`, the folder that it must stay in is made if it
+/// is not there.
+fn start<'a>(root: &str, way: &'a Way, make: bool) -> Result<Start<'a>, FileError> {
+    let root = open_root(root)?;
+    match way {
+        Way::Free(path) => Ok(Start { dir: root, path: path.as_str(), flags: OFlags::empty() }),
+        Way::Itself(path) => Ok(Start { dir: root, path: path.as_str(), flags: OFlags::NOFOLLOW }),
+        Way::Below { folder, rest } => {
+            if make {
+                make_folders(root.as_fd(), folder.as_str())?;
+            }
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+            let dir = beneath(root.as_fd(), folder.as_str(), flags)
+                .map_err(|errno| explain(&way.to_string(), errno))?;
+            Ok(Start { dir, path: rest.as_str(), flags: OFlags::empty() })
+        }
+    }
+}
+
 /// The folder of a path, and its last part. With `make`, the folder is made if it is not there.
 pub(super) fn parent<'a>(
     root: &str,
-    rel: &'a RelPath,
+    way: &'a Way,
     make: bool,
 ) -> Result<(OwnedFd, &'a str), FileError> {
-    let root = open_root(root)?;
-    let Some((folder, name)) = rel.as_str().rsplit_once('/') else {
-        return Ok((root, rel.as_str()));
+    let Start { dir, path, .. } = start(root, way, make)?;
+    let Some((folder, name)) = path.rsplit_once('/') else {
+        return Ok((dir, path));
     };
     if make {
-        make_folders(root.as_fd(), folder)?;
+        make_folders(dir.as_fd(), folder)?;
     }
-    let dir = beneath(root.as_fd(), folder, OFlags::PATH | OFlags::DIRECTORY)
+    let dir = beneath(dir.as_fd(), folder, OFlags::PATH | OFlags::DIRECTORY)
         .map_err(|errno| explain(folder, errno))?;
     Ok((dir, name))
 }
@@ -102,57 +129,62 @@ fn make_folders(root: BorrowedFd<'_>, folder: &str) -> Result<(), FileError> {
 }
 
 /// Opens a regular file for reading.
-pub(super) fn open(root: &str, rel: &RelPath) -> Result<File, FileError> {
-    open_with(root, rel, OFlags::empty())
-}
-
-/// Opens a regular file for reading. The last part of the path must not be a symbolic link.
-pub(super) fn open_itself(root: &str, rel: &RelPath) -> Result<File, FileError> {
-    open_with(root, rel, OFlags::NOFOLLOW)
-}
-
-fn open_with(root: &str, rel: &RelPath, more: OFlags) -> Result<File, FileError> {
-    let root = open_root(root)?;
+pub(super) fn open(root: &str, rel: &Way) -> Result<File, FileError> {
+    let name = rel.to_string();
+    let failed = |errno| explain(&name, errno);
+    let Start { dir, path, flags } = start(root, rel, false)?;
     // Non-blocking: otherwise a named pipe would block this thread for ever.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | more;
-    let file =
-        beneath(root.as_fd(), rel.as_str(), flags).map_err(|errno| explain(rel.as_str(), errno))?;
-    let stat = fstat(&file).map_err(|errno| explain(rel.as_str(), errno))?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | flags;
+    let file = beneath(dir.as_fd(), path, flags).map_err(failed)?;
+    let stat = fstat(&file).map_err(failed)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(FileError::WrongKind(rel.to_string()));
+        return Err(FileError::WrongKind(name));
     }
     Ok(File::from(file))
 }
 
 /// Opens a socket, only to name it.
-pub(super) fn open_socket(root: &str, rel: &RelPath) -> Result<OwnedFd, FileError> {
-    let root = open_root(root)?;
-    let failed = |errno| explain(rel.as_str(), errno);
-    let file = beneath(root.as_fd(), rel.as_str(), OFlags::PATH).map_err(failed)?;
+pub(super) fn open_socket(root: &str, rel: &Way) -> Result<OwnedFd, FileError> {
+    let failed = |errno| explain(&rel.to_string(), errno);
+    let Start { dir, path, flags } = start(root, rel, false)?;
+    let file = beneath(dir.as_fd(), path, OFlags::PATH | flags).map_err(failed)?;
     match FileType::from_raw_mode(fstat(&file).map_err(failed)?.st_mode) {
         FileType::Socket => Ok(file),
         _ => Err(FileError::WrongKind(rel.to_string())),
     }
 }
 
-pub(super) fn check(root: &str, rel: &RelPath) -> Result<(), FileError> {
-    let dir = open_root(root)?;
-    match beneath(dir.as_fd(), rel.as_str(), OFlags::PATH) {
-        Ok(_) => Ok(()),
+pub(super) fn check(root: &str, rel: &Way) -> Result<(), FileError> {
+    let Start { dir, path, flags } = start(root, rel, false)?;
+    match beneath(dir.as_fd(), path, OFlags::PATH | flags) {
+        Ok(file) => itself_is_no_link(&file, rel),
         Err(Errno::NOENT) => parent(root, rel, false).map(drop),
-        Err(errno) => Err(explain(rel.as_str(), errno)),
+        Err(errno) => Err(explain(&rel.to_string(), errno)),
     }
 }
 
+/// Refuses a link that was opened by itself: a program that is given its path would follow it.
+fn itself_is_no_link(file: &OwnedFd, rel: &Way) -> Result<(), FileError> {
+    let stat = fstat(file).map_err(|errno| explain(&rel.to_string(), errno))?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+        return Err(FileError::Outside(rel.to_string()));
+    }
+    Ok(())
+}
+
 #[allow(clippy::cast_sign_loss, reason = "sizes and times of existing files are not negative")]
-pub(super) fn stat(root: &str, rel: &RelPath) -> Result<Option<Stat>, FileError> {
-    let root = open_root(root)?;
-    let file = match beneath(root.as_fd(), rel.as_str(), OFlags::PATH) {
+pub(super) fn stat(root: &str, rel: &Way) -> Result<Option<Stat>, FileError> {
+    let failed = |errno| explain(&rel.to_string(), errno);
+    let Start { dir, path, flags } = match start(root, rel, false) {
+        Err(FileError::Absent(_)) => return Ok(None),
+        other => other?,
+    };
+    let file = match beneath(dir.as_fd(), path, OFlags::PATH | flags) {
         Ok(file) => file,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-        Err(errno) => return Err(explain(rel.as_str(), errno)),
+        Err(errno) => return Err(failed(errno)),
     };
-    let stat = fstat(&file).map_err(|errno| explain(rel.as_str(), errno))?;
+    let stat = fstat(&file).map_err(failed)?;
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => "file",
         FileType::Directory => "directory",
@@ -169,11 +201,11 @@ pub(super) fn stat(root: &str, rel: &RelPath) -> Result<Option<Stat>, FileError>
     }))
 }
 
-pub(super) fn list(root: &str, rel: &RelPath) -> Result<Vec<String>, FileError> {
-    let root = open_root(root)?;
-    let failed = |errno| explain(rel.as_str(), errno);
-    let dir =
-        beneath(root.as_fd(), rel.as_str(), OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
+pub(super) fn list(root: &str, rel: &Way) -> Result<Vec<String>, FileError> {
+    let failed = |errno| explain(&rel.to_string(), errno);
+    let Start { dir, path, flags } = start(root, rel, false)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | flags;
+    let dir = beneath(dir.as_fd(), path, flags).map_err(failed)?;
     let mut names = Vec::new();
     for entry in Dir::read_from(&dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -192,7 +224,7 @@ pub(super) fn list(root: &str, rel: &RelPath) -> Result<Vec<String>, FileError> 
     Ok(names)
 }
 
-pub(super) fn read(root: &str, rel: &RelPath) -> Result<Option<Vec<u8>>, FileError> {
+pub(super) fn read(root: &str, rel: &Way) -> Result<Option<Vec<u8>>, FileError> {
     let file = match open(root, rel) {
         Err(FileError::Absent(_)) => return Ok(None),
         other => other?,
@@ -200,7 +232,7 @@ pub(super) fn read(root: &str, rel: &RelPath) -> Result<Option<Vec<u8>>, FileErr
     let mut data = Vec::new();
     file.take(SMALL_MAX as u64 + 1)
         .read_to_end(&mut data)
-        .map_err(|error| explain_io(rel.as_str(), &error))?;
+        .map_err(|error| explain_io(&rel.to_string(), &error))?;
     if data.len() > SMALL_MAX {
         return Err(FileError::TooMuch(format!(
             "{rel} is larger than the {SMALL_MAX} bytes that can be read at once"
@@ -209,16 +241,16 @@ pub(super) fn read(root: &str, rel: &RelPath) -> Result<Option<Vec<u8>>, FileErr
     Ok(Some(data))
 }
 
-pub(super) fn write(root: &str, rel: &RelPath, data: &[u8]) -> Result<(), FileError> {
+pub(super) fn write(root: &str, rel: &Way, data: &[u8]) -> Result<(), FileError> {
     let (dir, name) = parent(root, rel, true)?;
     let draft = format!(".ostler-{}", uuid::Uuid::new_v4().simple());
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(&dir, draft.as_str(), flags, Mode::from_raw_mode(0o644))
-        .map_err(|errno| explain(rel.as_str(), errno))?;
+        .map_err(|errno| explain(&rel.to_string(), errno))?;
     let written =
-        File::from(file).write_all(data).map_err(|error| explain_io(rel.as_str(), &error));
+        File::from(file).write_all(data).map_err(|error| explain_io(&rel.to_string(), &error));
     let placed = written.and_then(|()| {
-        renameat(&dir, draft.as_str(), &dir, name).map_err(|errno| explain(rel.as_str(), errno))
+        renameat(&dir, draft.as_str(), &dir, name).map_err(|errno| explain(&rel.to_string(), errno))
     });
     if placed.is_err() {
         let _ = unlinkat(&dir, draft.as_str(), AtFlags::empty());
@@ -226,25 +258,24 @@ pub(super) fn write(root: &str, rel: &RelPath, data: &[u8]) -> Result<(), FileEr
     placed
 }
 
-pub(super) fn make_folder(root: &str, rel: &RelPath) -> Result<(), FileError> {
-    let root = open_root(root)?;
-    make_folders(root.as_fd(), rel.as_str())?;
-    beneath(root.as_fd(), rel.as_str(), OFlags::PATH | OFlags::DIRECTORY).map(drop).map_err(
-        |errno| match errno {
-            Errno::NOTDIR => FileError::WrongKind(rel.to_string()),
-            errno => explain(rel.as_str(), errno),
-        },
-    )
+pub(super) fn make_folder(root: &str, rel: &Way) -> Result<(), FileError> {
+    let Start { dir, path, flags } = start(root, rel, true)?;
+    make_folders(dir.as_fd(), path)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | flags;
+    beneath(dir.as_fd(), path, flags).map(drop).map_err(|errno| match errno {
+        Errno::NOTDIR => FileError::WrongKind(rel.to_string()),
+        errno => explain(&rel.to_string(), errno),
+    })
 }
 
 /// Renames durably: the file is often a disk that was just made, and its source may be removed
 /// after the rename.
-pub(super) fn rename(root: &str, rel: &RelPath, to: &RelPath) -> Result<(), FileError> {
+pub(super) fn rename(root: &str, rel: &Way, to: &Way) -> Result<(), FileError> {
     let (from_dir, from) = parent(root, rel, false)?;
     rustix::fs::statat(&from_dir, from, AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(|errno| explain(rel.as_str(), errno))?;
+        .map_err(|errno| explain(&rel.to_string(), errno))?;
     let (to_dir, name) = parent(root, to, true)?;
-    let failed = |errno| explain(to.as_str(), errno);
+    let failed = |errno| explain(&to.to_string(), errno);
     sync_content(from_dir.as_fd(), from).map_err(failed)?;
     renameat(&from_dir, from, &to_dir, name).map_err(failed)?;
     let dir =
@@ -266,7 +297,7 @@ fn sync_content(dir: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
     if matches!(kind, FileType::RegularFile | FileType::Directory) { fsync(&file) } else { Ok(()) }
 }
 
-pub(super) fn remove(root: &str, rel: &RelPath, stop: &CancellationToken) -> Result<(), FileError> {
+pub(super) fn remove(root: &str, rel: &Way, stop: &CancellationToken) -> Result<(), FileError> {
     let (dir, name) = match parent(root, rel, false) {
         Err(FileError::Absent(_)) => return Ok(()),
         other => other?,
@@ -278,11 +309,11 @@ pub(super) fn remove(root: &str, rel: &RelPath, stop: &CancellationToken) -> Res
 fn remove_at(
     dir: BorrowedFd<'_>,
     name: &str,
-    rel: &RelPath,
+    rel: &Way,
     depth: usize,
     stop: &CancellationToken,
 ) -> Result<(), FileError> {
-    let failed = |errno| explain(rel.as_str(), errno);
+    let failed = |errno| explain(&rel.to_string(), errno);
     if stop.is_cancelled() {
         return Err(FileError::Cancelled);
     }
@@ -312,7 +343,7 @@ fn remove_at(
 
 pub(super) fn checksum(
     root: &str,
-    rel: &RelPath,
+    rel: &Way,
     stop: &CancellationToken,
 ) -> Result<String, FileError> {
     let mut file = open(root, rel)?;
@@ -321,7 +352,7 @@ pub(super) fn checksum(
         if stop.is_cancelled() {
             return Err(FileError::Cancelled);
         }
-        match file.read(&mut buffer).map_err(|error| explain_io(rel.as_str(), &error))? {
+        match file.read(&mut buffer).map_err(|error| explain_io(&rel.to_string(), &error))? {
             0 => return Ok(hex(&hasher.finalize())),
             count => hasher.update(&buffer[..count]),
         }

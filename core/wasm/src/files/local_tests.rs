@@ -7,8 +7,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
-fn rel(path: &str) -> RelPath {
-    path.parse().expect("valid path")
+fn rel(path: &str) -> Way {
+    Way::Free(path.parse().expect("valid path"))
 }
 
 struct Tree {

@@ -7,9 +7,12 @@ mod local;
 mod part;
 mod remote;
 mod socket;
+mod way;
 
 pub(crate) use socket::{SocketError, connect_file, connect_fixed};
+pub(crate) use way::Way;
 
+use crate::epoch::Charge;
 use crate::services::Services;
 use crate::text::told;
 use crate::transport::RunError;
@@ -38,17 +41,19 @@ fn is_draft(name: &str) -> bool {
 /// # Errors
 /// There is no such file, or it is something else.
 pub fn open_in_datastore(root: &str, path: &RelPath) -> std::io::Result<std::fs::File> {
-    local::open_itself(root, path).map_err(std::io::Error::other)
+    local::open(root, &Way::Itself(path.clone())).map_err(std::io::Error::other)
 }
 
 /// Receives the bytes done and the bytes in all.
 pub(crate) type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 
 /// A datastore on a host.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Place {
     root: String,
     via: ExecTransport,
+    /// What the host compares before it changes something. None: nothing may be compared.
+    charge: Option<Arc<Charge>>,
 }
 
 /// The properties of a file.
@@ -115,6 +120,19 @@ async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|error| Err(FileError::Io(error.to_string())))
 }
 
+/// The same for work that changes something on this machine: it is not begun if the machine has
+/// seen a higher epoch.
+async fn changing<T: Send + 'static>(
+    charge: Option<Arc<Charge>>,
+    work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
+) -> Result<T, FileError> {
+    blocking(move || {
+        charge.map_or(Ok(()), |charge| charge.hold()).map_err(RunError::from)?;
+        work()
+    })
+    .await
+}
+
 impl Place {
     /// The datastore of that name, as `site` sees it.
     pub(crate) fn find(site: &Site, datastore: &str) -> Result<Self, FileError> {
@@ -124,13 +142,20 @@ impl Place {
             .find(|(name, _)| name.as_str() == datastore)
             .map(|(_, root)| root.clone());
         match root {
-            Some(root) if root.starts_with('/') => Ok(Self { root, via: site.transport.clone() }),
+            Some(root) if root.starts_with('/') => {
+                Ok(Self { root, via: site.transport.clone(), charge: None })
+            }
             Some(_) | None => Err(FileError::NoDatastore(format!(
                 "host {} has no datastore {:?}, or no absolute directory for it",
                 site.name,
                 told(datastore)
             ))),
         }
+    }
+
+    /// The same place, for a call that may change it.
+    pub(crate) fn held_by(self, charge: Option<Arc<Charge>>) -> Self {
+        Self { charge, ..self }
     }
 
     fn is_local(&self) -> bool {
@@ -142,7 +167,7 @@ impl Place {
     pub(crate) async fn absolute_checked(
         &self,
         services: &Services,
-        rel: RelPath,
+        rel: Way,
         stop: &CancellationToken,
     ) -> Result<String, FileError> {
         let absolute = format!("{}/{rel}", self.root.trim_end_matches('/'));
@@ -157,14 +182,14 @@ impl Place {
 
     /// Opens a socket of this machine, only to connect to it. Neither a symbolic link nor a race
     /// leads out of the root.
-    pub(crate) async fn open_socket(self, rel: RelPath) -> Result<OwnedFd, FileError> {
+    pub(crate) async fn open_socket(self, rel: Way) -> Result<OwnedFd, FileError> {
         blocking(move || local::open_socket(&self.root, &rel)).await
     }
 
     pub(crate) async fn stat(
         self,
         services: &Services,
-        rel: RelPath,
+        rel: Way,
         stop: &CancellationToken,
     ) -> Result<Option<Stat>, FileError> {
         if self.is_local() {
@@ -177,7 +202,7 @@ impl Place {
     pub(crate) async fn list(
         self,
         services: &Services,
-        rel: RelPath,
+        rel: Way,
         stop: &CancellationToken,
     ) -> Result<Vec<String>, FileError> {
         if self.is_local() {
@@ -190,7 +215,7 @@ impl Place {
     pub(crate) async fn read(
         self,
         services: &Services,
-        rel: RelPath,
+        rel: Way,
         stop: &CancellationToken,
     ) -> Result<Option<Vec<u8>>, FileError> {
         if self.is_local() {
@@ -203,7 +228,7 @@ impl Place {
     pub(crate) async fn write(
         self,
         services: &Services,
-        rel: RelPath,
+        rel: Way,
         data: Vec<u8>,
         stop: &CancellationToken,
     ) -> Result<(), FileError> {
@@ -214,7 +239,7 @@ impl Place {
             )));
         }
         if self.is_local() {
-            blocking(move || local::write(&self.root, &rel, &data)).await
+            changing(self.charge.clone(), move || local::write(&self.root, &rel, &data)).await
         } else {
             remote::write(services, &self, &rel, data, stop).await
         }
@@ -223,11 +248,11 @@ impl Place {
     pub(crate) async fn make_folder(
         self,
         services: &Services,
-        rel: RelPath,
+        rel: Way,
         stop: &CancellationToken,
     ) -> Result<(), FileError> {
         if self.is_local() {
-            blocking(move || local::make_folder(&self.root, &rel)).await
+            changing(self.charge.clone(), move || local::make_folder(&self.root, &rel)).await
         } else {
             remote::make_folder(services, &self, &rel, stop).await
         }
@@ -236,12 +261,12 @@ impl Place {
     pub(crate) async fn remove(
         self,
         services: &Services,
-        rel: RelPath,
+        rel: Way,
         stop: &CancellationToken,
     ) -> Result<(), FileError> {
         if self.is_local() {
             let stop = stop.clone();
-            blocking(move || local::remove(&self.root, &rel, &stop)).await
+            changing(self.charge.clone(), move || local::remove(&self.root, &rel, &stop)).await
         } else {
             remote::remove(services, &self, &rel, stop).await
         }
@@ -250,12 +275,12 @@ impl Place {
     pub(crate) async fn rename(
         self,
         services: &Services,
-        rel: RelPath,
-        to: RelPath,
+        rel: Way,
+        to: Way,
         stop: &CancellationToken,
     ) -> Result<(), FileError> {
         if self.is_local() {
-            blocking(move || local::rename(&self.root, &rel, &to)).await
+            changing(self.charge.clone(), move || local::rename(&self.root, &rel, &to)).await
         } else {
             remote::rename(services, &self, &rel, &to, stop).await
         }
@@ -264,7 +289,7 @@ impl Place {
     pub(crate) async fn checksum(
         self,
         services: &Services,
-        rel: RelPath,
+        rel: Way,
         stop: &CancellationToken,
     ) -> Result<String, FileError> {
         if self.is_local() {
@@ -280,15 +305,17 @@ impl Place {
         self,
         services: &Services,
         from: Self,
-        from_rel: RelPath,
-        rel: RelPath,
+        from_rel: Way,
+        rel: Way,
         progress: Progress,
         stop: &CancellationToken,
     ) -> Result<u64, FileError> {
         if self.is_local() {
             let stop = stop.clone();
-            blocking(move || part::copy(&from.root, &from_rel, &self.root, &rel, &progress, &stop))
-                .await
+            changing(self.charge.clone(), move || {
+                part::copy(&from.root, &from_rel, &self.root, &rel, &progress, &stop)
+            })
+            .await
         } else {
             remote::copy(services, &self, (&from.root, &from_rel), &rel, stop).await
         }
@@ -300,8 +327,8 @@ impl Place {
         self,
         services: &Services,
         from: Self,
-        from_rel: RelPath,
-        rel: RelPath,
+        from_rel: Way,
+        rel: Way,
         progress: Progress,
         stop: &CancellationToken,
     ) -> Result<u64, FileError> {

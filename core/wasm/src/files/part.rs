@@ -2,8 +2,7 @@
 //! synced. Copies are made in this way.
 
 use super::local::{explain, explain_io, open, parent};
-use super::{FileError, Progress};
-use ostler_model::RelPath;
+use super::{FileError, Progress, Way};
 use rustix::fd::OwnedFd;
 use rustix::fs::{
     AtFlags, FlockOperation, Mode, OFlags, SeekFrom, copy_file_range, flock, fstat, fsync,
@@ -29,8 +28,8 @@ pub(super) struct Part {
 
 impl Part {
     /// Opens it empty, and locks it: a second writer gets the error *busy*.
-    pub(super) fn open(root: &str, rel: &RelPath) -> Result<Self, FileError> {
-        let failed = |errno| explain(rel.as_str(), errno);
+    pub(super) fn open(root: &str, rel: &Way) -> Result<Self, FileError> {
+        let failed = |errno| explain(&rel.to_string(), errno);
         let (dir, name) = parent(root, rel, true)?;
         let draft = format!(".{name}.ostler-part");
         let flags =
@@ -76,9 +75,9 @@ impl Part {
 /// holes.
 pub(super) fn copy(
     from_root: &str,
-    from: &RelPath,
+    from: &Way,
     to_root: &str,
-    to: &RelPath,
+    to: &Way,
     progress: &Progress,
     stop: &CancellationToken,
 ) -> Result<u64, FileError> {
@@ -96,12 +95,12 @@ pub(super) fn copy(
 fn fill(
     source: &File,
     target: &File,
-    to: &RelPath,
+    to: &Way,
     progress: &Progress,
     stop: &CancellationToken,
 ) -> Result<u64, FileError> {
-    let failed = |errno| explain(to.as_str(), errno);
-    let size = source.metadata().map_err(|error| explain_io(to.as_str(), &error))?.len();
+    let failed = |errno| explain(&to.to_string(), errno);
+    let size = source.metadata().map_err(|error| explain_io(&to.to_string(), &error))?.len();
     if ioctl_ficlone(target, source).is_ok() {
         progress(size, size);
         return Ok(size);

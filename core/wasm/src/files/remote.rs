@@ -1,10 +1,9 @@
 //! Files over ssh. Small constant scripts get the paths as arguments, never as a part of their
 //! text. They need GNU coreutils and findutils, and util-linux.
 
-use super::{FileError, NAMES_MAX, Place, SMALL_MAX, Stat, is_draft};
+use super::{FileError, NAMES_MAX, Place, SMALL_MAX, Stat, Way, is_draft};
 use crate::services::Services;
 use crate::transport::{Exit, Job};
-use ostler_model::RelPath;
 use tokio_util::sync::CancellationToken;
 
 /// The most output of a script: ten thousand names of 255 bytes.
@@ -19,16 +18,20 @@ const BUSY: i32 = 46;
 const NO_ROOT: i32 = 90;
 const OUTSIDE: i32 = 92;
 
-/// `root` sets `r`. `full` resolves all links of a path, `last` resolves all but a link in its last
-/// part. Both set `f` and refuse to leave `r`.
+/// `root` sets `r`. `way` reads a path as [`Way::for_script`] writes it: it sets `o`, the folder
+/// that the path must stay in, and `p`, the path below that, which is empty for the folder itself.
+/// `full` resolves all links of a path, `last` resolves all but a link in its last part. Both set
+/// `f`, refuse to leave `o`, and refuse an `o` that is a link itself.
 macro_rules! script {
     ($body:literal) => {
         concat!(
             r#"root() { r=$(realpath -e -- "$1" 2>/dev/null) || exit 90; r=${r%/}; }; "#,
-            r#"below() { case $1/ in "$r"/*) ;; *) exit 92 ;; esac; }; "#,
-            r#"full() { f=$(realpath -m -- "$r/$1") || exit 92; below "$f"; d=${f%/*}; }; "#,
-            r#"last() { b=${1##*/}; d=$r; case $1 in */*) d=$(realpath -m -- "$r/${1%/*}") || exit 92 ;; esac; "#,
-            r#"below "$d"; f=$d/$b; t=$d/.$b.ostler-part; }; "#,
+            r#"below() { case $1/ in "$2"/*) ;; *) exit 92 ;; esac; }; "#,
+            r#"over() { d=$r; case $1 in */*) d=$(realpath -m -- "$r/${1%/*}") || exit 92 ;; esac; below "$d" "$r"; }; "#,
+            r#"way() { o=$r; p=$1; case $1 in *//*) p=${1#*//}; o=${1%%//*}; over "$o"; o=$d/${o##*/}; [ ! -L "$o" ] || exit 92 ;; esac; }; "#,
+            r#"full() { way "$1"; f=$o; [ -z "$p" ] || f=$(realpath -m -- "$o/$p") || exit 92; below "$f" "$o"; d=${f%/*}; }; "#,
+            r#"last() { way "$1"; b=${o##*/}; d=${o%/*}; [ -z "$p" ] || { b=${p##*/}; d=$o; case $p in */*) d=$(realpath -m -- "$o/${p%/*}") || exit 92 ;; esac; below "$d" "$o"; }; "#,
+            r#"f=$d/$b; t=$d/.$b.ostler-part; }; "#,
             r#"file() { [ -e "$f" ] || exit 44; [ -f "$f" ] || exit 45; }; root "$1"; "#,
             $body
         )
@@ -75,7 +78,7 @@ pub(super) fn argv(script: &str, arguments: &[&str]) -> Vec<String> {
 }
 
 /// Translates the exit code of a script.
-pub(super) fn judge(rel: &RelPath, code: Option<i32>, said: &str) -> Result<(), FileError> {
+pub(super) fn judge(rel: &Way, code: Option<i32>, said: &str) -> Result<(), FileError> {
     let what = rel.to_string();
     match code {
         Some(0) => Ok(()),
@@ -92,16 +95,29 @@ pub(super) fn judge(rel: &RelPath, code: Option<i32>, said: &str) -> Result<(), 
     }
 }
 
+/// Runs a script that changes nothing.
+async fn look(
+    services: &Services,
+    place: &Place,
+    rel: &Way,
+    script: &str,
+    stop: &CancellationToken,
+) -> Result<Vec<u8>, FileError> {
+    let place = place.clone().held_by(None);
+    run(services, &place, rel, script, &[], Vec::new(), stop).await
+}
+
 async fn run(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
+    rel: &Way,
     script: &str,
     more: &[&str],
     input: Vec<u8>,
     stop: &CancellationToken,
 ) -> Result<Vec<u8>, FileError> {
-    let mut arguments = vec![place.root.as_str(), rel.as_str()];
+    let path = rel.for_script();
+    let mut arguments = vec![place.root.as_str(), path.as_str()];
     arguments.extend(more);
     let job = Job {
         argv: argv(script, &arguments),
@@ -109,7 +125,9 @@ async fn run(
         stdout_max: STDOUT_MAX,
         stderr_max: STDERR_MAX,
         time_limit: None,
+        limits: None,
         reach: None,
+        charge: place.charge.clone(),
     };
     let Exit { code, stdout, stderr, .. } = services.transports.run(&place.via, job, stop).await?;
     judge(rel, code, &String::from_utf8_lossy(&stderr))?;
@@ -119,19 +137,19 @@ async fn run(
 pub(super) async fn check(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
+    rel: &Way,
     stop: &CancellationToken,
 ) -> Result<(), FileError> {
-    run(services, place, rel, CHECK, &[], Vec::new(), stop).await.map(drop)
+    look(services, place, rel, CHECK, stop).await.map(drop)
 }
 
 pub(super) async fn stat(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
+    rel: &Way,
     stop: &CancellationToken,
 ) -> Result<Option<Stat>, FileError> {
-    let output = match run(services, place, rel, STAT, &[], Vec::new(), stop).await {
+    let output = match look(services, place, rel, STAT, stop).await {
         Err(FileError::Absent(_)) => return Ok(None),
         other => String::from_utf8_lossy(&other?).into_owned(),
     };
@@ -158,10 +176,10 @@ pub(super) async fn stat(
 pub(super) async fn list(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
+    rel: &Way,
     stop: &CancellationToken,
 ) -> Result<Vec<String>, FileError> {
-    let output = run(services, place, rel, LIST, &[], Vec::new(), stop).await?;
+    let output = look(services, place, rel, LIST, stop).await?;
     let parts = output.split(|&byte| byte == 0).filter(|name| !name.is_empty());
     let names = parts.map(|name| String::from_utf8_lossy(name).into_owned());
     let mut names: Vec<String> = names.filter(|name| !is_draft(name)).collect();
@@ -175,10 +193,10 @@ pub(super) async fn list(
 pub(super) async fn read(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
+    rel: &Way,
     stop: &CancellationToken,
 ) -> Result<Option<Vec<u8>>, FileError> {
-    match run(services, place, rel, READ, &[], Vec::new(), stop).await {
+    match look(services, place, rel, READ, stop).await {
         Err(FileError::Absent(_)) => Ok(None),
         Ok(data) if data.len() > SMALL_MAX => Err(FileError::TooMuch(format!(
             "{rel} is larger than the {SMALL_MAX} bytes that can be read at once"
@@ -190,7 +208,7 @@ pub(super) async fn read(
 pub(super) async fn write(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
+    rel: &Way,
     data: Vec<u8>,
     stop: &CancellationToken,
 ) -> Result<(), FileError> {
@@ -200,7 +218,7 @@ pub(super) async fn write(
 pub(super) async fn make_folder(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
+    rel: &Way,
     stop: &CancellationToken,
 ) -> Result<(), FileError> {
     run(services, place, rel, MAKE_FOLDER, &[], Vec::new(), stop).await.map(drop)
@@ -209,7 +227,7 @@ pub(super) async fn make_folder(
 pub(super) async fn remove(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
+    rel: &Way,
     stop: &CancellationToken,
 ) -> Result<(), FileError> {
     run(services, place, rel, REMOVE, &[], Vec::new(), stop).await.map(drop)
@@ -218,23 +236,24 @@ pub(super) async fn remove(
 pub(super) async fn rename(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
-    to: &RelPath,
+    rel: &Way,
+    to: &Way,
     stop: &CancellationToken,
 ) -> Result<(), FileError> {
-    run(services, place, rel, RENAME, &[to.as_str()], Vec::new(), stop).await.map(drop)
+    run(services, place, rel, RENAME, &[&to.for_script()], Vec::new(), stop).await.map(drop)
 }
 
 pub(super) async fn copy(
     services: &Services,
     place: &Place,
-    (from_root, from): (&str, &RelPath),
-    to: &RelPath,
+    (from_root, from): (&str, &Way),
+    to: &Way,
     stop: &CancellationToken,
 ) -> Result<u64, FileError> {
-    let source = Place { root: from_root.to_owned(), via: place.via.clone() };
+    let source = Place { root: from_root.to_owned(), ..place.clone() };
     let output =
-        run(services, &source, from, COPY, &[&place.root, to.as_str()], Vec::new(), stop).await?;
+        run(services, &source, from, COPY, &[&place.root, &to.for_script()], Vec::new(), stop)
+            .await?;
     String::from_utf8_lossy(&output)
         .trim()
         .parse()
@@ -244,10 +263,10 @@ pub(super) async fn copy(
 pub(super) async fn checksum(
     services: &Services,
     place: &Place,
-    rel: &RelPath,
+    rel: &Way,
     stop: &CancellationToken,
 ) -> Result<String, FileError> {
-    let output = run(services, place, rel, CHECKSUM, &[], Vec::new(), stop).await?;
+    let output = look(services, place, rel, CHECKSUM, stop).await?;
     let text: String =
         String::from_utf8_lossy(&output).chars().take_while(char::is_ascii_hexdigit).collect();
     if text.len() == 64 {
@@ -261,7 +280,7 @@ pub(super) async fn checksum(
 pub(super) async fn place(
     services: &Services,
     at: &Place,
-    rel: &RelPath,
+    rel: &Way,
     size: u64,
     stop: &CancellationToken,
 ) -> Result<(), FileError> {
@@ -269,6 +288,6 @@ pub(super) async fn place(
 }
 
 /// Removes the received part of a file.
-pub(super) async fn discard(services: &Services, at: &Place, rel: &RelPath) {
+pub(super) async fn discard(services: &Services, at: &Place, rel: &Way) {
     let _ = run(services, at, rel, DISCARD, &[], Vec::new(), &CancellationToken::new()).await;
 }

@@ -1,7 +1,6 @@
 //! Connections to Unix sockets on this machine.
 
-use super::{FileError, Place};
-use ostler_model::RelPath;
+use super::{FileError, Place, Way};
 use rustix::fd::AsRawFd;
 use std::io::{Error, ErrorKind};
 use tokio::net::UnixStream;
@@ -30,7 +29,7 @@ pub(crate) async fn connect_fixed(path: &str) -> Result<UnixStream, SocketError>
 
 /// Connects to a file of a datastore. The file is opened below the datastore's root and connected
 /// to by that descriptor, so no symbolic link and no race leads out.
-pub(crate) async fn connect_file(place: Place, rel: RelPath) -> Result<UnixStream, SocketError> {
+pub(crate) async fn connect_file(place: Place, rel: Way) -> Result<UnixStream, SocketError> {
     let file = place.open_socket(rel.clone()).await.map_err(|problem| match problem {
         FileError::Absent(what) => SocketError::Absent(what),
         FileError::WrongKind(what) => SocketError::NoSocket(what),
@@ -39,7 +38,7 @@ pub(crate) async fn connect_file(place: Place, rel: RelPath) -> Result<UnixStrea
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let connected = UnixStream::connect(&path).await;
     drop(file);
-    connected.map_err(|problem| explain(rel.as_str(), problem))
+    connected.map_err(|problem| explain(&rel.to_string(), problem))
 }
 
 fn explain(what: &str, problem: Error) -> SocketError {

@@ -9,15 +9,21 @@
 //! A network that is cut ends no standard input: the far end of an ssh connection learns nothing of
 //! it, for hours. So a command over ssh runs under a [`Lease`].
 
+mod kept;
 mod lease;
 mod ssh;
+mod told;
 
 pub use lease::Lease;
 
+use self::told::{Told, header};
 use crate::HostError;
-use crate::confine::{self, Confine, Reach, SpawnError};
+use crate::confine::{self, Confine, Confined, SpawnError};
+use crate::epoch::{Charge, NotHeld, hold_here};
+use crate::limits::Limits;
 use crate::work::MayGoOn;
 use base64::Engine as _;
+use kept::{Kept, TRAILER_MAX, Trailer, take_trailer};
 use ostler_model::ExecTransport;
 use std::collections::HashMap;
 use std::io;
@@ -25,14 +31,14 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// The script at the far end.
-const HELPER: &str = include_str!("helper.sh");
+const HELPER: &str = concat!(include_str!("epoch.sh"), include_str!("helper.sh"));
 /// The most commands of one driver in progress on one host. Sshd serves 10 sessions per connection
 /// unless it is configured otherwise; beyond that, ssh makes a connection of its own.
 const AT_ONCE: usize = 8;
@@ -43,10 +49,6 @@ const KILL_GRACE: Duration = Duration::from_secs(2);
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
 /// The most input of a command: it fits a few pipe buffers and one line.
 pub(crate) const INPUT_MAX: usize = 64 * 1024;
-/// The longest last line of standard error: tag, blank, code.
-const TRAILER_MAX: usize = 64;
-/// The most bytes of all arguments: below the kernel's limit for one process.
-const ARGV_BYTES_MAX: usize = 64 * 1024;
 
 /// A command, ready to run.
 pub(crate) struct Job {
@@ -60,9 +62,13 @@ pub(crate) struct Job {
     pub(crate) stderr_max: usize,
     /// How long it may run, from its start. If none, until it is told to stop.
     pub(crate) time_limit: Option<Duration>,
+    /// What its processes may use, if it is a command of a driver.
+    pub(crate) limits: Option<Limits>,
     /// Where it may read and write, if it is a command of a driver on this machine. None: it is a
     /// command of ours.
-    pub(crate) reach: Option<Reach>,
+    pub(crate) reach: Option<Confined>,
+    /// What the host compares before it runs the command. None: the command changes nothing.
+    pub(crate) charge: Option<Arc<Charge>>,
 }
 
 /// How a command ended.
@@ -93,6 +99,8 @@ pub(crate) enum RunError {
     NoTimeout,
     #[error("nothing was run, because the command could not be confined: {0}")]
     NotConfined(String),
+    #[error(transparent)]
+    NotHeld(#[from] NotHeld),
     #[error("{0}")]
     Invalid(String),
 }
@@ -107,6 +115,7 @@ impl MayGoOn for RunError {
             | Self::NoProgram(_)
             | Self::NoTimeout
             | Self::NotConfined(_)
+            | Self::NotHeld(_)
             | Self::Invalid(_) => None,
         }
     }
@@ -138,6 +147,7 @@ pub(crate) struct Running {
     tag: String,
     program: String,
     lease: Lease,
+    charge: Option<Arc<Charge>>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -179,7 +189,8 @@ impl Transports {
         let input = base64::engine::general_purpose::STANDARD.encode(&job.input);
         // Standard input of a command on this machine ends when the daemon does, however that ends.
         let lease = matches!(via, ExecTransport::Ssh { .. }).then_some(self.lease);
-        let mut running = self.start(via, &job.argv, (&input, lease), job.reach, stop).await?;
+        let told = Told { input: &input, lease, limits: job.limits, charge: None };
+        let mut running = self.start(via, &job.argv, told, (job.reach, job.charge), stop).await?;
         let (mut out, mut err) =
             (Kept::new(job.stdout_max), Kept::new(job.stderr_max + TRAILER_MAX));
         let mut stdin = running.stdin.take();
@@ -213,27 +224,36 @@ impl Transports {
         via: &ExecTransport,
         argv: &[String],
         feed: bool,
+        charge: Option<Arc<Charge>>,
         stop: &CancellationToken,
     ) -> Result<Running, RunError> {
-        self.start(via, argv, (if feed { "-" } else { "" }, None), None, stop).await
+        let input = if feed { "-" } else { "" };
+        let told = Told { input, lease: None, limits: None, charge: None };
+        self.start(via, argv, told, (None, charge), stop).await
     }
 
     async fn start(
         &self,
         via: &ExecTransport,
         argv: &[String],
-        (input, lease): (&str, Option<Lease>),
-        reach: Option<Reach>,
+        told: Told<'_>,
+        (reach, charge): (Option<Confined>, Option<Arc<Charge>>),
         stop: &CancellationToken,
     ) -> Result<Running, RunError> {
         let tag = uuid::Uuid::new_v4().simple().to_string();
-        let head = header(&tag, lease, argv, input)?;
+        // On this machine the epoch is compared here: a confined helper cannot write its folder.
+        let (here, there) = match via {
+            ExecTransport::Local => (charge, None),
+            ExecTransport::Ssh { .. } => (None, charge),
+        };
+        let head = header(&tag, argv, Told { charge: there.as_deref(), ..told })?;
         let started = async {
             let permit = self
                 .lane(via)
                 .acquire_owned()
                 .await
                 .map_err(|error| RunError::Unreachable(error.to_string()))?;
+            hold_here(here).await?;
             let (command, reach) = match via {
                 ExecTransport::Local => (local(), reach.filter(|_| self.confined)),
                 ExecTransport::Ssh { .. } => (self.ssh.command(via, HELPER).await?, None),
@@ -241,7 +261,7 @@ impl Transports {
             let called = (tag, argv.first().cloned().unwrap_or_default());
             let reach = reach.map(|reach| (called.1.clone(), reach));
             let (child, permit) = spawn(command, reach, permit).await?;
-            running(child, called, self.lease, permit)
+            running(child, called, (self.lease, there), permit)
         };
         let running = tokio::select! {
             started = started => started?,
@@ -258,34 +278,6 @@ impl Transports {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(lanes.entry(key).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))))
     }
-}
-
-/// The text that the helper reads first. Each argument is one line, so it must have no line break;
-/// templates and paths have none.
-fn header(
-    tag: &str,
-    lease: Option<Lease>,
-    argv: &[String],
-    input: &str,
-) -> Result<String, RunError> {
-    let bytes: usize = argv.iter().map(String::len).sum();
-    if argv.is_empty()
-        || bytes > ARGV_BYTES_MAX
-        || argv.iter().any(|argument| argument.contains(['\n', '\0']))
-    {
-        return Err(RunError::Invalid(format!(
-            "arguments must be at most {ARGV_BYTES_MAX} bytes without line breaks and NUL"
-        )));
-    }
-    let lapse = lease.map_or(0, |lease| lease.lapse().as_secs());
-    let mut head = format!("{tag}\n{lapse}\n{}\n", argv.len());
-    for argument in argv {
-        head.push_str(argument);
-        head.push('\n');
-    }
-    head.push_str(input);
-    head.push('\n');
-    Ok(head)
 }
 
 /// Waits until `limit` is over, and returns it. Without a limit it waits for ever.
@@ -309,7 +301,7 @@ fn local() -> Command {
 /// reach.
 async fn spawn(
     mut command: Command,
-    confined: Option<(String, Reach)>,
+    confined: Option<(String, Confined)>,
     permit: OwnedSemaphorePermit,
 ) -> Result<(Child, OwnedSemaphorePermit), RunError> {
     command
@@ -339,13 +331,23 @@ async fn spawn(
 fn running(
     mut child: Child,
     (tag, program): (String, String),
-    lease: Lease,
+    (lease, charge): (Lease, Option<Arc<Charge>>),
     permit: OwnedSemaphorePermit,
 ) -> Result<Running, RunError> {
     match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
         (Some(stdin), Some(stdout), Some(stderr)) => {
             let stdin = Some(stdin);
-            Ok(Running { child, stdin, stdout, stderr, tag, program, lease, _permit: permit })
+            Ok(Running {
+                child,
+                stdin,
+                stdout,
+                stderr,
+                tag,
+                program,
+                lease,
+                charge,
+                _permit: permit,
+            })
         }
         (_, _, _) => Err(RunError::Unreachable("no pipes to the command".to_owned())),
     }
@@ -399,6 +401,15 @@ impl Running {
         self.lost(format!("{why}, and the host did not tell within {KILL_GRACE:?} that it ended"))
     }
 
+    /// Nothing was run: the host has seen this epoch, or could not compare.
+    fn not_held(&self, seen: Option<u64>) -> RunError {
+        match (&self.charge, seen) {
+            (Some(charge), Some(seen)) => charge.superseded(seen).into(),
+            (Some(charge), None) => charge.busy().into(),
+            (None, _) => self.lost("the helper compared an epoch that it was not given".to_owned()),
+        }
+    }
+
     fn lost(&self, why: String) -> RunError {
         RunError::Lost { program: self.program.clone(), why, at_most: self.lease.over() }
     }
@@ -424,7 +435,11 @@ impl Running {
     /// The exit code that the helper has told. Takes the helper's line from `err`.
     fn status(&self, err: &mut Kept, most: usize) -> Result<i32, RunError> {
         match take_trailer(&self.tag, err, most) {
-            Some(Trailer::Code(code)) => Ok(code),
+            Some(Trailer::Code { code, kept }) => {
+                self.charge.iter().for_each(|charge| charge.keeps(kept));
+                Ok(code)
+            }
+            Some(Trailer::NotHeld(seen)) => Err(self.not_held(seen)),
             Some(Trailer::NoProgram) => Err(RunError::NoProgram(self.program.clone())),
             Some(Trailer::NoTimeout) => Err(RunError::NoTimeout),
             None => {
@@ -432,62 +447,6 @@ impl Running {
                 Err(self.lost(format!("the connection was lost: {said}")))
             }
         }
-    }
-}
-
-/// The beginning of the bytes that were read, and their last part.
-struct Kept {
-    bytes: Vec<u8>,
-    most: usize,
-    total: usize,
-    tail: Vec<u8>,
-}
-
-impl Kept {
-    fn new(most: usize) -> Self {
-        Self { bytes: Vec::new(), most, total: 0, tail: Vec::new() }
-    }
-
-    async fn read(&mut self, from: &mut (impl AsyncRead + Unpin)) {
-        let mut buffer = vec![0; 16 * 1024];
-        while let Ok(count @ 1..) = from.read(&mut buffer).await {
-            self.take(&buffer[..count]);
-        }
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        self.total += bytes.len();
-        let room = self.most - self.bytes.len();
-        self.bytes.extend_from_slice(&bytes[..room.min(bytes.len())]);
-        self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TRAILER_MAX)..]);
-        let excess = self.tail.len().saturating_sub(TRAILER_MAX);
-        self.tail.drain(..excess);
-    }
-}
-
-/// The helper's last line.
-enum Trailer {
-    /// The command has ended with this code.
-    Code(i32),
-    /// The program is not there.
-    NoProgram,
-    /// The helper cannot watch over a lease.
-    NoTimeout,
-}
-
-/// Removes the helper's last line and returns what it says.
-fn take_trailer(tag: &str, err: &mut Kept, most: usize) -> Option<Trailer> {
-    let tail = String::from_utf8_lossy(&err.tail);
-    let at = tail.rfind(tag)?;
-    let code = tail[at + tag.len()..].strip_prefix(' ')?.strip_suffix('\n')?;
-    // The line break before the tag is the helper's as well.
-    let trailer = 1 + tag.len() + 1 + code.len() + 1;
-    err.total = err.total.saturating_sub(trailer);
-    err.bytes.truncate(err.total.min(most));
-    match code {
-        "no-program" => Some(Trailer::NoProgram),
-        "no-timeout" => Some(Trailer::NoTimeout),
-        code => code.parse().ok().map(Trailer::Code),
     }
 }
 

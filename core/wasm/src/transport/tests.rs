@@ -12,7 +12,9 @@ async fn run(argv: &[&str], input: &[u8]) -> Result<Exit, RunError> {
         stdout_max: 1000,
         stderr_max: 100,
         time_limit: None,
+        limits: None,
         reach: None,
+        charge: None,
     };
     transports.run(&ExecTransport::Local, job, &CancellationToken::new()).await
 }
@@ -83,7 +85,7 @@ async fn a_far_end_that_reads_nothing_can_be_left() {
     deaf.arg("3600");
     let (child, permit) = spawn(deaf, None, permit).await.expect("it starts");
     let called = ("tag".to_owned(), "deaf".to_owned());
-    let running = running(child, called, Lease::default(), permit).expect("it has pipes");
+    let running = running(child, called, (Lease::default(), None), permit).expect("it has pipes");
     let pid = i32::try_from(running.child.id().expect("it runs")).expect("a pid");
     let (stop, head) = (CancellationToken::new(), vec![b'x'; 1024 * 1024]);
     let told = running.told(&head, &stop);
@@ -109,7 +111,9 @@ async fn cancel_kills_the_group() {
         stdout_max: 10,
         stderr_max: 10,
         time_limit: None,
+        limits: None,
         reach: None,
+        charge: None,
     };
     let run = transports.run(&ExecTransport::Local, job, &stop);
     let cancel = async {
@@ -142,7 +146,8 @@ impl Helper {
         let mut stdin = child.stdin.take().expect("piped");
         let script = "sleep 3600 & echo $!; wait".to_owned();
         let argv = ["/bin/sh".to_owned(), "-c".to_owned(), script];
-        let head = header("tag", lease, &argv, "").expect("header");
+        let told = Told { input: "", lease, limits: None, charge: None };
+        let head = header("tag", &argv, told).expect("header");
         std::io::Write::write_all(&mut stdin, head.as_bytes()).expect("written");
         let mut line = String::new();
         std::io::BufRead::read_line(

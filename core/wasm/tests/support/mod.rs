@@ -4,8 +4,9 @@
 
 use ostler_driver::{CallControl, DriverKind, Hypervisor, Site, SnapshotRules};
 use ostler_model::{
-    CallContext, DatastoreName, DriverError, DriverName, EffectKey, ExecTransport, Generation,
-    HostId, HostName, Item, Observation, OperationId, StepNo, StoreId, Timestamp, VmUuid,
+    CallContext, DatastoreName, DriverError, DriverName, EffectKey, Epoch, ErrorKind,
+    ExecTransport, Generation, HostId, HostName, Item, Observation, OperationId, StepNo, StoreId,
+    Timestamp, VmUuid,
 };
 use ostler_wasm::{AuditSink, Grants, Host, HostOptions, LoadedDriver, SiteDirectory};
 use std::collections::BTreeMap;
@@ -104,10 +105,17 @@ pub(crate) fn host(options: HostOptions) -> Host {
     Host::new(options).expect("a host")
 }
 
-/// Everything the guest asks for.
-pub(crate) fn all() -> Grants {
+/// Everything the guest asks for. Of files: those of its calls.
+pub(crate) fn asked() -> Grants {
     let manifest = ostler_wasm::inspect("guest", guest()).expect("a component").manifest;
     Grants::all(&manifest)
+}
+
+/// The same, and the whole datastore `ds`.
+pub(crate) fn all() -> Grants {
+    let mut grants = asked();
+    grants.capabilities.insert("files".to_owned(), ["ds".to_owned()].into());
+    grants
 }
 
 /// Some capabilities, each with some of its parts.
@@ -173,6 +181,7 @@ pub(crate) fn call(number: u128, patience: Duration) -> CallControl {
         key,
         attempt: 3,
         generation: Generation(9),
+        epoch: Epoch(0),
         spares: None,
         deadline: Timestamp(0),
     };
@@ -242,4 +251,81 @@ pub(crate) fn processes(cmdline: &str) -> usize {
         std::fs::read(process.path().join("cmdline")).is_ok_and(|text| text == cmdline.as_bytes())
     })
     .count()
+}
+
+/// Every deed that changes something, and those that only look.
+pub(crate) const CHANGES: [&str; 8] = [
+    "exec cat",
+    "exec-quietly cat",
+    "write ds a/b other",
+    "make ds c",
+    "remove ds a/b",
+    "rename ds a/b ds d",
+    "copy ds a/b ds e",
+    "fetch here ds a/b ds f",
+];
+const LOOKS: [(&str, &str); 5] = [
+    ("stat ds a/b", "Some((\"file\", 5))"),
+    ("read ds a/b", "Some(\"hello\")"),
+    ("list ds a", "[\"b\"]"),
+    ("checksum ds a/b", "\"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\""),
+    ("epoch", "Some(6)"),
+];
+
+/// As `told`, for a daemon with this epoch.
+pub(crate) async fn told_at(
+    driver: &Arc<dyn Hypervisor>,
+    site: &Site,
+    epoch: u64,
+) -> Result<String, DriverError> {
+    let mut control = call(1, Duration::from_secs(600));
+    control.context.epoch = Epoch(epoch);
+    match driver.remove(site, &control).await {
+        Err(error) if error.code == "told" => Ok(error.detail),
+        answer => answer.map(|_| String::new()),
+    }
+}
+
+/// The same on this machine and over ssh: after a daemon with a higher epoch was seen, a host does
+/// nothing for one with a lower epoch. `kept` is the folder of epochs.
+pub(crate) async fn epochs(
+    driver: &Arc<dyn Hypervisor>,
+    here: impl Fn(&str) -> Site,
+    root: &Path,
+    kept: &Path,
+) {
+    let at = async |deed: &str, epoch: u64| told_at(driver, &here(deed), epoch).await;
+    assert_eq!(at("write ds a/b hello", 6).await.as_deref(), Ok("()"));
+    let file = kept.join(call(1, Duration::ZERO).context.store.to_string());
+    assert_eq!(std::fs::read_to_string(&file).expect("kept before the write"), "6\n");
+    for deed in CHANGES {
+        let error = at(deed, 5).await.expect_err(deed);
+        assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Stale, "epoch"), "{deed}");
+        assert!(error.is_superseded(), "{deed}");
+        assert!(error.detail.contains("ostlerd --epoch 7"), "{deed}: {error}");
+    }
+    assert_eq!(std::fs::read(root.join("a/b")).expect("there"), b"hello");
+    assert_eq!(std::fs::read_dir(root).expect("folder").count(), 1, "nothing else was made");
+    for (deed, answer) in &LOOKS[..4] {
+        assert_eq!(at(deed, 5).await.as_deref(), Ok(*answer), "{deed}");
+    }
+    let looked = driver.observe(&here("exec cat"), vm(1)).await.expect_err("told");
+    assert_eq!(looked.code, "told", "a look needs no epoch");
+    // A driver cannot say it for a host.
+    let said = at("say-epoch", 6).await.expect_err("an error");
+    assert_eq!((said.kind, said.code.as_str()), (ErrorKind::Stale, "driver-epoch"));
+    for (deed, answer) in LOOKS {
+        assert_eq!(at(deed, 6).await.as_deref(), Ok(answer), "{deed}");
+    }
+    for deed in CHANGES {
+        at(deed, 6).await.map_or_else(|error| assert_eq!(error.code, "no-such-file"), drop);
+        assert!(std::fs::create_dir_all(root.join("a")).is_ok());
+    }
+    let mut other = call(1, Duration::from_secs(600));
+    (other.context.store, other.context.epoch) = (StoreId(uuid::Uuid::from_u128(6)), Epoch(1));
+    assert_eq!(
+        driver.remove(&here("make ds g"), &other).await.expect_err("told").code,
+        "told",
+        "each store has its own"
+    );
 }

@@ -10,13 +10,15 @@ const STORE: &str = "store";
 /// A call: for which VM and effect it is, and how long it may take.
 ///
 /// A component is given one. In a test [`MockHost::call`](super::MockHost::call) makes one; `again`,
-/// `of_store`, `with_state`, `domain` and `reported` are there only for tests.
+/// `of_store`,
+/// `of_epoch`, `with_state`, `domain` and `reported` are there only for tests.
 #[derive(Debug, Clone)]
 pub struct Call {
     id: EffectId,
     store: String,
     attempt: u32,
     generation: u64,
+    epoch: u64,
     state: Option<OpaqueState>,
     told: RefCell<Vec<(u64, u64, String)>>,
 }
@@ -28,6 +30,7 @@ impl Call {
             store: STORE.to_owned(),
             attempt: 1,
             generation,
+            epoch: 1,
             state: None,
             told: RefCell::default(),
         }
@@ -43,6 +46,13 @@ impl Call {
     #[must_use]
     pub fn of_store(mut self, store: &str) -> Self {
         store.clone_into(&mut self.store);
+        self
+    }
+
+    /// The same call of another daemon, with this epoch. Without it the epoch is 1.
+    #[must_use]
+    pub const fn of_epoch(mut self, epoch: u64) -> Self {
+        self.epoch = epoch;
         self
     }
 
@@ -110,6 +120,12 @@ impl Call {
     #[must_use]
     pub const fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// The epoch of the daemon that calls.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Milliseconds until the deadline.

@@ -28,6 +28,7 @@ pub use cut::each_cut;
 pub use files::Files;
 
 use crate::http::{Request, Response};
+use crate::types::JobName;
 use crate::{Error, Exit, LogLevel, UnknownWord};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -103,6 +104,11 @@ struct State {
     sessions: BTreeMap<String, (Vec<u8>, u64)>,
     calls: u64,
     operations: u64,
+    /// For each command, the host that `run_on` or a job has named.
+    hosts: Vec<Option<String>>,
+    /// How each job ends, and when it has begun.
+    jobs: BTreeMap<JobName, (Exit, u64)>,
+    jobs_take_ms: u64,
     cut: Option<Cut>,
 }
 
@@ -166,6 +172,15 @@ impl MockHost {
         self
     }
 
+    /// With command jobs ([`crate::host::jobs`]) that take so many milliseconds, each. Without it
+    /// they have ended when they are begun. What a job does to the files, it does when it begins.
+    /// Jobs are kept by name and host, and not by the call's identity.
+    #[must_use]
+    pub fn jobs_take(self, ms: u64) -> Self {
+        self.0.borrow_mut().jobs_take_ms = ms;
+        self
+    }
+
     /// With a peer that listens at a socket. Without it, the socket is `gone`. `answer` must not
     /// call [`crate::host`] itself.
     #[must_use]
@@ -225,6 +240,14 @@ impl MockHost {
     #[must_use]
     pub fn runs(&self) -> Vec<Run> {
         self.0.borrow().runs.clone()
+    }
+
+    /// The commands that were run on another host by its name, also as jobs; the first one first.
+    #[must_use]
+    pub fn runs_on(&self, host: &str) -> Vec<Run> {
+        let state = self.0.borrow();
+        let all = state.runs.iter().zip(&state.hosts);
+        all.filter(|(_, on)| on.as_deref() == Some(host)).map(|(run, _)| run.clone()).collect()
     }
 
     /// The requests that were sent, the first one first.

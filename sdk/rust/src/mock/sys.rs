@@ -130,8 +130,8 @@ pub(crate) mod http {
 
 pub(crate) mod exec {
     use super::super::{Run, State, reached};
-    use crate::types::{Argument, CommandLine};
-    use crate::{Error, Exit};
+    use crate::types::{Argument, CommandLine, JobName, JobRunning};
+    use crate::{Error, Exit, JobState};
 
     /// The most commands of one `run-all`, as the real host has it.
     const ALL_MAX: usize = 64;
@@ -141,7 +141,54 @@ pub(crate) mod exec {
         arguments: Vec<Argument>,
         input: &[u8],
     ) -> Result<Exit, Error> {
-        reached(|host| run_on(host, command, arguments, input))
+        reached(|host| ran(host, None, command, arguments, input))
+    }
+
+    pub(crate) fn run_on(on: &str, line: CommandLine) -> Result<Exit, Error> {
+        reached(|host| ran(host, Some(on), &line.command, line.arguments, &line.input))
+    }
+
+    pub(crate) fn start(job: &JobName, line: CommandLine) -> Result<JobState, Error> {
+        reached(|host| {
+            if !host.jobs.contains_key(job) {
+                let on = job.host.as_deref();
+                let exit = ran(host, on, &line.command, line.arguments, &line.input)?;
+                host.jobs.insert(job.clone(), (exit, host.passed_ms));
+            }
+            Ok(told(host, job))
+        })
+    }
+
+    pub(crate) fn poll(job: &JobName) -> Result<JobState, Error> {
+        reached(|host| {
+            if host.stop {
+                return Err(Error::cancelled("the call was told to stop"));
+            }
+            Ok(told(host, job))
+        })
+    }
+
+    /// Also after the call was told to stop, as at the real host.
+    #[allow(clippy::unnecessary_wraps)] // the signature of the contract
+    pub(crate) fn stop(job: &JobName) -> Result<JobState, Error> {
+        reached(|host| {
+            let before = told(host, job);
+            host.jobs.remove(job);
+            Ok(if matches!(before, JobState::Running(_)) { JobState::Absent } else { before })
+        })
+    }
+
+    fn told(host: &State, job: &JobName) -> JobState {
+        let Some((exit, begun)) = host.jobs.get(job) else { return JobState::Absent };
+        let ran_ms = host.passed_ms.saturating_sub(*begun);
+        if ran_ms < host.jobs_take_ms {
+            return JobState::Running(JobRunning {
+                ran_ms,
+                stdout: Vec::new(),
+                stderr: Vec::new(),
+            });
+        }
+        JobState::Ended(exit.clone())
     }
 
     pub(crate) fn run_all(lines: Vec<CommandLine>) -> Result<Vec<Result<Exit, Error>>, Error> {
@@ -153,8 +200,9 @@ pub(crate) mod exec {
         Ok(lines.into_iter().map(run).collect())
     }
 
-    fn run_on(
+    fn ran(
         host: &mut State,
+        on: Option<&str>,
         command: &str,
         arguments: Vec<Argument>,
         input: &[u8],
@@ -166,6 +214,7 @@ pub(crate) mod exec {
             input: input.to_vec(),
         };
         host.runs.push(run.clone());
+        host.hosts.push(on.map(str::to_owned));
         if host.stop {
             return Err(Error::cancelled("the call was told to stop"));
         }

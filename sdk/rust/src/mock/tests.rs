@@ -176,6 +176,7 @@ fn a_call_that_is_sent_again_keeps_its_identity() {
     assert_eq!((call.id(), call.attempt(), call.state()), (again.id(), 1, None));
     assert_eq!((again.attempt(), again.generation(), again.state()), (2, 7, kept));
     assert_eq!((again.store().as_str(), again.vm().as_str()), ("ours", "vm-1"));
+    assert_eq!((again.epoch(), again.of_epoch(9).again().epoch()), (1, 9));
     assert_ne!(host.call("vm-1", 7).id(), call.id());
     call.progress(1, 2, "half");
     assert_eq!(call.reported(), [(1, 2, "half".to_owned())]);

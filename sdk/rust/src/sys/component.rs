@@ -1,9 +1,9 @@
 //! The imports of a component, with the types of this crate.
 
 use crate::bindings::imports::ostler::driver as imports;
-use crate::types::{Argument, CommandLine};
+use crate::types::{Argument, CommandLine, JobName};
 use crate::wire::{FromWire, IntoWire};
-use crate::{Error, Exit, FilePath, LogLevel, Stat};
+use crate::{Error, Exit, FilePath, JobState, LogLevel, Stat};
 
 pub(crate) mod log {
     use super::{LogLevel, imports};
@@ -52,7 +52,9 @@ pub(crate) mod session {
 }
 
 pub(crate) mod exec {
-    use super::{Argument, CommandLine, Error, Exit, FromWire, IntoWire, imports};
+    use super::{
+        Argument, CommandLine, Error, Exit, FromWire, IntoWire, JobName, JobState, imports,
+    };
 
     pub(crate) fn run(
         command: &str,
@@ -66,6 +68,23 @@ pub(crate) mod exec {
     pub(crate) fn run_all(lines: Vec<CommandLine>) -> Result<Vec<Result<Exit, Error>>, Error> {
         let lines: Vec<_> = lines.into_wire();
         FromWire::from_wire(imports::exec::run_all(&lines))
+    }
+
+    pub(crate) fn run_on(host: &str, line: CommandLine) -> Result<Exit, Error> {
+        FromWire::from_wire(imports::exec::run_on(host, &line.into_wire()))
+    }
+
+    pub(crate) fn start(job: &JobName, line: CommandLine) -> Result<JobState, Error> {
+        let job = job.clone().into_wire();
+        FromWire::from_wire(imports::exec::start(&job, &line.into_wire()))
+    }
+
+    pub(crate) fn poll(job: &JobName) -> Result<JobState, Error> {
+        FromWire::from_wire(imports::exec::poll(&job.clone().into_wire()))
+    }
+
+    pub(crate) fn stop(job: &JobName) -> Result<JobState, Error> {
+        FromWire::from_wire(imports::exec::stop(&job.clone().into_wire()))
     }
 }
 

@@ -14,8 +14,8 @@ use ostler_driver::{
     Metrics, Migrate, Reboot, Site, Snapshots, Suspend,
 };
 use ostler_model::{
-    Ability, CallResult, DriverError, ErrorKind, Generation, HostFacts, Observation, Power, StepNo,
-    VmUuid,
+    Ability, CallResult, DriverError, Epoch, ErrorKind, Generation, HostFacts, Observation, Power,
+    StepNo, VmUuid,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 enum Fault {
     ForgetsGeneration,
     ForgetsStore,
+    ForgetsEpoch,
     PressesTwice,
     DoesNotStampEdges,
     SaysAbsentWhenBlind,
@@ -83,6 +84,9 @@ impl Faulty {
         let mut call = call.clone();
         if self.is(Fault::ForgetsGeneration) {
             call.context.generation = Generation(u64::MAX);
+        }
+        if self.is(Fault::ForgetsEpoch) {
+            call.context.epoch = Epoch(u64::MAX);
         }
         if self.is(Fault::ForgetsStore) {
             let stamped = self.inner.stamped(call.context.key.vm);
@@ -280,6 +284,23 @@ const FAULTS: &[(Fault, &[&str])] = &[
             "copy-disk-leaves-foreign",
         ],
     ),
+    (
+        Fault::ForgetsEpoch,
+        &[
+            "deploy-holds-epoch",
+            "destroy-holds-epoch",
+            "remove-holds-epoch",
+            "press-holds-epoch",
+            "reboot-holds-epoch",
+            "save-holds-epoch",
+            "restore-holds-epoch",
+            "hotplug-holds-epoch",
+            "resize-holds-epoch",
+            "snapshot-holds-epoch",
+            "migrate-holds-epoch",
+            "copy-disk-holds-epoch",
+        ],
+    ),
     (Fault::PressesTwice, &["press-once", "reboot-once", "reset-once", "revert-once"]),
     (Fault::DoesNotStampEdges, &["press-once", "reboot-once", "reset-once", "revert-once"]),
     (Fault::SaysAbsentWhenBlind, &["blind-never-absent"]),
@@ -290,13 +311,28 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::TellsOfBefore, &["answer-is-a-look", "cancelled-ends"]),
     (
         Fault::RestoresRunning,
-        &["save-lost-answer", "restore-paused", "restore-fences", "unpause-twice"],
+        &[
+            "save-lost-answer",
+            "restore-paused",
+            "restore-fences",
+            "unpause-twice",
+            "restore-holds-epoch",
+        ],
     ),
     (Fault::RestoreStartsAnew, &["restore-needs-memory"]),
     (Fault::UnpauseSucceedsIfOff, &["unpause-off-is-gone"]),
     (Fault::SaveFailsIfOff, &["save-twice", "save-lost-answer"]),
     (Fault::ClaimsAbility, &["probe-answers"]),
-    (Fault::StatesMore, &["reboot-once", "reset-once", "reboot-fences", "reboot-leaves-foreign"]),
+    (
+        Fault::StatesMore,
+        &[
+            "reboot-once",
+            "reset-once",
+            "reboot-fences",
+            "reboot-leaves-foreign",
+            "reboot-holds-epoch",
+        ],
+    ),
     (Fault::HangsWhenCancelled, &["cancelled-ends"]),
     (Fault::TellsOfNoChange, &["changes-wake"]),
     (Fault::ForgetsMetrics, &["metrics-tell-of-running"]),
@@ -316,20 +352,34 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::AttachFailsIfThere, &["attach-disk-twice", "attach-nic-twice"]),
     (
         Fault::AttachDoesNothing,
-        &["attach-disk-twice", "attach-nic-twice", "hotplug-leaves-foreign"],
+        &["attach-disk-twice", "attach-nic-twice", "hotplug-leaves-foreign", "hotplug-holds-epoch"],
     ),
     (Fault::AttachMakesDomains, &["hotplug-needs-domain"]),
     (Fault::DetachFailsIfGone, &["detach-disk-twice", "detach-nic-twice"]),
     (
         Fault::ResizeDoesNothing,
-        &["resize-twice", "revert-once", "revert-brings-back", "resize-leaves-foreign"],
+        &[
+            "resize-twice",
+            "revert-once",
+            "revert-brings-back",
+            "resize-leaves-foreign",
+            "resize-holds-epoch",
+        ],
     ),
     (Fault::SnapshotFailsIfThere, &["snapshot-twice", "snapshot-lost-answer"]),
     (Fault::RevertForgetsStamp, &["revert-restamps"]),
     (Fault::RevertLeavesOff, &["revert-brings-back"]),
     (Fault::RevertStartsAnew, &["revert-needs-snapshot"]),
     (Fault::DeleteSnapshotFailsIfGone, &["delete-snapshot-twice"]),
-    (Fault::CopyMakesNothing, &["copy-disk-twice", "copy-disk-abort", "copy-disk-leaves-foreign"]),
+    (
+        Fault::CopyMakesNothing,
+        &[
+            "copy-disk-twice",
+            "copy-disk-abort",
+            "copy-disk-leaves-foreign",
+            "copy-disk-holds-epoch",
+        ],
+    ),
     (Fault::CopyTakesAnyDisk, &["copy-disk-nothing"]),
     (Fault::CopyAbortFails, &["copy-disk-abort"]),
     (Fault::InspectForgetsDisks, &["attach-disk-twice", "inspect-tells"]),

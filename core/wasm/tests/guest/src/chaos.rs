@@ -10,6 +10,18 @@ use super::ostler::driver::{clock, config, exec, files, log, random, secrets, se
 use ostler_sdk::host::http::Request;
 use std::time::Duration;
 
+/// Paths of the driver's own folder, and of what no call of it is about.
+const NEIGHBOURS: [&str; 8] = [
+    "own/a",
+    "own/b",
+    "own/link/disk",
+    "neighbour/disk",
+    "neighbour",
+    "neighbour/new",
+    "image",
+    "own/../image",
+];
+
 /// Numbers from a seed (xorshift; Marsaglia, 2003).
 pub(super) struct Dice(u64);
 
@@ -246,7 +258,8 @@ impl Dice {
     }
 
     fn path(&mut self) -> files::Path {
-        let path = match self.below(8) {
+        let path = match self.below(10) {
+            8 | 9 => self.of(&NEIGHBOURS).to_owned(),
             0 => self.text(),
             1 => "/etc/passwd".to_owned(),
             2 => "a/../../outside".to_owned(),
@@ -261,7 +274,7 @@ impl Dice {
     fn argument(&mut self) -> exec::Argument {
         exec::Argument {
             hole: self.word(&["word", "n", "file", "o", "r", "name"]),
-            value: self.word(&["plain", "7", "ds:a", "ds:link/passwd", "-x"]),
+            value: self.word(&["plain", "7", "ds:a", "ds:link/passwd", "-x", "ds:neighbour/disk"]),
         }
     }
 

@@ -2,6 +2,7 @@
 //! of it.
 
 mod chaos;
+mod jobs;
 mod peers;
 mod secrets;
 mod web;
@@ -161,6 +162,13 @@ fn act(vm: &str, call: Option<&Call>) -> Result<Observation, Error> {
         ["random"] => {
             return Err(told((random::bytes(9999).len(), random::bytes(16) != random::bytes(16))));
         }
+        ["epoch"] => return Err(told(call.map(Call::epoch))),
+        ["say-epoch"] => {
+            let (kind, code) = (ErrorKind::Stale, "epoch".to_owned());
+            return Err(Error { kind, code, detail: "said by the guest".to_owned() });
+        }
+        // Its error is not passed on.
+        ["exec-quietly", ..] => drop(run(&words[1..])),
         ["config", key] => return Err(told(config::get(key)?)),
         ["ask-often"] => {
             for _ in 0..1000 {
@@ -170,6 +178,7 @@ fn act(vm: &str, call: Option<&Call>) -> Result<Observation, Error> {
         ["secret" | "length" | "fill" | "fill-all" | "tell", ..] => {
             return Err(secrets::act(&words, call)?);
         }
+        ["job", ..] => return Err(jobs::act(&words[1..])?),
         ["exec", ..] => {
             let exit = run(&words[1..])?;
             return Err(told((
@@ -356,12 +365,18 @@ impl changes::Guest for Guest {
 /// Tells what it was handed.
 impl migrate::Guest for Guest {
     fn begin(_: &Call, domain: DomainSpec, to: migrate::Destination) -> Result<JobStatus, Error> {
+        if let Some(answer) = jobs::of_migration() {
+            return Err(answer?);
+        }
         Err(told((domain.extra, to.host, to.mode, to.move_disks, to.extra)))
     }
 
     fn poll(call: &Call) -> Result<JobStatus, Error> {
         if let Some(mut dice) = dice() {
             return dice.answer(|dice| dice.job(&call.id().vm));
+        }
+        if let Some(answer) = jobs::of_migration() {
+            return Err(answer?);
         }
         Ok(JobStatus::Pending(Progress { done: 1, total: 2, phase: "half\nway".to_owned() }))
     }
@@ -468,6 +483,11 @@ impl snapshot_rules::Guest for Guest {
         }
         match question.verb.as_str() {
             "loop" => spin(),
+            // Rules decide, and see no file.
+            "steal" => snapshot_rules::Verdict {
+                refused: files::read(&path(&["ds", "own/file"])).err().map(|error| error.code),
+                fates: Vec::new(),
+            },
             "few" => snapshot_rules::Verdict { refused: None, fates: Vec::new() },
             _ => snapshot_rules::Verdict {
                 refused: Some(format!("{} in {}", question.verb, question.state)),

@@ -1,0 +1,99 @@
+//! Taking charge of a store: each daemon that is to act for it gets an epoch, which is committed
+//! before anything is done.
+//!
+//! Hosts keep the highest epoch that they have seen, and start nothing for a lower one. So of two
+//! daemons with copies of one store only one acts. Which number a daemon gets decides which one
+//! that is:
+//!
+//! - A daemon that finds the store in the file in which it was left gets the next number.
+//! - A daemon that finds it in another file (it was copied, or came back with a backup) gets at
+//!   least the seconds since 1970, which is above every number that a daemon gets in the first way.
+//!
+//! So a machine that was thought dead, and starts again with its old store, stays below the one
+//! that took its place.
+
+use crate::error::{Fault, ReadError};
+use crate::log::{BatchNo, Followers};
+use crate::meta::{self, Charged};
+use crate::tables::META;
+use crate::txn::Txn;
+use ostler_model::{Epoch, StoreId, Timestamp};
+use redb::Database;
+
+/// The highest epoch. It is far above the seconds since 1970, and below what other programs
+/// (shells, JavaScript) can count.
+pub const EPOCH_MAX: Epoch = Epoch(1_000_000_000_000_000);
+
+/// Who takes charge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Charge {
+    /// The time, by this machine's clock.
+    pub now: Timestamp,
+    /// What tells the store's file from each copy of it. None: it cannot be told, and the store
+    /// counts as copied.
+    pub place: Option<String>,
+    /// The least epoch, if an operator has given one.
+    pub at_least: Option<Epoch>,
+}
+
+impl Charge {
+    /// The epoch of a daemon that takes charge after `last`. It stays at the highest one.
+    fn after(&self, last: &Charged) -> Epoch {
+        let stays = self.place.is_some() && self.place == last.place && last.epoch.0 > 0;
+        let by_clock = Epoch(if stays { 0 } else { self.now.0 / 1000 });
+        let least = self.at_least.unwrap_or_default();
+        last.epoch.next().max(by_clock).max(least).min(EPOCH_MAX)
+    }
+}
+
+/// Commits the epoch of a daemon that takes charge, in a transaction of its own. Answers it with
+/// the number of that batch.
+pub(crate) fn take(
+    db: &Database,
+    (id, followers): (StoreId, &Followers),
+    charge: Charge,
+) -> Result<(Epoch, BatchNo), ReadError> {
+    let txn = Txn::recorded(db, followers.any(), None).map_err(Fault::from)?;
+    let mut table = txn.open_table(META).map_err(Fault::from)?;
+    let epoch = charge.after(&meta::charged(&*table)?);
+    meta::charged_put(&mut table, &Charged { epoch, place: charge.place })?;
+    let number = meta::batch_next(&mut table)?;
+    drop(table);
+    let recorded = txn.commit().map_err(Fault::from)?;
+    followers.tell(id, number, recorded);
+    Ok((epoch, number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn charge(seconds: u64, place: Option<&str>) -> Charge {
+        let place = place.map(str::to_owned);
+        Charge { now: Timestamp(seconds * 1000), place, at_least: None }
+    }
+
+    fn left(epoch: u64, place: &str) -> Charged {
+        Charged { epoch: Epoch(epoch), place: Some(place.to_owned()) }
+    }
+
+    #[test]
+    fn a_machine_that_comes_back_stays_below_the_one_that_took_its_place() {
+        let first = charge(1000, Some("a")).after(&Charged::default());
+        let taken = charge(2000, Some("b")).after(&left(first.0, "a"));
+        let back = charge(3000, Some("a")).after(&left(first.0, "a"));
+        assert_eq!((first, taken, back), (Epoch(1000), Epoch(2000), Epoch(1001)));
+    }
+
+    #[test]
+    fn an_epoch_rises_whatever_the_clock_says() {
+        assert_eq!(charge(7, Some("b")).after(&left(5000, "a")), Epoch(5001));
+        assert_eq!(charge(9000, None).after(&left(5000, "a")), Epoch(9000));
+        let unknown = Charged { epoch: Epoch(5000), place: None };
+        assert_eq!(charge(9000, None).after(&unknown), Epoch(9000));
+        let told = Charge { at_least: Some(Epoch(6000)), ..charge(7, Some("a")) };
+        assert_eq!(told.after(&left(5000, "a")), Epoch(6000));
+        assert_eq!(told.after(&left(6000, "a")), Epoch(6001));
+        assert_eq!(charge(7, Some("a")).after(&left(EPOCH_MAX.0, "a")), EPOCH_MAX);
+    }
+}

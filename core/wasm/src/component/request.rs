@@ -1,0 +1,46 @@
+//! One call of a component, before it is made.
+
+use crate::own_files::About;
+use ostler_driver::{CallControl, Site};
+use std::time::{Duration, Instant};
+
+/// One call, before it is made.
+pub(super) struct Request<'a> {
+    pub(super) name: &'static str,
+    pub(super) site: Option<&'a Site>,
+    pub(super) control: Option<&'a CallControl>,
+    /// What its arguments name.
+    pub(super) about: Vec<About<'a>>,
+    /// Whether it waits for changes, and does nothing else.
+    pub(super) waits: bool,
+    pub(super) until: Instant,
+}
+
+impl<'a> Request<'a> {
+    /// A call that changes something, with its effect key and deadline.
+    pub(super) fn act(
+        name: &'static str,
+        site: &'a Site,
+        control: &'a CallControl,
+        about: Vec<About<'a>>,
+    ) -> Self {
+        let (site, until) = (Some(site), control.until);
+        Self { name, site, control: Some(control), about, waits: false, until }
+    }
+
+    /// A question that must be answered within `patience`.
+    pub(super) fn ask(name: &'static str, site: Option<&'a Site>, patience: Duration) -> Self {
+        let (about, until) = (Vec::new(), Instant::now() + patience);
+        Self { name, site, control: None, about, waits: false, until }
+    }
+
+    /// The same question about something.
+    pub(super) fn about(self, about: Vec<About<'a>>) -> Self {
+        Self { about, ..self }
+    }
+
+    /// The same as a call that waits for changes, and does nothing else.
+    pub(super) fn that_waits(self) -> Self {
+        Self { waits: true, ..self }
+    }
+}
