@@ -51,6 +51,8 @@ pub struct Related {
     pub read: Vec<FileRef>,
     /// Files that it may also write: disks that lie outside of the VM's folder.
     pub written: Vec<FileRef>,
+    /// Files that a long job makes, under temporary names beside them at first.
+    pub made: Vec<FileRef>,
     /// Whether more files may be below the disks, which nobody knows.
     pub unknown_below: bool,
     /// The other host of a migration.

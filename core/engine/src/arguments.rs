@@ -4,13 +4,12 @@
 use crate::directory::Directory;
 use crate::shared::Shared;
 use ostler_driver::{
-    DiskSource, DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, Layer, Related,
-    SaveBackJob, Site, Transfer, TransferJob,
+    DiskSource, DomainDisk, DomainNic, DomainSpec, FileRef, Hypervisor, Layer, SaveBackJob, Site,
+    Transfer, TransferJob,
 };
 use ostler_model::{
     Call, Datastore, DiskFormat, DiskName, DiskState, DriverError, DriverName, Effect, Generation,
-    HostId, Identity, Image, ImageId, Item, JobCall, Lane, MacAddress, NowCall, SnapshotName,
-    Subject, VmRecord,
+    HostId, Identity, Image, ImageId, Item, JobCall, MacAddress, SnapshotName, Subject, VmRecord,
 };
 use std::sync::Arc;
 
@@ -184,7 +183,7 @@ impl Arguments<'_> {
     }
 
     /// A disk's file among the VM's files on `host`.
-    fn disk_file(&self, disk: &DiskState, host: HostId) -> Result<FileRef, DriverError> {
+    pub(crate) fn disk_file(&self, disk: &DiskState, host: HostId) -> Result<FileRef, DriverError> {
         match &disk.adopted {
             Some(path) => self
                 .directory
@@ -218,7 +217,11 @@ impl Arguments<'_> {
     /// The files below a disk. None if they are not known. A raw disk has nothing below it. A disk
     /// that Ostler made has nothing below it, or only its image, if that image was found to stand
     /// alone.
-    fn below(&self, disk: &DiskState, host: HostId) -> Result<Option<Vec<Layer>>, DriverError> {
+    pub(crate) fn below(
+        &self,
+        disk: &DiskState,
+        host: HostId,
+    ) -> Result<Option<Vec<Layer>>, DriverError> {
         match (disk.format, disk.image) {
             (DiskFormat::Raw, _) => Ok(Some(Vec::new())),
             (DiskFormat::Qcow2, _) if disk.adopted.is_some() => Ok(None),
@@ -234,38 +237,8 @@ impl Arguments<'_> {
         }
     }
 
-    /// The files and the host that the call may need and that its arguments do not name. A file that
-    /// is not known is left out: the driver then says what it misses.
-    pub(crate) fn related(&self) -> Related {
-        let mut related = Related::default();
-        if matches!(self.effect.call, Call::Job(JobCall::Migrate)) {
-            let other = self.record.other().map(|other| other.host);
-            related.other = other.and_then(|host| self.directory.site(host));
-        }
-        // These open the disks of the VM, and their arguments name one of them at most.
-        let opens = matches!(
-            self.effect.call,
-            Call::Job(JobCall::CopyDisk | JobCall::SaveBack)
-                | Call::Now(
-                    NowCall::CreateSnapshot | NowCall::RevertSnapshot | NowCall::DeleteSnapshot
-                )
-        );
-        let host = self.effect.host;
-        for disk in self.record.disks.iter().filter(|disk| opens || disk.adopted.is_some()) {
-            if disk.adopted.is_some() && self.effect.call.lane() == Lane::Hypervisor {
-                related.written.extend(self.disk_file(disk, host));
-            }
-            match self.below(disk, host) {
-                Ok(Some(layers)) => related.read.extend(layers.into_iter().map(|layer| layer.file)),
-                Ok(None) => related.unknown_below |= opens,
-                Err(_) => {}
-            }
-        }
-        related
-    }
-
     /// The image below a disk, as `host` sees its file.
-    fn base(
+    pub(crate) fn base(
         &self,
         disk: &DiskState,
         host: HostId,

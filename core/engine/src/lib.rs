@@ -63,6 +63,7 @@ mod health;
 mod identity;
 mod monitor;
 mod refusals;
+mod related;
 mod restored;
 mod retention;
 mod scheduler;

@@ -114,6 +114,8 @@ pub(crate) struct OwnFiles {
     there: Vec<(HostName, Own)>,
     /// Whether files are below the disks that nobody knows: then programs may read all datastores.
     unknown_below: bool,
+    /// Whether the call opens such disks: then the driver may read all datastores, too.
+    opens_unknown: bool,
 }
 
 /// What must be known of a driver to compute the own files of its calls.
@@ -153,7 +155,9 @@ pub(crate) fn of_call(
         own.vm = Some(control.context.key.vm);
         own.here.extend(related.written.iter().map(|file| Own::of(file, true, false)));
         own.here.extend(related.read.iter().map(|file| Own::of(file, false, false)));
+        own.here.extend(related.made.iter().map(|file| Own::of(file, true, true)));
         own.unknown_below = related.unknown_below;
+        own.opens_unknown = related.unknown_below;
         if let Some(other) = &related.other {
             own.migrates(known, other);
         }
@@ -240,7 +244,11 @@ impl OwnFiles {
             Wanted::Make => own.writes && own.is_below(path),
             Wanted::Read | Wanted::Write => false,
         };
-        found.or_else(|| own.clone().find(above).map(|_| Way::Free(path.clone())))
+        // Nobody knows which files are below the disks, so any of the datastores may be read.
+        let below = self.opens_unknown && matches!(wanted, Wanted::Stat | Wanted::Read);
+        found.or_else(|| {
+            (below || own.clone().any(|own| above(&own))).then(|| Way::Free(path.clone()))
+        })
     }
 
     /// How a file of another host is resolved. None if the call does not fetch it.

@@ -201,3 +201,25 @@ fn a_migration_reaches_the_records_of_both_hosts() {
     let fetched = |path: &str| own.there(&name, "system", &path.parse().expect("a path"));
     assert!(fetched("sim-there/a").is_some() && fetched("sim/a").is_none());
 }
+
+/// A driver finishes a long job in the call that asks for it: that call has no arguments.
+#[test]
+fn a_call_that_asks_for_a_job_reaches_the_file_that_the_job_makes() {
+    let mut control = control();
+    let image = "images:golden-7.qcow2";
+    refuses(&own(Some(&control), &[]), Wanted::Write, &[image]);
+    control.related.made.push(file(1, image));
+    let own = own(Some(&control), &[]);
+    reaches(&own, Wanted::Write, &[image, "images:golden-7.qcow2.new-1-1"]);
+    refuses(&own, Wanted::Write, &["images:golden-8.qcow2"]);
+}
+
+/// An image that was registered before files were inspected may stand on another one.
+#[test]
+fn files_below_a_disk_that_nobody_knows_are_read_and_never_written() {
+    let mut control = control();
+    control.related.unknown_below = true;
+    let own = own(Some(&control), &[]);
+    reaches(&own, Wanted::Read, &["images:base", "system:adopted/below.qcow2"]);
+    refuses(&own, Wanted::Write, &["images:base", "system:adopted/below.qcow2"]);
+}

@@ -249,8 +249,8 @@ async fn an_own_folder_that_became_a_link_is_not_followed() {
             .map(|sshd| field.site(sshd.site("here", "127.0.0.1", &field.root, &deed(text))));
         for site in [Some(field.here(&deed(text))), far].into_iter().flatten() {
             let answer = told(&driver, &site).await;
-            let leaked = answer.as_ref().is_ok_and(|told| told != "None");
-            assert!(!leaked, "{text}: {answer:?}");
+            // Not "None" either: a driver would take its records for gone.
+            assert!(answer.is_err(), "{text}: {answer:?}");
         }
     }
     assert_eq!(field.theirs(), before);
@@ -294,31 +294,29 @@ async fn snapshot_rules_reach_nothing() {
     assert_eq!(verdict.verdict, Verdict::Refused { reason: "no-host".to_owned() });
 }
 
-/// A default of the manifest does not make the folders of all VMs the driver's own.
+/// A default of the manifest makes neither the folders of all VMs nor the records of another driver
+/// the driver's own.
 #[tokio::test]
-async fn a_manifest_cannot_name_the_folders_of_vms() {
+async fn a_manifest_cannot_name_the_folders_of_others() {
     let field = Field::new();
-    let here = |deed: &str, by_operator: bool| {
-        let mut site = field.here(deed);
-        site.config.insert("folder".to_owned(), "vms".to_owned());
-        if !by_operator {
-            site.config.remove("folder");
-        }
-        site
-    };
     let text = String::from_utf8_lossy(guest());
     assert!(text.contains("about = \"the folder in it\""), "the test knows the manifest");
-    let hostile =
-        support::patched("about = \"the folder in it\"", "about=\"x\"\ndefault = \"vms\"\n");
     let host = host(options());
-    let loaded = host.load_bytes("guest.wasm", hostile, asked()).await.expect("loads");
-    let driver = hypervisor(&loaded);
-    let steal = deed("read ds vms/N/disk");
-    let error = told(&driver, &here(&steal, false)).await.expect_err("refused");
-    assert_eq!(error.code, NOT_OF_CALL);
-    // An operator may say so.
-    let read = told(&driver, &here(&steal, true)).await;
-    assert_eq!(read, Ok(format!("Some({SECRET:?})")));
+    for (folder, setting, steal) in [
+        ("vms", "about=\"x\"\ndefault = \"vms\"\n", deed("read ds vms/N/disk")),
+        ("other", "about=\"x\"\ndefault=\"other\"\n", "read ds other/records".to_owned()),
+    ] {
+        let hostile = support::patched("about = \"the folder in it\"", setting);
+        let loaded = host.load_bytes("guest.wasm", hostile, asked()).await.expect("loads");
+        let driver = hypervisor(&loaded);
+        let mut site = field.here(&steal);
+        site.config.remove("folder");
+        let error = told(&driver, &site).await.expect_err("refused");
+        assert_eq!(error.code, NOT_OF_CALL, "{folder}");
+        // An operator may say so.
+        site.config.insert("folder".to_owned(), folder.to_owned());
+        assert_eq!(told(&driver, &site).await, Ok(format!("Some({SECRET:?})")), "{folder}");
+    }
 }
 
 /// An operator can grant a whole datastore: what a driver kept elsewhere stays reachable.

@@ -27,7 +27,8 @@ impl DriverSide {
     }
 
     /// The datastore and the folder in which the driver keeps its records of a host. A default of
-    /// the manifest that names folders of VMs does not count: its author could so reach all of them.
+    /// the manifest counts only if it is the driver's name, or below it: the author could so reach the
+    /// records of another driver, or the folders of all VMs.
     pub(crate) fn records(&self, site: &Site) -> Option<(String, RelPath)> {
         let datastore = self.setting(Some(site), DATASTORE)?;
         let chosen = site.config.contains_key(FOLDER) || self.grants.config.contains_key(FOLDER);
@@ -35,8 +36,8 @@ impl DriverSide {
         let path: RelPath =
             folder.unwrap_or_else(|| self.manifest.name.to_string()).parse().ok()?;
         let first = path.as_str().split('/').next().unwrap_or_default();
-        let of_vms = TOPS.contains(&first) || uuid::Uuid::try_parse(first).is_ok();
-        (chosen || !of_vms).then_some((datastore, path))
+        let own = first == self.manifest.name.as_str() && !TOPS.contains(&first);
+        (chosen || own).then_some((datastore, path))
     }
 
     /// All settings of the driver for another host. Empty without the grant.

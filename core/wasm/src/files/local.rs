@@ -81,11 +81,22 @@ fn start<'a>(root: &str, way: &'a Way, make: bool) -> Result<Start<'a>, FileErro
             if make {
                 make_folders(root.as_fd(), folder.as_str())?;
             }
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-            let dir = beneath(root.as_fd(), folder.as_str(), flags)
+            let dir = folder_itself(root.as_fd(), folder.as_str())
                 .map_err(|errno| explain(&way.to_string(), errno))?;
             Ok(Start { dir, path: rest.as_str(), flags: OFlags::empty() })
         }
+    }
+}
+
+/// Opens a folder. One that is a link is an error of its own: nothing is known of what is behind it,
+/// so it is not taken for a folder that is not there.
+fn folder_itself(root: BorrowedFd<'_>, folder: &str) -> Result<OwnedFd, Errno> {
+    let found = beneath(root, folder, OFlags::PATH | OFlags::NOFOLLOW)?;
+    let kind = FileType::from_raw_mode(fstat(&found)?.st_mode);
+    match kind {
+        FileType::Directory => Ok(found),
+        FileType::Symlink => Err(Errno::LOOP),
+        _ => Err(Errno::NOTDIR),
     }
 }
 

@@ -74,7 +74,10 @@ pub(crate) enum FileError {
     Cancelled,
     #[error("{0}")]
     NoDatastore(String),
-    #[error("{0} leads out of its datastore through a symbolic link, or through too many of them")]
+    #[error(
+        "{0} leads out of the folder that it must stay in through a symbolic link, or that folder is \
+         a link itself"
+    )]
     Outside(String),
     #[error("{0} is not there")]
     Absent(String),
