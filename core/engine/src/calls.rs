@@ -12,6 +12,7 @@ use ostler_model::{
 };
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// The driver is asked for the progress of a long job: after this time at first, and then less and
 /// less often. Each wait is a fixed share of the time that the job has taken so far. So a late
@@ -21,6 +22,10 @@ const POLL_FIRST: Duration = Duration::from_millis(20);
 const POLL_SHARE: u32 = 32;
 /// The longest wait.
 const POLL_MOST: Duration = Duration::from_secs(2);
+
+/// How long a driver may take to end a job: less than the time after which a call that was told to
+/// stop is given up.
+const ABORT_MOST: Duration = Duration::from_secs(4);
 
 /// Runs a driver's future, and turns its panic into an answer. Drivers are code of others. If a
 /// panic took the answer away, the caller would wait for ever.
@@ -209,6 +214,16 @@ impl JobArguments<'_> {
     }
 }
 
+/// The control of the call that ends a job. The call that is ended was told to stop, and its time
+/// may be over.
+fn to_abort(control: &CallControl) -> CallControl {
+    CallControl {
+        until: clock::instant() + ABORT_MOST,
+        cancel: CancellationToken::new(),
+        ..control.clone()
+    }
+}
+
 /// Begins the job and asks for its progress until it is done. If this future is dropped, the job is
 /// begun again when the effect is sent again.
 async fn run_job(job: &JobArguments<'_>, site: &Site, control: &CallControl) -> CallResult {
@@ -226,7 +241,7 @@ async fn run_job(job: &JobArguments<'_>, site: &Site, control: &CallControl) -> 
                     () = tokio::time::sleep(wait) => {}
                     () = control.cancel.cancelled() => {
                         // If the abort failed, whatever the reason, the job may go on.
-                        job.abort(site, control).await.map_err(|error| DriverError::unknown("not-aborted", error.told()))?;
+                        job.abort(site, &to_abort(control)).await.map_err(|error| DriverError::unknown("not-aborted", error.told()))?;
                         return Err(DriverError::new(ErrorKind::Cancelled, "aborted", "the job was told to stop, and did"));
                     }
                 }

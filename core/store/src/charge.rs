@@ -14,7 +14,7 @@
 
 use crate::error::{Fault, ReadError};
 use crate::log::{BatchNo, Followers};
-use crate::meta::{self, Charged};
+use crate::meta::{self, Charged, Marks};
 use crate::tables::META;
 use crate::txn::Txn;
 use ostler_model::{Epoch, StoreId, Timestamp};
@@ -37,6 +37,12 @@ pub struct Charge {
 }
 
 impl Charge {
+    /// Whether the store was copied since `last`: the daemon that has the other copy may go on with
+    /// the same numbers.
+    fn was_copied(&self, last: &Charged) -> bool {
+        matches!((&self.place, &last.place), (Some(now), Some(then)) if now != then)
+    }
+
     /// The epoch of a daemon that takes charge after `last`. It stays at the highest one.
     fn after(&self, last: &Charged) -> Epoch {
         let stays = self.place.is_some() && self.place == last.place && last.epoch.0 > 0;
@@ -46,22 +52,40 @@ impl Charge {
     }
 }
 
-/// Commits the epoch of a daemon that takes charge, in a transaction of its own. Answers it with
-/// the number of that batch.
+/// The outcome of taking charge.
+pub(crate) struct Taken {
+    pub(crate) epoch: Epoch,
+    /// The number of its batch.
+    pub(crate) number: BatchNo,
+    /// The high-water marks, if the store was copied. Operations begin above all that the daemon
+    /// with the other copy can have begun, because files and jobs at hosts are named after them.
+    pub(crate) marks: Option<Marks>,
+}
+
+/// Commits the epoch of a daemon that takes charge, in a transaction of its own.
 pub(crate) fn take(
     db: &Database,
     (id, followers): (StoreId, &Followers),
     charge: Charge,
-) -> Result<(Epoch, BatchNo), ReadError> {
+) -> Result<Taken, ReadError> {
     let txn = Txn::recorded(db, followers.any(), None).map_err(Fault::from)?;
     let mut table = txn.open_table(META).map_err(Fault::from)?;
-    let epoch = charge.after(&meta::charged(&*table)?);
+    let last = meta::charged(&*table)?;
+    let epoch = charge.after(&last);
+    let marks = if charge.was_copied(&last) {
+        let marks = meta::marks(&*table)?;
+        let marks = Marks { operation: marks.skipped(charge.now).operation, ..marks };
+        meta::marks_put(&mut table, marks)?;
+        Some(marks)
+    } else {
+        None
+    };
     meta::charged_put(&mut table, &Charged { epoch, place: charge.place })?;
     let number = meta::batch_next(&mut table)?;
     drop(table);
     let recorded = txn.commit().map_err(Fault::from)?;
     followers.tell(id, number, recorded);
-    Ok((epoch, number))
+    Ok(Taken { epoch, number, marks })
 }
 
 #[cfg(test)]

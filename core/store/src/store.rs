@@ -216,7 +216,11 @@ impl Store {
     pub async fn take_charge(&self, charge: Charge) -> Result<Epoch, CommitError> {
         let (answer, answered) = oneshot::channel();
         self.send(Message::Charge(charge, answer)).await?;
-        answered.await.map_err(|_| self.gone())?
+        let taken = answered.await.map_err(|_| self.gone())??;
+        if let Some(marks) = taken.marks {
+            self.inner.ids.raise(marks);
+        }
+        Ok(taken.epoch)
     }
 
     /// The epoch with which charge was taken since the store was opened. 0 if it was not.

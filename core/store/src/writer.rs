@@ -12,14 +12,14 @@
 //! moment for more commits.
 
 use crate::batch::{Batch, Limits, Tail, Verdict};
-use crate::charge::{self, Charge};
+use crate::charge::{self, Charge, Taken};
 use crate::commit::Committed;
 use crate::error::{Chain, CommitError, Fault, ReadError};
 use crate::log::{BatchNo, Followers};
 use crate::prepare::Prepared;
 use crate::sabotage::Sabotage;
 use crate::txn::Txn;
-use ostler_model::{Book, ClaimRefused, Epoch, EventSeq, StoreId};
+use ostler_model::{Book, ClaimRefused, EventSeq, StoreId};
 use redb::{Database, Durability};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -54,7 +54,7 @@ pub(crate) enum Message {
     /// Commit this.
     Commit(Box<Prepared>, oneshot::Sender<Answer>),
     /// Take charge of the store.
-    Charge(Charge, oneshot::Sender<Result<Epoch, CommitError>>),
+    Charge(Charge, oneshot::Sender<Result<Taken, CommitError>>),
     /// Take no message until the other half of this channel is dropped. Tests use this to make
     /// batches.
     Hold(std::sync::mpsc::Receiver<()>),
@@ -207,15 +207,16 @@ impl Writer {
         }
     }
 
-    fn take_charge(&mut self, charge: Charge) -> Result<Epoch, CommitError> {
+    fn take_charge(&mut self, charge: Charge) -> Result<Taken, CommitError> {
         if let Some(ended) = self.shared.ended() {
             return Err(ended.error());
         }
         let taken = charge::take(&self.db, (self.id, &self.followers), charge);
-        let (epoch, number) = taken.map_err(|error| self.failed(error))?;
-        self.tail.batch = number.0;
-        self.shared.epoch.store(epoch.0, Ordering::Release);
-        Ok(epoch)
+        let taken = taken.map_err(|error| self.failed(error))?;
+        self.tail.batch = taken.number.0;
+        self.tail.marks = taken.marks.unwrap_or(self.tail.marks);
+        self.shared.epoch.store(taken.epoch.0, Ordering::Release);
+        Ok(taken)
     }
 
     /// A transaction failed: nothing is written any more.

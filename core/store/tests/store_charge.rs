@@ -33,6 +33,25 @@ async fn each_daemon_has_a_higher_epoch_than_the_one_before() {
     assert_eq!(taken(&path, 9000, "here").await, 1002, "the first one stays below the copy");
 }
 
+/// Files and jobs at hosts are named after operations, and the daemon with the other copy goes on
+/// with its numbers.
+#[tokio::test]
+async fn operations_of_a_copy_have_numbers_of_their_own() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, copy) = (dir.path().join("store"), dir.path().join("copy"));
+    taken(&path, 1000, "here").await;
+    std::fs::copy(&path, &copy).expect("is copied");
+    let next = async |path: &Path, place: &str| {
+        let store = Store::open(path, options()).expect("opens");
+        store.take_charge(charge(2000, place)).await.expect("is taken");
+        store.next_operation_id().0
+    };
+    assert_eq!(next(&path, "here").await, 1);
+    let first = next(&copy, "there").await;
+    assert!(first > 1_000_000, "{first}");
+    assert_eq!(next(&copy, "there").await, first, "a restart skips none");
+}
+
 #[tokio::test]
 async fn a_store_that_comes_back_with_a_backup_is_above_its_lost_time() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -339,7 +339,12 @@ impl Component {
             tape: called::taped(&self.0.side.services, name, site, control)?,
         });
         self.check_settings(&env)?;
-        self.settle(&env).await?;
+        let settled = self.settle(&env).await;
+        // A host that has seen a higher epoch says so already here.
+        if let Some(superseded) = env.charge.as_ref().and_then(|charge| charge.lost()) {
+            return Err(superseded);
+        }
+        settled?;
         let begun = Instant::now();
         let run = self.0.shared.runner.call(&self.0.pre, Arc::clone(&env), until, &cancel, body);
         let answer = run.await;

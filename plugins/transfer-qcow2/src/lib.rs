@@ -7,9 +7,8 @@
 //! replaces that file, and the removal of the VM's folder removes it.
 //!
 //! A call waits for its work: `begin` reports progress, ends when it is cancelled, and answers
-//! `done`. `poll` knows no jobs. `abort` has nothing to stop, because `begin` has already ended. A
-//! conversion is a command job: it goes on when the daemon is started anew, and the same call, sent
-//! again, finds it.
+//! `done`. `poll` knows no jobs. A conversion is a command job: it goes on when the daemon is started
+//! anew, and the same call, sent again, finds it. `abort` ends it: `begin` itself has ended already.
 
 mod copy;
 mod image;
@@ -41,6 +40,10 @@ impl Transfer for Qcow2 {
             Job::Delete(target) => files::remove(&target.place())?,
         }
         Ok(JobStatus::Done(Outcome::done()))
+    }
+
+    fn abort(_: &Call) -> Result<(), Error> {
+        tools::stop_converting()
     }
 }
 

@@ -52,6 +52,11 @@ pub(crate) fn convert(
     if exit.code == Some(0) { Ok(()) } else { Err(no_space(exec::failed("convert", &exit))) }
 }
 
+/// Ends the conversion of this effect, if one is at work.
+pub(crate) fn stop_converting() -> Result<(), Error> {
+    CommandJob::new(CONVERT).stop().map(drop)
+}
+
 /// The temporary name of a file. It lies beside the target, and is the same for a repeat of the
 /// same effect.
 pub(crate) fn scratch(target: &FileRef, id: &EffectId) -> FilePath {
@@ -102,10 +107,18 @@ pub(crate) fn made_by_job(
         job.stop()?;
         files::remove(&scratch)?;
     }
-    let made = finished(call, target, &scratch, make);
-    // Whatever came of it, a repeat begins anew.
-    let forgotten = job.stop().map(drop);
-    made.and(forgotten)
+    match make(&scratch).and_then(|()| call.go_on()) {
+        Ok(()) => files::rename(&scratch, &target.place())?,
+        // An error of the removal is ignored, because the first error matters more. A job that may
+        // be at work keeps its file.
+        Err(error) => {
+            if job.stop().is_ok() {
+                let _ = files::remove(&scratch);
+            }
+            return Err(error);
+        }
+    }
+    job.stop().map(drop)
 }
 
 fn finished(

@@ -180,6 +180,15 @@ pub(super) fn ends_job(error: &DriverError) -> bool {
     !matches!(error.kind, ErrorKind::Retry | ErrorKind::Unknown)
 }
 
+/// A component is not called for a call that was told to stop already.
+pub(super) fn told_to_stop(call: &CallControl) -> Result<(), DriverError> {
+    if call.cancel.is_cancelled() {
+        let detail = "the call was told to stop before it began";
+        return Err(DriverError::new(ErrorKind::Cancelled, "cancelled", detail));
+    }
+    Ok(())
+}
+
 impl Fake {
     /// The VMs for which something is at work on a host that nobody waits for: a call that was
     /// dropped, or a job, if jobs go on by themselves ([`Fake::jobs_go_on`]). Nothing is told of
@@ -287,6 +296,7 @@ impl Fake {
     ) -> Result<(), DriverError> {
         let recorded =
             self.record(Op::AbortJob, site, Some(&call.context), Some(call.context.key.vm));
+        told_to_stop(call)?;
         self.reach(site)?;
         let plan = self.lock().knobs.plan(&recorded);
         plan.before().await?;

@@ -2,7 +2,7 @@
 
 use super::calls::done;
 use super::files::NAMES;
-use super::jobs::ends_job;
+use super::jobs::{ends_job, told_to_stop};
 use super::{Fake, Op, State};
 use async_trait::async_trait;
 use ostler_driver::{
@@ -71,6 +71,7 @@ impl Transfer for Fake {
 
     async fn abort(&self, site: &Site, call: &CallControl) -> Result<(), DriverError> {
         let recorded = self.record(Op::Abort, site, Some(&call.context), Some(call.context.key.vm));
+        told_to_stop(call)?;
         self.reach(site)?;
         let plan = self.lock().knobs.plan(&recorded);
         plan.before().await?;

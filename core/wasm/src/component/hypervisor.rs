@@ -1,5 +1,6 @@
 //! A component as a hypervisor driver.
 
+use super::jobs::at_work;
 use super::{Component, act, ask};
 use crate::convert;
 use crate::own_files::About;
@@ -82,8 +83,7 @@ impl Hypervisor for Component {
     async fn observe(&self, site: &Site, vm: VmUuid) -> Result<Observation, DriverError> {
         self.at_rest(vm, over_ssh(site))?;
         if self.jobs_at_work(site).await?.contains(&vm) {
-            let detail = format!("a command job of VM {vm} is at work on host {}", site.name);
-            return Err(DriverError::retry("busy", detail));
+            return Err(at_work(vm, site));
         }
         let name = vm.to_string();
         let seen = |given| convert::observation(given, Some(vm));

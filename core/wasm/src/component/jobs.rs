@@ -33,7 +33,11 @@ impl Component {
         let (true, Some(site), Some(control)) = (side.begins_jobs, &env.site, &env.control) else {
             return Ok(());
         };
-        let stop = env.stop();
+        let (stop, vm) = (env.stop(), control.context.key.vm);
+        // A call that only looks is not held to its epoch, so nothing is ended without need.
+        if !self.jobs_at_work(site).await?.contains(&vm) {
+            return Ok(());
+        }
         let all = Jobs { charge: env.charge.clone(), ..jobs(self, site, &stop) };
         let settled = all.settle(env.driver(), &control.context).await;
         settled.map_err(told)
@@ -54,6 +58,12 @@ fn jobs<'a>(component: &'a Component, site: &'a Site, stop: &'a CancellationToke
     let services = &component.0.side.services;
     let (transports, via) = (&services.transports, &site.transport);
     Jobs { transports, via, folder: &services.jobs_folder, charge: None, stop }
+}
+
+/// The answer to a look at a VM for which a job is at work.
+pub(super) fn at_work(vm: VmUuid, site: &Site) -> DriverError {
+    let detail = format!("a command job of VM {vm} is at work on host {}", site.name);
+    DriverError::retry("busy", detail)
 }
 
 fn told(error: JobError) -> DriverError {

@@ -1,6 +1,7 @@
 //! A component as a transfer driver.
 
 use super::hypervisor::over_ssh;
+use super::jobs::at_work;
 use super::{Component, ask, job, send};
 use crate::convert;
 use crate::own_files::About;
@@ -58,7 +59,13 @@ impl Transfer for Component {
     }
 
     async fn idle(&self, vm: VmUuid, sites: &[Site]) -> Result<(), DriverError> {
-        self.at_rest(vm, sites.iter().any(over_ssh))
+        self.at_rest(vm, sites.iter().any(over_ssh))?;
+        for site in sites {
+            if self.jobs_at_work(site).await?.contains(&vm) {
+                return Err(at_work(vm, site));
+            }
+        }
+        Ok(())
     }
 
     fn larger(&self) -> bool {

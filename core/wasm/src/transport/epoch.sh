@@ -12,8 +12,16 @@ seen_epoch() {
   done
 }
 # In a subshell that holds the lock of the folder. The number is durable before anything is run with it.
+# Some hosts have no flock, or one that cannot wait; some file systems have no locks.
 keep_epoch() {
-  flock -w 10 8 || exit 3
+  command -v flock >/dev/null || exit 1
+  tries=0
+  until flock -n 8; do
+    [ $? = 1 ] || exit 1
+    tries=$((tries + 1))
+    [ "$tries" -lt 100 ] || exit 3
+    sleep 0.1 || exit 3
+  done
   seen_epoch
   [ "$epoch" -ge "$top" ] || exit 2
   printf "%s\n" "$epoch" >"$at/.$store" && sync -- "$at/.$store" && mv -T -f -- "$at/.$store" "$at/$store" && sync -- "$at" || exit 1

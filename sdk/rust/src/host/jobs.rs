@@ -22,7 +22,7 @@ use super::clock;
 use super::exec::line;
 use crate::sys::exec as host;
 use crate::types::JobName;
-use crate::{Error, Exit, JobRunning, JobState, JobStatus, Outcome, Progress};
+use crate::{Error, ErrorKind, Exit, JobRunning, JobState, JobStatus, Outcome, Progress};
 
 /// The first pause between two looks at a job, and the longest one, in milliseconds.
 const PAUSE_FIRST_MS: u64 = 20;
@@ -99,7 +99,8 @@ impl CommandJob {
         mut watch: impl FnMut(&JobRunning),
     ) -> Result<Exit, Error> {
         let spare = SPARE_MS.min(clock::remaining_ms() / 4);
-        let (mut state, mut pause) = (self.start(command, holes, input)?, PAUSE_FIRST_MS);
+        let begun = self.start(command, holes, input).inspect_err(|told| self.end_with(told));
+        let (mut state, mut pause) = (begun?, PAUSE_FIRST_MS);
         loop {
             match state {
                 JobState::Running(running) => watch(&running),
@@ -111,17 +112,35 @@ impl CommandJob {
                 }
                 other => return Err(self.lost(other)),
             }
-            if let Err(told) = clock::go_on().and_then(|()| clock::sleep_ms(pause)) {
-                self.stop()?;
-                return Err(told);
-            }
-            if clock::remaining_ms() < spare {
-                self.stop()?;
-                let told = format!("{command} was ended, because the time of the call is over");
-                return Err(Error::retry("not-yet", told));
-            }
-            pause = pause.saturating_mul(2).min(PAUSE_MOST_MS);
-            state = self.poll()?;
+            state = loop {
+                if let Err(told) = clock::go_on().and_then(|()| clock::sleep_ms(pause)) {
+                    self.stop()?;
+                    return Err(told);
+                }
+                if clock::remaining_ms() < spare {
+                    self.stop()?;
+                    let told = format!("{command} was ended, because the time of the call is over");
+                    return Err(Error::retry("not-yet", told));
+                }
+                pause = pause.saturating_mul(2).min(PAUSE_MOST_MS);
+                match self.poll() {
+                    Ok(state) => break state,
+                    // The host cannot be asked now. The job goes on there.
+                    Err(told) if matches!(told.kind, ErrorKind::Retry | ErrorKind::Unknown) => {}
+                    Err(told) => {
+                        self.end_with(&told);
+                        return Err(told);
+                    }
+                }
+            };
+        }
+    }
+
+    /// Ends the job if this error says that the call was told to stop.
+    fn end_with(&self, told: &Error) {
+        if told.kind == ErrorKind::Cancelled {
+            // The first error matters more. The next call for the VM ends what is left.
+            let _ = self.stop();
         }
     }
 
