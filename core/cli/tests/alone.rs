@@ -310,7 +310,7 @@ fn a_run_is_recorded_and_played_back_and_wrong_usage_is_told() {
     std::fs::write(path("pin"), "123").expect("written");
     test(&["--record", &path("new.jsonl"), "--secret", &format!("pin={}", path("pin"))])
         .expect(2)
-        .says("secret pin has fewer than 4 characters");
+        .says("secret pin has fewer than 8 characters");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 /// A shorter secret is found in texts that have nothing to do with it, so it is not taken out of a
 /// recording.
-const SECRET_LEAST: usize = 4;
+const SECRET_LEAST: usize = 8;
 
 /// How the suite was run: what a run that is played back needs.
 #[derive(Serialize, Deserialize)]
@@ -187,8 +187,9 @@ impl Bench for TapedBench {
     fn cuts(&self) -> Option<Arc<dyn Cuts>> {
         None
     }
+    /// The host decides whether a call is held to its epoch, and on a cassette there is no host.
     fn holds_epochs(&self) -> bool {
-        Bench::holds_epochs(&*self.bench)
+        false
     }
     fn wants(&self, check: &str) -> bool {
         self.goes_on(check)

@@ -205,7 +205,7 @@ pub struct DiskAttach {
     #[arg(long, value_name = "SIZE")]
     blank: Option<Size>,
     /// With --image: the size of the disk, if it is to be larger than the image
-    #[arg(long, value_name = "SIZE", requires = "image")]
+    #[arg(long, value_name = "SIZE", conflicts_with_all = ["blank", "swap"])]
     size: Option<Size>,
     /// Formatted as swap space, of this size
     #[arg(long, value_name = "SIZE")]

@@ -61,7 +61,7 @@ pub(super) async fn answered<T>(
 }
 
 /// The epoch of all calls, but for those of a daemon before.
-const EPOCH: Epoch = Epoch(2);
+pub(super) const EPOCH: Epoch = Epoch(2);
 
 /// A call for `store` with that effect key, and with `patience` until its deadline.
 pub(super) fn control(

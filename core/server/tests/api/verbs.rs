@@ -80,7 +80,7 @@ async fn values_that_make_no_sense_name_their_field() {
     let planned = |more: &str| format!(r#"{{"verb":"hold","when":"daily 02:00",{more}}}"#);
     let cases = [
         ("disk-attach", "{}".to_owned(), "image"),
-        ("disk-attach", r#"{"image":"a","size":"1GiB"}"#.to_owned(), "size"),
+        ("disk-attach", r#"{"image":"a","swap":"1GiB"}"#.to_owned(), "swap"),
         ("disk-attach", r#"{"size":1,"swap":1}"#.to_owned(), "swap"),
         ("disk-attach", r#"{"size":1,"format":"vmdk"}"#.to_owned(), "format"),
         ("disk-attach", r#"{"size":1,"name":"a b"}"#.to_owned(), "name"),

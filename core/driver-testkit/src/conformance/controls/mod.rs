@@ -7,6 +7,7 @@ mod rules;
 mod transfer;
 
 use super::bench::FakeBench;
+use super::stage::EPOCH;
 use crate::fake::Fake;
 use async_trait::async_trait;
 use ostler_driver::{
@@ -14,8 +15,8 @@ use ostler_driver::{
     Metrics, Migrate, Reboot, Site, Snapshots, Suspend,
 };
 use ostler_model::{
-    Ability, CallResult, DriverError, Epoch, ErrorKind, Generation, HostFacts, Observation, Power,
-    StepNo, VmUuid,
+    Ability, CallResult, DriverError, ErrorKind, Generation, HostFacts, Observation, Power, StepNo,
+    VmUuid,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -86,7 +87,7 @@ impl Faulty {
             call.context.generation = Generation(u64::MAX);
         }
         if self.is(Fault::ForgetsEpoch) {
-            call.context.epoch = Epoch(u64::MAX);
+            call.context.epoch = call.context.epoch.max(EPOCH);
         }
         if self.is(Fault::ForgetsStore) {
             let stamped = self.inner.stamped(call.context.key.vm);
