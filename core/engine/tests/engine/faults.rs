@@ -226,6 +226,8 @@ async fn a_cancel_reaches_a_long_transfer() {
     world.fake.long_jobs(0);
     world.succeeds(vm, Verb::Delete).await;
     assert_eq!(world.fake.count(Op::Abort), 1);
+    // The call was told to stop; the one that ends its job was not.
+    assert_eq!(world.fake.transfers_begun(), []);
     world.healthy();
 }
 
