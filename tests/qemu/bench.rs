@@ -69,8 +69,10 @@ impl QemuBench {
     /// datastore.
     fn copied(&self, path: &str, from: &Path) -> FileRef {
         let file = self.file(path);
-        if !Path::new(&file.absolute).exists() {
-            std::fs::copy(from, &file.absolute).expect("a copy");
+        let path = Path::new(&file.absolute);
+        if !path.exists() {
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            std::fs::copy(from, path).expect("a copy");
         }
         file
     }
@@ -121,15 +123,19 @@ impl Bench for QemuBench {
             kernel: Some(self.copied("kernel", &guest.kernel)),
             initrd: Some(self.copied("initrd", &guest.initrd)),
             cmdline: guest.command_line(&[]),
-            disks: vec![self.disk("vda", &format!("{vm}.qcow2"))],
+            disks: vec![self.disk("vda", &format!("vms/{vm}/vda.qcow2"))],
             nics: Vec::new(),
             graphics: Graphics::None,
-            console_log: self.file(&format!("logs/{vm}.console")),
+            console_log: self.file(&format!("vms/{vm}/console.log")),
         }
     }
 
+    fn boots_from(&self) -> Vec<FileRef> {
+        vec![self.file("kernel"), self.file("initrd")]
+    }
+
     async fn spare_disk(&self, vm: VmUuid) -> Option<DomainDisk> {
-        Some(self.disk("vdb", &format!("{vm}-spare.qcow2")))
+        Some(self.disk("vdb", &format!("vms/{vm}/vdb.qcow2")))
     }
 
     /// A bridge that `qemu-bridge-helper` may use is not on every machine.
@@ -156,7 +162,7 @@ impl Bench for QemuBench {
     }
 
     async fn guest_ready(&self, vm: VmUuid) {
-        let mut console = SerialLog::new(self.dir.path().join(format!("logs/{vm}.console")));
+        let mut console = SerialLog::new(self.dir.path().join(format!("vms/{vm}/console.log")));
         let waited = tokio::task::spawn_blocking(move || console.wait_for("GUEST-READY", BOOT));
         waited.await.expect("it boots");
     }

@@ -73,6 +73,7 @@ const CIRCLES: &[(&str, &[&str], &str)] = &[
             "arguments",
             "bridges",
             "calls",
+            "charge",
             "executor",
             "health",
             "hosts",

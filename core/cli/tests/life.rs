@@ -3,111 +3,12 @@
 
 #[allow(dead_code)]
 mod support;
+#[path = "support/world.rs"]
+#[allow(dead_code)]
+mod world;
 
 use serde_json::Value;
-use std::time::{Duration, Instant};
-use support::{Daemon, Ran};
-
-/// Long enough for a loaded machine.
-const SOON: Duration = Duration::from_secs(60);
-
-/// A daemon with two hosts that share their storage, and a VM called `web` that runs on one of
-/// them.
-struct World {
-    daemon: Daemon,
-    vm: String,
-}
-
-impl World {
-    fn start() -> Option<Self> {
-        let daemon = Daemon::start(Some(support::plugins()?))?;
-        for (name, kind) in [("system", "system"), ("images", "image"), ("simhosts", "image")] {
-            let root = daemon.folder.path().join(name);
-            std::fs::create_dir(&root).expect("made");
-            let root = root.display().to_string();
-            daemon
-                .run(&[
-                    "datastore",
-                    "add",
-                    name,
-                    "--kind",
-                    kind,
-                    "--driver",
-                    "transfer-qcow2",
-                    "--root",
-                    &root,
-                    "--shared",
-                ])
-                .expect(0);
-        }
-        for host in ["h1", "h2"] {
-            let folder = format!("folder={host}");
-            daemon
-                .run(&[
-                    "host",
-                    "add",
-                    host,
-                    "--driver",
-                    "sim",
-                    "--set",
-                    "datastore=simhosts",
-                    "--set",
-                    &folder,
-                ])
-                .expect(0);
-        }
-        daemon.run(&["driver", "bind-rules", "sim", "snapshots-kvm"]).expect(0);
-        let spec = "name = \"web\"\nmemory = \"96MiB\"\nhost = \"h1\"\nheadroom = { vcpus = 4, memory = \"1GiB\" }\n\
-                    [[disks]]\nname = \"vda\"\nsize = \"4MiB\"\n[[nics]]\nbridge = \"br0\"\n";
-        let file = daemon.file("web.toml", spec);
-        let vm = daemon
-            .run(&["vm", "create", "-f", &file, "--wait", "-o", "name"])
-            .expect(0)
-            .out
-            .trim()
-            .to_owned();
-        Some(Self { daemon, vm })
-    }
-
-    #[track_caller]
-    fn vm(&self, args: &[&str]) -> Ran {
-        self.daemon.run(&[&["vm"], args].concat())
-    }
-
-    #[track_caller]
-    fn shown(&self) -> Value {
-        self.vm(&["show", &self.vm, "-o", "json"]).expect(0).json()
-    }
-
-    /// The command must end with this code, print these words, and leave the VM as it was.
-    #[track_caller]
-    fn refused(&self, args: &[&str], code: i32, words: &str) {
-        let before = self.shown();
-        self.vm(args).expect(code).says(words);
-        assert_eq!(self.shown(), before, "{args:?} changed something");
-    }
-
-    #[track_caller]
-    fn eventually(&self, what: &str, so: impl Fn(&Value) -> bool) -> Value {
-        let began = Instant::now();
-        loop {
-            let shown = self.shown();
-            if so(&shown) {
-                return shown;
-            }
-            assert!(began.elapsed() < SOON, "waited for {what}: {shown:#}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-fn names(list: &Value, field: &str) -> Vec<String> {
-    list.as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|one| one[field].as_str().map(str::to_owned))
-        .collect()
-}
+use world::{World, names};
 
 #[test]
 fn a_vm_moves() {
@@ -196,25 +97,6 @@ fn a_host_that_cannot_be_asked_says_so_when_it_is_added() {
 }
 
 #[test]
-fn a_setting_that_the_driver_never_reads_is_refused() {
-    let Some(world) = World::start() else { return };
-    let hosts = || world.daemon.run(&["host", "list", "-o", "json"]).expect(0).json();
-    let before = names(&hosts(), "name");
-    let add = ["host", "add", "h9", "--driver", "sim", "--set", "datastore=simhosts", "--set"];
-    world
-        .daemon
-        .run(&[&add[..], &["foldr=h9"]].concat())
-        .expect(2)
-        .says("driver sim reads no setting foldr")
-        .says("did you mean folder?");
-    assert_eq!(names(&hosts(), "name"), before);
-    let change = ["host", "change", "h1", "--set"];
-    world.daemon.run(&[&change[..], &["knob=1"]].concat()).expect(2).says("did you mean knobs?");
-    let shown = world.daemon.run(&["driver", "show", "sim"]).expect(0);
-    assert!(shown.out.contains("SETTINGS") && shown.out.contains("must be set"), "{shown:#?}");
-}
-
-#[test]
 fn disks_and_cards_come_and_go() {
     let Some(world) = World::start() else { return };
     let told = world.vm(&["disk-attach", "web", "--blank", "8MiB"]).expect(0).out;
@@ -245,56 +127,6 @@ fn disks_and_cards_come_and_go() {
     world.refused(&["nic-detach", "web", "52:54:00:00:00:00"], 1, "no network card");
     world.vm(&["nic-detach", "web", &macs[1]]).expect(0);
     assert_eq!(names(&world.shown()["nics"], "mac"), [macs[0].clone(), macs[2].clone()]);
-}
-
-/// The size in bytes that a guest sees of the VM's disk, as `qemu-img` tells it.
-#[track_caller]
-fn guest_size(world: &World, disk: &str) -> u64 {
-    let shown = world.shown();
-    let found = shown["disks"].as_array().and_then(|disks| {
-        disks.iter().find(|found| found["name"] == disk)?["file"].as_str().map(str::to_owned)
-    });
-    let file = world.daemon.folder.path().join("system").join(found.expect("it has the disk"));
-    let told = std::process::Command::new("qemu-img")
-        .args(["info", "--output=json", "-U"])
-        .arg(&file)
-        .output()
-        .expect("qemu-img runs");
-    let told: Value = serde_json::from_slice(&told.stdout).expect("qemu-img tells it as JSON");
-    told["virtual-size"].as_u64().expect("a size")
-}
-
-#[test]
-fn a_disk_is_larger_than_its_image() {
-    let Some(mut world) = World::start() else { return };
-    const MIB: u64 = 1024 * 1024;
-    let image = world.daemon.folder.path().join("images/base.raw");
-    std::fs::write(&image, vec![1; 4 * MIB as usize]).expect("written");
-    let add = ["image", "add", "base", "--path", "images:base.raw"];
-    world.daemon.run(&[&add[..], &["--format", "raw"]].concat()).expect(0);
-
-    let spec = |name: &str, size: &str| {
-        format!(
-            "name = \"{name}\"\nmemory = \"96MiB\"\nhost = \"h1\"\n[[disks]]\nname = \"vda\"\n\
-             image = \"base\"\nsize = \"{size}\"\n[[disks]]\nname = \"vdb\"\nimage = \"base\"\n\
-             size = \"9MiB\"\nformat = \"raw\"\n[[disks]]\nname = \"vdc\"\nimage = \"base\"\n"
-        )
-    };
-    let small = world.daemon.file("small.toml", &spec("small", "3MiB"));
-    let told = world.daemon.run(&["vm", "create", "-f", &small]).expect(1);
-    told.says("disk vda cannot be used").says("image base has 4MiB").says("at least 4MiB");
-    let file = world.daemon.file("large.toml", &spec("large", "1GiB"));
-    let made = world.daemon.run(&["vm", "create", "-f", &file, "--wait", "-o", "name"]).expect(0);
-    world.vm = made.out.trim().to_owned();
-    assert_eq!(guest_size(&world, "vda"), 1024 * MIB);
-    assert_eq!(guest_size(&world, "vdb"), 9 * MIB);
-    assert_eq!(guest_size(&world, "vdc"), 4 * MIB);
-
-    let attach = ["disk-attach", "large", "--image", "base", "--size"];
-    world.refused(&[&attach[..], &["3MiB"]].concat(), 1, "image base has 4MiB");
-    world.refused(&["disk-attach", "large", "--swap", "8MiB", "--size", "9MiB"], 2, "--size");
-    world.vm(&[&attach[..], &["5MiB"]].concat()).expect(0);
-    assert_eq!(guest_size(&world, "vdd"), 5 * MIB);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use ostler_model::{
     Cause, Ended, EventKind, Hint, Host, HostId, HostName, HypervisorId, OperationId,
     OperationRecord, Refusal, RefusalKind, Verb, VmId,
 };
-use ostler_store::{Commit, Committed, EventDraft, ResourceChange, Store};
+use ostler_store::{Commit, CommitError, Committed, EventDraft, Health, ResourceChange, Store};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
@@ -138,6 +138,10 @@ impl Engine {
         request: ActionRequest,
         idempotency: Option<Idempotency>,
     ) -> Result<Replied, EngineError> {
+        // Not only what needs a commit: another daemon decides by now.
+        if let Health::NotInCharge { why } = self.shared.store.health() {
+            return Err(CommitError::NotInCharge { why }.into());
+        }
         if let Some(key) = &idempotency
             && let Some(replied) = answers::replay(&self.shared, key)?
         {

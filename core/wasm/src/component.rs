@@ -15,13 +15,11 @@ use crate::capability::context::Call;
 use crate::capability::session::Sessions;
 use crate::capability::{DriverSide, Env, http, socket};
 use crate::cuts::CutCall;
-use crate::epoch::Charge;
 use crate::grants::Grants;
 use crate::http::Network;
 use crate::inspect::Inspection;
 use crate::instance::{Body, Runner, State};
 use crate::manifest::GRANTABLE;
-use crate::own_files::{self, About, Known, OwnFiles};
 use crate::package::Judged;
 use crate::recorder::{Answered, Record};
 use crate::services::Services;
@@ -365,29 +363,6 @@ impl Component {
             return Err(superseded);
         }
         answer.map(|given| Called { given, env })
-    }
-
-    fn own_files(
-        &self,
-        site: Option<&Site>,
-        control: Option<&CallControl>,
-        about: &[About<'_>],
-    ) -> OwnFiles {
-        let side = &self.0.side;
-        let known = Known {
-            whole: side.grants.parts("files").map(str::to_owned).collect(),
-            records: &|site| side.records(site),
-            host_name: &|host| side.services.sites.host_name(host),
-        };
-        own_files::of_call(&known, site, control, about)
-    }
-
-    /// What hosts compare before they change something for a call.
-    fn charge(&self, site: Option<&Site>, control: Option<&CallControl>) -> Option<Arc<Charge>> {
-        let services = &self.0.side.services;
-        let (folder, context) = (services.epochs.clone()?, &control?.context);
-        let held = Charge::new(context, &site?.name, folder, Arc::clone(&services.unkept));
-        held.map(Arc::new)
     }
 
     /// The point at which the conformance suite stops a call for an effect.

@@ -340,6 +340,12 @@ impl Bench for LocalBench {
         Self::cuts(self)
     }
 
+    fn boots_from(&self) -> Vec<FileRef> {
+        let Some(guest) = &self.options.guest else { return Vec::new() };
+        let initrd = guest.initrd.as_ref().map(|_| INITRD);
+        [Some(KERNEL), initrd].into_iter().flatten().map(|name| self.file(IMAGES, name)).collect()
+    }
+
     fn holds_epochs(&self) -> bool {
         self.held
     }

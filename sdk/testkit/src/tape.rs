@@ -187,6 +187,9 @@ impl Bench for TapedBench {
     fn cuts(&self) -> Option<Arc<dyn Cuts>> {
         None
     }
+    fn boots_from(&self) -> Vec<FileRef> {
+        self.bench.boots_from()
+    }
     /// The host decides whether a call is held to its epoch, and on a cassette there is no host.
     fn holds_epochs(&self) -> bool {
         false

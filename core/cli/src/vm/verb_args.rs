@@ -174,8 +174,7 @@ pub struct Migrate {
     /// For a VM whose host does not answer: you state that nothing of that host runs any more
     #[arg(long, conflicts_with = "mode")]
     fenced: bool,
-    /// Also for such a VM: you state that its files are where the new host sees them, though the
-    /// storage is not shared
+    /// Also for such a VM: you state that the new host sees its files, though no storage is shared
     #[arg(long, conflicts_with = "mode")]
     storage_moved: bool,
 }
@@ -354,8 +353,7 @@ pub struct DiskSnapshot {
     /// Now, while the guest uses it, instead of when the VM is shut down
     #[arg(long)]
     live: bool,
-    /// The image datastore (name or id); where the disk's image is, or the only one there is, if
-    /// not given
+    /// The image datastore (name or id) [default: that of the disk's image, or the only one]
     #[arg(long)]
     datastore: Option<String>,
 }

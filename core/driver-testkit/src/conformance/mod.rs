@@ -111,6 +111,10 @@ pub trait Bench: Send + Sync {
     fn cuts_within(&self) -> Duration {
         CUTS_WITHIN
     }
+    /// The files that guests boot from directly, if they do.
+    fn boots_from(&self) -> Vec<FileRef> {
+        Vec::new()
+    }
     /// Whether the host holds each effect of the driver to the epoch of its call.
     fn holds_epochs(&self) -> bool {
         false

@@ -144,11 +144,13 @@ impl Stage {
     pub(super) fn call_of(&self, store: StoreId, vm: VmUuid, generation: u64) -> CallControl {
         let step = StepNo(self.steps.fetch_add(1, Ordering::Relaxed));
         let key = EffectKey { vm, operation: OperationId(1), step, item: Item::Domain };
-        self.about_a_migration(control(store, key, generation, self.patience()))
+        self.as_the_engine_tells(control(store, key, generation, self.patience()))
     }
 
-    /// Any call may be one of a migration: the engine then tells of the other host.
-    fn about_a_migration(&self, mut call: CallControl) -> CallControl {
+    /// Any call may be one of a migration, or start the guest's process anew: the engine then tells
+    /// of the other host, and of the files that the guest boots from.
+    fn as_the_engine_tells(&self, mut call: CallControl) -> CallControl {
+        call.related.read = self.bench.boots_from();
         call.related.other = self.bench.second_site().map(Arc::new);
         call
     }
@@ -162,7 +164,7 @@ impl Stage {
             self.patience(),
         );
         again.context.attempt = call.context.attempt + 1;
-        self.about_a_migration(again)
+        self.as_the_engine_tells(again)
     }
 
     /// A call, the same call sent again, and a call of another step.

@@ -347,12 +347,6 @@ impl Fake {
         self.lock().hyper_jobs.keys().cloned().collect()
     }
 
-    /// The effect keys of transfers that were begun and have not ended.
-    #[must_use]
-    pub fn transfers_begun(&self) -> Vec<EffectKey> {
-        self.lock().jobs.keys().cloned().collect()
-    }
-
     /// The running domains of all hosts.
     #[must_use]
     pub fn running(&self) -> Vec<(HostId, VmUuid)> {

@@ -143,6 +143,14 @@ impl TransferInspect for Fake {
     }
 }
 
+impl Fake {
+    /// The effect keys of transfers that were begun and have not ended.
+    #[must_use]
+    pub fn transfers_begun(&self) -> Vec<EffectKey> {
+        self.lock().jobs.keys().cloned().collect()
+    }
+}
+
 /// Counts a transfer as at work for a VM until it is dropped, even if no caller waits for the
 /// transfer any more.
 struct AtWork {

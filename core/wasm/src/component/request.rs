@@ -1,7 +1,10 @@
 //! One call of a component, before it is made.
 
-use crate::own_files::About;
+use super::Component;
+use crate::epoch::Charge;
+use crate::own_files::{self, About, Known, OwnFiles};
 use ostler_driver::{CallControl, Site};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// One call, before it is made.
@@ -42,5 +45,35 @@ impl<'a> Request<'a> {
     /// The same as a call that waits for changes, and does nothing else.
     pub(super) fn that_waits(self) -> Self {
         Self { waits: true, ..self }
+    }
+}
+
+impl Component {
+    /// The files that a call may reach.
+    pub(super) fn own_files(
+        &self,
+        site: Option<&Site>,
+        control: Option<&CallControl>,
+        about: &[About<'_>],
+    ) -> OwnFiles {
+        let side = &self.0.side;
+        let known = Known {
+            whole: side.grants.parts("files").map(str::to_owned).collect(),
+            records: &|site| side.records(site),
+            host_name: &|host| side.services.sites.host_name(host),
+        };
+        own_files::of_call(&known, site, control, about)
+    }
+
+    /// What hosts compare before they change something for a call.
+    pub(super) fn charge(
+        &self,
+        site: Option<&Site>,
+        control: Option<&CallControl>,
+    ) -> Option<Arc<Charge>> {
+        let services = &self.0.side.services;
+        let (folder, context) = (services.epochs.clone()?, &control?.context);
+        let held = Charge::new(context, &site?.name, folder, Arc::clone(&services.unkept));
+        held.map(Arc::new)
     }
 }

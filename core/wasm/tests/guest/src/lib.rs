@@ -136,11 +136,8 @@ fn act(vm: &str, call: Option<&Call>) -> Result<Observation, Error> {
         ["wasi-sleep"] => std::thread::sleep(std::time::Duration::from_secs(3600)),
         ["lie", what] => return Ok(Observation::Present(bad_domain(vm, what))),
         ["code"] => {
-            return Err(Error {
-                kind: ErrorKind::Gone,
-                code: "\n".repeat(1_000_000),
-                detail: "x".repeat(1_000_000),
-            });
+            let (code, detail) = ("\n".repeat(1_000_000), "x".repeat(1_000_000));
+            return Err(Error { kind: ErrorKind::Gone, code, detail });
         }
         ["print"] => (0..10_000).for_each(|n| println!("{n} {}", "x".repeat(100))),
         ["log"] => {
@@ -161,11 +158,6 @@ fn act(vm: &str, call: Option<&Call>) -> Result<Observation, Error> {
         ["keep" | "keep-or-tell" | "kept" | "drop", ..] => with_session(&words)?,
         ["random"] => {
             return Err(told((random::bytes(9999).len(), random::bytes(16) != random::bytes(16))));
-        }
-        ["epoch"] => return Err(told(call.map(Call::epoch))),
-        ["say-epoch"] => {
-            let (kind, code) = (ErrorKind::Stale, "epoch".to_owned());
-            return Err(Error { kind, code, detail: "said by the guest".to_owned() });
         }
         // Its error is not passed on.
         ["exec-quietly", ..] => drop(run(&words[1..])),
@@ -188,9 +180,19 @@ fn act(vm: &str, call: Option<&Call>) -> Result<Observation, Error> {
                 String::from_utf8_lossy(&exit.stderr),
             )));
         }
+        ["epoch" | "say-epoch"] => return Err(of_epoch(words[0], call)),
         _ => return Err(with_files(&words)?),
     }
     Ok(Observation::Absent)
+}
+
+/// Tells the epoch of the call, or says that it is over.
+fn of_epoch(word: &str, call: Option<&Call>) -> Error {
+    if word == "epoch" {
+        return told(call.map(Call::epoch));
+    }
+    let (kind, code) = (ErrorKind::Stale, "epoch".to_owned());
+    Error { kind, code, detail: "said by the guest".to_owned() }
 }
 
 /// Keeps a value between calls, tells or forgets it.
