@@ -7,7 +7,8 @@
 //!
 //! - A daemon that finds the store in the file in which it was left gets the next number.
 //! - A daemon that finds it in another file (it was copied, or came back with a backup) gets at
-//!   least the seconds since 1970, which is above every number that a daemon gets in the first way.
+//!   least the seconds since 1970, and at least a million more than the last one: that is above every
+//!   number that a daemon gets in the first way.
 //!
 //! So a machine that was thought dead, and starts again with its old store, stays below the one
 //! that took its place.
@@ -23,6 +24,10 @@ use redb::Database;
 /// The highest epoch. It is far above the seconds since 1970, and below what other programs
 /// (shells, JavaScript) can count.
 pub const EPOCH_MAX: Epoch = Epoch(1_000_000_000_000_000);
+
+/// How far the first epoch of a copy is above the last one of the store, at least: more than the
+/// daemon with the other copy can be started anew. Its clock may be wrong, or a second old.
+const COPIED: u64 = 1_000_000;
 
 /// Who takes charge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,7 +51,12 @@ impl Charge {
     /// The epoch of a daemon that takes charge after `last`. It stays at the highest one.
     fn after(&self, last: &Charged) -> Epoch {
         let stays = self.place.is_some() && self.place == last.place && last.epoch.0 > 0;
-        let by_clock = Epoch(if stays { 0 } else { self.now.0 / 1000 });
+        let elsewhere = last.epoch.0.saturating_add(COPIED).max(self.now.0 / 1000);
+        let by_clock = Epoch(match (stays, last.epoch.0) {
+            (true, _) => 0,
+            (false, 0) => self.now.0 / 1000,
+            (false, _) => elsewhere,
+        });
         let least = self.at_least.unwrap_or_default();
         last.epoch.next().max(by_clock).max(least).min(EPOCH_MAX)
     }
@@ -106,15 +116,15 @@ mod tests {
         let first = charge(1000, Some("a")).after(&Charged::default());
         let taken = charge(2000, Some("b")).after(&left(first.0, "a"));
         let back = charge(3000, Some("a")).after(&left(first.0, "a"));
-        assert_eq!((first, taken, back), (Epoch(1000), Epoch(2000), Epoch(1001)));
+        assert_eq!((first, taken, back), (Epoch(1000), Epoch(1_001_000), Epoch(1001)));
     }
 
     #[test]
     fn an_epoch_rises_whatever_the_clock_says() {
-        assert_eq!(charge(7, Some("b")).after(&left(5000, "a")), Epoch(5001));
-        assert_eq!(charge(9000, None).after(&left(5000, "a")), Epoch(9000));
+        assert_eq!(charge(7, Some("b")).after(&left(5000, "a")), Epoch(1_005_000));
+        assert_eq!(charge(9_000_000, None).after(&left(5000, "a")), Epoch(9_000_000));
         let unknown = Charged { epoch: Epoch(5000), place: None };
-        assert_eq!(charge(9000, None).after(&unknown), Epoch(9000));
+        assert_eq!(charge(9000, None).after(&unknown), Epoch(1_005_000));
         let told = Charge { at_least: Some(Epoch(6000)), ..charge(7, Some("a")) };
         assert_eq!(told.after(&left(5000, "a")), Epoch(6000));
         assert_eq!(told.after(&left(6000, "a")), Epoch(6001));

@@ -186,13 +186,11 @@ fn act(vm: &str, call: Option<&Call>) -> Result<Observation, Error> {
     Ok(Observation::Absent)
 }
 
-/// Tells the epoch of the call, or says that it is over.
 fn of_epoch(word: &str, call: Option<&Call>) -> Error {
-    if word == "epoch" {
-        return told(call.map(Call::epoch));
+    match word {
+        "epoch" => told(call.map(Call::epoch)),
+        _ => Error { kind: ErrorKind::Stale, code: "epoch".to_owned(), detail: String::new() },
     }
-    let (kind, code) = (ErrorKind::Stale, "epoch".to_owned());
-    Error { kind, code, detail: "said by the guest".to_owned() }
 }
 
 /// Keeps a value between calls, tells or forgets it.
