@@ -86,6 +86,7 @@ async fn a_server_at_a_socket_is_asked_on_the_hosts_own_machine_only() {
         identity_file: None,
         known_hosts: None,
     };
+    let (driver, _) = self::driver(support::without_commands()).await;
     let told = support::told(&driver, &far).await.expect("told");
     assert!(told.contains("\"NotHere\", \"not-local\""), "{told}");
 }

@@ -166,7 +166,8 @@ async fn what_it_is_is_read_from_it() {
     assert_eq!((digest.len(), contract.as_str()), (64, "0.1.0"));
     assert_eq!(granted, ["exec", "exec:cat"]);
     let all = "config files socket http secrets exec:show exec:sleep exec:short exec:groups \
-               exec:missing exec:login exec:echo exec:do exec:not-reached exec:reached \
+               exec:missing exec:login exec:echo exec:do exec:limited \
+               exec:everywhere exec:not-reached exec:reached \
                socket:peer socket:fixed http:api http:other http:open";
     assert_eq!(missing.join(" "), all);
     assert_eq!(

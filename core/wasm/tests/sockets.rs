@@ -85,6 +85,7 @@ async fn who_is_not_there_is_told_apart() {
         identity_file: None,
         known_hosts: None,
     };
+    let driver = hypervisor(&load(&host(options()), support::without_commands()).await);
     assert_eq!(code(&driver, &far).await, (ErrorKind::NotHere, "not-local".to_owned()));
 }
 

@@ -29,8 +29,7 @@ pub(super) fn begins_jobs(pre: &InstancePre<State>) -> bool {
 impl Component {
     /// Ends the jobs of earlier steps of the VM on the host of a call for an effect.
     pub(super) async fn settle(&self, env: &Env) -> Result<(), DriverError> {
-        let side = &self.0.side;
-        let (true, Some(site), Some(control)) = (side.begins_jobs, &env.site, &env.control) else {
+        let (Some(site), Some(control)) = (&env.site, &env.control) else {
             return Ok(());
         };
         let (stop, vm) = (env.stop(), control.context.key.vm);
@@ -46,7 +45,8 @@ impl Component {
     /// The VMs for which jobs of this driver are at work on a host.
     pub(super) async fn jobs_at_work(&self, site: &Site) -> Result<BTreeSet<VmUuid>, DriverError> {
         let side = &self.0.side;
-        if !side.begins_jobs {
+        // Without the grant it has begun none.
+        if !side.begins_jobs || !side.grants.has("exec") {
             return Ok(BTreeSet::new());
         }
         let found = jobs(self, site, &CancellationToken::new()).at_work(&side.manifest.name).await;

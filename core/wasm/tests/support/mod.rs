@@ -94,6 +94,8 @@ impl SiteDirectory for Sites {
 pub(crate) fn options() -> HostOptions {
     HostOptions {
         cache_dir: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")),
+        // Nobody makes it: jobs of other runs are none of this one's.
+        jobs_folder: format!("{}/no-jobs", env!("CARGO_TARGET_TMPDIR")),
         instances: 32,
         max_memory: 64 << 20,
         cpu_budget: Duration::from_secs(120),
@@ -115,6 +117,13 @@ pub(crate) fn asked() -> Grants {
 pub(crate) fn all() -> Grants {
     let mut grants = asked();
     grants.capabilities.insert("files".to_owned(), ["ds".to_owned()].into());
+    grants
+}
+
+/// The same without commands. Then nobody asks a host for jobs.
+pub(crate) fn without_commands() -> Grants {
+    let mut grants = all();
+    grants.capabilities.remove("exec");
     grants
 }
 
