@@ -223,7 +223,7 @@ impl Jobs<'_> {
         context: &CallContext,
     ) -> Result<(), JobError> {
         let (vm, effect) = of_effect(context);
-        if !self.may_have_any(driver).await {
+        if !self.may_have_any(driver) {
             return Ok(());
         }
         let told = self.verb("settle", &owner(driver), &[&effect, &vm], None).await?;
@@ -236,7 +236,7 @@ impl Jobs<'_> {
 
     /// The VMs for which jobs of the driver are at work, of all stores.
     pub(crate) async fn at_work(&self, driver: &DriverName) -> Result<BTreeSet<VmUuid>, JobError> {
-        if !self.may_have_any(driver).await {
+        if !self.may_have_any(driver) {
             return Ok(BTreeSet::new());
         }
         let told = self.verb("list", &owner(driver), &[], None).await?;
@@ -249,10 +249,11 @@ impl Jobs<'_> {
     }
 
     /// Whether the driver has a folder of jobs. On this machine that is known at once.
-    async fn may_have_any(&self, driver: &DriverName) -> bool {
+    fn may_have_any(&self, driver: &DriverName) -> bool {
         let folder = format!("{}/{}", self.folder, owner(driver));
+        // A look at the machine's own disk. It must not wait for a thread: each call begins with it.
         !matches!(self.via, ExecTransport::Local)
-            || tokio::fs::try_exists(folder).await.unwrap_or(true)
+            || std::path::Path::new(&folder).try_exists().unwrap_or(true)
     }
 
     async fn told(&self, verb: &str, key: &JobKey) -> Result<JobState, JobError> {
