@@ -1,4 +1,4 @@
-//! What an operator may ask for: sizes of disks, settings of drivers.
+//! Requests of an operator: sizes of disks, settings of drivers.
 
 #[allow(dead_code)]
 mod support;

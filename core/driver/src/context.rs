@@ -39,7 +39,7 @@ pub struct CallControl {
     pub progress: watch::Sender<Option<Progress>>,
     /// The state that the driver keeps about this VM.
     pub state: Option<OpaqueState>,
-    /// What the call is about beside its arguments.
+    /// The subjects of the call beside its arguments.
     pub related: Related,
 }
 

@@ -75,7 +75,7 @@ pub(crate) async fn observe_at(
     faults::as_looked(shared.config.hooks.sabotage, look)
 }
 
-/// What the call is about beside its arguments.
+/// The subjects of the call beside its arguments.
 pub(crate) fn related(shared: &Shared, effect: &Effect, record: &VmRecord) -> Related {
     let directory = shared.directory();
     Arguments { shared, directory: &directory, record, effect }.related()

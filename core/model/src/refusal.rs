@@ -246,7 +246,7 @@ pub enum Cause {
     Invalid {
         /// The part that is wrong.
         part: Part,
-        /// What is wrong.
+        /// The fault.
         error: InvalidSpec,
     },
     /// The VM has no such disk.
@@ -392,7 +392,7 @@ pub enum Cause {
     StatedAhead,
     /// The schedule is not valid.
     BadSchedule {
-        /// What is wrong.
+        /// The fault.
         error: InvalidSchedule,
     },
     /// This version of Ostler cannot follow the schedule.

@@ -107,7 +107,7 @@ impl Cassette {
         self.0.mode == Mode::Replay
     }
 
-    /// What is recorded, and of which driver.
+    /// The recorded run, and its driver.
     #[must_use]
     pub fn recorded(&self) -> &Recorded {
         &self.0.recorded

@@ -83,7 +83,7 @@ impl Unkept {
     }
 }
 
-/// What a host compares before it changes something for a call.
+/// The epoch that a host compares before it changes something for a call.
 #[derive(Debug)]
 pub(crate) struct Charge {
     store: StoreId,

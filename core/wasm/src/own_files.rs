@@ -89,7 +89,7 @@ impl Own {
         if !rest.is_empty() && !draft(rest) {
             return None;
         }
-        // What the call only reads was named by an operator or by Ostler, and may be a link.
+        // Files that the call only reads were named by an operator or by Ostler, and may be links.
         Some(if self.writes { Way::Itself(path.clone()) } else { Way::Free(path.clone()) })
     }
 
@@ -118,7 +118,7 @@ pub(crate) struct OwnFiles {
     opens_unknown: bool,
 }
 
-/// What must be known of a driver to compute the own files of its calls.
+/// The facts of a driver that are needed to compute the own files of its calls.
 pub(crate) struct Known<'a> {
     /// The datastores that are granted as a whole.
     pub(crate) whole: Vec<String>,

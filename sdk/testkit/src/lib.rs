@@ -48,7 +48,7 @@ pub enum TestkitError {
     Cassette {
         /// Its file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         problem: String,
     },
     /// A secret is too short to be taken out of a recording.

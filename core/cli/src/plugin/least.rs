@@ -6,14 +6,14 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What a driver used in a run of the suite.
+/// The things that a driver used in a run of the suite.
 #[derive(Serialize)]
 pub(super) struct Least {
     /// The part of its manifest that it used.
     manifest: String,
-    /// What its manifest asks for, and it did not use.
+    /// Asked for by its manifest, and not used.
     unused: Vec<String>,
-    /// What it tried, and its manifest does not ask for.
+    /// Tried, and not asked for by its manifest.
     denied: BTreeSet<String>,
 }
 

@@ -15,7 +15,7 @@ use serde_json::json;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// What is asked of a job.
+/// The request about a job.
 #[derive(Clone, Copy)]
 enum Verb {
     Poll,
@@ -135,7 +135,7 @@ impl Env {
         Ok(JobKey::new(self.driver(), &control.context, site.id, &job.name))
     }
 
-    /// What the flight recorder is told of a job.
+    /// The words for the flight recorder about a job.
     fn answered(&self, state: &JobState) -> Answered {
         let word = |code: &str| Answered { code: code.to_owned(), ..Answered::ok() };
         match state {

@@ -184,7 +184,7 @@ impl Env {
         self.side.services.sites.site(&other).ok_or_else(gone)
     }
 
-    /// What a host of the call compares before something is changed there.
+    /// The epoch that a host of the call compares before something is changed there.
     fn charge_at(&self, site: &Site) -> Option<Arc<Charge>> {
         self.charge.as_ref().map(|charge| charge.at(&site.name))
     }

@@ -21,7 +21,7 @@ struct Inner {
     blocks: AtomicUsize,
 }
 
-/// What is to be done for a call to the host.
+/// The way to answer a call to the host.
 pub(crate) enum Turn {
     /// Do it, and tell the answer under this number.
     Real(usize),

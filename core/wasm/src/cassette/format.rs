@@ -10,7 +10,7 @@ use serde_json::Value;
 /// The version of the format.
 pub(super) const VERSION: u32 = 1;
 
-/// What is recorded, and of which driver: the first line.
+/// The recorded run, and its driver: the first line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recorded {
     /// The version of the format.
@@ -88,7 +88,7 @@ pub enum CassetteProblem {
     Line {
         /// The line, from 1.
         line: usize,
-        /// What is wrong.
+        /// The fault.
         problem: String,
     },
     /// It is of another version.

@@ -12,7 +12,7 @@ pub(super) struct Request<'a> {
     pub(super) name: &'static str,
     pub(super) site: Option<&'a Site>,
     pub(super) control: Option<&'a CallControl>,
-    /// What its arguments name.
+    /// The things that its arguments name.
     pub(super) about: Vec<About<'a>>,
     /// Whether it waits for changes, and does nothing else.
     pub(super) waits: bool,
@@ -65,7 +65,7 @@ impl Component {
         own_files::of_call(&known, site, control, about)
     }
 
-    /// What hosts compare before they change something for a call.
+    /// The epoch that hosts compare before they change something for a call.
     pub(super) fn charge(
         &self,
         site: Option<&Site>,

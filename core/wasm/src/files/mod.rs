@@ -52,7 +52,7 @@ pub(crate) type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 pub(crate) struct Place {
     root: String,
     via: ExecTransport,
-    /// What the host compares before it changes something. None: nothing may be compared.
+    /// The epoch that the host compares before it changes something. None: nothing may be compared.
     charge: Option<Arc<Charge>>,
 }
 

@@ -59,7 +59,7 @@ state() {
     tail -c 4096 "$d/out" | base64 -w 0; echo
     tail -c 4096 "$d/err" | base64 -w 0; echo
   elif [ "$(cat "$d/boot")" != "$(cat /proc/sys/kernel/random/boot_id)" ]; then
-    # What the command wrote may not have reached the disk, also if it had ended.
+    # The output of the command may not have reached the disk, also if it had ended.
     say lost restarted
   elif [ -s "$d/code" ]; then
     IFS= read -r code <"$d/code"
@@ -195,7 +195,7 @@ stop)
   [ -f "$d/go" ] || { rm -rf "$d"; say absent; }
   ran=
   ! held "$d/keeper" || ran=1
-  # What a command that has ended by itself has left, a guest for example, is not of the job.
+  # Processes that a command left when it ended by itself, a guest for example, are not of the job.
   if [ -n "$ran" ] || [ ! -s "$d/code" ]; then sweep "$(session /proc/$$)" 40 || say stuck; fi
   if [ -n "$ran" ] && [ ! -s "$d/code" ]; then echo absent; else (state); fi
   rm -rf "$d"

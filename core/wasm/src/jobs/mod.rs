@@ -104,7 +104,7 @@ pub(crate) struct Line {
     pub(crate) reach: Confined,
 }
 
-/// What is known of a job.
+/// The knowledge of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum JobState {
     Absent,
@@ -161,7 +161,7 @@ pub(crate) struct Jobs<'a> {
     pub(crate) transports: &'a Transports,
     pub(crate) via: &'a ExecTransport,
     pub(crate) folder: &'a str,
-    /// What the host compares before a verb changes something.
+    /// The epoch that the host compares before a verb changes something.
     pub(crate) charge: Option<Arc<Charge>>,
     pub(crate) stop: &'a CancellationToken,
 }

@@ -15,7 +15,7 @@ pub(super) struct Told<'a> {
     pub(super) input: &'a str,
     pub(super) lease: Option<Lease>,
     pub(super) limits: Option<Limits>,
-    /// What the host compares first. None: the command changes nothing.
+    /// The epoch that the host compares first. None: the command changes nothing.
     pub(super) charge: Option<&'a Charge>,
 }
 
